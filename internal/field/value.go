@@ -1,0 +1,74 @@
+package field
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// Value is the content of a header field, read as an unsigned big-endian
+// number (network byte order, most significant bit first), of at most 128
+// bits: an IPv6 address is the widest field there is.
+type Value struct {
+	Hi, Lo uint64
+}
+
+// V makes a Value of at most 64 bits.
+func V(n uint64) Value { return Value{Lo: n} }
+
+// Cmp is negative, zero or positive as v is below, equal to or above o.
+func (v Value) Cmp(o Value) int {
+	switch {
+	case v.Hi < o.Hi:
+		return -1
+	case v.Hi > o.Hi:
+		return 1
+	case v.Lo < o.Lo:
+		return -1
+	case v.Lo > o.Lo:
+		return 1
+	}
+	return 0
+}
+
+// Inc is v + 1; it wraps around at 2^128.
+func (v Value) Inc() Value {
+	lo, carry := bits.Add64(v.Lo, 1, 0)
+	return Value{v.Hi + carry, lo}
+}
+
+// Dec is v - 1; it wraps around at 0.
+func (v Value) Dec() Value {
+	lo, borrow := bits.Sub64(v.Lo, 1, 0)
+	return Value{v.Hi - borrow, lo}
+}
+
+// Or is the bitwise v | o.
+func (v Value) Or(o Value) Value { return Value{v.Hi | o.Hi, v.Lo | o.Lo} }
+
+// AndNot is the bitwise v &^ o.
+func (v Value) AndNot(o Value) Value { return Value{v.Hi &^ o.Hi, v.Lo &^ o.Lo} }
+
+// IsZero tells whether v is 0.
+func (v Value) IsZero() bool { return v.Hi|v.Lo == 0 }
+
+// Ones is the value whose lowest n bits (0 to 128) are set.
+func Ones(n int) Value {
+	if n >= 128 {
+		return Value{^uint64(0), ^uint64(0)}
+	}
+	if n > 64 {
+		return Value{uint64(1)<<(n-64) - 1, ^uint64(0)}
+	}
+	if n == 64 {
+		return Value{0, ^uint64(0)}
+	}
+	return Value{0, uint64(1)<<n - 1}
+}
+
+// String is v in decimal, or in hexadecimal when it needs more than 64 bits.
+func (v Value) String() string {
+	if v.Hi != 0 {
+		return fmt.Sprintf("0x%x%016x", v.Hi, v.Lo)
+	}
+	return fmt.Sprint(v.Lo)
+}
