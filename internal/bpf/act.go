@@ -1,0 +1,243 @@
+package bpf
+
+import (
+	"math/bits"
+
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/plan"
+)
+
+// Places on the stack, by their offset from the frame pointer.
+const (
+	slotRule   = -8  // the rule that acted, for the epilogue (32 bits)
+	slotLen    = -16 // the packet's length
+	slotL3     = -24 // fix only: offset of the IPv4 header from the packet's start, all else from here on too
+	slotL4     = -32 // offset of the layer-4 header
+	slotL4Len  = -40 // length of the layer-4 datagram
+	slotChunk  = -48 // chunks of it that have been summed
+	slotOffset = -56 // where the next chunk starts
+	slotHeader = -64 // length of the IPv4 header
+	slotFixed  = -72 // the first fixed checksum, in memory order; the next is 8 lower
+)
+
+// act rewrites, leaves the rule's number for the epilogue and goes there.
+// Nothing from the first store on can fail.
+func (c *compiler) act(s plan.Step) {
+	c.load = held{}
+	c.ticket()
+	c.fixSums(s.Sums)
+	for _, sum := range s.Sums {
+		if sum.Op == plan.Adjust {
+			c.adjust(sum)
+		}
+	}
+	c.storeFixed(s.Sums)
+	for _, w := range s.Writes {
+		c.write(w)
+	}
+	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
+	c.goTo(c.count)
+}
+
+// ticket lets the packet pass untouched if the limit is reached. The tickets
+// are exact over all CPUs; reading first keeps the CPUs off each other's
+// cache line once the limit is reached.
+func (c *compiler) ticket() {
+	if c.opt.Limit == 0 {
+		return
+	}
+	const limit = asm.R3 // the packet's end is not needed any more
+	c.emit(
+		asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord),
+		asm.LoadMapValue(value, c.opt.Tickets, 0),
+		asm.LoadMem(temp, value, 0, asm.DWord),
+	)
+	c.jumpTo(c.pass, asm.JGE.Reg(temp, limit, ""))
+	c.emit(
+		asm.Mov.Imm(temp, 1),
+		asm.FetchAdd.Mem(value, temp, asm.DWord, 0),
+	)
+	c.jumpTo(c.pass, asm.JGE.Reg(temp, limit, ""))
+}
+
+// write stores a constant; bits beside it in the same bytes stay.
+func (c *compiler) write(w plan.Write) {
+	base, off := c.at(w.Window)
+	size := sizes[w.Size]
+	if w.Full() {
+		c.emit(asm.StoreImm(base, off, int64(swapped(w.Value, w.Size)), size))
+		return
+	}
+	c.emit(asm.LoadMem(value, base, off, size))
+	if w.Value != w.Mask {
+		c.emit(asm.And.Imm32(value, swapped(fullMask(w.Size)&^w.Mask, w.Size)))
+	}
+	if w.Value != 0 {
+		c.emit(asm.Or.Imm32(value, swapped(w.Value, w.Size)))
+	}
+	c.emit(asm.StoreMem(base, off, value, size))
+}
+
+// adjust changes a checksum by what the writes change (RFC 1624). It reads
+// the old values, so it stands before the writes.
+func (c *compiler) adjust(s plan.Sum) {
+	skip := c.newLabel()
+	if s.ZeroIsNone {
+		c.adjustUDP(s, skip)
+	} else {
+		c.adjustPlain(s, skip)
+	}
+	c.bind(skip, false)
+	c.load = held{}
+}
+
+// adjustUDP works on the checksum itself instead of its complement: from a
+// checksum that is not 0 the sum never comes out as 0, so what is 0 modulo
+// 65535 is 0xffff, as RFC 768 wants it, and an unchanged sum keeps its bytes.
+func (c *compiler) adjustUDP(s plan.Sum, skip label) {
+	c.emit(c.loadCheck(value, s))
+	c.jumpTo(skip, asm.JEq.Imm(value, 0, ""))
+	add, terms := (modulus-inMemory(s.Const))%modulus, memoryTerms(s.Terms, 1)
+	add = unsigned(add, terms, 0)
+	c.emit(asm.Add.Imm(value, int32(add)))
+	most := 0xffff + add + c.addTerms(terms)
+	c.fold(most, 0x1fffe)
+	c.emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 16), asm.Add.Reg(value, temp))
+	c.emit(c.storeCheck(s))
+}
+
+// adjustPlain subtracts the change (RFC 1624 equation 4). A change of 0 modulo
+// 65535 leaves the bytes alone; any other gives 0 for 0 modulo 65535, as the
+// sender would have.
+func (c *compiler) adjustPlain(s plan.Sum, skip label) {
+	if len(s.Terms) == 0 {
+		c.emit(c.loadCheck(temp, s), asm.Add.Imm(temp, -int32(inMemory(s.Const))))
+	} else {
+		c.change(s)
+		c.jumpTo(skip, asm.JEq.Imm32(value, modulus, ""))
+		c.emit(c.loadCheck(temp, s), asm.Sub.Reg(temp, value))
+	}
+	c.emit( // below 0: borrow one from the end
+		asm.Mov.Reg(value, temp),
+		asm.ArSh.Imm(value, 63),
+		asm.Add.Reg(value, temp),
+		c.storeCheck(s),
+	)
+}
+
+// change leaves in value what the writes change, from 1 to 65535.
+func (c *compiler) change(s plan.Sum) {
+	terms := memoryTerms(s.Terms, -1)
+	start := unsigned(inMemory(s.Const), terms, 1)
+	c.emit(asm.Mov.Imm(value, int32(start)))
+	c.fold(start+c.addTerms(terms), 0xffff)
+}
+
+func (c *compiler) loadCheck(dst asm.Register, s plan.Sum) asm.Instruction {
+	base, off := c.at(plan.Window{Header: s.Check.Proto, Off: s.Check.Byte()})
+	return asm.LoadMem(dst, base, off, asm.Half)
+}
+
+func (c *compiler) storeCheck(s plan.Sum) asm.Instruction {
+	base, off := c.at(plan.Window{Header: s.Check.Proto, Off: s.Check.Byte()})
+	return asm.StoreMem(base, off, value, asm.Half)
+}
+
+// modulus is that of one's complement sums of 16 bits.
+const modulus = 65535
+
+// inMemory turns a sum in network order into one in the order of memory:
+// swapping two bytes multiplies by 256 modulo 65535.
+func inMemory(sum uint32) int64 { return int64(sum) * 256 % modulus }
+
+// memoryTerm is a term to add in memory order: the window as it is loaded,
+// times a power of two, which may be negative.
+type memoryTerm struct {
+	plan.Window
+	factor int64
+}
+
+// most is the largest that the term can add, its sign aside.
+func (t memoryTerm) most() int64 {
+	mask := int64(uint32(swapped(t.Mask, t.Size)))
+	return mask * max(t.factor, -t.factor)
+}
+
+// complemented: a whole word is subtracted by adding its complement, because
+// 2^32-1 is 0 modulo 65535 and too large for an immediate.
+func (t memoryTerm) complemented() bool {
+	return t.factor < 0 && t.Size == 4 && t.Full()
+}
+
+func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
+	out := make([]memoryTerm, len(terms))
+	for i, t := range terms {
+		f := int64(t.Factor)
+		if t.Size == 1 { // a byte is the same in either order, so its weight is not
+			f *= 256
+		}
+		if f%(modulus+1) == 0 {
+			f /= modulus + 1
+		}
+		out[i] = memoryTerm{t.Window, sign * f}
+	}
+	return out
+}
+
+// unsigned raises a start value, without changing it modulo 65535, until
+// adding the terms cannot bring it below least.
+func unsigned(start int64, terms []memoryTerm, least int64) int64 {
+	for _, t := range terms {
+		if t.factor < 0 && !t.complemented() {
+			least += t.most()
+		}
+	}
+	for start < least {
+		start += modulus
+	}
+	return start
+}
+
+// addTerms adds terms to value and returns the most that they can add.
+func (c *compiler) addTerms(terms []memoryTerm) int64 {
+	var most int64
+	for _, t := range terms {
+		base, off := c.at(t.Window)
+		c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
+		if !t.Full() {
+			c.emit(asm.And.Imm32(temp, swapped(t.Mask, t.Size)))
+		}
+		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
+			c.emit(asm.LSh.Imm(temp, int32(shift)))
+		}
+		switch {
+		case t.complemented():
+			c.emit(asm.Xor.Imm32(temp, -1), asm.Add.Reg(value, temp))
+			most += t.most()
+		case t.factor < 0:
+			c.emit(asm.Sub.Reg(value, temp))
+		default:
+			c.emit(asm.Add.Reg(value, temp))
+			most += t.most()
+		}
+	}
+	return most
+}
+
+// fold adds value's upper bits to its lower 16 until it is limit at most,
+// given the most that it can be.
+func (c *compiler) fold(most, limit int64) {
+	for most > limit {
+		c.emit(
+			asm.Mov.Reg(temp, value),
+			asm.RSh.Imm(temp, 16),
+			asm.And.Imm(value, 0xffff),
+			asm.Add.Reg(value, temp),
+		)
+		if most <= 0x1fffe { // 1 and at most 0xfffe
+			return
+		}
+		most = most>>16 + 0xffff
+	}
+}

@@ -1,0 +1,294 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+)
+
+// A checksum over a whole datagram is summed in chunks that a helper copies to
+// the stack: the packet may lie in several buffers, and then its bytes cannot
+// be read directly. The stack is 512 bytes, and bpf_csum_diff takes no more
+// than 512 a call on kernels up to 6.12.
+const (
+	chunk      = 256
+	bufferAt   = slotFixed - 16 - chunk
+	chunkShift = 8
+)
+
+func hasFix(p *plan.Program) bool {
+	for _, ch := range append([]plan.Chain{p.NoIP, p.IP}, p.L4...) {
+		for _, s := range ch.Steps {
+			for _, sum := range s.Sums {
+				if sum.Op != plan.Adjust {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// headerLength leaves 4*ip_hl in temp.
+func (c *compiler) headerLength() {
+	c.emit(
+		asm.LoadMem(temp, c.reg.l3, ethLen, asm.Byte),
+		asm.And.Imm(temp, 0xf),
+		asm.LSh.Imm(temp, 2),
+	)
+}
+
+// wholeDatagram jumps to no unless the layer-4 datagram is all here, and
+// leaves its place and length on the stack. That the header is there is known.
+func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
+	const moreFragments = 0x2000
+	c.load = held{}
+	c.emit(asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
+	c.jumpTo(no, asm.JSet.Imm32(value, swapped(moreFragments, 2), ""))
+	c.emit(asm.LoadMem(value, c.reg.l3, totLenAt, asm.Half), asm.HostTo(asm.BE, value, asm.Half))
+	c.jumpTo(no, asm.JEq.Imm(value, 0, ""))
+	c.headerLength()
+	c.emit(
+		asm.Sub.Reg(value, temp),
+		asm.And.Imm(value, 0xffff), // it is; the verifier must see it to bound the loop over the chunks
+		asm.StoreMem(asm.R10, slotL4Len, value, asm.DWord),
+	)
+	if w.Proto == field.UDP {
+		base, off := c.at(plan.Window{Header: field.UDP, Off: field.MustByName("udp_len").Byte()})
+		c.emit(asm.LoadMem(asm.R3, base, off, asm.Half), asm.HostTo(asm.BE, asm.R3, asm.Half))
+		c.jumpTo(no, asm.JNE.Reg(asm.R3, value, ""))
+	}
+	c.emit(
+		asm.LoadMem(asm.R3, asm.R10, slotL3, asm.DWord),
+		asm.Add.Reg(asm.R3, temp),
+		asm.StoreMem(asm.R10, slotL4, asm.R3, asm.DWord),
+	)
+	c.inFrame(slotL4, slotL4Len, no)
+}
+
+// wholeHeader jumps to no unless the IPv4 header is all here.
+func (c *compiler) wholeHeader(w plan.WholeHeader, no label) {
+	c.load = held{}
+	if w.Words > 0 {
+		c.emit(asm.Mov.Imm(temp, int32(4*w.Words)))
+	} else {
+		c.headerLength()
+		c.jumpTo(no, asm.JLT.Imm(temp, ipLen, ""))
+	}
+	c.emit(asm.StoreMem(asm.R10, slotHeader, temp, asm.DWord))
+	c.inFrame(slotL3, slotHeader, no)
+}
+
+// inFrame jumps to no unless the bytes from an offset on are in the packet,
+// in whichever buffer. Offset and length are on the stack.
+func (c *compiler) inFrame(offset, length int16, no label) {
+	c.emit(
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
+		asm.FnXdpGetBuffLen.Call(),
+		asm.LoadMem(temp, asm.R10, offset, asm.DWord),
+		asm.LoadMem(asm.R3, asm.R10, length, asm.DWord),
+		asm.Add.Reg(temp, asm.R3),
+	)
+	c.jumpTo(no, asm.JGT.Reg(temp, value, ""))
+	c.load = held{}
+}
+
+// fixSums works out the checksums to fix or break and leaves them on the
+// stack. It stands before the first store because reading the packet's bytes
+// can fail, and then the packet passes untouched.
+func (c *compiler) fixSums(sums []plan.Sum) {
+	slot := int16(slotFixed)
+	for _, s := range sums {
+		if s.Op == plan.Adjust {
+			continue
+		}
+		if s.Check.Proto == field.IP {
+			c.sumHeader()
+		} else {
+			c.sumDatagram(s)
+		}
+		c.finishSum(s)
+		c.emit(asm.StoreMem(asm.R10, slot, value, asm.DWord))
+		slot -= 8
+	}
+}
+
+// sum is where bytes are added up, from the last guard on.
+const sum = asm.R9
+
+// sumHeader adds up the IPv4 header as it arrived.
+func (c *compiler) sumHeader() {
+	c.emit(
+		asm.Mov.Imm(sum, 0),
+		asm.LoadMem(asm.R2, asm.R10, slotL3, asm.DWord),
+		asm.LoadMem(asm.R4, asm.R10, slotHeader, asm.DWord),
+	)
+	c.emptyBuffer()
+	c.sumBytes()
+}
+
+// sumDatagram adds up the pseudo-header and the datagram as it arrived: first
+// what is left behind the whole chunks, then the chunks.
+func (c *compiler) sumDatagram(s plan.Sum) {
+	c.pseudoHeader(s.Check.Proto)
+	c.emptyBuffer()
+	noRest := c.newLabel()
+	c.emit(
+		asm.LoadMem(asm.R4, asm.R10, slotL4Len, asm.DWord),
+		asm.Mov.Reg(temp, asm.R4),
+		asm.And.Imm(asm.R4, chunk-1),
+		asm.LoadMem(asm.R2, asm.R10, slotL4, asm.DWord),
+		asm.StoreMem(asm.R10, slotOffset, asm.R2, asm.DWord),
+		asm.Add.Reg(asm.R2, temp),
+		asm.Sub.Reg(asm.R2, asm.R4),
+	)
+	// "below 1" and not "is 0": older verifiers learn a lower bound only so.
+	c.jumpTo(noRest, asm.JLT.Imm(asm.R4, 1, ""))
+	c.sumBytes()
+	c.bind(noRest, false)
+	c.sumChunks()
+}
+
+// pseudoHeader starts the sum of TCP and UDP (RFC 9293 section 3.1, RFC 768).
+func (c *compiler) pseudoHeader(p field.Protocol) {
+	c.emit(asm.Mov.Imm(sum, 0))
+	if p == field.ICMP {
+		return
+	}
+	src := int16(ethLen + field.MustByName("ip_src").Byte())
+	c.emit(
+		asm.LoadMem(value, c.reg.l3, src, asm.Word),
+		asm.LoadMem(temp, c.reg.l3, src+4, asm.Word),
+		asm.Add.Reg(value, temp),
+		asm.LoadMem(temp, asm.R10, slotL4Len, asm.DWord),
+		asm.HostTo(asm.BE, temp, asm.Half),
+		asm.Add.Reg(value, temp),
+		asm.Add.Imm(value, swapped(uint32(p.Header().Number), 2)),
+	)
+	c.fold(2*0xffffffff+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
+	c.emit(asm.Mov.Reg(sum, value))
+}
+
+// storeLong stores a constant as 64 bits on the stack. The library has no
+// constructor for it, since the constant has only 32.
+func storeLong(off int16, v int64) asm.Instruction {
+	return asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Dst: asm.R10, Offset: off, Constant: v}
+}
+
+// emptyBuffer zeroes the buffer, so that an odd last byte counts as RFC 1071
+// wants it.
+func (c *compiler) emptyBuffer() {
+	for off := int16(bufferAt); off < bufferAt+chunk; off += 8 {
+		c.emit(storeLong(off, 0))
+	}
+}
+
+// sumBytes adds up R4 bytes of the packet, 1 to 255, from offset R2 on.
+func (c *compiler) sumBytes() {
+	c.emit(asm.StoreMem(asm.R10, slotChunk, asm.R4, asm.DWord))
+	c.loadBytes()
+	c.emit(
+		asm.LoadMem(asm.R4, asm.R10, slotChunk, asm.DWord),
+		asm.Add.Imm(asm.R4, 3),
+		asm.RSh.Imm(asm.R4, 2),
+		asm.LSh.Imm(asm.R4, 2),
+	)
+	c.addBuffer()
+}
+
+// loadBytes copies R4 bytes from offset R2 to the buffer.
+func (c *compiler) loadBytes() {
+	c.emit(
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, bufferAt),
+		asm.FnXdpLoadBytes.Call(),
+	)
+	c.jumpTo(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
+}
+
+// addBuffer adds R4 bytes of the buffer, a multiple of four, to the sum.
+func (c *compiler) addBuffer() {
+	c.emit(
+		asm.Mov.Imm(asm.R1, 0),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, bufferAt),
+		asm.Mov.Reg(asm.R5, sum),
+		asm.FnCsumDiff.Call(),
+		asm.Mov.Reg(sum, asm.R0),
+	)
+}
+
+// sumChunks adds up the whole chunks, at most 255 of them.
+func (c *compiler) sumChunks() {
+	next, done := c.newLabel(), c.newLabel()
+	c.emit(storeLong(slotChunk, 0))
+	c.bind(next, true)
+	c.emit(
+		asm.LoadMem(value, asm.R10, slotL4Len, asm.DWord),
+		asm.RSh.Imm(value, chunkShift),
+		asm.LoadMem(temp, asm.R10, slotChunk, asm.DWord),
+	)
+	c.jumpTo(done, asm.JGE.Reg(temp, value, ""))
+	c.emit(
+		asm.Add.Imm(temp, 1),
+		asm.StoreMem(asm.R10, slotChunk, temp, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R10, slotOffset, asm.DWord),
+		asm.Mov.Reg(temp, asm.R2),
+		asm.Add.Imm(temp, chunk),
+		asm.StoreMem(asm.R10, slotOffset, temp, asm.DWord),
+		asm.Mov.Imm(asm.R4, chunk),
+	)
+	c.loadBytes()
+	c.emit(asm.Mov.Imm(asm.R4, chunk))
+	c.addBuffer()
+	c.goTo(next)
+	c.bind(done, false)
+}
+
+// finishSum turns the sum of the packet as it arrived into the checksum of
+// the packet as it leaves, in memory order, in value.
+func (c *compiler) finishSum(s plan.Sum) {
+	c.load = held{}
+	terms := memoryTerms(s.Terms, -1)
+	start := unsigned(inMemory(s.Const)+modulus, terms, 1)
+	c.emit( // the checksum counts as 0, so its complement goes in beside it
+		c.loadCheck(value, s),
+		asm.Xor.Imm(value, 0xffff),
+		asm.Add.Reg(value, sum),
+		asm.Add.Imm(value, int32(start)),
+	)
+	most := 0xffffffff + 0xffff + start + c.addTerms(terms)
+	c.fold(most, 0xffff)
+	c.emit(asm.Xor.Imm(value, 0xffff))
+	if s.ZeroIsNone {
+		some := c.newLabel()
+		c.jumpTo(some, asm.JNE.Imm(value, 0, ""))
+		c.emit(asm.Mov.Imm(value, 0xffff))
+		c.bind(some, false)
+	}
+	if s.Op == plan.Bad {
+		c.emit( // one more in network order; 0x10000 becomes 1
+			asm.HostTo(asm.BE, value, asm.Half),
+			asm.Add.Imm(value, 1),
+			asm.Mov.Reg(temp, value),
+			asm.RSh.Imm(temp, 16),
+			asm.Add.Reg(value, temp),
+			asm.HostTo(asm.BE, value, asm.Half),
+		)
+	}
+}
+
+// storeFixed stores what fixSums left on the stack.
+func (c *compiler) storeFixed(sums []plan.Sum) {
+	slot := int16(slotFixed)
+	for _, s := range sums {
+		if s.Op == plan.Adjust {
+			continue
+		}
+		c.emit(asm.LoadMem(value, asm.R10, slot, asm.DWord), c.storeCheck(s))
+		slot -= 8
+	}
+}

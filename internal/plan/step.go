@@ -1,0 +1,193 @@
+package plan
+
+import (
+	"math/bits"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// step plans one rule for one class, its condition being worked out already.
+// It is false if the rule cannot act there.
+func step(p *rule.Program, r *rule.Rule, n node, c class) (Step, bool) {
+	known := patterns{}
+	cond, ok := compose(n, known)
+	if !ok {
+		return Step{}, false
+	}
+	for name, in := range c.facts() {
+		if v, single := in.Single(); single {
+			known.of(field.IP).put(field.MustByName(name), v)
+		}
+	}
+	cond, ok = withWhole(cond, r)
+	if !ok {
+		return Step{}, false
+	}
+	return Step{
+		Rule:   r.Index,
+		Cond:   cond,
+		Look:   p.Written[r.Index].Look,
+		Sums:   sums(r, c, known),
+		Writes: writes(r, known),
+	}, true
+}
+
+// compose makes the condition, and notes in known the bits whose values it
+// settles. It is false if the condition asks for two values of one bit.
+func compose(n node, known patterns) (Cond, bool) {
+	switch n := n.(type) {
+	case constant:
+		return nil, bool(n)
+	case test:
+		return composeAll(allOf{n}, known)
+	case allOf:
+		return composeAll(n, known)
+	default:
+		return composeAny(n.(anyOf)), true
+	}
+}
+
+// composeAll lets tests for one value share loads; they stand where the first
+// of them stood.
+func composeAll(n allOf, known patterns) (Cond, bool) {
+	var out And
+	first := -1
+	for _, x := range n {
+		switch x := x.(type) {
+		case test:
+			if v, single := x.in.Single(); single {
+				if !known.of(x.field.Proto).put(x.field, v) {
+					return nil, false
+				}
+				if first < 0 {
+					first = len(out)
+				}
+				continue
+			}
+			out = append(out, fieldTest(x))
+		case anyOf:
+			out = append(out, composeAny(x))
+		}
+	}
+	if first >= 0 {
+		var singles And
+		known.each(func(p *pattern) { singles = append(singles, equal(p)...) })
+		out = append(out[:first:first], append(singles, out[first:]...)...)
+	}
+	if len(out) == 1 {
+		return out[0], true
+	}
+	return out, true
+}
+
+func composeAny(n anyOf) Cond {
+	var out Or
+	for _, x := range n {
+		if c, ok := compose(x, patterns{}); ok {
+			out = append(out, c)
+		}
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	return out
+}
+
+// equal tests that a header's bits are what the pattern says.
+func equal(p *pattern) []Cond {
+	var out []Cond
+	for _, l := range p.loads() {
+		out = append(out, Test{Window: l.Window, In: field.One(field.V(uint64(l.Value)))})
+	}
+	return out
+}
+
+// fieldTest tests a field for more than one value, turned around if the other
+// values are described more simply.
+func fieldTest(t test) Cond {
+	w := window(t.field)
+	rest := t.in.Complement(t.field.Width)
+	if len(rest) < len(t.in) || len(rest) == len(t.in) && singles(rest) && !singles(t.in) {
+		return Test{Window: w, Not: true, In: inPlace(rest, w)}
+	}
+	return Test{Window: w, In: inPlace(t.in, w)}
+}
+
+func singles(s field.Set) bool {
+	for _, r := range s {
+		if r.Lo != r.Hi {
+			return false
+		}
+	}
+	return true
+}
+
+// inPlace shifts the values of a field to where they stand in its window.
+func inPlace(s field.Set, w Window) field.Set {
+	shift := bits.TrailingZeros32(w.Mask)
+	out := make(field.Set, len(s))
+	for i, r := range s {
+		out[i] = field.Range{Lo: field.V(r.Lo.Lo << shift), Hi: field.V(r.Hi.Lo << shift)}
+	}
+	return out
+}
+
+// withWhole adds what fix and bad ask for. It is false if the rule gives the
+// header a length that no header has.
+func withWhole(c Cond, r *rule.Rule) (Cond, bool) {
+	for _, a := range r.Actions {
+		if a.Op == rule.Set {
+			continue
+		}
+		var whole Cond = WholeDatagram{a.Field.Proto}
+		if a.Field.Proto == field.IP {
+			words := headerWords(r)
+			if words > 0 && words < 5 {
+				return nil, false
+			}
+			whole = WholeHeader{words}
+		}
+		if c == nil {
+			c = whole
+			continue
+		}
+		c = And{c, whole}
+	}
+	return c, true
+}
+
+// headerWords is the length that the rule gives the IPv4 header, -1 if that is
+// 0, or 0 if the rule leaves it alone.
+func headerWords(r *rule.Rule) int {
+	for _, a := range r.Actions {
+		if a.Field.Name != "ip_hl" {
+			continue
+		}
+		if a.Value.IsZero() {
+			return -1
+		}
+		return int(a.Value.Lo)
+	}
+	return 0
+}
+
+// writes are the stores of the rule's constants, less the bits that are known
+// to have them already.
+func writes(r *rule.Rule, known patterns) []Write {
+	set := patterns{}
+	for _, a := range r.Actions {
+		if a.Op == rule.Set && !settled(a, known) {
+			set.of(a.Field.Proto).put(a.Field, a.Value)
+		}
+	}
+	var out []Write
+	set.each(func(p *pattern) { out = append(out, p.stores()...) })
+	return out
+}
+
+// settled tells whether the field is known to have the value already.
+func settled(a rule.Action, known patterns) bool {
+	v, ok := known.of(a.Field.Proto).get(a.Field)
+	return ok && v == a.Value
+}
