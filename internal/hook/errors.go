@@ -1,0 +1,156 @@
+package hook
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ErrTaken is returned when another program is on the interface already: in
+// its slot, or in that of the other mode.
+type ErrTaken struct {
+	Interface string
+	// Mode, ProgramID and ProgramName tell which program it is; they are zero
+	// where that cannot be seen (any more).
+	Mode        Mode
+	ProgramID   uint32
+	ProgramName string
+	Ours        bool // it is a program of this tool
+	// PID is the process that holds it there, where it is ours and in the
+	// foreground; else 0.
+	PID int
+	Err error
+}
+
+func (e *ErrTaken) Error() string {
+	switch {
+	case e.PID != 0:
+		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", e.Interface, e.PID)
+	case e.Ours:
+		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", e.Interface, e.Mode, e.ProgramID)
+	case e.ProgramID == 0:
+		return fmt.Sprintf("%s is taken: an XDP program was there, or is on the interface above it", e.Interface)
+	case e.ProgramName == "":
+		return fmt.Sprintf("%s is taken by an %s program (%d)", e.Interface, e.Mode, e.ProgramID)
+	}
+	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", e.Interface, e.Mode, e.ProgramName, e.ProgramID)
+}
+
+// Hint says how the interface can be made free.
+func (e *ErrTaken) Hint() string {
+	switch {
+	case e.PID != 0:
+		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
+	case e.Ours:
+		return fmt.Sprintf("take it off first: repacket detach -i %s", e.Interface)
+	case e.ProgramID == 0:
+		return "try again, or look at the interfaces with: ip link"
+	}
+	return fmt.Sprintf("another's program is never replaced; look at it with: bpftool prog show id %d", e.ProgramID)
+}
+
+func (e *ErrTaken) Unwrap() error { return e.Err }
+
+// ErrUnsupported is returned when the kernel, the driver or the interface as it
+// is set up cannot do what was asked.
+type ErrUnsupported struct {
+	Interface string
+	Mode      Mode
+	// Reason is the whole message.
+	Reason string
+	// Since is the first version of Linux that can, such as "5.9", where the
+	// kernel is too old; else "".
+	Since string
+	// TryGeneric: generic mode can do it.
+	TryGeneric bool
+	// Advice says what else helps, or is "".
+	Advice string
+	Err    error
+}
+
+func (e *ErrUnsupported) Error() string { return e.Reason }
+
+// Hint says what to do instead, or is "".
+func (e *ErrUnsupported) Hint() string {
+	var hints []string
+	if e.Advice != "" {
+		hints = append(hints, e.Advice)
+	}
+	if e.TryGeneric {
+		hints = append(hints, "use generic XDP: --hook "+Generic.String())
+	}
+	return strings.Join(hints, ", or ")
+}
+
+func (e *ErrUnsupported) Unwrap() error { return e.Err }
+
+// ErrPrivilege is returned when the kernel does not permit something.
+type ErrPrivilege struct {
+	// Doing is what was tried, such as "attach to eth1".
+	Doing string
+	// Missing are the capabilities that it takes and that the process does not
+	// have, such as "CAP_BPF". It is empty where something else is in the way.
+	Missing []string
+	Err     error
+}
+
+func (e *ErrPrivilege) Error() string {
+	if len(e.Missing) == 0 {
+		return fmt.Sprintf("cannot %s: the kernel does not permit it, though no capability is missing", e.Doing)
+	}
+	verb := "is"
+	if len(e.Missing) > 1 {
+		verb = "are"
+	}
+	return fmt.Sprintf("cannot %s: %s %s missing", e.Doing, strings.Join(e.Missing, " and "), verb)
+}
+
+// Hint says how the privilege is granted.
+func (e *ErrPrivilege) Hint() string {
+	if len(e.Missing) == 0 {
+		return "capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"
+	}
+	return fmt.Sprintf("run it as root, or grant it: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(e.Missing, ",")))
+}
+
+func (e *ErrPrivilege) Unwrap() error { return e.Err }
+
+// ErrNoInterface is returned when there is no such interface.
+type ErrNoInterface struct {
+	Name  string // "" where it was asked for by number
+	Index int
+	// Near are the names of interfaces that may have been meant, best first.
+	Near []string
+	Err  error
+}
+
+func (e *ErrNoInterface) Error() string {
+	if e.Name == "" {
+		return fmt.Sprintf("there is no interface with the number %d (any more)", e.Index)
+	}
+	return fmt.Sprintf("there is no interface %s", e.Name)
+}
+
+// Hint names the interfaces that may have been meant, or is "".
+func (e *ErrNoInterface) Hint() string {
+	if len(e.Near) == 0 {
+		return ""
+	}
+	return "did you mean " + strings.Join(e.Near, " or ") + "?"
+}
+
+func (e *ErrNoInterface) Unwrap() error { return e.Err }
+
+// ErrNoDefaultRoute is returned when no interface leads to everywhere.
+type ErrNoDefaultRoute struct{}
+
+func (*ErrNoDefaultRoute) Error() string {
+	return "there is no default route, so no interface to choose"
+}
+
+// Hint says what to do instead.
+func (*ErrNoDefaultRoute) Hint() string { return "name the interface: -i IFACE" }
+
+// ErrNothing is returned when no XDP program is on the interface.
+type ErrNothing struct{ Interface string }
+
+func (e *ErrNothing) Error() string { return "nothing is attached to " + e.Interface }

@@ -1,0 +1,176 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// action is what was asked of the kernel.
+type action struct {
+	verb string // as in "cannot attach to eth1"
+	need []capability
+	// feature is what older kernels lack, since the first version to have it.
+	feature, since string
+}
+
+var (
+	actLoad  = action{"load the program", []capability{capBPF, capNetAdmin}, "BPF programs as they are used here", "5.10"}
+	actLabel = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10"}
+	actLink  = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9"}
+	actGive  = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12"}
+	actTake  = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7"}
+	actFind  = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13"}
+	actList  = action{"list the interfaces", nil, "XDP", "4.12"}
+	actRoute = action{"list the routes", nil, "routes", "2.2"}
+)
+
+// scene is where an action was tried, and by whom.
+type scene struct {
+	iface  string
+	mode   Mode
+	have   capabilities
+	kernel string // the release, such as "6.1.0-13-amd64"
+}
+
+func (a action) doing(s scene) string {
+	if strings.Contains(a.verb, "%s") {
+		return fmt.Sprintf(a.verb, s.iface)
+	}
+	return a.verb
+}
+
+// errNotSupported is the kernel's own ENOTSUPP, which some drivers let out.
+const errNotSupported = unix.Errno(524)
+
+// explain turns an error of the kernel into one of this package's types. It is
+// a function of its arguments alone; what it cannot know (who has taken the
+// interface) is left zero.
+func explain(err error, a action, s scene) error {
+	is := func(targets ...error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case err == nil:
+		return nil
+	case is(ebpf.ErrNotSupported, unix.ENOSYS):
+		return tooOld(err, a, s)
+	case is(unix.EPERM, unix.EACCES):
+		return &ErrPrivilege{Doing: a.doing(s), Missing: s.have.missing(a.need), Err: err}
+	case is(unix.EBUSY, unix.EEXIST):
+		return &ErrTaken{Interface: s.iface, Err: err}
+	case is(unix.ENODEV):
+		return &ErrNoInterface{Name: s.iface, Err: err}
+	case is(unix.EINVAL) && older(s.kernel, a.since):
+		return tooOld(err, a, s)
+	case s.mode == Native || s.mode == Auto:
+		if refused := driverRefuses(err, s); refused != nil {
+			return refused
+		}
+	}
+	return fmt.Errorf("cannot %s: %w", a.doing(s), err)
+}
+
+func tooOld(err error, a action, s scene) error {
+	return &ErrUnsupported{
+		Interface: s.iface,
+		Mode:      s.mode,
+		Reason: fmt.Sprintf("cannot %s: this kernel (%s) lacks %s, which came with Linux %s",
+			a.doing(s), s.kernel, a.feature, a.since),
+		Since: a.since,
+		Err:   err,
+	}
+}
+
+// refusals are the reasons of drivers to refuse native XDP. Which error stands
+// for which reason differs between drivers; these are the common ones.
+var refusals = []struct {
+	err            error
+	reason, advice string
+}{
+	{unix.EOPNOTSUPP, "%s has no native XDP: its driver does not support it", ""},
+	{errNotSupported, "%s has no native XDP: its driver does not support it", ""},
+	{unix.ERANGE, "the MTU of %s, or of its peer, is too large for native XDP", "lower the MTU"},
+	{unix.ENOSPC, "%s has too few receive queues for native XDP", "give it more: ethtool -L"},
+	{unix.ENOMEM, "%s has too few queues or too little memory for native XDP", "change its queues: ethtool -L"},
+	{unix.EINVAL, "the driver of %s refuses native XDP as the interface is set up", "lower the MTU"},
+}
+
+// driverRefuses is the driver's reason to refuse native XDP, or nil.
+func driverRefuses(err error, s scene) error {
+	for _, r := range refusals {
+		if errors.Is(err, r.err) {
+			return &ErrUnsupported{
+				Interface:  s.iface,
+				Mode:       s.mode,
+				Reason:     fmt.Sprintf(r.reason, s.iface),
+				TryGeneric: true,
+				Advice:     r.advice,
+				Err:        err,
+			}
+		}
+	}
+	return nil
+}
+
+// older tells whether a kernel's release is before a version. It only words
+// messages: distributions carry features back, so nothing is chosen by it.
+func older(release, version string) bool {
+	have, want := version2(release), version2(version)
+	return have[0] < want[0] || have[0] == want[0] && have[1] < want[1]
+}
+
+// version2 is the first two numbers of a release.
+func version2(release string) (v [2]int) {
+	for i, part := range strings.SplitN(release, ".", 3) {
+		if i == len(v) {
+			break
+		}
+		digits := strings.IndexFunc(part, func(r rune) bool { return r < '0' || r > '9' })
+		if digits >= 0 {
+			part = part[:digits]
+		}
+		v[i], _ = strconv.Atoi(part)
+	}
+	return v
+}
+
+// ExplainLoad explains why the kernel did not load a program or make a map:
+// ErrPrivilege, ErrUnsupported, or what it was given. The verifier's own
+// errors are not of these.
+func ExplainLoad(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !isVerifier(err) ||
+		errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.ENOSYS) {
+		return explain(err, actLoad, newScene("", Auto))
+	}
+	return err
+}
+
+// isVerifier tells the verifier's refusal of a program, often EACCES too.
+func isVerifier(err error) bool {
+	var refusal *ebpf.VerifierError
+	return errors.As(err, &refusal)
+}
+
+// newScene looks at the process and the kernel; it is not for the way that
+// succeeds.
+func newScene(iface string, mode Mode) scene {
+	s := scene{iface: iface, mode: mode, kernel: "unknown"}
+	if have, err := effective(); err == nil {
+		s.have = have
+	}
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err == nil {
+		s.kernel = unix.ByteSliceToString(uts.Release[:])
+	}
+	return s
+}

@@ -1,0 +1,231 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/lab"
+)
+
+// The kernel's errors, injected: kernels and drivers that are not here too.
+func TestExplain(t *testing.T) {
+	const all = capabilities(1<<unix.CAP_BPF | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN)
+	native := scene{iface: "eth1", mode: Native, have: all, kernel: "6.18.4-fc"}
+	old := scene{iface: "eth1", mode: Native, have: all, kernel: "4.19.0-27-amd64"}
+	generic := native
+	generic.mode = Generic
+	with := func(s scene, have capabilities) scene { s.have = have; return s }
+	tests := map[string]struct {
+		err  error
+		act  action
+		at   scene
+		want string // type, message and hint
+	}{
+		"link taken":      {unix.EBUSY, actLink, native, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
+		"other mode":      {unix.EEXIST, actGive, generic, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
+		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
+		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
+		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use generic XDP: --hook xdp-generic"},
+		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use generic XDP: --hook xdp-generic"},
+		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use generic XDP: --hook xdp-generic"},
+		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use generic XDP: --hook xdp-generic"},
+		"generic EINVAL":  {unix.EINVAL, actLink, generic, "*fmt.wrapError: cannot attach to eth1: invalid argument | "},
+		"generic ERANGE":  {unix.ERANGE, actLink, generic, "*fmt.wrapError: cannot attach to eth1: numerical result out of range | "},
+		"gone":            {unix.ENODEV, actGive, native, "*hook.ErrNoInterface: there is no interface eth1 | "},
+		"no bpf(2)":       {unix.ENOSYS, actLoad, old, "*hook.ErrUnsupported: cannot load the program: this kernel (4.19.0-27-amd64) lacks BPF programs as they are used here, which came with Linux 5.10 | "},
+		"no links":        {fmt.Errorf("probe: %w", ebpf.ErrNotSupported), actLink, old, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (4.19.0-27-amd64) lacks links for XDP, which came with Linux 5.9 | "},
+		"no XDP links":    {unix.EINVAL, actLink, scene{"eth1", Generic, all, "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
+		"no replace":      {unix.EINVAL, actTake, scene{"eth1", Generic, all, "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
+		"no bound maps":   {unix.EINVAL, actLabel, scene{kernel: "5.9.16"}, "*hook.ErrUnsupported: cannot label the program: this kernel (5.9.16) lacks maps bound to programs, which came with Linux 5.10 | "},
+		"no privilege":    {unix.EPERM, actLink, with(native, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin+ep $(command -v repacket)"},
+		"one missing":     {unix.EACCES, actGive, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot attach to eth1: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_net_admin+ep $(command -v repacket)"},
+		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.ErrPrivilege: cannot load the program: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_net_admin+ep $(command -v repacket)"},
+		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it as root, or grant it: setcap cap_sys_admin+ep $(command -v repacket)"},
+		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"},
+		"unknown":         {unix.EIO, actGive, native, "*fmt.wrapError: cannot attach to eth1: input/output error | "},
+	}
+	for name, test := range tests {
+		got := explain(fmt.Errorf("create link: %w", test.err), test.act, test.at)
+		if !errors.Is(got, test.err) {
+			t.Errorf("%s: the kernel's error is lost", name)
+		}
+		got = explain(test.err, test.act, test.at)
+		if diff := cmp.Diff(test.want, whole(got)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	if err := explain(nil, actLink, native); err != nil {
+		t.Errorf("no error is explained as %v", err)
+	}
+}
+
+// whole is an error's type, message and hint.
+func whole(err error) string {
+	hint := ""
+	if h, ok := err.(interface{ Hint() string }); ok {
+		hint = h.Hint()
+	}
+	return fmt.Sprintf("%T: %v | %s", err, err, hint)
+}
+
+func TestOlder(t *testing.T) {
+	tests := []struct {
+		release, version string
+		want             bool
+	}{
+		{"5.8.18", "5.9", true},
+		{"5.9", "5.9", false},
+		{"5.10.0-27-amd64", "5.9", false},
+		{"4.19.0", "5.9", true},
+		{"6.1-rc2", "5.18", false},
+		{"6.1", "6.18", true},
+		{"5.9rc1", "5.9", false},
+		{"unknown", "5.9", true},
+	}
+	for _, test := range tests {
+		if got := older(test.release, test.version); got != test.want {
+			t.Errorf("older(%q, %q) = %v", test.release, test.version, got)
+		}
+	}
+}
+
+// without calls f with capabilities taken out of the effective set.
+func without(t *testing.T, f func(), caps ...int) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var before, after [2]unix.CapUserData
+	if err := unix.Capget(&header, &before[0]); err != nil {
+		t.Fatal(err)
+	}
+	after = before
+	for _, c := range caps {
+		after[c/32].Effective &^= 1 << (c % 32)
+	}
+	if err := unix.Capset(&header, &after[0]); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Capset(&header, &before[0]); err != nil {
+			t.Error(err)
+		}
+	}()
+	f()
+}
+
+func TestPrivilegeMissing(t *testing.T) {
+	wantMissing := func(t *testing.T, what string, err error, missing ...string) {
+		t.Helper()
+		var privilege *ErrPrivilege
+		if !errors.As(err, &privilege) {
+			t.Errorf("%s: error %v", what, err)
+			return
+		}
+		if diff := cmp.Diff(missing, privilege.Missing); diff != "" {
+			t.Errorf("%s: missing (-want +got):\n%s", what, diff)
+		}
+	}
+	inPair(t, lab.PairConfig{}, func(ifindex int) {
+		prog := loadOurs(t, someMeta(false))
+		without(t, func() {
+			_, err := ebpf.NewProgram(passProgram(ProgramName))
+			wantMissing(t, "load", ExplainLoad(err), "CAP_BPF", "CAP_NET_ADMIN")
+			wantMissing(t, "give", Give(ifindex, prog, Native), "CAP_NET_ADMIN")
+		}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
+		wantNothing(t, ifindex)
+		if err := Give(ifindex, prog, Native); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Find(ifindex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		without(t, func() {
+			_, err := Find(ifindex)
+			wantMissing(t, "find", err, "CAP_SYS_ADMIN")
+			_, err = List()
+			wantMissing(t, "list", err, "CAP_SYS_ADMIN")
+			wantMissing(t, "take by number", Take(found), "CAP_SYS_ADMIN")
+		}, unix.CAP_SYS_ADMIN)
+		without(t, func() { wantMissing(t, "take", Take(found), "CAP_NET_ADMIN") }, unix.CAP_NET_ADMIN)
+		wantProgram(t, ifindex, programID(t, prog))
+	})
+}
+
+// The foreground needs CAP_BPF and CAP_NET_ADMIN only, also to say that the
+// interface is taken.
+func TestLeastPrivilege(t *testing.T) {
+	inPair(t, lab.PairConfig{}, func(ifindex int) {
+		without(t, func() {
+			prog := loadOurs(t, someMeta(true))
+			l, err := Link(ifindex, prog, Native)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			var taken *ErrTaken
+			if _, err := Link(ifindex, prog, Native); !errors.As(err, &taken) {
+				t.Fatalf("linked twice: %v", err)
+			}
+			if want := programID(t, prog); taken.ProgramID != want || taken.Mode != Native {
+				t.Errorf("taken by %s program %d, want native %d", taken.Mode, taken.ProgramID, want)
+			}
+		}, unix.CAP_SYS_ADMIN)
+	})
+}
+
+func TestExplainLoadKeepsTheVerifiersWord(t *testing.T) {
+	spec := passProgram(ProgramName)
+	spec.Instructions = spec.Instructions[1:] // r0 is not set
+	_, err := ebpf.NewProgram(spec)
+	var refusal *ebpf.VerifierError
+	if !errors.As(ExplainLoad(err), &refusal) {
+		t.Errorf("error %v, explained as %v", err, ExplainLoad(err))
+	}
+	if ExplainLoad(nil) != nil {
+		t.Error("no error is explained")
+	}
+}
+
+func TestMessages(t *testing.T) {
+	tests := map[string]struct {
+		err  error
+		want string
+	}{
+		"foreground": {
+			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, Ours: true, PID: 99},
+			"*hook.ErrTaken: eth1 is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
+		},
+		"given": {
+			&ErrTaken{Interface: "eth1", Mode: Generic, ProgramID: 7, Ours: true},
+			"*hook.ErrTaken: eth1 is taken: repacket is attached there (xdp-generic program 7) | take it off first: repacket detach -i eth1",
+		},
+		"another's": {
+			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, ProgramName: "lb"},
+			"*hook.ErrTaken: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
+		},
+		"nameless": {
+			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},
+			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
+		},
+		"near": {
+			&ErrNoInterface{Name: "etj1", Near: []string{"eth1", "eth0"}},
+			"*hook.ErrNoInterface: there is no interface etj1 | did you mean eth1 or eth0?",
+		},
+		"number":   {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
+		"no route": {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
+		"nothing":  {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
+	}
+	for name, test := range tests {
+		if diff := cmp.Diff(test.want, whole(test.err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package hook
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Interface looks an interface up by its name or alternative name. The error is
+// ErrNoInterface, with the names that may have been meant.
+func Interface(name string) (Iface, error) {
+	d, err := deviceByName(name)
+	switch {
+	case err == nil:
+		return d.Iface, nil
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
+		// The others say that no interface can have such a name.
+		return Iface{}, &ErrNoInterface{Name: name, Near: nearNames(name), Err: err}
+	}
+	return Iface{}, explain(err, actList, newScene(name, Auto))
+}
+
+// Interfaces lists all interfaces in the kernel's order.
+func Interfaces() ([]Iface, error) {
+	ds, err := devices()
+	if err != nil {
+		return nil, explain(err, actList, newScene("", Auto))
+	}
+	all := make([]Iface, len(ds))
+	for i, d := range ds {
+		all[i] = d.Iface
+	}
+	return all, nil
+}
+
+// nearNames are the names of interfaces close to a name that there is not.
+func nearNames(name string) []string {
+	all, err := Interfaces()
+	if err != nil {
+		return nil
+	}
+	names := make([]string, len(all))
+	for i, iface := range all {
+		names[i] = iface.Name
+	}
+	return near(name, names)
+}
+
+// DefaultRoute is the name of the interface of the default route: IPv4's with
+// the lowest metric, else IPv6's. The error is ErrNoDefaultRoute.
+func DefaultRoute() (string, error) {
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		index, err := defaultRouteOf(family)
+		if err != nil {
+			return "", explain(err, actRoute, newScene("", Auto))
+		}
+		if index == 0 {
+			continue
+		}
+		d, err := deviceByIndex(index)
+		if err != nil {
+			return "", &ErrNoInterface{Index: index, Err: err}
+		}
+		return d.Name, nil
+	}
+	return "", &ErrNoDefaultRoute{}
+}
+
+// defaultRouteOf is the number of the interface of a family's default route,
+// or 0.
+func defaultRouteOf(family int) (int, error) {
+	filter := &netlink.Route{Table: unix.RT_TABLE_MAIN, Type: unix.RTN_UNICAST}
+	const by = netlink.RT_FILTER_TABLE | netlink.RT_FILTER_TYPE | netlink.RT_FILTER_DST
+	routes, err := netlink.RouteListFiltered(family, filter, by) // no Dst: default routes
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		return 0, nil
+	}
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return 0, fmt.Errorf("list the routes: %w", err)
+	}
+	routes = slices.DeleteFunc(routes, func(r netlink.Route) bool { return routeIndex(r) == 0 })
+	if len(routes) == 0 {
+		return 0, nil
+	}
+	best := slices.MinFunc(routes, func(a, b netlink.Route) int { return cmp.Compare(a.Priority, b.Priority) })
+	return routeIndex(best), nil
+}
+
+// routeIndex is the number of the interface of a route, the first of several,
+// or 0.
+func routeIndex(r netlink.Route) int {
+	if r.LinkIndex == 0 && len(r.MultiPath) > 0 {
+		return r.MultiPath[0].LinkIndex
+	}
+	return r.LinkIndex
+}

@@ -1,0 +1,57 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
+
+// NewMetaMap makes the map that holds the metadata: one element, the JSON text
+// and nothing behind it. The version is filled in.
+func NewMetaMap(meta Meta) (*ebpf.Map, error) {
+	text, err := meta.encode()
+	if err != nil {
+		return nil, fmt.Errorf("write the metadata: %w", err)
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name:       MetaMapName,
+		Type:       ebpf.Array,
+		KeySize:    4,
+		ValueSize:  uint32(len(text)),
+		MaxEntries: 1,
+	})
+	if err != nil {
+		return nil, ExplainLoad(fmt.Errorf("make the map of metadata: %w", err))
+	}
+	if err := m.Put(uint32(0), text); err != nil {
+		return nil, errors.Join(fmt.Errorf("write the metadata: %w", err), m.Close())
+	}
+	return m, nil
+}
+
+// Label makes a program ours: it binds metadata to it, which live as long as
+// the program does. The program's name must be ProgramName.
+func Label(prog *ebpf.Program, meta Meta) error {
+	m, err := NewMetaMap(meta)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = m.Close() }()
+	if err := prog.BindMap(m); err != nil {
+		return explain(err, actLabel, newScene("", Auto))
+	}
+	return nil
+}
+
+// readMeta reads what NewMetaMap wrote.
+func readMeta(m *ebpf.Map) (Meta, error) {
+	if m.Type() != ebpf.Array || m.KeySize() != 4 {
+		return Meta{}, fmt.Errorf("read the metadata: the map is of type %s", m.Type())
+	}
+	var text []byte
+	if err := m.Lookup(uint32(0), &text); err != nil {
+		return Meta{}, fmt.Errorf("read the metadata: %w", err)
+	}
+	return decodeMeta(text)
+}

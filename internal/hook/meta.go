@@ -1,0 +1,52 @@
+package hook
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// MetaVersion is the version of the metadata's format that this package
+// writes. A later version only adds fields.
+const MetaVersion = 1
+
+// Meta says what a program of ours does and who started it. It lies as JSON in
+// a map that is bound to the program, so it lives exactly as long.
+type Meta struct {
+	Version int `json:"version"`
+	// Source is the text of the rules as it was given.
+	Source string `json:"source"`
+	// Rules are the rules as written; the counters are in their order.
+	Rules     []MetaRule `json:"rules"`
+	Interface string     `json:"interface"`
+	Ifindex   int        `json:"ifindex"`
+	Direction string     `json:"direction"` // "in"
+	Hook      string     `json:"hook"`      // a Mode's word
+	PID       int        `json:"pid"`
+	// Foreground: the program goes when the process PID ends.
+	Foreground bool `json:"foreground"`
+	// Start is when the program was attached, in nanoseconds of Unix time.
+	Start int64 `json:"start"`
+}
+
+// MetaRule is one rule in the user's words.
+type MetaRule struct {
+	Name string `json:"name,omitempty"`
+	Text string `json:"text"`
+	Look bool   `json:"look,omitempty"` // it only counts
+}
+
+func (m Meta) encode() ([]byte, error) {
+	m.Version = MetaVersion
+	return json.Marshal(m)
+}
+
+func decodeMeta(text []byte) (Meta, error) {
+	var m Meta
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Meta{}, fmt.Errorf("read the metadata: %w", err)
+	}
+	if m.Version < 1 {
+		return Meta{}, fmt.Errorf("read the metadata: version %d is unknown", m.Version)
+	}
+	return m, nil
+}
