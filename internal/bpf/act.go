@@ -36,6 +36,7 @@ func (c *compiler) act(s plan.Step) {
 	for _, w := range s.Writes {
 		c.write(w)
 	}
+	c.lastSums(s.Sums)
 	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
 	c.goTo(c.count)
 }

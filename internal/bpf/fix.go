@@ -281,6 +281,18 @@ func (c *compiler) finishSum(s plan.Sum) {
 	}
 }
 
+// lastSums makes the sums that have to wait until everything is stored. They
+// read what fixSums has read already, so reading cannot fail here.
+func (c *compiler) lastSums(sums []plan.Sum) {
+	for _, s := range sums {
+		if s.Last {
+			c.sumHeader()
+			c.finishSum(plan.Sum{Check: s.Check, Op: s.Op})
+			c.emit(c.storeCheck(s))
+		}
+	}
+}
+
 // storeFixed stores what fixSums left on the stack.
 func (c *compiler) storeFixed(sums []plan.Sum) {
 	slot := int16(slotFixed)

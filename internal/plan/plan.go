@@ -124,6 +124,10 @@ type Sum struct {
 	// ZeroIsNone: a checksum of 0 means that there is none and stays, and one
 	// computed as 0 is sent as 0xffff (UDP over IPv4, RFC 768).
 	ZeroIsNone bool
+	// Last: the checksum has to be made when everything else is stored. The
+	// rule gives the IPv4 header another length, so it may come to lie over
+	// layer-4 bytes that the rule changes too.
+	Last bool
 }
 
 // Term is what an old value adds to a sum: Factor times the masked window.

@@ -143,7 +143,7 @@ func withWhole(c Cond, r *rule.Rule) (Cond, bool) {
 		var whole Cond = WholeDatagram{a.Field.Proto}
 		if a.Field.Proto == field.IP {
 			words := headerWords(r)
-			if words > 0 && words < 5 {
+			if words != 0 && words < 5 {
 				return nil, false
 			}
 			whole = WholeHeader{words}

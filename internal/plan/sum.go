@@ -24,6 +24,7 @@ func sums(r *rule.Rule, c class, known patterns) []Sum {
 		s := Sum{Check: check, ZeroIsNone: check.Proto == field.UDP}
 		if named {
 			s.Op = sumOp(op)
+			s.Last = check.Proto == field.IP && c.proto != field.IP && headerWords(r) != 0
 		}
 		for _, a := range r.Actions {
 			if a.Op == rule.Set && !settled(a, known) {
