@@ -10,15 +10,8 @@ import (
 
 // Places on the stack, by their offset from the frame pointer.
 const (
-	slotRule   = -8  // the rule that acted, for the epilogue (32 bits)
-	slotLen    = -16 // the packet's length
-	slotL3     = -24 // fix only: offset of the IPv4 header from the packet's start, all else from here on too
-	slotL4     = -32 // offset of the layer-4 header
-	slotL4Len  = -40 // length of the layer-4 datagram
-	slotChunk  = -48 // chunks of it that have been summed
-	slotOffset = -56 // where the next chunk starts
-	slotHeader = -64 // length of the IPv4 header
-	slotFixed  = -72 // the first fixed checksum, in memory order; the next is 8 lower
+	slotRule = -8  // the rule that acted, for the epilogue (32 bits)
+	slotLen  = -16 // the packet's length
 )
 
 // act rewrites, leaves the rule's number for the epilogue and goes there.
@@ -55,11 +48,18 @@ func (c *compiler) ticket() {
 		asm.LoadMem(temp, value, 0, asm.DWord),
 	)
 	c.jumpTo(c.pass, asm.JGE.Reg(temp, limit, ""))
-	c.emit(
-		asm.Mov.Imm(temp, 1),
-		asm.FetchAdd.Mem(value, temp, asm.DWord, 0),
-	)
+	c.emit(asm.Mov.Imm(temp, 1), fetchAdd(value, temp))
 	c.jumpTo(c.pass, asm.JGE.Reg(temp, limit, ""))
+}
+
+// fetchAdd adds src to the 64 bits at dst and leaves what was there in src. The
+// library (v0.22.0) knows the operation but loses its BPF_FETCH flag when it
+// encodes it: what was there would not be fetched.
+func fetchAdd(dst, src asm.Register) asm.Instruction {
+	const flagFetch = 1 // BPF_FETCH of linux/bpf.h
+	ins := asm.FetchAdd.Mem(dst, src, asm.DWord, 0)
+	ins.Constant = flagFetch
+	return ins
 }
 
 // write stores a constant; bits beside it in the same bytes stay.

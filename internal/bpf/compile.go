@@ -73,7 +73,11 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 	c.noIP = c.entry(p.NoIP)
 	c.plain = c.entry(p.IP)
 	c.program()
+	if c.chunks {
+		c.sumChunk()
+	}
 	ins := c.finish()
+	c.describe(ins)
 	if n := slots(ins); n > MaxInstructions {
 		return nil, &TooLargeError{n}
 	}
@@ -109,7 +113,10 @@ type compiler struct {
 	plan  *plan.Program
 	opt   Options
 	reg   registers
-	fixes bool
+	fixes bool // some rule makes a whole sum
+	// chunks: a datagram is summed, so the function for it is needed.
+	chunks    bool
+	functions []function
 
 	pass, count  label // leave the packet; count it, then leave it
 	ip, joined   label // IPv4 header found; layer-4 base known
@@ -133,8 +140,8 @@ const (
 	typeService = 0x88a8 // IEEE 802.1ad
 )
 
-// xdpPass is XDP_PASS of linux/bpf.h.
-const xdpPass = 2
+// Pass is the verdict of every program: XDP_PASS of linux/bpf.h.
+const Pass = 2
 
 // entry is the label of a chain; an empty one is the way out.
 func (c *compiler) entry(ch plan.Chain) label {
@@ -380,7 +387,7 @@ func (c *compiler) epilogue() {
 		asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
 	)
 	c.bind(c.pass, true)
-	c.emit(asm.Mov.Imm32(asm.R0, xdpPass))
+	c.emit(asm.Mov.Imm32(asm.R0, Pass))
 	c.exit()
 }
 

@@ -7,14 +7,18 @@ import (
 	"repacket/internal/plan"
 )
 
-// A checksum over a whole datagram is summed in chunks that a helper copies to
-// the stack: the packet may lie in several buffers, and then its bytes cannot
-// be read directly. The stack is 512 bytes, and bpf_csum_diff takes no more
-// than 512 a call on kernels up to 6.12.
+// Programs that sum whole datagrams or headers use more of the stack.
 const (
-	chunk      = 256
-	bufferAt   = slotFixed - 16 - chunk
-	chunkShift = 8
+	slotL3     = -24  // offset of the IPv4 header from the packet's start
+	slotHeader = -32  // length of the IPv4 header
+	slotL4     = -40  // offset of the layer-4 header
+	slotL4Len  = -48  // length of the layer-4 datagram
+	slotCtx    = -56  // the context, for the function that sums a chunk
+	slotSum    = -64  // what it has summed
+	slotFailed = -72  // not 0 if it could not read the packet
+	slotFixed  = -80  // the first checksum made, in memory order; the next is 8 lower
+	headerAt   = -152 // the IPv4 header, at most 60 bytes
+	headerRoom = 64
 )
 
 func hasFix(p *plan.Program) bool {
@@ -114,40 +118,53 @@ func (c *compiler) fixSums(sums []plan.Sum) {
 	}
 }
 
-// sum is where bytes are added up, from the last guard on.
+// sum is where bytes have been added up: the end of the packet is not needed
+// any more.
 const sum = asm.R9
 
 // sumHeader adds up the IPv4 header as it arrived.
 func (c *compiler) sumHeader() {
+	c.empty(headerAt, headerRoom)
 	c.emit(
-		asm.Mov.Imm(sum, 0),
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
 		asm.LoadMem(asm.R2, asm.R10, slotL3, asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, headerAt),
 		asm.LoadMem(asm.R4, asm.R10, slotHeader, asm.DWord),
+		asm.FnXdpLoadBytes.Call(),
 	)
-	c.emptyBuffer()
-	c.sumBytes()
+	c.jumpTo(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
+	c.emit(
+		asm.Mov.Imm(asm.R1, 0),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, headerAt),
+		asm.LoadMem(asm.R4, asm.R10, slotHeader, asm.DWord), // a multiple of four
+		asm.Mov.Imm(asm.R5, 0),
+		asm.FnCsumDiff.Call(),
+		asm.Mov.Reg(sum, asm.R0),
+	)
 }
 
-// sumDatagram adds up the pseudo-header and the datagram as it arrived: first
-// what is left behind the whole chunks, then the chunks.
+// sumDatagram adds up the pseudo-header and the datagram as it arrived.
 func (c *compiler) sumDatagram(s plan.Sum) {
 	c.pseudoHeader(s.Check.Proto)
-	c.emptyBuffer()
-	noRest := c.newLabel()
 	c.emit(
-		asm.LoadMem(asm.R4, asm.R10, slotL4Len, asm.DWord),
-		asm.Mov.Reg(temp, asm.R4),
-		asm.And.Imm(asm.R4, chunk-1),
-		asm.LoadMem(asm.R2, asm.R10, slotL4, asm.DWord),
-		asm.StoreMem(asm.R10, slotOffset, asm.R2, asm.DWord),
-		asm.Add.Reg(asm.R2, temp),
-		asm.Sub.Reg(asm.R2, asm.R4),
+		asm.StoreMem(asm.R10, slotSum, sum, asm.DWord),
+		asm.StoreMem(asm.R10, slotCtx, c.reg.ctx, asm.DWord),
+		storeLong(slotFailed, 0),
+		asm.LoadMem(asm.R1, asm.R10, slotL4Len, asm.DWord),
+		asm.Add.Imm(asm.R1, chunk-1),
+		asm.RSh.Imm(asm.R1, chunkShift),
+		loadFunction(asm.R2, chunkFunction),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Mov.Imm(asm.R4, 0),
+		asm.FnLoop.Call(),
+		asm.LoadMem(value, asm.R10, slotFailed, asm.DWord),
 	)
-	// "below 1" and not "is 0": older verifiers learn a lower bound only so.
-	c.jumpTo(noRest, asm.JLT.Imm(asm.R4, 1, ""))
-	c.sumBytes()
-	c.bind(noRest, false)
-	c.sumChunks()
+	c.jumpTo(c.pass, asm.JNE.Imm(value, 0, ""))
+	c.emit(asm.LoadMem(sum, asm.R10, slotSum, asm.DWord))
+	c.chunks = true
 }
 
 // pseudoHeader starts the sum of TCP and UDP (RFC 9293 section 3.1, RFC 768).
@@ -170,82 +187,17 @@ func (c *compiler) pseudoHeader(p field.Protocol) {
 	c.emit(asm.Mov.Reg(sum, value))
 }
 
-// storeLong stores a constant as 64 bits on the stack. The library has no
-// constructor for it, since the constant has only 32.
-func storeLong(off int16, v int64) asm.Instruction {
-	return asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Dst: asm.R10, Offset: off, Constant: v}
-}
-
-// emptyBuffer zeroes the buffer, so that an odd last byte counts as RFC 1071
-// wants it.
-func (c *compiler) emptyBuffer() {
-	for off := int16(bufferAt); off < bufferAt+chunk; off += 8 {
+// empty zeroes a place on the stack.
+func (c *compiler) empty(at, size int16) {
+	for off := at; off < at+size; off += 8 {
 		c.emit(storeLong(off, 0))
 	}
 }
 
-// sumBytes adds up R4 bytes of the packet, 1 to 255, from offset R2 on.
-func (c *compiler) sumBytes() {
-	c.emit(asm.StoreMem(asm.R10, slotChunk, asm.R4, asm.DWord))
-	c.loadBytes()
-	c.emit(
-		asm.LoadMem(asm.R4, asm.R10, slotChunk, asm.DWord),
-		asm.Add.Imm(asm.R4, 3),
-		asm.RSh.Imm(asm.R4, 2),
-		asm.LSh.Imm(asm.R4, 2),
-	)
-	c.addBuffer()
-}
-
-// loadBytes copies R4 bytes from offset R2 to the buffer.
-func (c *compiler) loadBytes() {
-	c.emit(
-		asm.Mov.Reg(asm.R1, c.reg.ctx),
-		asm.Mov.Reg(asm.R3, asm.R10),
-		asm.Add.Imm(asm.R3, bufferAt),
-		asm.FnXdpLoadBytes.Call(),
-	)
-	c.jumpTo(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
-}
-
-// addBuffer adds R4 bytes of the buffer, a multiple of four, to the sum.
-func (c *compiler) addBuffer() {
-	c.emit(
-		asm.Mov.Imm(asm.R1, 0),
-		asm.Mov.Imm(asm.R2, 0),
-		asm.Mov.Reg(asm.R3, asm.R10),
-		asm.Add.Imm(asm.R3, bufferAt),
-		asm.Mov.Reg(asm.R5, sum),
-		asm.FnCsumDiff.Call(),
-		asm.Mov.Reg(sum, asm.R0),
-	)
-}
-
-// sumChunks adds up the whole chunks, at most 255 of them.
-func (c *compiler) sumChunks() {
-	next, done := c.newLabel(), c.newLabel()
-	c.emit(storeLong(slotChunk, 0))
-	c.bind(next, true)
-	c.emit(
-		asm.LoadMem(value, asm.R10, slotL4Len, asm.DWord),
-		asm.RSh.Imm(value, chunkShift),
-		asm.LoadMem(temp, asm.R10, slotChunk, asm.DWord),
-	)
-	c.jumpTo(done, asm.JGE.Reg(temp, value, ""))
-	c.emit(
-		asm.Add.Imm(temp, 1),
-		asm.StoreMem(asm.R10, slotChunk, temp, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R10, slotOffset, asm.DWord),
-		asm.Mov.Reg(temp, asm.R2),
-		asm.Add.Imm(temp, chunk),
-		asm.StoreMem(asm.R10, slotOffset, temp, asm.DWord),
-		asm.Mov.Imm(asm.R4, chunk),
-	)
-	c.loadBytes()
-	c.emit(asm.Mov.Imm(asm.R4, chunk))
-	c.addBuffer()
-	c.goTo(next)
-	c.bind(done, false)
+// storeLong stores a constant as 64 bits on the stack. The library has no
+// constructor for it, since the constant has only 32.
+func storeLong(off int16, v int64) asm.Instruction {
+	return asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Dst: asm.R10, Offset: off, Constant: v}
 }
 
 // finishSum turns the sum of the packet as it arrived into the checksum of
