@@ -1,0 +1,195 @@
+package packetgen_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"repacket/internal/field"
+	"repacket/internal/packetgen"
+	"repacket/internal/reference"
+	"repacket/internal/rule"
+)
+
+// checked is a random valid program and how many texts were refused before it.
+func checked(t *testing.T, r *rand.Rand) (p *rule.Program, refused int) {
+	t.Helper()
+	for range 100 {
+		p, err := rule.Check(packetgen.Program(r))
+		if err == nil {
+			return p, refused
+		}
+		refused++
+	}
+	t.Fatal("100 programs in a row were refused")
+	return nil, refused
+}
+
+// TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
+// refused for what it means, not for how it is written.
+func TestProgramsAreMostlyValid(t *testing.T) {
+	const n = 3000
+	r, valid, reasons := source(10), 0, map[string]int{}
+	for range n {
+		text := packetgen.Program(r)
+		_, err := rule.Check(text)
+		if err == nil {
+			valid++
+			continue
+		}
+		meaning := false
+		for _, reason := range []string{"nothing can match", "do not go together"} {
+			if strings.Contains(err.Error(), reason) {
+				reasons[reason]++
+				meaning = true
+			}
+		}
+		if !meaning {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	t.Logf("%d of %d are valid; refused: %v", valid, n, reasons)
+	if valid < n*80/100 {
+		t.Errorf("%d of %d are valid", valid, n)
+	}
+}
+
+// TestProgramsCoverTheLanguage: every field is tested and set, every word and
+// sign occurs.
+func TestProgramsCoverTheLanguage(t *testing.T) {
+	r, words := source(11), map[string]bool{}
+	tested, set := map[string]bool{}, map[string]bool{}
+	for range 1500 {
+		text := packetgen.Program(r)
+		for _, w := range strings.Fields(text) {
+			words[w] = true
+		}
+		if p, err := rule.Check(text); err == nil {
+			for _, x := range p.Rules {
+				walk(x.Cond, func(e rule.Test) { tested[e.Field.Name] = true })
+				for _, a := range x.Actions {
+					set[a.Field.Name] = true
+				}
+			}
+		}
+	}
+	for _, f := range field.Fields() {
+		if !tested[f.Name] || !set[f.Name] {
+			t.Errorf("%s: tested %v, set %v", f.Name, tested[f.Name], set[f.Name])
+		}
+	}
+	for _, w := range strings.Fields("if then else and or not all eq ne lt le gt ge fix bad eth ip tcp udp icmp ( ) == != < <= > >= && || ! = on off sport dport dscp ecn ttl r1: # , 0x0") {
+		if !words[w] {
+			t.Errorf("%s never occurs", w)
+		}
+	}
+}
+
+func walk(e rule.Expr, visit func(rule.Test)) {
+	switch e := e.(type) {
+	case rule.Test:
+		visit(e)
+	case rule.Not:
+		walk(e.X, visit)
+	case rule.And:
+		for _, x := range e.X {
+			walk(x, visit)
+		}
+	case rule.Or:
+		for _, x := range e.X {
+			walk(x, visit)
+		}
+	}
+}
+
+func TestProgramsAreTheSameAgain(t *testing.T) {
+	write := func(seed uint64) (texts []string) {
+		r := source(seed)
+		for range 50 {
+			texts = append(texts, packetgen.Program(r))
+		}
+		return texts
+	}
+	if !slices.Equal(write(12), write(12)) {
+		t.Error("the same seed gives other programs")
+	}
+	if slices.Equal(write(12), write(13)) {
+		t.Error("another seed gives the same programs")
+	}
+}
+
+// TestFramesHitRandomPrograms: over random programs, too, at least 40 of 100
+// frames make a rule act, and nearly every rule acts on one.
+func TestFramesHitRandomPrograms(t *testing.T) {
+	const programs, frames = 400, 100
+	r := source(14)
+	total, rules, met := 0, 0, 0
+	for range programs {
+		p, _ := checked(t, r)
+		seen := map[int]bool{}
+		for _, frame := range packetgen.Frames(r, p, frames) {
+			if i := reference.Run(p, frame).Rule; i >= 0 {
+				total++
+				seen[i] = true
+			}
+		}
+		rules += len(p.Rules)
+		met += len(seen)
+	}
+	t.Logf("%d of %d frames act, %d of %d rules", total, programs*frames, met, rules)
+	if total < programs*frames*40/100 || met < rules*80/100 {
+		t.Errorf("rules act on %d of %d frames; %d of %d rules act", total, programs*frames, met, rules)
+	}
+}
+
+// TestShrink: a case of which two words and two bytes matter comes down to
+// those.
+func TestShrink(t *testing.T) {
+	text := "web: if ( tcp_dest 80,443 or udp_dest 53 ) ip_ttl lt 64 then ip_ttl 64, ip_id 7 # a comment\n if udp then ip_dscp ef"
+	frame := packetgen.Frame(source(15), &rule.Program{})
+	frame = append(append(frame, make([]byte, 60)...), 0xaa, 0, 0xbb)
+	calls := 0
+	fails := func(text string, frame []byte) bool {
+		calls++
+		p, err := rule.Check(text)
+		if err != nil {
+			return false
+		}
+		id := slices.ContainsFunc(p.Rules, func(r *rule.Rule) bool {
+			return slices.ContainsFunc(r.Actions, func(a rule.Action) bool { return a.Field.Name == "ip_id" })
+		})
+		return id && slices.Contains(frame, 0xaa) && slices.Contains(frame, 0xbb)
+	}
+	gotText, gotFrame := packetgen.Shrink(text, frame, fails)
+	if !fails(gotText, gotFrame) {
+		t.Fatalf("what is left does not fail: %s", gotText)
+	}
+	if want := "if all then ip_id 0"; len(gotText) > len(want)+8 {
+		t.Errorf("the text is %q, want something like %q", gotText, want)
+	}
+	zeros := slices.DeleteFunc(slices.Clone(gotFrame), func(b byte) bool { return b != 0 })
+	if len(gotFrame) != 14 || len(zeros) != 12 {
+		t.Errorf("the frame is %x, want 14 bytes, 12 of them 0", gotFrame)
+	}
+	t.Logf("%s\n%x\nafter %d calls", gotText, gotFrame, calls)
+}
+
+// FuzzProgram: any seed gives a program that is checked without a panic, and
+// frames that the reference leaves as long as they were.
+func FuzzProgram(f *testing.F) {
+	f.Add(uint64(1))
+	f.Add(^uint64(0))
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		r := source(seed)
+		p, err := rule.Check(packetgen.Program(r))
+		if err != nil {
+			return
+		}
+		for _, frame := range packetgen.Frames(r, p, 20) {
+			if got := reference.Run(p, frame); len(got.Frame) != len(frame) {
+				t.Fatalf("%d bytes became %d", len(frame), len(got.Frame))
+			}
+		}
+	})
+}
