@@ -83,12 +83,23 @@ type (
 	}
 )
 
-func (e All) Span() Span  { return e.At }
-func (e Has) Span() Span  { return e.At }
+// Span is where the condition stands in the source.
+func (e All) Span() Span { return e.At }
+
+// Span is where the condition stands in the source.
+func (e Has) Span() Span { return e.At }
+
+// Span is where the condition stands in the source.
 func (e Test) Span() Span { return e.At }
-func (e Not) Span() Span  { return e.At }
-func (e And) Span() Span  { return e.At }
-func (e Or) Span() Span   { return e.At }
+
+// Span is where the condition stands in the source.
+func (e Not) Span() Span { return e.At }
+
+// Span is where the condition stands in the source.
+func (e And) Span() Span { return e.At }
+
+// Span is where the condition stands in the source.
+func (e Or) Span() Span { return e.At }
 
 func (All) expr()  {}
 func (Has) expr()  {}

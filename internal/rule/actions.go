@@ -1,0 +1,123 @@
+package rule
+
+import (
+	"repacket/internal/field"
+)
+
+// actions reads action { [ "," | "and" ] action }.
+func (p *parser) actions() []actionNode {
+	if p.actionsEnd() {
+		p.fail(p.peek().at, "to look without a change, leave out then", "then needs an action")
+		return nil
+	}
+	var list []actionNode
+	for p.err == nil {
+		list = append(list, p.action())
+		if t := p.peek(); p.accept(",") || p.accept("and") {
+			if p.actionsEnd() {
+				p.fail(p.peek().at, "", "an action is missing after %s", p.words(t.at))
+			}
+			continue
+		}
+		if p.actionsEnd() {
+			break
+		}
+	}
+	return list
+}
+
+func (p *parser) actionsEnd() bool {
+	t := p.peek()
+	switch t.text {
+	case "", "else", "from", ")", ";":
+		return true
+	}
+	return p.startsRule(t)
+}
+
+func (p *parser) action() actionNode {
+	t := p.next()
+	ref, ok := resolveField(t)
+	if !ok {
+		p.strayInActions(t)
+		return actionNode{}
+	}
+	a := actionNode{ref: ref}
+	p.accept("=")
+	a.operand = p.operand(ref)
+	a.at = p.from(t.at.Start)
+	return a
+}
+
+// operand reads what becomes of the field: a value, fix or bad.
+func (p *parser) operand(ref fieldRef) token {
+	t := p.peek()
+	name, f := ref.name.text, ref.fields[0]
+	plain := "a plain value works: " + name + " " + example(f)
+	_, copied := resolveField(t)
+	switch {
+	case t.text == "fix" || t.text == "bad":
+		if f.Kind != field.Checksum {
+			p.fail(t.at, "", "%s is for checksums: %s is none", t.text, name)
+		}
+	case t.text == "eq" || t.text == "ne" || t.text == "lt" || t.text == "le" || t.text == "gt" || t.text == "ge":
+		p.fail(t.at, "the field and its new value: "+name+" "+p.words(p.second().at),
+			"an action sets a field, %s compares", p.words(t.at))
+	case t.text == "atleast" || t.text == "atmost" || t.text == "random":
+		p.notYet(t.at, t.text, plain)
+	case t.word && t.text[0] == '@':
+		p.notYet(t.at, "columns of a file", "write the value itself")
+	case len(t.text) > 1 && (t.text[0] == '+' || t.text[0] == '-') && isDigit(t.text[1]):
+		p.notYet(t.at, "adding and taking away ("+p.words(t.at)+")", plain)
+	case p.isValue(ref, t):
+	case copied && p.copyFollows():
+		p.notYet(t.at, "copying a field ("+p.words(Span{ref.name.at.Start, t.at.End})+")", plain)
+	case fillers[t.text]:
+		p.fail(t.at, p.leaveOut(ref, t), "%s needs a value", name)
+	default:
+		p.fail(t.at, "", "%s needs a value", name)
+	}
+	return p.next()
+}
+
+// copyFollows tells whether the field that comes next is an operand, and not
+// an action with a value of its own.
+func (p *parser) copyFollows() bool {
+	after := p.second()
+	if after.text == "fix" || after.text == "bad" || after.text == "=" {
+		return false
+	}
+	return !after.word || p.startsRule(after) || isLanguage(after)
+}
+
+// strayInActions is the error for a token that stands where an action, or the
+// next rule, should.
+func (p *parser) strayInActions(t token) {
+	word := p.words(t.at)
+	_, isProto := field.ProtocolByName(t.text)
+	switch {
+	case t.text == "swap", t.text == "pass", t.text == "drop", t.text == "reflect", t.text == "redirect":
+		hint := ""
+		if t.text == "pass" {
+			hint = "a rule without then lets its packets pass unchanged"
+		}
+		p.notYet(t.at, t.text, hint)
+	case comesLater(t.text):
+		p.notYet(t.at, word+" (this version rewrites IPv4, TCP, UDP and ICMP)", "")
+	case t.text == "tcp.ack":
+		p.tcpAck(t)
+	case t.text == "then":
+		p.fail(t.at, "actions stand side by side: then udp_dest 8080 ip_ttl 64", "then stands twice in one rule")
+	case t.text == "or" || t.text == "not":
+		p.fail(t.at, "all actions of a rule are carried out; for another condition begin another rule: else if ...",
+			"%s has no meaning among actions", word)
+	case isProto:
+		p.fail(t.at, "", "%s is a header, an action names a field", word)
+	case looksLikeValue(t.text):
+		p.fail(t.at, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
+	case keywords[t.text] || !t.word:
+		p.fail(t.at, "", "an action is missing before %s", word)
+	default:
+		p.fail(t.at, suggest(t.text, actionWords()), "unknown word %s", word)
+	}
+}

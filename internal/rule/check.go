@@ -1,0 +1,245 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Check reads a program and checks it. The error is a *Diagnostic: the first
+// thing that is wrong, with its place in the source. Warnings and notes stand
+// in the program.
+func Check(source string) (*Program, error) {
+	rules, err := parse(source)
+	if err != nil {
+		return nil, err
+	}
+	c := &checker{program: &Program{Source: source}, where: map[*Rule]union{}}
+	c.names(rules)
+	for i, r := range rules {
+		c.rule(i, r)
+	}
+	if c.err != nil {
+		return nil, c.err
+	}
+	c.order(rules)
+	slices.SortStableFunc(c.program.Warnings, func(a, b *Diagnostic) int { return a.At.Start - b.At.Start })
+	return c.program, nil
+}
+
+// checker turns the syntax tree into a checked program. It keeps the first
+// error and goes on as if nothing had been wrong.
+type checker struct {
+	program *Program
+	err     *Diagnostic
+	// where are the packets on which each rule acts.
+	where map[*Rule]union
+}
+
+func (c *checker) fail(at Span, hint, format string, args ...any) {
+	if c.err == nil {
+		c.err = c.diagnostic(Error, at, hint, format, args...)
+	}
+}
+
+func (c *checker) warn(severity Severity, at Span, hint, format string, args ...any) {
+	c.program.Warnings = append(c.program.Warnings, c.diagnostic(severity, at, hint, format, args...))
+}
+
+func (c *checker) diagnostic(severity Severity, at Span, hint, format string, args ...any) *Diagnostic {
+	return &Diagnostic{
+		Severity: severity, Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: c.program.Source,
+	}
+}
+
+// names checks that no two rules have one name.
+func (c *checker) names(rules []ruleNode) {
+	seen := map[string]bool{}
+	for _, r := range rules {
+		if r.name != "" && seen[r.name] {
+			c.fail(r.nameAt, "every rule has a name of its own, or none", "a rule before is named %s too", r.name)
+		}
+		seen[r.name] = true
+	}
+}
+
+// rule checks one rule as written and adds it to the program.
+func (c *checker) rule(index int, r ruleNode) {
+	start := r.at.Start
+	if r.name != "" {
+		start = r.ifAt.Start
+	}
+	c.program.Written = append(c.program.Written, Written{
+		Name: r.name, Text: flatten(c.program.Source, Span{start, r.at.End}), Span: r.at, Look: !r.then,
+	})
+	all := choices(r.actions)
+	var copies []*Rule
+	for _, ch := range all {
+		copies = append(copies, c.expand(index, r, ch))
+	}
+	if c.err != nil {
+		return
+	}
+	if copies = c.possible(r, copies); c.err == nil {
+		c.remarks(r, copies)
+	}
+	c.program.Rules = append(c.program.Rules, copies...)
+}
+
+// possible leaves out the copies of a rule that no packet can meet. It is an
+// error if that is all of them.
+func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
+	var kept []*Rule
+	var why *Diagnostic
+	for _, rule := range copies {
+		where, d := c.contradiction(c.claims(rule))
+		if d == nil {
+			kept = append(kept, rule)
+			c.where[rule] = where
+		} else if why == nil {
+			why = d
+		}
+	}
+	if len(kept) > 0 || c.err != nil {
+		return kept
+	}
+	if len(copies) > 1 { // say it with the short name open
+		if _, open := c.contradiction(c.open(r)); open != nil {
+			why = open
+		}
+	}
+	if hint := c.missingThen(r, why); hint != "" {
+		why.Hint = hint
+	}
+	c.err = why
+	return nil
+}
+
+// open are the claims of a rule whose short names may mean any protocol.
+func (c *checker) open(r ruleNode) []claim {
+	claims := c.members(c.condition(r.cond, nil))
+	for _, a := range r.actions {
+		var any []Expr
+		for _, f := range a.ref.fields {
+			any = append(any, Has{f.Proto, a.at})
+		}
+		e := any[0]
+		if len(any) > 1 {
+			e = Or{any, a.at}
+		}
+		claims = append(claims, claim{e, a.at, a.ref.name.at})
+	}
+	return claims
+}
+
+// missingThen is the hint for a rule without then, one of whose tests wants to
+// be an action: a field that already has another value.
+func (c *checker) missingThen(r ruleNode, why *Diagnostic) string {
+	and, ok := r.cond.(andNode)
+	if r.then || !ok {
+		return ""
+	}
+	for i, x := range and.xs {
+		if i == 0 || x.span() != why.At {
+			continue
+		}
+		for _, y := range and.xs[i:] {
+			if t, ok := y.(testNode); !ok || t.op != "eq" || len(t.items) != 1 {
+				return ""
+			}
+		}
+		src := c.program.Source
+		return "is `then` missing?  " + crop(flatten(src, Span{r.ifAt.Start, why.At.Start})) + " then " +
+			crop(flatten(src, Span{why.At.Start, r.at.End}))
+	}
+	return ""
+}
+
+// remarks checks what the actions do to each other, and warns of what is odd
+// in a rule but not wrong.
+func (c *checker) remarks(r ruleNode, copies []*Rule) {
+	for _, rule := range copies {
+		c.effects(rule)
+		where := c.where[rule]
+		if len(copies) == 1 {
+			c.halves(rule.Cond, c.claims(rule), where)
+		}
+		c.sums(rule, where)
+	}
+	c.brackets(r.cond, c.condition(r.cond, nil))
+}
+
+// expand is the rule for one choice of what its short names mean.
+func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {
+	out := &Rule{Index: index, Cond: c.condition(r.cond, choice)}
+	for _, a := range r.actions {
+		out.Actions = append(out.Actions, c.action(a, choice))
+	}
+	return out
+}
+
+// condition turns a condition into its checked form.
+func (c *checker) condition(n node, choice choice) Expr {
+	switch n := n.(type) {
+	case allNode:
+		return All{n.at}
+	case hasNode:
+		return Has{n.proto, n.at}
+	case testNode:
+		return c.test(n, choice)
+	case notNode:
+		return Not{c.condition(n.x, choice), n.at}
+	case groupNode:
+		return c.condition(n.x, choice)
+	case andNode:
+		var xs []Expr
+		for _, x := range n.xs {
+			e := c.condition(x, choice)
+			if and, ok := e.(And); ok {
+				xs = append(xs, and.X...)
+			} else {
+				xs = append(xs, e)
+			}
+		}
+		return And{xs, n.at}
+	case orNode:
+		var xs []Expr
+		for _, x := range n.xs {
+			e := c.condition(x, choice)
+			if or, ok := e.(Or); ok {
+				xs = append(xs, or.X...)
+			} else {
+				xs = append(xs, e)
+			}
+		}
+		return Or{xs, n.at}
+	}
+	panic(fmt.Sprintf("rule: no condition is a %T", n))
+}
+
+func (c *checker) action(a actionNode, choice choice) Action {
+	f := choice.pick(a.ref)[0]
+	out := Action{Field: f, At: a.at}
+	switch a.operand.text {
+	case "fix":
+		out.Op = Fix
+	case "bad":
+		out.Op = Bad
+	default:
+		out.Value = c.newValue(literal{f, a.ref.name.text, a.operand.text, a.operand.at})
+	}
+	return out
+}
+
+// test checks the values of a test. A short name means any of its fields.
+func (c *checker) test(n testNode, choice choice) Expr {
+	fields := choice.pick(n.ref)
+	in := c.set(n, fields[0])
+	if len(fields) == 1 {
+		return Test{fields[0], in, n.at}
+	}
+	var any []Expr
+	for _, f := range fields {
+		any = append(any, Test{f, in, n.at})
+	}
+	return Or{any, n.at}
+}

@@ -1,0 +1,195 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"repacket/internal/field"
+)
+
+// mustCheck is a program that is right.
+func mustCheck(t *testing.T, source string) *Program {
+	t.Helper()
+	p, err := Check(source)
+	if err != nil {
+		t.Fatalf("%s: %v", source, err)
+	}
+	return p
+}
+
+// mustFail is the error of a program that is wrong.
+func mustFail(t *testing.T, source string) *Diagnostic {
+	t.Helper()
+	_, err := Check(source)
+	var d *Diagnostic
+	if !errors.As(err, &d) {
+		t.Fatalf("%.60q: %v", source, err)
+	}
+	return d
+}
+
+func TestWritten(t *testing.T) {
+	source := "web: IF udp_dest  443 # a comment\n\tand ( tcp or ip_ttl=5 )  else Look-2: if dport 53,54 then dport  5353 ; if udp"
+	got := mustCheck(t, source).Written
+	at := func(first, last string) Span {
+		return Span{strings.Index(source, first), strings.LastIndex(source, last) + len(last)}
+	}
+	want := []Written{
+		{Name: "web", Text: "IF udp_dest 443 and ( tcp or ip_ttl=5 )", Span: at("web:", "=5 )"), Look: true},
+		{Name: "Look-2", Text: "if dport 53,54 then dport 5353", Span: at("Look", "5353")},
+		{Text: "if udp", Span: at("if udp", "if udp"), Look: true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(- want, + got)\n%s", diff)
+	}
+}
+
+// TestShape holds the checked form that the plan and the reference read.
+func TestShape(t *testing.T) {
+	p := mustCheck(t, "if udp_dest 443,80-90 not (tcp or icmp) and all or ip_ttl 7 then udp_check bad ip_src 10.0.0.1 dport 5")
+	if len(p.Rules) != 1 || p.Rules[0].Index != 0 { // the copy for TCP has no packet
+		t.Fatalf("rules: %+v", p.Rules)
+	}
+	one := func(v uint64) field.Set { return field.Set{{Lo: field.V(v), Hi: field.V(v)}} }
+	cond := Or{X: []Expr{
+		And{X: []Expr{
+			Test{Field: field.MustByName("udp_dest"), In: append(field.Set{{Lo: field.V(80), Hi: field.V(90)}}, one(443)...)},
+			Not{X: Or{X: []Expr{Has{Proto: field.TCP}, Has{Proto: field.ICMP}}}},
+			All{},
+		}},
+		Test{Field: field.MustByName("ip_ttl"), In: one(7)},
+	}}
+	if diff := cmp.Diff(Expr(cond), p.Rules[0].Cond, same); diff != "" {
+		t.Errorf("(- want, + got)\n%s", diff)
+	}
+	actions := []Action{
+		{Field: field.MustByName("udp_check"), Op: Bad},
+		{Field: field.MustByName("ip_src"), Value: field.V(0x0a000001)},
+		{Field: field.MustByName("udp_dest"), Value: field.V(5)},
+	}
+	if diff := cmp.Diff(actions, p.Rules[0].Actions, same); diff != "" {
+		t.Errorf("(- want, + got)\n%s", diff)
+	}
+}
+
+// TestCopies: a rule with a short name among its actions is copied once for
+// each protocol; the copies count as one.
+func TestCopies(t *testing.T) {
+	p := mustCheck(t, "if udp if dport 53 then dport 5353 if all then ttl 5")
+	var got []string
+	for _, r := range p.Rules {
+		got = append(got, fmt.Sprint(r.Index, " ", r.Print()))
+	}
+	want := []string{
+		"0 if udp",
+		"1 if tcp_dest 53 then tcp_dest 5353",
+		"1 if udp_dest 53 then udp_dest 5353",
+		"2 if all then ip_ttl 5",
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(p.Written) != 3 {
+		t.Errorf("written %v (- want, + got)\n%s", p.Written, diff)
+	}
+}
+
+// TestEveryField: each name and alias can be tested and set.
+func TestEveryField(t *testing.T) {
+	for _, f := range field.Fields() {
+		for _, name := range append([]string{f.Name, strings.ToUpper(f.Name), strings.ReplaceAll(f.Name, "_", ".")}, f.Aliases...) {
+			if name == "tcp.ack" {
+				continue
+			}
+			value := "1"
+			if f.Kind == field.Address4 {
+				value = "0.0.0.1"
+			}
+			if f.Name == "ip_ver" || f.Name == "ip_hl" || f.Name == "ip_tot_len" || f.Name == "ip_protocol" {
+				value = "6" // any that goes together with itself
+			}
+			p := mustCheck(t, "if "+name+" "+value+" then "+name+" "+value)
+			test, ok := p.Rules[0].Cond.(Test)
+			if !ok || test.Field != f || p.Rules[0].Actions[0].Field != f {
+				t.Errorf("%s is not %s: %+v", name, f.Name, p.Rules[0])
+			}
+		}
+	}
+}
+
+// TestEveryValueName: each name of a value is one in tests and in actions.
+func TestEveryValueName(t *testing.T) {
+	for _, f := range field.Fields() {
+		for _, n := range f.Names {
+			p := mustCheck(t, "if "+f.Name+" "+strings.ToUpper(n.Word)+" then "+f.Name+" "+n.Word)
+			if v, ok := p.Rules[0].Cond.(Test).In.Single(); !ok || v != field.V(n.Value) || p.Rules[0].Actions[0].Value != v {
+				t.Errorf("%s %s is %v, want %d", f.Name, n.Word, p.Rules[0], n.Value)
+			}
+		}
+	}
+}
+
+// TestValueNamesAreNoWords: a name of a value is no word of the language, but
+// for tcp, udp and icmp, which ip_protocol takes where only a value can stand.
+func TestValueNamesAreNoWords(t *testing.T) {
+	for _, f := range field.Fields() {
+		for _, n := range f.Names {
+			allowed := f.Name == "ip_protocol" && (n.Word == "tcp" || n.Word == "udp" || n.Word == "icmp")
+			if isLanguage(token{text: n.Word, word: true}) != allowed || fillers[n.Word] {
+				t.Errorf("%s, a value of %s, is a word of the language: %v", n.Word, f.Name, !allowed)
+			}
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	rule := "if udp "
+	full := rule + strings.Repeat(" ", maxSource-len(rule))
+	mustCheck(t, full)
+	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "1048577 bytes") {
+		t.Errorf("one byte too many: %s", d.Msg)
+	}
+	nested := func(n int) string { return "if " + strings.Repeat("(", n) + "udp" + strings.Repeat(")", n) }
+	mustCheck(t, nested(maxDepth))
+	mustCheck(t, "if "+strings.Repeat("not ", maxDepth)+"udp")
+	for _, source := range []string{nested(maxDepth + 1), "if " + strings.Repeat("not ", maxDepth+1) + "udp"} {
+		if d := mustFail(t, source); !strings.Contains(d.Msg, "nested more than 100") || d.At.Start < 100 {
+			t.Errorf("nested too deep: %s at %v", d.Msg, d.At)
+		}
+	}
+}
+
+// TestLargePrograms: what is large is answered, not followed to the end.
+func TestLargePrograms(t *testing.T) {
+	var or, ranges strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&or, "(ip_src 10.%d.%d.0/24 udp_dest %d ip_ttl ne %d) or ", i/256, i%256, i, i%256)
+		fmt.Fprintf(&ranges, "if udp_dest %d-%d ip_ttl %d-255 then ip_dscp %d\n", 2*i, 2*i+1, i%255, i%64)
+	}
+	for name, source := range map[string]string{
+		"or":         "if " + or.String() + "tcp then ip_ttl 5",
+		"not or":     "if not (" + or.String() + "tcp) then ip_ttl 5",
+		"ranges":     ranges.String(),
+		"list":       "if udp_dest " + strings.Repeat("9,17,", 5000) + "1",
+		"twins":      strings.Repeat("if udp_dest 5 then ip_ttl 5\n", 2000),
+		"all beside": "if " + strings.Repeat("udp ", 20000),
+	} {
+		if p := mustCheck(t, source); len(p.Warnings) > maxNotes+maxShadowed {
+			t.Errorf("%s: %d warnings", name, len(p.Warnings))
+		}
+	}
+	noise := mustFail(t, strings.Repeat("x", 64<<10))
+	if text := noise.Format(); len(text) > 500 {
+		t.Errorf("64 KiB of noise are answered with %d bytes", len(text))
+	}
+}
+
+func TestEmpty(t *testing.T) {
+	for _, source := range []string{"", " \n\t", "# nothing but a comment"} {
+		d := mustFail(t, source)
+		if d.Msg != "no rule is given" || d.Hint == "" {
+			t.Errorf("%q: %s", source, d.Format())
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package rule
+
+import (
+	"fmt"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// framing are the fields that say which bytes a receiver sums: no right or
+// wrong L4 checksum is known of a packet that they no longer describe.
+var framing = wordSet("ip_ver ip_hl ip_tot_len ip_protocol ip_offset ip_flags ip_flag_mf udp_len")
+
+// effects checks what the actions of a rule do to each other.
+func (c *checker) effects(r *Rule) {
+	for i, a := range r.Actions {
+		for _, before := range r.Actions[:i] {
+			c.sameBits(before, a)
+			c.noSum(before, a)
+			c.noSum(a, before)
+		}
+	}
+}
+
+// sameBits refuses two actions that touch the same bit; a stands before b.
+func (c *checker) sameBits(a, b Action) {
+	f, g := a.Field, b.Field
+	if f.Proto != g.Proto || f.Bit+f.Width <= g.Bit || g.Bit+g.Width <= f.Bit {
+		return
+	}
+	if f == g {
+		c.fail(b.At, "", "%s is set twice in one rule", f.Name)
+		return
+	}
+	outer, inner := f, g
+	if !contains(f, g) {
+		outer, inner = g, f
+	}
+	c.fail(b.At, "", "%s and %s set the same bits: %s is a part of %s", f.Name, g.Name, inner.Name, outer.Name)
+}
+
+// noSum refuses fix and bad of an L4 checksum beside a field that says which
+// bytes it sums. The caret is at sum, or at other if that stands behind it.
+func (c *checker) noSum(sum, other Action) {
+	if sum.Op == Set || sum.Field.Proto.Header().Layer != 4 || !framing[other.Field.Name] {
+		return
+	}
+	at := sum.At
+	if other.At.Start > at.Start {
+		at = other.At
+	}
+	op := map[Op]string{Fix: "fix", Bad: "bad"}[sum.Op]
+	c.fail(at, "set "+sum.Field.Name+" to a number, or leave one of the two out",
+		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, op, other.Field.Name)
+}
+
+// sums notes where an action changes which bytes a receiver sums. where are
+// the packets on which the rule acts.
+func (c *checker) sums(r *Rule, where union) {
+	for _, a := range r.Actions {
+		var checks []string
+		switch a.Field.Name {
+		case "udp_len":
+			checks = []string{"udp_check"}
+		case "ip_hl", "ip_tot_len", "ip_protocol":
+			for _, p := range protocols(where.headers(4)) {
+				checks = append(checks, field.MustByName(p.String()+"_check").Name)
+			}
+		}
+		if len(checks) > 0 {
+			c.warn(Note, a.At, "", "%s says which bytes a receiver sums: %s may not hold afterwards",
+				a.Field.Name, strings.Join(checks, ", "))
+		}
+	}
+}
+
+// brackets warns where or stands beside tests side by side, which bind
+// tighter, and shows how that is read.
+func (c *checker) brackets(n node, cond Expr) {
+	or, found := looseOr(n)
+	if !found {
+		return
+	}
+	c.warn(Warning, or, fmt.Sprintf("it is read as: if %s", crop(Print(cond))),
+		"side by side binds tighter than or")
+}
+
+// looseOr finds an or with a member that is tests side by side, not in
+// brackets: the place of that member.
+func looseOr(n node) (at Span, found bool) {
+	var members []node
+	switch n := n.(type) {
+	case groupNode:
+		return looseOr(n.x)
+	case notNode:
+		return looseOr(n.x)
+	case andNode:
+		members = n.xs
+	case orNode:
+		members = n.xs
+		for _, x := range members {
+			if and, ok := x.(andNode); ok && and.beside {
+				return and.at, true
+			}
+		}
+	}
+	for _, x := range members {
+		if at, found = looseOr(x); found {
+			return at, true
+		}
+	}
+	return Span{}, false
+}

@@ -1,0 +1,79 @@
+package rule
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzCheck: no text makes the checker fail in another way than by an error
+// that stands inside the text; what it accepts is printed so that it reads as
+// the same again.
+func FuzzCheck(f *testing.F) {
+	for _, file := range []string{"errors", "notyet", "warnings", "rules", "explain"} {
+		data, err := os.ReadFile("testdata/" + file + ".txt")
+		if err != nil {
+			f.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if source, ok := strings.CutPrefix(line, "$ "); ok {
+				f.Add(strings.ReplaceAll(strings.TrimSuffix(source, "\n"), `\n`, "\n"))
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		p, err := Check(source)
+		if err != nil {
+			var d *Diagnostic
+			if !errors.As(err, &d) || d.Severity != Error || d.Msg == "" {
+				t.Fatalf("%q: not a diagnostic: %v", source, err)
+			}
+			checkShown(t, d)
+			return
+		}
+		for _, w := range p.Warnings {
+			checkShown(t, w)
+		}
+		for i, w := range p.Written {
+			if w.Text == "" || w.Span.Start >= w.Span.End {
+				t.Fatalf("%q: rule %d has no text or place: %+v", source, i, w)
+			}
+		}
+		if p.Explain() == "" {
+			t.Fatalf("%q: nothing is explained", source)
+		}
+		checkReprint(t, source, p)
+	})
+}
+
+// checkShown fails unless a diagnostic is safe to print and its caret stands
+// under the line.
+func checkShown(t *testing.T, d *Diagnostic) {
+	if d.At.Start < 0 || d.At.End < d.At.Start || d.At.End > len(d.Source) {
+		t.Fatalf("%q: %s stands at %+v", d.Source, d.Msg, d.At)
+	}
+	text := d.Format()
+	if !utf8.ValidString(text) || !strings.HasSuffix(text, "\n") {
+		t.Fatalf("%q: printed as %q", d.Source, text)
+	}
+	for _, r := range text {
+		if r < ' ' && r != '\n' || r == 0x7f {
+			t.Fatalf("%q: a control character in %q", d.Source, text)
+		}
+	}
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		caret := strings.IndexByte(line, '^')
+		if i == 0 || caret < 0 || strings.Trim(line, " ^~") != "" {
+			continue
+		}
+		if utf8.RuneCountInString(line) > 4+snippetWidth+1 || utf8.RuneCountInString(lines[i-1]) > 4+snippetWidth {
+			t.Fatalf("%q: too wide:\n%s", d.Source, text)
+		}
+		if caret > utf8.RuneCountInString(lines[i-1]) {
+			t.Fatalf("%q: the caret stands behind the line:\n%s", d.Source, text)
+		}
+	}
+}

@@ -1,0 +1,131 @@
+package rule
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write what the code says into the golden files")
+
+// render is what a person is told about a program: the error, or else the
+// rules as checked and the warnings.
+func render(source string) string {
+	p, err := Check(source)
+	if err != nil {
+		var d *Diagnostic
+		if !errors.As(err, &d) {
+			return "not a diagnostic: " + err.Error()
+		}
+		return d.Format()
+	}
+	var b strings.Builder
+	for _, r := range p.Rules {
+		b.WriteString(r.Print() + "\n")
+	}
+	for _, w := range p.Warnings {
+		b.WriteString(w.Format())
+	}
+	return b.String()
+}
+
+// golden runs do on every program of a file. Lines that begin with "$ " are
+// programs, \n in them is a newline; below stands what is expected.
+func golden(t *testing.T, file string, do func(string) string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, _ := strings.Cut(string(data), "$ ")
+	var out strings.Builder
+	out.WriteString(head)
+	count := 0
+	for block := range strings.SplitSeq(rest, "\n$ ") {
+		source, want, _ := strings.Cut(strings.TrimRight(block, "\n")+"\n", "\n")
+		got := do(strings.ReplaceAll(source, `\n`, "\n"))
+		out.WriteString("$ " + source + "\n" + got + "\n")
+		count++
+		if diff := cmp.Diff(strings.TrimRight(want, "\n"), strings.TrimRight(got, "\n")); diff != "" && !*update {
+			t.Errorf("%s\n(- want, + got)\n%s", source, diff)
+		}
+	}
+	if count < 2 {
+		t.Errorf("%s holds %d programs", file, count)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T)   { golden(t, "testdata/errors.txt", render) }
+func TestNotYet(t *testing.T)   { golden(t, "testdata/notyet.txt", render) }
+func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
+func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
+
+func TestExplain(t *testing.T) {
+	golden(t, "testdata/explain.txt", func(source string) string {
+		p, err := Check(source)
+		if err != nil {
+			return err.Error()
+		}
+		return p.Explain()
+	})
+}
+
+// TestModelErrors holds the model errors of the design, letter by letter.
+func TestModelErrors(t *testing.T) {
+	for _, c := range []struct{ source, want string }{
+		{"if tcp_cwr on then udp_check 0xcafe", `error: no packet has both: tcp_cwr is TCP, udp_check is UDP
+    if tcp_cwr on then udp_check 0xcafe
+                       ^~~~~~~~~
+  hint: for TCP: tcp_check 0xcafe (only outer headers are looked at)
+`},
+		{"if udp_dest 443 udp_dest 8080", `error: nothing can match: udp_dest is asked to be 443 and 8080
+    if udp_dest 443 udp_dest 8080
+                    ^~~~~~~~~~~~~
+  hint: is ` + "`then`" + ` missing?  if udp_dest 443 then udp_dest 8080
+`},
+		{"if udp_dest then udp_dest 8080", `error: udp_dest needs a value
+    if udp_dest then udp_dest 8080
+                ^~~~
+  hint: an unquoted < or > is taken by the shell (and may have made a file): write lt, le, gt, ge
+`},
+		{"if all then ip_dscp 0xb8", `error: ip_dscp takes 0 to 63 (6 bits), not 0xb8
+    if all then ip_dscp 0xb8
+                        ^~~~
+  hint: 0xb8 is a whole ToS byte: ip_tos 0xb8, or ip_dscp ef
+`},
+	} {
+		_, err := Check(c.source)
+		var d *Diagnostic
+		if !errors.As(err, &d) {
+			t.Errorf("%s: %v", c.source, err)
+			continue
+		}
+		if diff := cmp.Diff(c.want, d.Format()); diff != "" {
+			t.Errorf("%s (- want, + got)\n%s", c.source, diff)
+		}
+	}
+}
+
+func TestModelWarning(t *testing.T) {
+	p, err := Check("if udp then ip_ttl 64\nif udp_dest 53 then ip_dscp ef\n")
+	if err != nil || len(p.Warnings) != 1 {
+		t.Fatalf("error %v, warnings %v", err, p.Warnings)
+	}
+	const want = `warning: rules.txt:2:1: never acts: line 1 takes these packets (first match wins)
+    if udp_dest 53 then ip_dscp ef
+    ^~
+  hint: put it before line 1; to do both there: then ip_ttl 64 ip_dscp ef
+`
+	if diff := cmp.Diff(want, p.Warnings[0].FormatIn("rules.txt")); diff != "" {
+		t.Errorf("(- want, + got)\n%s", diff)
+	}
+}

@@ -1,0 +1,130 @@
+package rule
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxSource is the longest program that is read. It is far more than anybody
+// types and keeps nonsense from costing time.
+const maxSource = 1 << 20
+
+// token is a word or a sign. A sign that stands for a word has that word as
+// its text, so the parser sees no difference between && and and.
+type token struct {
+	// text is in lower case; it is "" at the end of the source.
+	text string
+	// word: made of letters, digits and _ . : / + - @ %.
+	word bool
+	at   Span
+}
+
+// signs are the signs and the words that they mean, longer ones first.
+var signs = []struct{ sign, means string }{
+	{"==", "eq"},
+	{"!=", "ne"},
+	{"<=", "le"},
+	{">=", "ge"},
+	{"&&", "and"},
+	{"||", "or"},
+	{"<", "lt"},
+	{">", "gt"},
+	{"!", "not"},
+	{"=", "="},
+	{"(", "("},
+	{")", ")"},
+	{",", ","},
+	{";", ";"},
+}
+
+// lex cuts the source into tokens. The last one is the end, an empty token.
+func lex(source string) ([]token, *Diagnostic) {
+	if len(source) > maxSource {
+		return nil, &Diagnostic{
+			Source: source,
+			Msg:    fmt.Sprintf("the rules are %d bytes long, more than the %d that are read", len(source), maxSource),
+		}
+	}
+	var tokens []token
+	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
+		t, ok := lexOne(source, pos)
+		if !ok {
+			return nil, strayCharacter(source, pos)
+		}
+		tokens = append(tokens, t)
+		pos = t.at.End
+	}
+	last := 0 // the end stands right behind the last token, not behind a comment
+	if n := len(tokens); n > 0 {
+		last = tokens[n-1].at.End
+	}
+	return append(tokens, token{at: Span{last, last}}), nil
+}
+
+// lexOne reads the token that starts at pos, if there is one.
+func lexOne(source string, pos int) (token, bool) {
+	end := pos
+	for end < len(source) && isWordByte(source[end]) {
+		end++
+	}
+	if end > pos {
+		return token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
+	}
+	for _, s := range signs {
+		if strings.HasPrefix(source[pos:], s.sign) {
+			return token{text: s.means, at: Span{pos, pos + len(s.sign)}}, true
+		}
+	}
+	return token{}, false
+}
+
+// skipBlanks is the first place from pos on that is neither a blank nor in a
+// comment.
+func skipBlanks(source string, pos int) int {
+	for pos < len(source) {
+		switch source[pos] {
+		case ' ', '\t', '\n', '\r', '\v', '\f':
+			pos++
+		case '#':
+			end := strings.IndexByte(source[pos:], '\n')
+			if end < 0 {
+				return len(source)
+			}
+			pos += end
+		default:
+			return pos
+		}
+	}
+	return pos
+}
+
+func isWordByte(c byte) bool {
+	return isLetter(c) || isDigit(c) || strings.IndexByte("_.:/+-@%", c) >= 0
+}
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+// strayCharacter is the error for a character that no token begins with.
+func strayCharacter(source string, pos int) *Diagnostic {
+	r, size := utf8.DecodeRuneInString(source[pos:])
+	d := &Diagnostic{Source: source, At: Span{pos, pos + size}}
+	switch {
+	case r == utf8.RuneError || !unicode.IsPrint(r):
+		d.Msg = fmt.Sprintf("unexpected byte 0x%02x", source[pos])
+	case r == '&':
+		d.Msg, d.Hint = "unexpected character &", "write and"
+	case r == '|':
+		d.Msg, d.Hint = "unexpected character |", "write or"
+	case strings.ContainsRune("'\"`‘’“”", r):
+		d.Msg, d.Hint = "unexpected character "+string(r), "quotes are for the shell: none belong inside the rules"
+	case strings.ContainsRune("‐‑‒–—−", r):
+		d.Msg, d.Hint = "unexpected character "+string(r), "a range takes a plain hyphen: 1-5"
+	default:
+		d.Msg = "unexpected character " + string(r)
+	}
+	return d
+}

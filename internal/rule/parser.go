@@ -1,0 +1,188 @@
+package rule
+
+import (
+	"fmt"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// maxDepth is how deep brackets and not may be nested.
+const maxDepth = 100
+
+// parser reads tokens by recursive descent. After the first error it stands
+// at the end of the source, so every loop ends.
+type parser struct {
+	source string
+	tokens []token
+	pos    int
+	depth  int
+	err    *Diagnostic
+}
+
+// parse reads a whole program.
+func parse(source string) ([]ruleNode, *Diagnostic) {
+	tokens, err := lex(source)
+	if err != nil {
+		return nil, err
+	}
+	p := &parser{source: source, tokens: tokens}
+	rules := p.program()
+	return rules, p.err
+}
+
+// fail keeps the first error and moves to the end.
+func (p *parser) fail(at Span, hint, format string, args ...any) {
+	if p.err == nil {
+		p.err = &Diagnostic{Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: p.source}
+	}
+	p.pos = len(p.tokens) - 1
+}
+
+func (p *parser) notYet(at Span, what, hint string) {
+	p.fail(at, hint, "not yet: %s", what)
+}
+
+func (p *parser) peek() token { return p.tokens[p.pos] }
+
+// second is the token behind the next one, or the end.
+func (p *parser) second() token { return p.tokens[min(p.pos+1, len(p.tokens)-1)] }
+
+func (p *parser) next() token {
+	t := p.peek()
+	if p.pos < len(p.tokens)-1 {
+		p.pos++
+	}
+	return t
+}
+
+// accept takes the next token if it is text.
+func (p *parser) accept(text string) bool {
+	if p.peek().text != text || text == "" {
+		return false
+	}
+	p.next()
+	return true
+}
+
+func (p *parser) atEnd() bool { return p.pos == len(p.tokens)-1 }
+
+// from is the span from start to the end of the token last taken.
+func (p *parser) from(start int) Span {
+	return Span{start, p.tokens[max(p.pos-1, 0)].at.End}
+}
+
+// words is a piece of the source, cropped where it is long.
+func (p *parser) words(at Span) string { return excerpt(p.source, at) }
+
+func (p *parser) startsRule(t token) bool {
+	_, named := ruleName(p.source, t)
+	return named || t.text == "if"
+}
+
+func (p *parser) program() []ruleNode {
+	if p.atEnd() {
+		p.fail(Span{}, "if udp_dest 443 then udp_dest 8080", "no rule is given")
+		return nil
+	}
+	var rules []ruleNode
+	for p.err == nil {
+		r := p.rule()
+		end := false
+		switch p.peek().text {
+		case "":
+			end = true
+		case ";":
+			p.next()
+			end = p.atEnd()
+		case "else":
+			r.orElse = true
+			p.elseRule(p.next())
+		}
+		rules = append(rules, r)
+		if end {
+			break
+		}
+	}
+	return rules
+}
+
+// elseRule checks what stands behind else.
+func (p *parser) elseRule(word token) {
+	switch t := p.peek(); {
+	case t.text == "":
+		p.fail(t.at, "if udp_dest 443 then udp_dest 8080 else if udp then ip_ttl 64", "else needs a rule")
+	case !p.startsRule(t) && !p.isUnknown(t):
+		p.notYet(word.at, "else followed by actions", "write a rule of its own: else if all then ...")
+	}
+}
+
+// isUnknown tells whether a word means nothing in the language.
+func (p *parser) isUnknown(t token) bool { return !isLanguage(t) }
+
+func (p *parser) rule() ruleNode {
+	first := p.peek()
+	r := ruleNode{}
+	if name, ok := ruleName(p.source, first); ok {
+		r.name, r.nameAt = name, first.at
+		p.next()
+	}
+	r.ifAt = p.peek().at
+	if !p.accept("if") {
+		p.noIf(r.name != "")
+		return r
+	}
+	if p.peek().text == "then" || p.peek().text == "" {
+		p.fail(p.peek().at, "for every packet: if all then ...", "if needs a condition")
+		return r
+	}
+	r.cond = p.or()
+	if r.then = p.peek().text == "then"; r.then {
+		p.next()
+		r.actions = p.actions()
+	}
+	p.ruleEnds(r)
+	r.at = p.from(first.at.Start)
+	return r
+}
+
+// noIf is the error for a rule that does not begin with if.
+func (p *parser) noIf(named bool) {
+	t := p.peek()
+	rest := p.words(Span{t.at.Start, len(p.source)})
+	_, ref := resolveField(t)
+	_, proto := field.ProtocolByName(t.text)
+	switch {
+	case t.text == "":
+		p.fail(t.at, "web: if tcp_dest 80", "the name has no rule behind it")
+	case t.text == "else", t.text == ";":
+		p.fail(t.at, "", "a rule is missing before %s", p.words(t.at))
+	case t.text == "then":
+		p.fail(t.at, "if all "+rest, "then without if")
+	case nearest(t.text, []string{"if"}) != "", t.text == "when":
+		p.fail(t.at, "did you mean if?", "unknown word %s", p.words(t.at))
+	case strings.Contains(t.text+p.second().text, ":") && !named && t.word:
+		p.fail(t.at, "a name is letters, digits, _ and -, its colon attached, then a blank: web: if ...",
+			"%s is no name of a rule", p.words(t.at))
+	case ref || proto || t.text == "all" || t.text == "not" || t.text == "(":
+		p.fail(t.at, "if "+rest, "a rule begins with if")
+	default:
+		p.fail(t.at, "if udp_dest 443 then udp_dest 8080", "a rule begins with if, not %s", p.words(t.at))
+	}
+}
+
+// ruleEnds checks that nothing stands between a rule and the next.
+func (p *parser) ruleEnds(r ruleNode) {
+	t := p.peek()
+	switch {
+	case p.err != nil, t.text == "", t.text == ";", t.text == "else", p.startsRule(t):
+	case t.text == "from":
+		p.notYet(t.at, "rules from a file", "write a rule for each row")
+	case t.text == ")":
+		p.fail(t.at, "", ") without (")
+	case r.then:
+		p.strayInActions(t)
+	default:
+		p.strayInCondition(t)
+	}
+}

@@ -1,0 +1,161 @@
+package rule
+
+import (
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// Print writes a condition in the language, with every and, and brackets
+// wherever or meets and. What is printed means the same when it is read again.
+func Print(e Expr) string {
+	switch e := e.(type) {
+	case All:
+		return "all"
+	case Has:
+		return e.Proto.String()
+	case Test:
+		return printTest(e)
+	case Not:
+		return "not " + printMember(e.X)
+	case And:
+		return printMembers(e.X, " and ")
+	case Or:
+		return printMembers(e.X, " or ")
+	}
+	panic("rule: unknown kind of condition")
+}
+
+func printMembers(xs []Expr, word string) string {
+	texts := make([]string, 0, len(xs))
+	for _, x := range xs {
+		texts = append(texts, printMember(x))
+	}
+	return strings.Join(texts, word)
+}
+
+// printMember writes a member of a condition, in brackets if it has members.
+func printMember(e Expr) string {
+	switch e.(type) {
+	case And, Or:
+		return "(" + Print(e) + ")"
+	}
+	return Print(e)
+}
+
+// printTest chooses the shortest of a list, its complement and a comparison.
+func printTest(t Test) string {
+	f, in, top := t.Field, t.In, t.Field.Max()
+	outside := in.Complement(f.Width)
+	_, single := in.Single()
+	switch {
+	case f.Width == 1 && in.Full(f.Width):
+		return f.Name + " on,off"
+	case single || in.Full(f.Width):
+	case len(in) == 1 && in[0].Lo.IsZero() && prefixLength(f, in[0]) < 0:
+		return f.Name + " le " + printNumber(f, in[0].Hi)
+	case len(in) == 1 && in[0].Hi == top && prefixLength(f, in[0]) < 0:
+		return f.Name + " ge " + printNumber(f, in[0].Lo)
+	case len(outside) < len(in):
+		return f.Name + " ne " + printSet(f, outside)
+	}
+	return f.Name + " " + printSet(f, in)
+}
+
+// printSet writes a set of values as a list.
+func printSet(f *field.Field, s field.Set) string {
+	items := make([]string, 0, len(s))
+	for _, r := range s {
+		items = append(items, printRange(f, r))
+	}
+	return strings.Join(items, ",")
+}
+
+func printRange(f *field.Field, r field.Range) string {
+	switch n := prefixLength(f, r); {
+	case r.Lo == r.Hi:
+		return printValue(f, r.Lo)
+	case n >= 0:
+		return printValue(f, r.Lo) + "/" + field.V(uint64(n)).String()
+	}
+	return printNumber(f, r.Lo) + "-" + printNumber(f, r.Hi)
+}
+
+// printNumber writes a value where names have no order: in ranges and
+// comparisons.
+func printNumber(f *field.Field, v field.Value) string {
+	if f.Kind == field.Address4 {
+		return dotted(v)
+	}
+	return v.String()
+}
+
+// prefixLength is the length of the prefix that r is, or -1. Only addresses
+// have prefixes.
+func prefixLength(f *field.Field, r field.Range) int {
+	if f.Kind != field.Address4 {
+		return -1
+	}
+	for n := range f.Width + 1 {
+		host := field.Ones(f.Width - n)
+		if r.Lo.AndNot(host) == r.Lo && r.Lo.Or(host) == r.Hi {
+			return n
+		}
+	}
+	return -1
+}
+
+// printValue writes a value of f: its name, but for ports, which are clearer
+// as numbers.
+func printValue(f *field.Field, v field.Value) string {
+	switch {
+	case f.Kind == field.Flag && v.IsZero():
+		return "off"
+	case f.Kind == field.Flag:
+		return "on"
+	case f.Kind == field.Address4:
+		return dotted(v)
+	case f.Kind == field.Checksum:
+		return hex(v)
+	}
+	if word := f.Names.Word(v.Lo); word != "" && f.Kind != field.Port {
+		return word
+	}
+	return v.String()
+}
+
+func hex(v field.Value) string {
+	const digits = "0123456789abcdef"
+	text := []byte("0x0000")
+	for i := 5; i > 1; i-- {
+		text[i] = digits[v.Lo&15]
+		v.Lo >>= 4
+	}
+	return string(text)
+}
+
+// Print writes the rule in the language, so that it means the same when it is
+// read again. Its headers that are only implied are not written.
+func (r *Rule) Print() string {
+	text := "if " + Print(r.Cond)
+	for i, a := range r.Actions {
+		if i == 0 {
+			text += " then"
+		} else {
+			text += ","
+		}
+		text += " " + a.Print()
+	}
+	return text
+}
+
+// Print writes the action in the language.
+func (a Action) Print() string {
+	switch a.Op {
+	case Fix:
+		return a.Field.Name + " fix"
+	case Bad:
+		return a.Field.Name + " bad"
+	}
+	return a.Field.Name + " " + printValue(a.Field, a.Value)
+}

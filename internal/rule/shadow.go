@@ -1,0 +1,282 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// maxNotes is the most notes of overlaps that are given: a program with more
+// of them means what it says. maxShadowed is the most rules that can never act
+// that are named.
+const (
+	maxNotes    = 10
+	maxShadowed = 50
+)
+
+// reach is what one rule as written takes: the packets on which it acts.
+type reach struct {
+	in union
+	// out are the packets that it does not take.
+	out union
+	// sums are the fields that it makes right or wrong; this also asks for a
+	// whole datagram, which no state can say.
+	sums []string
+	// sets are the fields that it sets, sorted.
+	sets  []string
+	node  ruleNode
+	rules []*Rule // its copies
+}
+
+// order warns of rules that can never act because an earlier one takes all
+// their packets, and notes where two rules overlap but act differently.
+func (c *checker) order(rules []ruleNode) {
+	all := c.reaches(rules)
+	idx := newIndex()
+	notes, shadowed := 0, 0
+	for i := range all {
+		near := idx.candidates(all[i].in)
+		switch {
+		case shadowed < maxShadowed && c.shadowed(all, i, near):
+			shadowed++
+		case notes < maxNotes && c.overlaps(all, i, near):
+			notes++
+		}
+		idx.add(i, all[i].in)
+	}
+}
+
+func (c *checker) reaches(rules []ruleNode) []reach {
+	all := make([]reach, len(rules))
+	for i, r := range rules {
+		all[i].node = r
+	}
+	for _, r := range c.program.Rules {
+		at := &all[r.Index]
+		at.rules = append(at.rules, r)
+		for _, a := range r.Actions {
+			at.sets = append(at.sets, a.Field.Name)
+			if a.Op != Set {
+				at.sums = append(at.sums, a.Field.Name)
+			}
+		}
+	}
+	for i := range all {
+		at := &all[i]
+		slices.Sort(at.sets)
+		at.sets = slices.Compact(at.sets)
+		var wholes []Expr
+		for _, r := range at.rules {
+			wholes = append(wholes, c.whole(r))
+			at.in = either(at.in, c.where[r])
+		}
+		at.out = others(anyOf(wholes))
+	}
+	return all
+}
+
+// anyOf is the condition that one of xs holds.
+func anyOf(xs []Expr) Expr {
+	if len(xs) == 1 {
+		return xs[0]
+	}
+	return Or{X: xs}
+}
+
+// shadowed warns if one earlier rule takes all packets of rule j.
+func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
+	late := all[j]
+	for _, i := range earlier {
+		early := all[i]
+		if late.in.meets(early.out) || !containsAll(late.sums, early.sums) {
+			continue
+		}
+		if !early.in.meets(late.out) && !early.in.hull && early.actions() == late.actions() {
+			c.warn(Warning, late.node.ifAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
+			return true
+		}
+		c.warn(Warning, late.node.ifAt, c.both(all, i, j), "never acts: %s takes these packets (first match wins)", c.nameRule(i))
+		return true
+	}
+	return false
+}
+
+func containsAll(have, want []string) bool {
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// actions writes the actions as checked, for all copies of the rule.
+func (r reach) actions() string {
+	var texts []string
+	for _, rule := range r.rules {
+		for _, a := range rule.Actions {
+			texts = append(texts, a.Print())
+		}
+		texts = append(texts, ";")
+	}
+	return strings.Join(texts, " ")
+}
+
+// both is the hint for rule j behind rule i, which takes its packets.
+func (c *checker) both(all []reach, i, j int) string {
+	hint := ""
+	if all[i].in.meets(all[j].out) { // j's packets are fewer: it can go first
+		hint = "put it before " + c.nameRule(i)
+	}
+	early, late := all[i].node.actions, all[j].node.actions
+	if len(early) == 0 || len(late) == 0 || conflict(all[i], all[j]) {
+		return hint
+	}
+	if hint != "" {
+		hint += "; "
+	}
+	return hint + "to do both there: then " + c.actionWords(early) + " " + c.actionWords(late)
+}
+
+// conflict tells whether the actions of two rules cannot stand in one.
+func conflict(a, b reach) bool {
+	probe := &checker{program: &Program{}}
+	for _, r := range a.rules {
+		for _, s := range b.rules {
+			probe.effects(&Rule{Actions: slices.Concat(r.Actions, s.Actions)})
+		}
+	}
+	return probe.err != nil
+}
+
+func (c *checker) actionWords(actions []actionNode) string {
+	return c.words(Span{actions[0].at.Start, actions[len(actions)-1].at.End})
+}
+
+// nameRule says which rule is meant: its name, its line where the source has
+// several and it stands there alone, or its number.
+func (c *checker) nameRule(i int) string {
+	w := c.program.Written[i]
+	if w.Name != "" {
+		return "rule " + w.Name
+	}
+	line := c.lineOf(i)
+	alone := strings.Contains(strings.TrimSpace(c.program.Source), "\n")
+	for _, n := range []int{i - 1, i + 1} {
+		if n >= 0 && n < len(c.program.Written) && c.lineOf(n) == line {
+			alone = false
+		}
+	}
+	if alone {
+		return fmt.Sprintf("line %d", line)
+	}
+	return fmt.Sprintf("rule %d", i+1)
+}
+
+func (c *checker) lineOf(i int) int {
+	return strings.Count(c.program.Source[:c.program.Written[i].Span.Start], "\n") + 1
+}
+
+// overlaps notes that rule j and an earlier one, not joined by else, take
+// common packets and set different fields: people may expect both to act.
+func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
+	late := all[j]
+	for _, i := range slices.Backward(earlier) {
+		early := all[i]
+		if len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
+			early.in.hull || late.in.hull || joined(all, i, j) || !early.in.meets(late.in) {
+			continue
+		}
+		hint := "write else between them if that is meant"
+		if !conflict(all[i], all[j]) {
+			hint += "; to do both: then " + c.actionWords(early.node.actions) + " " + c.actionWords(late.node.actions)
+		}
+		c.warn(Note, late.node.ifAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
+		return true
+	}
+	return false
+}
+
+// joined tells whether else stands between all rules from i to j.
+func joined(all []reach, i, j int) bool {
+	for _, r := range all[i:j] {
+		if !r.node.orElse {
+			return false
+		}
+	}
+	return true
+}
+
+// index finds the rules that can have packets in common with another one, so
+// that a program of thousands of rules of one shape is not compared pair by
+// pair. A rule that asks for one value of a field is found by that value.
+type index struct {
+	byValue map[key][]int
+	fields  map[*field.Field][]int
+	rest    []int
+}
+
+type key struct {
+	f *field.Field
+	v field.Value
+}
+
+func newIndex() *index {
+	return &index{byValue: map[key][]int{}, fields: map[*field.Field][]int{}}
+}
+
+// singles are the fields of which every packet of u has one and the same value.
+func singles(u union) []key {
+	if len(u.states) != 1 {
+		return nil
+	}
+	var keys []key
+	for _, k := range u.states[0].facts {
+		if v, ok := k.in.Single(); ok && u.states[0].must(k.f.Proto) {
+			keys = append(keys, key{k.f, v})
+		}
+	}
+	return keys
+}
+
+func (x *index) add(i int, u union) {
+	keys := singles(u)
+	if len(keys) == 0 {
+		x.rest = append(x.rest, i)
+		return
+	}
+	inner := keys[len(keys)-1] // a port tells more rules apart than a TTL
+	x.byValue[inner] = append(x.byValue[inner], i)
+	x.fields[inner.f] = append(x.fields[inner.f], i)
+}
+
+// maxCandidates keeps programs of thousands of overlapping rules quick: of
+// more rules only the first and the last are compared.
+const maxCandidates = 64
+
+// candidates are the earlier rules that may share packets with u, in order.
+func (x *index) candidates(u union) []int {
+	out := ends(x.rest)
+	known := map[*field.Field]field.Value{}
+	for _, k := range singles(u) {
+		known[k.f] = k.v
+	}
+	for f, rules := range x.fields {
+		if v, ok := known[f]; ok {
+			rules = x.byValue[key{f, v}]
+		}
+		out = append(out, ends(rules)...)
+	}
+	slices.Sort(out)
+	return ends(out)
+}
+
+// ends is a copy of a list, without its middle where it is long.
+func ends(list []int) []int {
+	if len(list) <= maxCandidates {
+		return slices.Clone(list)
+	}
+	return slices.Concat(list[:maxCandidates/2], list[len(list)-maxCandidates/2:])
+}

@@ -1,0 +1,131 @@
+package rule
+
+import (
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// confusions answer words that people try and that no edit distance finds.
+var confusions = map[string]string{
+	"tcp_port": "tcp_src or tcp_dest", "udp_port": "udp_src or udp_dest", "port": "sport or dport",
+	"ip_addr": "ip_src or ip_dest", "host": "ip_src or ip_dest", "net": "ip_src or ip_dest",
+	"src": "ip_src for the address, sport for the port", "dst": "ip_dest for the address, dport for the port",
+	"dest": "ip_dest for the address, dport for the port", "ipv4": "ip", "ip4": "ip", "ether": "eth",
+	"tos": "ip_tos", "checksum": "ip_check, tcp_check, udp_check or icmp_check", "proto": "ip_protocol",
+	"ip_hdr_len": "ip_hl, in 32-bit words", "tcp_hdr_len": "tcp_hlen, in 32-bit words",
+	"tcp_window_size": "tcp_window, unscaled", "ip_frag_offset": "ip_offset, in 8-byte units",
+	"when": "if", "do": "then", "set": "only the field and its value: udp_dest 8080",
+	"accept": "leave out then: the packets pass unchanged", "any": "all", "every": "all",
+}
+
+// suggest is a hint that names what the unknown word may have meant, or "".
+// candidates are the words that could stand there.
+func suggest(word string, candidates []string) string {
+	name := strings.ReplaceAll(word, ".", "_")
+	if s, ok := confusions[name]; ok {
+		return "did you mean " + s + "?"
+	}
+	if s := nearest(name, candidates); s != "" {
+		return "did you mean " + s + "?"
+	}
+	return ""
+}
+
+// nearest is the candidate with the smallest edit distance to word, the first
+// of equals, or "" when none is near.
+func nearest(word string, candidates []string) string {
+	const longest = 32 // no word of the language is near to a longer one
+	if len(word) > longest {
+		return ""
+	}
+	best, limit := "", 2+len(word)/2
+	for _, c := range candidates {
+		if d := distance(word, c); d <= limit && d < 2*min(len(word), len(c)) {
+			best, limit = c, d-1
+		}
+	}
+	return best
+}
+
+// distance is what it costs to make b of a by letters inserted, deleted and
+// swapped with their neighbour, 2 each, and replaced, 3: more often a letter
+// is forgotten than another one typed (optimal string alignment).
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = 2 * i
+	}
+	for j := range rows[0] {
+		rows[0][j] = 2 * j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 3
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+2, rows[i][j-1]+2, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+2)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
+
+// fieldWords are the names of all fields, canonical ones first: of two
+// equally near names the canonical one is suggested.
+func fieldWords() []string {
+	var words []string
+	for _, f := range field.Fields() {
+		words = append(words, f.Name)
+	}
+	for _, s := range field.Shorts() {
+		words = append(words, s.Name)
+	}
+	for _, f := range field.Fields() {
+		words = append(words, f.Aliases...)
+	}
+	return words
+}
+
+// testWords are the words that can begin a test or follow one.
+func testWords() []string {
+	words := []string{"then", "and", "or", "not", "all", "else", "if"}
+	for _, p := range field.Protocols() {
+		words = append(words, p.String())
+	}
+	return append(words, fieldWords()...)
+}
+
+// actionWords are the words that can begin an action or follow one.
+func actionWords() []string { return append([]string{"and", "else", "if"}, fieldWords()...) }
+
+// example is a value of f for hints.
+func example(f *field.Field) string {
+	switch f.Kind {
+	case field.Flag:
+		return "on"
+	case field.Address4:
+		return "10.0.0.1"
+	case field.Port:
+		return "8080"
+	case field.Checksum:
+		return "0xcafe"
+	}
+	return "1"
+}
+
+// valueWords are the words that can be a value of f.
+func valueWords(f *field.Field) []string {
+	var words []string
+	if f.Kind == field.Flag {
+		words = append(words, "on", "off")
+	}
+	for _, n := range f.Names {
+		words = append(words, n.Word)
+	}
+	return words
+}

@@ -1,0 +1,79 @@
+package rule
+
+import "repacket/internal/field"
+
+// The syntax tree: what the parser understood, before anything is checked.
+// Names are resolved to fields and protocols; values are still words.
+type (
+	// ruleNode is a rule as written.
+	ruleNode struct {
+		name    string // as written, or ""
+		nameAt  Span
+		ifAt    Span
+		cond    node
+		then    bool
+		actions []actionNode
+		at      Span // from name or if to the last word
+		orElse  bool // else stands between this rule and the next
+	}
+	// actionNode is FIELD and its operand.
+	actionNode struct {
+		ref     fieldRef
+		operand token
+		at      Span
+	}
+	// fieldRef is a field as named in the source.
+	fieldRef struct {
+		// fields is one field, or all that a short name stands for.
+		fields []*field.Field
+		name   token
+	}
+)
+
+// short tells whether the name stands for several fields.
+func (r fieldRef) short() bool { return len(r.fields) > 1 }
+
+// node is a condition: one of the types below.
+type node interface{ span() Span }
+
+type (
+	allNode struct{ at Span }
+	hasNode struct {
+		proto field.Protocol
+		at    Span
+	}
+	testNode struct {
+		ref   fieldRef
+		op    string // eq, ne, lt, le, gt or ge
+		opAt  Span   // empty where no operator is written
+		items []token
+		at    Span
+	}
+	notNode struct {
+		x  node
+		at Span
+	}
+	// groupNode is a condition in brackets.
+	groupNode struct {
+		x  node
+		at Span
+	}
+	andNode struct {
+		xs []node
+		// beside: at least two of xs stand side by side, without a word between.
+		beside bool
+		at     Span
+	}
+	orNode struct {
+		xs []node
+		at Span
+	}
+)
+
+func (n allNode) span() Span   { return n.at }
+func (n hasNode) span() Span   { return n.at }
+func (n testNode) span() Span  { return n.at }
+func (n notNode) span() Span   { return n.at }
+func (n groupNode) span() Span { return n.at }
+func (n andNode) span() Span   { return n.at }
+func (n orNode) span() Span    { return n.at }
