@@ -364,7 +364,7 @@ func (c *compiler) chain(ch plan.Chain) {
 // epilogue counts the packet, whose rule is on the stack, and passes it on.
 // The length comes from a helper because a packet can be in several buffers.
 func (c *compiler) epilogue() {
-	c.bind(c.count, false)
+	c.bind(c.count, c.noIP != c.pass) // the chain without IPv4 stands behind
 	if c.reg.ctx != asm.R1 {
 		c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
 	}

@@ -11,6 +11,7 @@ const headerBytes = 40
 type pattern struct {
 	header    field.Protocol
 	mask, val [headerBytes]byte
+	fields    []*field.Field // those that were put
 }
 
 // put adds the bits of a field. It is false if some of them are there already
@@ -27,6 +28,7 @@ func (p *pattern) put(f *field.Field, v field.Value) bool {
 		p.mask[f.Byte()+i] |= mask[i]
 		p.val[f.Byte()+i] |= val[i]
 	}
+	p.fields = append(p.fields, f)
 	return true
 }
 
@@ -108,6 +110,11 @@ func (p *pattern) window(off, size int) Write {
 	for i := off; i < off+size; i++ {
 		w.Mask = w.Mask<<8 | uint32(p.mask[i])
 		w.Value = w.Value<<8 | uint32(p.val[i])
+	}
+	for _, f := range p.fields {
+		if f.Byte() >= off && f.Byte() < off+size {
+			w.Fields = append(w.Fields, f)
+		}
 	}
 	return w
 }

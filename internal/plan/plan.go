@@ -78,6 +78,9 @@ type (
 		Window
 		Not bool
 		In  field.Set
+		// Fields are those that the window was made for. More than one share it
+		// only where In is a single value.
+		Fields []*field.Field
 	}
 	// WholeDatagram holds when the layer-4 datagram is all here: no fragment,
 	// ip_tot_len inside the frame and not 0, and for UDP udp_len agreeing.
@@ -97,6 +100,8 @@ func (WholeHeader) cond()   {}
 type Write struct {
 	Window
 	Value uint32
+	// Fields are those that are written.
+	Fields []*field.Field
 }
 
 // SumOp says what a checksum is changed to.
@@ -121,6 +126,9 @@ type Sum struct {
 	// Const is modulo 65535.
 	Const uint32
 	Terms []Term
+	// Changes are what Const and Terms come from, for those who would rather
+	// do the arithmetic themselves.
+	Changes []Change
 	// ZeroIsNone: a checksum of 0 means that there is none and stays, and one
 	// computed as 0 is sent as 0xffff (UDP over IPv4, RFC 768).
 	ZeroIsNone bool
@@ -128,6 +136,14 @@ type Sum struct {
 	// rule gives the IPv4 header another length, so it may come to lie over
 	// layer-4 bytes that the rule changes too.
 	Last bool
+}
+
+// Change is a field that a checksum covers and that becomes Value. One unit of
+// the field's value adds Weight to the sum.
+type Change struct {
+	Field  *field.Field
+	Value  field.Value
+	Weight int
 }
 
 // Term is what an old value adds to a sum: Factor times the masked window.

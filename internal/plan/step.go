@@ -98,7 +98,7 @@ func composeAny(n anyOf) Cond {
 func equal(p *pattern) []Cond {
 	var out []Cond
 	for _, l := range p.loads() {
-		out = append(out, Test{Window: l.Window, In: field.One(field.V(uint64(l.Value)))})
+		out = append(out, Test{Window: l.Window, In: field.One(field.V(uint64(l.Value))), Fields: l.Fields})
 	}
 	return out
 }
@@ -106,12 +106,12 @@ func equal(p *pattern) []Cond {
 // fieldTest tests a field for more than one value, turned around if the other
 // values are described more simply.
 func fieldTest(t test) Cond {
-	w := window(t.field)
+	w, fields := window(t.field), []*field.Field{t.field}
 	rest := t.in.Complement(t.field.Width)
 	if len(rest) < len(t.in) || len(rest) == len(t.in) && singles(rest) && !singles(t.in) {
-		return Test{Window: w, Not: true, In: inPlace(rest, w)}
+		return Test{Window: w, Not: true, In: inPlace(rest, w), Fields: fields}
 	}
-	return Test{Window: w, In: inPlace(t.in, w)}
+	return Test{Window: w, In: inPlace(t.in, w), Fields: fields}
 }
 
 func singles(s field.Set) bool {

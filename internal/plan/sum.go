@@ -73,6 +73,7 @@ func (s *Sum) cover(a rule.Action, known patterns) {
 		if c.Check != s.Check.Name {
 			continue
 		}
+		s.Changes = append(s.Changes, Change{a.Field, a.Value, c.Weight})
 		s.add(a.Value, c.Weight)
 		if old, ok := known.of(a.Field.Proto).get(a.Field); ok {
 			s.add(old, -c.Weight)

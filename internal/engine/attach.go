@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"errors"
+
+	"repacket/internal/bpf"
+	"repacket/internal/hook"
+	"repacket/internal/rule"
+)
+
+// Attachment is a program that has been given to an interface.
+type Attachment struct {
+	Mode hook.Mode
+	// Note is a line to tell about the choice of the hook, or "".
+	Note string
+}
+
+// Attach proves the rules and gives them to the interface, where they outlive
+// the process. Whatever fails, nothing stays behind. The errors are those of
+// Load and of hook.Give.
+func Attach(cfg Config) (*Attachment, error) {
+	p, err := attach(cfg, false, func(index int, l *Loaded, mode hook.Mode) error {
+		return hook.Give(index, l.Program, mode)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Attachment{Mode: p.mode, Note: p.note}, p.loaded.Close()
+}
+
+// Detach takes ours off an interface. The errors are those of hook.Find and
+// hook.Take: hook.ErrNothing if there was none.
+func Detach(name string) error {
+	iface, err := hook.Interface(name)
+	if err != nil {
+		return err
+	}
+	found, err := hook.Find(iface.Index)
+	if err != nil {
+		return err
+	}
+	return hook.Take(found)
+}
+
+// Listed is a program of ours on an interface and what it has counted.
+type Listed struct {
+	hook.Attached
+	Counts []Count
+}
+
+// List finds the programs of ours on all interfaces of the network namespace.
+func List() ([]Listed, error) {
+	all, err := hook.List()
+	if err != nil {
+		return nil, err
+	}
+	var ours []Listed
+	for _, a := range all {
+		if !a.Ours {
+			continue
+		}
+		c, err := countsOf(&a)
+		var gone *hook.ErrNothing
+		if errors.As(err, &gone) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		ours = append(ours, Listed{a, c})
+	}
+	return ours, nil
+}
+
+func countsOf(a *hook.Attached) ([]Count, error) {
+	m, err := a.Counters()
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	perRule, err := readCounters(m, len(a.Meta.Rules))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Count, len(perRule))
+	for i, c := range perRule {
+		out[i] = count(c, a.Meta.Rules[i].Look)
+	}
+	return out, nil
+}
+
+func counts(l *Loaded, written []rule.Written) ([]Count, error) {
+	perRule, err := l.Counters()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Count, len(perRule))
+	for i, c := range perRule {
+		out[i] = count(c, written[i].Look)
+	}
+	return out, nil
+}
+
+// count says what a rule did. XDP rewrites every packet that a rule with
+// actions takes: what it cannot rewrite whole, its condition does not take.
+func count(c bpf.Counter, look bool) Count {
+	out := Count{Matched: c.Packets, MatchedBytes: c.Bytes}
+	if !look {
+		out.Rewritten, out.RewrittenBytes = c.Packets, c.Bytes
+	}
+	return out
+}

@@ -1,0 +1,183 @@
+// Package engine is one run: compile, prove, attach, count, stop. It and
+// hook are the only packages that hold kernel objects.
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/bpf"
+	"repacket/internal/hook"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
+
+// LoadOptions say what a program is loaded for.
+type LoadOptions struct {
+	// Fragments makes the program aware of packets in several buffers. Native
+	// mode needs it for a large MTU; in generic mode it harms the tc programs
+	// behind it, which then see packets without their MAC header (6.18).
+	Fragments bool
+	// Limit is the number of packets to act on, or 0 for no limit.
+	Limit uint64
+	// Timed makes the program heed Loaded.SetDeadline.
+	Timed bool
+	// Broken makes the program wrong on purpose, to see that it is found out.
+	Broken bool
+}
+
+// Loaded is a program in the kernel, with its maps, attached to nothing.
+type Loaded struct {
+	Program  *ebpf.Program
+	rules    int
+	counters *ebpf.Map
+	tickets  *ebpf.Map // nil without a limit
+	deadline *ebpf.Map // nil if not timed
+}
+
+// Load compiles a checked program and hands it to the kernel's verifier. The
+// error is a *bpf.TooLargeError, or what the kernel said, wrapped.
+func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
+	l := &Loaded{rules: len(p.Written)}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	if err := l.makeMaps(o); err != nil {
+		return nil, err
+	}
+	opt := bpf.Options{Counters: l.counters.FD(), Limit: o.Limit, Timed: o.Timed}
+	if l.tickets != nil {
+		opt.Tickets = l.tickets.FD()
+	}
+	if l.deadline != nil {
+		opt.Deadline = l.deadline.FD()
+	}
+	instructions, err := bpf.Compile(plan.Build(p), opt)
+	if err != nil {
+		return nil, err
+	}
+	if o.Broken {
+		spoil(instructions)
+	}
+	spec := &ebpf.ProgramSpec{
+		Name:         hook.ProgramName,
+		Type:         ebpf.XDP,
+		AttachType:   ebpf.AttachXDP,
+		Instructions: instructions,
+		License:      "Dual MIT/GPL",
+	}
+	if o.Fragments {
+		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	l.Program, err = ebpf.NewProgram(spec)
+	if err != nil {
+		return nil, fmt.Errorf("load the program: %w", err)
+	}
+	return l, nil
+}
+
+// spoil changes the first constant that the program stores in a packet, or the
+// verdict if it stores none.
+func spoil(ins asm.Instructions) {
+	for i := range ins {
+		op := ins[i].OpCode
+		if op.Class() == asm.StClass && ins[i].Dst != asm.R10 {
+			ins[i].Constant ^= 1
+			return
+		}
+	}
+	for i := range ins {
+		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && ins[i].Constant == bpf.Pass {
+			ins[i].Constant = 1 // XDP_DROP
+		}
+	}
+}
+
+func (l *Loaded) makeMaps(o LoadOptions) (err error) {
+	l.counters, err = ebpf.NewMap(&ebpf.MapSpec{
+		Name:       hook.CountersMapName,
+		Type:       ebpf.PerCPUArray,
+		KeySize:    4,
+		ValueSize:  bpf.CounterSize,
+		MaxEntries: uint32(l.rules),
+	})
+	if err != nil {
+		return fmt.Errorf("make the counters: %w", err)
+	}
+	if o.Limit > 0 {
+		if l.tickets, err = wordMap("repacket_limit"); err != nil {
+			return fmt.Errorf("make the ticket counter: %w", err)
+		}
+	}
+	if o.Timed {
+		if l.deadline, err = wordMap("repacket_until"); err != nil {
+			return fmt.Errorf("make the deadline: %w", err)
+		}
+	}
+	return nil
+}
+
+// wordMap is an ARRAY of one 64-bit word, which programs reach without a call.
+func wordMap(name string) (*ebpf.Map, error) {
+	return ebpf.NewMap(&ebpf.MapSpec{Name: name, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+}
+
+// SetDeadline sets the CLOCK_MONOTONIC time in nanoseconds from which packets
+// pass untouched. The packet path reads it as one aligned word, so a packet
+// sees the old deadline or the new one.
+func (l *Loaded) SetDeadline(at uint64) error {
+	if err := l.deadline.Put(uint32(0), at); err != nil {
+		return fmt.Errorf("set the deadline: %w", err)
+	}
+	return nil
+}
+
+// Taken is the number of tickets drawn: that of the packets acted on while it
+// is below the limit, and at least the limit from then on.
+func (l *Loaded) Taken() (uint64, error) {
+	var n uint64
+	if err := l.tickets.Lookup(uint32(0), &n); err != nil {
+		return 0, fmt.Errorf("read the tickets: %w", err)
+	}
+	return n, nil
+}
+
+// Counters adds up, by rule as written, what every CPU has counted.
+func (l *Loaded) Counters() ([]bpf.Counter, error) {
+	return readCounters(l.counters, l.rules)
+}
+
+func readCounters(m *ebpf.Map, rules int) ([]bpf.Counter, error) {
+	out := make([]bpf.Counter, rules)
+	for i := range out {
+		var perCPU []bpf.Counter
+		if err := m.Lookup(uint32(i), &perCPU); err != nil {
+			return nil, fmt.Errorf("read the counters: %w", err)
+		}
+		for _, c := range perCPU {
+			out[i].Packets += c.Packets
+			out[i].Bytes += c.Bytes
+		}
+	}
+	return out, nil
+}
+
+// Close gives everything back to the kernel. What is attached lives on.
+func (l *Loaded) Close() error {
+	var errs []error
+	if l.Program != nil {
+		errs = append(errs, l.Program.Close())
+	}
+	for _, m := range []*ebpf.Map{l.counters, l.tickets, l.deadline} {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

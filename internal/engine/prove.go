@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/cilium/ebpf"
+
+	"repacket/internal/bpf"
+	"repacket/internal/packetgen"
+	"repacket/internal/reference"
+	"repacket/internal/rule"
+)
+
+// Proof is what has been tried on a program, and agreed.
+type Proof struct {
+	// Packets is the number of packets that ran through it, Acted the number
+	// on which a rule acted.
+	Packets, Acted int
+}
+
+// Difference is a packet on which the program in the kernel does not do what
+// the reference says. It must never be seen; if it is, it is a bug.
+type Difference struct {
+	Source string // the rules
+	Frame  []byte // as it arrives; nil where only the counters differ, over all packets
+	Want   []byte // as the reference lets it leave
+	Got    []byte // as the program does
+	// Verdict is what the program returned; XDP_PASS is 2.
+	Verdict uint32
+	// WantCounted is what each rule as written should have counted over all
+	// packets so far, Counted what it did count.
+	WantCounted, Counted []bpf.Counter
+}
+
+func (d *Difference) Error() string {
+	return "the program in the kernel does not do what the rules say; nothing was attached"
+}
+
+// Report is the difference in full, for a bug report.
+func (d *Difference) Report() string {
+	text := fmt.Sprintf("rules:    %s\n", d.Source)
+	if d.Frame != nil {
+		text += fmt.Sprintf("arrives:  %x\nexpected: %x\nprogram:  %x, verdict %d\n", d.Frame, d.Want, d.Got, d.Verdict)
+	}
+	return text + fmt.Sprintf("counters: %v, expected %v\n", d.Counted, d.WantCounted)
+}
+
+// proofSeed makes every proof of the same rules the same.
+const proofSeed = 0x7265706163
+
+// Prove loads the rules as they would be attached, with counters and tickets
+// of its own, runs n packets made for them through the program in the kernel,
+// one at a time, and compares bytes, verdict and counters with the reference.
+// The error is a *Difference, or that of Load.
+func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
+	l, err := Load(p, o)
+	if err != nil {
+		return Proof{}, err
+	}
+	defer l.Close()
+	if o.Timed {
+		if err := l.SetDeadline(math.MaxUint64); err != nil {
+			return Proof{}, err
+		}
+	}
+	b := &bench{program: p, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
+	for range n {
+		if err := b.try(packetgen.Frame(r, p)); err != nil {
+			return b.proof, err
+		}
+	}
+	return b.proof, b.checkCounters()
+}
+
+// bench is a loaded program beside the reference.
+type bench struct {
+	program *rule.Program
+	loaded  *Loaded
+	limit   uint64
+	out     []byte
+	counted []bpf.Counter // what the reference counted, by rule as written
+	proof   Proof
+}
+
+// try runs one packet through both.
+func (b *bench) try(frame []byte) error {
+	if b.limit > 0 { // every packet is to be acted on
+		if err := b.loaded.tickets.Put(uint32(0), uint64(0)); err != nil {
+			return fmt.Errorf("reset the tickets: %w", err)
+		}
+	}
+	verdict, got, err := b.run(frame)
+	if err != nil {
+		return err
+	}
+	want := reference.Run(b.program, frame)
+	b.proof.Packets++
+	if want.Index >= 0 {
+		b.proof.Acted++
+		b.counted[want.Index].Packets++
+		b.counted[want.Index].Bytes += uint64(len(frame))
+	}
+	if verdict != bpf.Pass || !bytes.Equal(got, want.Frame) {
+		return b.differs(Difference{Frame: frame, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
+	}
+	return nil
+}
+
+// run runs one packet through the program in the kernel. What it returns is
+// overwritten by the next.
+func (b *bench) run(frame []byte) (verdict uint32, out []byte, err error) {
+	if len(b.out) < len(frame) {
+		b.out = make([]byte, 2*len(frame))
+	}
+	o := ebpf.RunOptions{Data: frame, DataOut: b.out}
+	verdict, err = b.loaded.Program.Run(&o)
+	if err != nil {
+		return 0, nil, fmt.Errorf("run a packet of %d bytes through the program: %w", len(frame), err)
+	}
+	return verdict, o.DataOut, nil
+}
+
+// differs completes a difference with the rules and the counters.
+func (b *bench) differs(d Difference) error {
+	d.Source, d.WantCounted = b.program.Source, b.counted
+	var err error
+	d.Counted, err = b.loaded.Counters()
+	return errors.Join(&d, err)
+}
+
+// checkCounters compares what has been counted over all packets.
+func (b *bench) checkCounters() error {
+	got, err := b.loaded.Counters()
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(got, b.counted) {
+		return b.differs(Difference{})
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/hook"
+	"repacket/internal/rule"
+)
+
+// Config says what runs where.
+type Config struct {
+	Program   *rule.Program
+	Interface string
+	// Mode is where to attach; Auto takes native XDP if the driver has it.
+	Mode hook.Mode
+	// Limit is the number of packets to act on before all pass, or 0 for all.
+	Limit uint64
+	// For is how long packets are acted on before all pass, or 0 for ever.
+	For time.Duration
+	// Broken makes the program wrong on purpose, to see that it is found out.
+	Broken bool
+}
+
+// Count is what one rule did with packets. Bytes are those of whole packets.
+type Count struct {
+	Matched, MatchedBytes     uint64
+	Rewritten, RewrittenBytes uint64
+}
+
+// Run is rules that rewrite as long as the process lives, and not longer.
+type Run struct {
+	written []rule.Written
+	loaded  *Loaded
+	link    link.Link
+	mode    hook.Mode
+	note    string
+	done    chan struct{}
+	stop    chan struct{}
+	watch   sync.WaitGroup
+}
+
+// Start proves the rules and attaches them. Whatever fails, nothing stays
+// behind. The errors are those of Load and of hook.Link.
+func Start(cfg Config) (*Run, error) {
+	r := &Run{written: cfg.Program.Written, done: make(chan struct{}), stop: make(chan struct{})}
+	put, err := attach(cfg, true, func(index int, l *Loaded, mode hook.Mode) (err error) {
+		r.link, err = hook.Link(index, l.Program, mode)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.loaded, r.mode, r.note = put.loaded, put.mode, put.note
+	if cfg.For > 0 {
+		// The time counts from now on, not from before the kernel's wait.
+		if err := r.loaded.SetDeadline(monotonic(cfg.For)); err != nil {
+			return nil, errors.Join(err, r.link.Close(), r.loaded.Close())
+		}
+	}
+	r.watch.Go(func() { r.watchLimits(cfg) })
+	return r, nil
+}
+
+// Hook is where the program sits: Native or Generic.
+func (r *Run) Hook() hook.Mode { return r.mode }
+
+// Note is a line to tell about the choice of the hook, or "".
+func (r *Run) Note() string { return r.note }
+
+// Counts are the counts so far, by rule as written.
+func (r *Run) Counts() ([]Count, error) { return counts(r.loaded, r.written) }
+
+// Done is closed when the limit or the time is reached.
+func (r *Run) Done() <-chan struct{} { return r.done }
+
+// Close detaches and returns the final counts.
+func (r *Run) Close() ([]Count, error) {
+	close(r.stop)
+	r.watch.Wait()
+	detached := r.link.Close()
+	final, err := r.Counts()
+	return final, errors.Join(detached, err, r.loaded.Close())
+}
+
+// limitPoll is how long a reached limit may stay unnoticed here; the kernel
+// keeps it to the packet.
+const limitPoll = 20 * time.Millisecond
+
+func (r *Run) watchLimits(cfg Config) {
+	var over <-chan time.Time
+	if cfg.For > 0 {
+		t := time.NewTimer(cfg.For)
+		defer t.Stop()
+		over = t.C
+	}
+	var look <-chan time.Time
+	if cfg.Limit > 0 {
+		t := time.NewTicker(limitPoll)
+		defer t.Stop()
+		look = t.C
+	}
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-over:
+			close(r.done)
+			return
+		case <-look:
+			if n, err := r.loaded.Taken(); err == nil && n >= cfg.Limit {
+				close(r.done)
+				return
+			}
+		}
+	}
+}
+
+// placed is a program on an interface.
+type placed struct {
+	loaded *Loaded
+	mode   hook.Mode
+	note   string
+}
+
+// attach loads the program for a mode and lets put attach it; where native XDP
+// is refused and the choice is ours, it does the same for generic.
+func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
+	iface, err := hook.Interface(cfg.Interface)
+	if err != nil {
+		return nil, err
+	}
+	first := cfg.Mode
+	if first == hook.Auto {
+		first = hook.Native
+	}
+	p, err := place(cfg, iface, first, foreground, put)
+	var refused *hook.ErrUnsupported
+	if err == nil || cfg.Mode != hook.Auto || !errors.As(err, &refused) || !refused.TryGeneric {
+		return p, err
+	}
+	if p, err = place(cfg, iface, hook.Generic, foreground, put); err == nil {
+		p.note = "native XDP is not to be had: " + refused.Error()
+	}
+	return p, err
+}
+
+// preflight is the number of packets that prove a program before it is
+// attached: a few milliseconds for one rule.
+const preflight = 200
+
+func place(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
+	o := LoadOptions{Fragments: mode == hook.Native, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken}
+	if _, err := Prove(cfg.Program, o, preflight); err != nil {
+		return nil, hook.ExplainLoad(err)
+	}
+	l, err := Load(cfg.Program, o)
+	if err != nil {
+		return nil, hook.ExplainLoad(err)
+	}
+	if cfg.For > 0 {
+		err = l.SetDeadline(monotonic(cfg.For))
+	}
+	if err == nil {
+		err = hook.Label(l.Program, meta(cfg, iface, mode, foreground))
+	}
+	if err == nil {
+		err = put(iface.Index, l, mode)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &placed{loaded: l, mode: mode}, nil
+}
+
+func meta(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool) hook.Meta {
+	m := hook.Meta{
+		Source:     cfg.Program.Source,
+		Interface:  iface.Name,
+		Ifindex:    iface.Index,
+		Direction:  "in",
+		Hook:       mode.String(),
+		PID:        os.Getpid(),
+		Foreground: foreground,
+		Start:      time.Now().UnixNano(),
+	}
+	for _, w := range cfg.Program.Written {
+		m.Rules = append(m.Rules, hook.MetaRule{Name: w.Name, Text: w.Text, Look: w.Look})
+	}
+	return m
+}
+
+// monotonic is the CLOCK_MONOTONIC time in nanoseconds that is d from now.
+func monotonic(d time.Duration) uint64 {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		panic(fmt.Sprintf("engine: no monotonic clock: %v", err)) // it has been there since Linux 2.6
+	}
+	return uint64(now.Nano() + int64(d))
+}

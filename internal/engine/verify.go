@@ -1,0 +1,122 @@
+package engine
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/bpf"
+	"repacket/internal/hook"
+	"repacket/internal/packetgen"
+	"repacket/internal/reference"
+	"repacket/internal/rule"
+)
+
+// Verified is what Verify found out about a program.
+type Verified struct {
+	Proof
+	// Instructions is the program's length as the kernel runs it.
+	Instructions int
+	// Nanoseconds is what the program takes for one packet that a rule acts on,
+	// over a program that does nothing: 0 if no packet was found that goes on
+	// matching when it is rewritten.
+	Nanoseconds float64
+}
+
+// Verify proves rules at length: n packets through the program for native and
+// n through that for generic mode. The errors are those of Prove.
+func Verify(p *rule.Program, n int, broken bool) (*Verified, error) {
+	v := &Verified{}
+	for _, fragments := range []bool{true, false} {
+		proof, err := Prove(p, LoadOptions{Fragments: fragments, Broken: broken}, n)
+		if err != nil {
+			return nil, hook.ExplainLoad(err)
+		}
+		v.Packets += proof.Packets
+		v.Acted += proof.Acted
+	}
+	l, err := Load(p, LoadOptions{Fragments: true})
+	if err != nil {
+		return nil, hook.ExplainLoad(err)
+	}
+	defer l.Close()
+	info, err := l.Program.Info()
+	if err != nil {
+		return nil, fmt.Errorf("look at the program: %w", err)
+	}
+	ins, err := info.Instructions()
+	if err != nil {
+		return nil, fmt.Errorf("read the program back: %w", err)
+	}
+	v.Instructions = len(ins)
+	if frame := lasting(p); frame != nil {
+		v.Nanoseconds, err = cost(l.Program, frame)
+	}
+	return v, err
+}
+
+// lasting is a packet that a rule acts on again and again: repeated test runs
+// work on one buffer.
+func lasting(p *rule.Program) []byte {
+	r := rand.New(rand.NewPCG(proofSeed, 0))
+	for range 1000 {
+		frame := packetgen.Frame(r, p)
+		first := reference.Run(p, frame)
+		if first.Index >= 0 && reference.Run(p, first.Frame).Index == first.Index {
+			return frame
+		}
+	}
+	return nil
+}
+
+// cost times a program against one that does nothing, in turn, and takes the
+// median. A call costs milliseconds by itself, so each figure is the slope
+// between two numbers of runs.
+func cost(prog *ebpf.Program, frame []byte) (float64, error) {
+	nothing, err := idle()
+	if err != nil {
+		return 0, err
+	}
+	defer nothing.Close()
+	var diffs []float64
+	for range 5 {
+		ours, err := slope(prog, frame)
+		if err != nil {
+			return 0, err
+		}
+		none, err := slope(nothing, frame)
+		if err != nil {
+			return 0, err
+		}
+		diffs = append(diffs, ours-none)
+	}
+	slices.Sort(diffs)
+	return diffs[len(diffs)/2], nil
+}
+
+// idle is a program that lets every packet pass.
+func idle() (*ebpf.Program, error) {
+	return ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type:         ebpf.XDP,
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, bpf.Pass), asm.Return()},
+		License:      "Dual MIT/GPL",
+	})
+}
+
+// slope is the time of one run in nanoseconds.
+func slope(prog *ebpf.Program, frame []byte) (float64, error) {
+	const few, many = 10_000, 1_010_000
+	var took [2]time.Duration
+	for i, repeat := range []int{few, many} {
+		_, each, err := prog.Benchmark(frame, repeat, nil)
+		if err != nil {
+			return 0, fmt.Errorf("time the program: %w", err)
+		}
+		took[i] = each * time.Duration(repeat)
+	}
+	return float64(took[1]-took[0]) / (many - few), nil
+}

@@ -1,0 +1,134 @@
+package live
+
+import (
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	"repacket/internal/engine"
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+	"repacket/internal/rule"
+)
+
+// modes are the modes in which every live test runs.
+var modes = []hook.Mode{hook.Native, hook.Generic}
+
+// testbed is a veth pair: frames go in at left, rules sit at right.
+type testbed struct {
+	t     *testing.T
+	pair  *lab.Pair
+	left  *lab.Port
+	right *lab.Port
+}
+
+// newTestbed makes a pair without checksum offload: raw frames carry the sums
+// that they were built with, and so must what arrives.
+func newTestbed(t *testing.T) *testbed {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("live tests need root: sudo make test")
+	}
+	pair, err := lab.NewPair(lab.PairConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &testbed{t: t, pair: pair}
+	t.Cleanup(func() { check(t, pair.Close()) })
+	b.left = b.open(pair.A, pair.Config.A)
+	b.right = b.open(pair.B, pair.Config.B)
+	return b
+}
+
+func (b *testbed) open(ns *lab.Namespace, end lab.End) *lab.Port {
+	b.t.Helper()
+	p, err := lab.OpenPort(ns, end.Name, leftMAC)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { check(b.t, p.Close()) })
+	return p
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// start attaches rules to the right end, in the foreground.
+func (b *testbed) start(text string, mode hook.Mode) *engine.Run {
+	b.t.Helper()
+	p, err := rule.Check(text)
+	if err != nil {
+		b.t.Fatalf("%s: %v", text, err)
+	}
+	var run *engine.Run
+	err = b.pair.B.Do(func() (err error) {
+		run, err = engine.Start(engine.Config{Program: p, Interface: b.pair.Config.B.Name, Mode: mode})
+		return err
+	})
+	if err != nil {
+		b.t.Fatalf("%s: %v", text, err)
+	}
+	return run
+}
+
+// stop detaches, and says what the first rule has counted.
+func (b *testbed) stop(run *engine.Run) engine.Count {
+	b.t.Helper()
+	counts, err := run.Close()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return counts[0]
+}
+
+// cross sends a frame and returns what arrives of it.
+func (b *testbed) cross(frame []byte) []byte {
+	b.t.Helper()
+	if err := b.left.Send(frame); err != nil {
+		b.t.Fatal(err)
+	}
+	got, err := b.right.Receive(time.Now().Add(5 * time.Second))
+	if err != nil {
+		b.t.Fatalf("sent %x: %v", frame, err)
+	}
+	return got
+}
+
+// expect sends a frame and wants another one to arrive.
+func (b *testbed) expect(what string, sent, want []byte) {
+	b.t.Helper()
+	if got := b.cross(sent); !bytes.Equal(got, want) {
+		b.t.Errorf("%s\nsent %x\nwant %x\ngot  %x", what, sent, want, got)
+	}
+}
+
+// rewrites runs a rule in every mode, sends the frame in and wants it to come
+// out as want, counted with its length.
+func (b *testbed) rewrites(text string, sent, want []byte) {
+	b.t.Helper()
+	for _, mode := range modes {
+		run := b.start(text, mode)
+		b.expect(text+" ("+mode.String()+")", sent, want)
+		wantCount := engine.Count{Matched: 1, MatchedBytes: uint64(len(sent)), Rewritten: 1, RewrittenBytes: uint64(len(sent))}
+		if c := b.stop(run); c != wantCount {
+			b.t.Errorf("%s (%s): counted %+v, want %+v", text, mode, c, wantCount)
+		}
+	}
+}
+
+// leaves is rewrites for a frame that no rule may touch or count.
+func (b *testbed) leaves(text string, sent []byte) {
+	b.t.Helper()
+	for _, mode := range modes {
+		run := b.start(text, mode)
+		b.expect(text+" ("+mode.String()+")", sent, sent)
+		if c := b.stop(run); c != (engine.Count{}) {
+			b.t.Errorf("%s (%s): counted %+v, want nothing", text, mode, c)
+		}
+	}
+}
