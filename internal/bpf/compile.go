@@ -37,6 +37,10 @@ const MaxInstructions = 32767
 type Options struct {
 	// Counters is a PERCPU_ARRAY map of Counter, one a rule as written.
 	Counters int
+	// Fragments: a packet can lie in several buffers, so its length comes from
+	// a helper. Without it the packet's pointers are subtracted, which is
+	// faster and takes CAP_PERFMON.
+	Fragments bool
 	// Limit is the number of packets to act on, or 0 for no limit.
 	Limit uint64
 	// Tickets is an ARRAY map of one 64-bit word, the number of packets acted
@@ -362,14 +366,10 @@ func (c *compiler) chain(ch plan.Chain) {
 }
 
 // epilogue counts the packet, whose rule is on the stack, and passes it on.
-// The length comes from a helper because a packet can be in several buffers.
 func (c *compiler) epilogue() {
 	c.bind(c.count, c.noIP != c.pass) // the chain without IPv4 stands behind
-	if c.reg.ctx != asm.R1 {
-		c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
-	}
+	c.length()
 	c.emit(
-		asm.FnXdpGetBuffLen.Call(),
 		asm.StoreMem(asm.R10, slotLen, asm.R0, asm.DWord),
 		asm.Mov.Reg(asm.R2, asm.R10),
 		asm.Add.Imm(asm.R2, slotRule),
@@ -389,6 +389,22 @@ func (c *compiler) epilogue() {
 	c.bind(c.pass, true)
 	c.emit(asm.Mov.Imm32(asm.R0, Pass))
 	c.exit()
+}
+
+// length leaves the packet's length in R0.
+func (c *compiler) length() {
+	if c.opt.Fragments {
+		if c.reg.ctx != asm.R1 {
+			c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
+		}
+		c.emit(asm.FnXdpGetBuffLen.Call())
+		return
+	}
+	c.emit(
+		asm.LoadMem(asm.R0, c.reg.ctx, 4, asm.Word),
+		asm.LoadMem(asm.R2, c.reg.ctx, 0, asm.Word),
+		asm.Sub.Reg(asm.R0, asm.R2),
+	)
 }
 
 // swapped is a big-endian constant of size bytes as a little-endian load

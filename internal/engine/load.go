@@ -19,8 +19,9 @@ import (
 // LoadOptions say what a program is loaded for.
 type LoadOptions struct {
 	// Fragments makes the program aware of packets in several buffers. Native
-	// mode needs it for a large MTU; in generic mode it harms the tc programs
-	// behind it, which then see packets without their MAC header (6.18).
+	// mode needs it for a large MTU, where it costs about 1 ns; in generic mode
+	// it harms the tc programs behind it, which then see packets without their
+	// MAC header (6.18).
 	Fragments bool
 	// Limit is the number of packets to act on, or 0 for no limit.
 	Limit uint64
@@ -51,7 +52,12 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if err := l.makeMaps(o); err != nil {
 		return nil, err
 	}
-	opt := bpf.Options{Counters: l.counters.FD(), Limit: o.Limit, Timed: o.Timed}
+	opt := bpf.Options{
+		Counters:  l.counters.FD(),
+		Fragments: o.Fragments || !hook.MaySubtractPointers(),
+		Limit:     o.Limit,
+		Timed:     o.Timed,
+	}
 	if l.tickets != nil {
 		opt.Tickets = l.tickets.FD()
 	}

@@ -151,12 +151,17 @@ func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error
 	return p, err
 }
 
+// oneBuffer is an MTU in bytes up to which every driver gives XDP a packet in
+// one buffer. The kernel holds to it: while a program is attached that is not
+// aware of several buffers, the MTU cannot be raised beyond what one holds.
+const oneBuffer = 1500
+
 // preflight is the number of packets that prove a program before it is
 // attached: a few milliseconds for one rule.
 const preflight = 200
 
 func place(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
-	o := LoadOptions{Fragments: mode == hook.Native, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken}
+	o := LoadOptions{Fragments: mode == hook.Native && iface.MTU > oneBuffer, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken}
 	if _, err := Prove(cfg.Program, o, preflight); err != nil {
 		return nil, hook.ExplainLoad(err)
 	}

@@ -9,6 +9,7 @@ const (
 	capNetAdmin capability = unix.CAP_NET_ADMIN
 	capSysAdmin capability = unix.CAP_SYS_ADMIN
 	capBPF      capability = unix.CAP_BPF
+	capPerfmon  capability = unix.CAP_PERFMON
 )
 
 var capabilityNames = map[capability]string{
@@ -42,4 +43,12 @@ func effective() (capabilities, error) {
 		return 0, err
 	}
 	return capabilities(data[0].Effective) | capabilities(data[1].Effective)<<32, nil
+}
+
+// MaySubtractPointers tells whether the verifier lets programs of this process
+// subtract packet pointers: it takes CAP_PERFMON, or CAP_SYS_ADMIN, of which
+// that was a part before Linux 5.8.
+func MaySubtractPointers() bool {
+	have, err := effective()
+	return err == nil && (have.has(capPerfmon) || have.has(capSysAdmin))
 }

@@ -1,0 +1,149 @@
+package bpf_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+
+	"repacket/internal/engine"
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		os.Stderr.WriteString("these tests load programs into the kernel and need root: sudo make test\n")
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// proved are rules that between them take every way through the compiler.
+var proved = []struct{ name, text string }{
+	{"every packet alike", "if all"},
+	{"packets without IPv4 only", "if not ip"},
+	{"all classes", "if not ip else if tcp else if udp else if icmp else if ip"},
+	{"a class of its own beside IPv4", "if udp then ip_ttl 9 else if all then ip_dscp ef"},
+	{"no layer 4 asked for", "if ip_ttl lt 5 then ip_ttl 5 else if ip_ttl gt 250"},
+
+	{"one value", "if udp_dest 443 then udp_dest 8080"},
+	{"several values", "if udp_dest 53,443,5353,8080 then udp_dest 9"},
+	{"none of several values", "if tcp_dest ne 22,80,443 then tcp_dest 22"},
+	{"a range", "if tcp_dest 8000-8099 then tcp_window 1"},
+	{"ranges, searched by halves", "if udp_src 1-5,9,20-30,1000-2000,0xff00-0xffff then ip_id 1"},
+	{"ranges at both ends", "if ip_id 0-9,65530-65535 then ip_id 10"},
+	{"all but a range", "if tcp_seq ne 0x1000-0x7fffffff,0xfffffff0 then tcp_seq 0x1000"},
+	{"a prefix", "if ip_src 10.20.0.0/16 then ip_dscp af31"},
+	{"above half of 32 bits", "if ip_dest ge 224.0.0.0 then ip_ttl 1"},
+	{"bits of a byte", "if tcp_syn on tcp_ack off then tcp_syn off tcp_ack on"},
+	{"bits all off", "if tcp_syn off tcp_fin off tcp_rst off then tcp_urg on"},
+	{"a bit on", "if ip_flag_df on then ip_flag_df off"},
+	{"a bit of an or", "if ip_flag_df on or tcp_psh off then ip_tos 0"},
+	{"some bits of a byte", "if ip_dscp 46,10-14 ip_ecn ne 3 then ip_ecn 3"},
+	{"bits over two bytes", "if ip_offset 1-0x1fff ip_flag_mf on then ip_offset 0"},
+
+	{"one part of an or", "if udp_dest 53 or tcp_dest 53 or icmp_type 8 then ip_ttl 64"},
+	{"or in and", "if (udp_src 53 or udp_dest 53,5353) ip_ttl ge 64 then udp_src 53"},
+	{"and in or", "if tcp_dest 80 tcp_syn on or tcp_src 80 tcp_fin on or ip_ttl 1 then ip_id 7"},
+	{"not of a nest", "if not (udp_dest 53 or ip_ttl lt 9 not tcp_syn on) then ip_ttl 9"},
+	{"or in and in or", "if ip_ttl 5-9 (ip_id 1 or ip_id 3-4 (ip_tos 7 or ip_tos 9-11)) or ip_ttl 1 then ip_ttl 3"},
+	{"rules of one field", "if udp_dest 53 then ip_ttl 1 else if udp_dest 50-60 then ip_ttl 2 else if udp_dest 443 or udp_src 1 then ip_ttl 3 else if udp"},
+	{"many rules", "if ip_ttl 1; if ip_ttl 2 then ip_ttl 1; if tcp_rst on then tcp_rst off; if icmp_code 3 then icmp_code 4; if ip_tos 1-7 then ip_tos 0; if udp_len lt 20; if all then ip_id 0"},
+
+	{"an old value that is known", "if ip_ttl 63 then ip_ttl 64"},
+	{"two old values that are known, one that is not", "if udp_src 5 ip_src 10.0.0.1 then udp_src 6 ip_src 10.0.0.2 ip_dest 10.0.0.3"},
+	{"the same value again", "if udp_src 5 udp_dest 6 then udp_dest 6 udp_src 7"},
+	{"a change of nothing modulo 65535", "if tcp_dest 0 then tcp_dest 0xffff else if udp_src 0xffff then udp_src 0"},
+	{"words of 32 bits", "if all then ip_src 192.0.2.7 ip_dest 255.255.255.255"},
+	{"sequence numbers", "if tcp then tcp_seq 5 tcp_ack_seq 0xffffffff tcp_window 0xffff"},
+	{"the upper and the lower byte of a word", "if all then ip_ttl 64 ip_protocol 17 ip_tos 1"},
+	{"bits of a word", "if tcp then tcp_hlen 6 tcp_res 5 tcp_nonce on tcp_cwr on tcp_fin off"},
+	{"the pseudo-header's lengths", "if all then ip_tot_len 77 ip_hl 7 udp_len 9"},
+	{"a shorter header", "if tcp then ip_hl 2 ip_ver 6"},
+	{"UDP without a checksum", "if udp_check 0 then udp_dest 9 else if udp_check 0xffff,1 then udp_src 9"},
+	{"ICMP", "if icmp_type 8 icmp_code 0-3 then icmp_type 0 icmp_code 9"},
+
+	{"exact checksums", "if tcp then tcp_check 0xdead ip_check 1 else if udp then udp_check 0 udp_src 7 else if icmp then icmp_check 0xffff"},
+	{"fix UDP", "if udp then udp_check fix"},
+	{"fix UDP and what it covers", "if udp then udp_check fix udp_dest 9 ip_src 10.1.2.3"},
+	{"fix TCP", "if tcp_dest 0-40000 then tcp_check fix tcp_seq 7 ip_dest 10.1.2.3"},
+	{"fix ICMP", "if icmp then icmp_check fix icmp_type 3"},
+	{"bad, all of them", "if udp then udp_check bad else if tcp then tcp_check bad else if icmp then icmp_check bad else if ip then ip_check bad"},
+	{"fix behind an or", "if tcp_syn on or tcp_dest 80,443 then tcp_check fix ip_ttl 7"},
+	{"fix IPv4", "if all then ip_check fix ip_ttl 9"},
+	{"fix one, adjust the other", "if udp then ip_check fix udp_src 7 else if tcp then tcp_check fix ip_ttl 3"},
+	{"fix both", "if udp then udp_check fix ip_check bad udp_src 7 else if tcp then ip_check fix tcp_check bad"},
+	{"a header that grows over what is set", "if icmp or tcp_syn on then ip_hl 8 ip_check fix icmp_type 3"},
+	{"a header that grows over a checksum that is adjusted", "if udp then ip_hl 7 ip_check bad udp_dest 5"},
+	{"a header that shrinks", "if ip then ip_hl 5 ip_check fix"},
+	{"no such header", "if all then ip_hl 4 ip_check fix else if all then ip_hl 0 ip_check bad else if all"},
+}
+
+// TestProve runs every rule on packets made for it, in the kernel and through
+// the reference, loaded in each of the ways in which programs differ.
+func TestProve(t *testing.T) {
+	for _, test := range proved {
+		t.Run(test.name, func(t *testing.T) {
+			p := checked(t, test.text)
+			for _, o := range []engine.LoadOptions{{}, {Fragments: true}, {Limit: 1, Timed: true}} {
+				proves(t, p, o, 200)
+			}
+		})
+	}
+}
+
+// TestProveEveryField tests and sets every field there is, at the ends of what
+// fits and between.
+func TestProveEveryField(t *testing.T) {
+	for _, f := range field.Fields() {
+		t.Run(f.Name, func(t *testing.T) {
+			zero, half, top := word(f, 0), word(f, f.Max().Lo/2), word(f, f.Max().Lo)
+			for _, text := range []string{
+				"if " + f.Name + " " + top + " then " + f.Name + " " + zero,
+				"if " + f.Proto.String() + " then " + f.Name + " " + top,
+				"if " + f.Name + " " + zero + "-" + half + " then " + f.Name + " " + half,
+			} {
+				proves(t, checked(t, text), engine.LoadOptions{}, 200)
+			}
+		})
+	}
+}
+
+// word writes a value of f.
+func word(f *field.Field, v uint64) string {
+	if f.Kind != field.Address4 {
+		return strconv.FormatUint(v, 10)
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], uint32(v))
+	return netip.AddrFrom4(b).String()
+}
+
+// proves fails if the program in the kernel differs from the reference, or if
+// too few packets were acted on to say anything.
+func proves(t *testing.T, p *rule.Program, o engine.LoadOptions, packets int) {
+	t.Helper()
+	proof, err := engine.Prove(p, o, packets)
+	var d *engine.Difference
+	if errors.As(err, &d) {
+		t.Fatalf("%+v:\n%s", o, d.Report())
+	}
+	if err != nil {
+		t.Fatalf("%s (%+v): %v", p.Source, o, err)
+	}
+	if proof.Packets != packets || proof.Acted < packets/10 {
+		t.Errorf("%s (%+v): %d packets, of which %d were acted on: too few to say anything", p.Source, o, proof.Packets, proof.Acted)
+	}
+}
+
+func checked(t *testing.T, text string) *rule.Program {
+	t.Helper()
+	p, err := rule.Check(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return p
+}
