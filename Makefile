@@ -1,0 +1,75 @@
+# make help lists what there is.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME ?= 20s
+
+# The version comes from git describe, so the Go tool need not ask git.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+export CGO_ENABLED := 0
+
+LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
+
+# The kernel is reached as root only.
+ifneq ($(shell id -u),0)
+SUDO = sudo
+EXEC = -exec 'sudo -E'
+endif
+
+# What does not need Linux: rules are checked on any system.
+PORTABLE = ./cmd/repacket ./internal/cli ./internal/field ./internal/rule ./internal/reference ./internal/plan
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/repacket, one static binary
+	$(GO) build -trimpath -ldflags '-s -w -X repacket/internal/cli.version=$(VERSION)' -o bin/repacket ./cmd/repacket
+
+.PHONY: demo
+demo: build ## Watch a rule rewrite real packets, in throw-away network namespaces
+	$(SUDO) ./bin/repacket demo
+
+.PHONY: test
+test: vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
+	$(GO) test $(EXEC) ./...
+
+.PHONY: vet
+vet: ## Vet for this system, and build for those that are not at hand
+	$(GO) vet ./...
+	GOOS=linux GOARCH=amd64 $(GO) build ./...
+	GOOS=linux GOARCH=arm64 $(GO) build ./...
+	GOOS=darwin GOARCH=arm64 $(GO) vet $(PORTABLE)
+
+.PHONY: lint
+lint: ## Check style and architecture with golangci-lint
+	$(LINT) run ./...
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(LINT) fmt ./...
+
+.PHONY: docs
+docs: ## Write docs/fields.md from the field table
+	$(GO) test ./internal/cli -run '^TestFieldsPage$$' -update
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz test for FUZZTIME (20s)
+	@for pkg in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "== $$pkg $$name"; \
+			$(GO) test $(EXEC) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+.PHONY: install
+install: build ## Install bin/repacket to PREFIX (/usr/local)
+	$(SUDO) install -D -m 755 bin/repacket $(DESTDIR)$(PREFIX)/bin/repacket
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin

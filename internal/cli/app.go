@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"repacket/internal/rule"
+)
+
+// app is one call of the command.
+type app struct {
+	env   Env
+	opt   options
+	flags *pflag.FlagSet
+	root  *cobra.Command
+	out   *output
+}
+
+// Run carries out the command line of env and returns the exit status.
+func Run(env Env) int {
+	a := &app{env: env}
+	a.flags = newFlags(&a.opt)
+	a.root = a.commands()
+	err := a.execute()
+	if err == nil {
+		err = a.out.err
+	}
+	if err != nil {
+		a.out.fail(err)
+	}
+	return status(err)
+}
+
+// execute sorts the words, sets the flags, and leaves the rest to the command.
+func (a *app) execute() error {
+	args := a.env.Args
+	if len(args) > 0 && isShellCompletion(args[0]) {
+		a.out = newOutput(a.env, &a.opt)
+		return a.cobra(args)
+	}
+	l, err := sortWords(args, a.flags, a.isCommand)
+	setErr := a.setFlags(&l)
+	a.out = newOutput(a.env, &a.opt)
+	if instead, ok := notYetCommands[l.command]; ok {
+		return notYet("repacket "+l.command, instead)
+	}
+	for _, e := range []error{err, setErr, a.takesFlags(&l)} {
+		if e != nil {
+			return e
+		}
+	}
+	var command []string
+	if l.command != "" {
+		command = []string{l.command}
+	}
+	if a.opt.help {
+		return a.cobra(append([]string{"help"}, command...))
+	}
+	if err := a.opt.checkValues(); err != nil {
+		return err
+	}
+	return a.cobra(slices.Concat(command, []string{"--"}, l.words))
+}
+
+// isShellCompletion tells the words that belong to cobra alone: the request
+// of a shell, and the command that prints a shell's script.
+func isShellCompletion(word string) bool {
+	return word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
+}
+
+func (a *app) cobra(args []string) error {
+	a.root.SetArgs(args)
+	return a.root.Execute()
+}
+
+// isCommand knows the commands, those that are not there yet included.
+func (a *app) isCommand(word string) bool {
+	_, later := notYetCommands[word]
+	return later || word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
+		return c.Name() == word
+	})
+}
+
+// setFlags gives the flags their values, and turns those that stand for a
+// command into it.
+func (a *app) setFlags(l *line) error {
+	var first error
+	for _, g := range l.flags {
+		if err := a.flags.Set(g.flag.Name, g.value); err != nil && first == nil {
+			first = usage("", "%s takes true or false, not %q", g.typed, g.value)
+		}
+	}
+	for _, alias := range []struct {
+		given   bool
+		command string
+	}{{a.opt.attach, "attach"}, {a.opt.detach, "detach"}, {a.opt.version, "version"}} {
+		switch {
+		case !alias.given:
+		case l.command == "" || l.command == alias.command:
+			l.command = alias.command
+		case first == nil:
+			first = usage("", "both %s and %s", l.command, alias.command)
+		}
+	}
+	return first
+}
+
+// takesFlags refuses flags that the command has no use for.
+func (a *app) takesFlags(l *line) error {
+	cmd, _, err := a.root.Find([]string{l.command})
+	if err != nil || l.command == "help" {
+		return nil
+	}
+	for _, g := range l.flags {
+		if !g.flag.Hidden && g.flag.Name != "version" && cmd.Flags().Lookup(g.flag.Name) == nil {
+			return usage("repacket "+l.command+" --help lists its flags", "%s means nothing to %s", g.typed, l.command)
+		}
+	}
+	return nil
+}
+
+// program checks the rules that the words are, and passes on what the checker
+// has to say about them.
+func (a *app) program(words []string) (*rule.Program, error) {
+	if len(words) == 0 {
+		return nil, usage("for example: if udp_dest 443 then udp_dest 8080", "no rules given")
+	}
+	p, err := rule.Check(joined(words))
+	if err != nil {
+		if command := a.mistyped(words[0]); command != nil {
+			return nil, command
+		}
+		return nil, err
+	}
+	for _, w := range p.Warnings {
+		a.out.warn(w)
+	}
+	return p, nil
+}
+
+// mistyped takes the first word of rules that the checker refused for a
+// command, if there is one like it.
+func (a *app) mistyped(word string) error {
+	names := []string{"help"}
+	for _, c := range a.root.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	if near := nearest(strings.ToLower(word), names); near != "" {
+		return usage(fmt.Sprintf("did you mean repacket %s?", near), "unknown command %q", word)
+	}
+	return nil
+}
+
+// where is the interface that -i names, or that of the default route.
+func (a *app) where() (string, error) {
+	if a.opt.iface != "" {
+		return a.env.Kernel.Interface(a.opt.iface)
+	}
+	name, err := a.env.Kernel.DefaultInterface()
+	if err != nil {
+		return "", err
+	}
+	a.out.status("%s: the interface of the default route (choose with -i)", name)
+	return name, nil
+}

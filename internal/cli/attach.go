@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// attach gives rules to an interface.
+func (a *app) attach(words []string) error {
+	job, err := a.job(words)
+	if err != nil {
+		return err
+	}
+	done, err := a.env.Kernel.Attach(job)
+	if err != nil {
+		return err
+	}
+	a.attached(job, done.Hook, done.Note)
+	a.out.status("attached until: repacket detach -i %s", job.Interface)
+	return nil
+}
+
+// detachedEvent tells what detach found.
+type detachedEvent struct {
+	event
+	Interface string `json:"interface"`
+	Direction string `json:"direction"`
+	Found     bool   `json:"found"`
+}
+
+// detach takes our rules off an interface. Where there are none it says so
+// and all is well.
+func (a *app) detach(words []string) error {
+	if err := noWords("detach", words); err != nil {
+		return err
+	}
+	iface, err := a.where()
+	if err != nil {
+		return err
+	}
+	found, err := a.env.Kernel.Detach(iface)
+	switch {
+	case err != nil:
+		return err
+	case a.out.json:
+		a.out.object(detachedEvent{a.out.event("detached"), iface, "in", found})
+	case found:
+		a.out.status("%s: detached", iface)
+	default:
+		a.out.status("%s: nothing of Repacket is attached", iface)
+	}
+	return nil
+}
+
+// listEvent is one program of ours as JSON.
+type listEvent struct {
+	event
+	Attached
+}
+
+// list shows the programs of ours on all interfaces, or on that of -i.
+func (a *app) list(words []string) error {
+	if err := noWords("list", words); err != nil {
+		return err
+	}
+	all, err := a.env.Kernel.List()
+	if err != nil {
+		return err
+	}
+	if a.opt.iface != "" {
+		name, err := a.where()
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Interface != name })
+	}
+	switch {
+	case a.out.json:
+		for _, p := range all {
+			a.out.object(listEvent{a.out.event("program"), p})
+		}
+	case len(all) == 0:
+		a.out.status("nothing of Repacket is attached")
+	default:
+		a.out.printf("%s\n", strings.Join(listLines(all), "\n"))
+	}
+	return nil
+}
+
+// listLines is a table with a line for each rule.
+func listLines(all []Attached) []string {
+	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
+	for _, p := range all {
+		where := []string{p.Interface, p.Direction, p.Hook, "detach"}
+		if p.PID != 0 {
+			where[3] = fmt.Sprintf("process %d ends", p.PID)
+		}
+		for _, r := range p.Rules {
+			text := r.Text
+			if r.Name != "" {
+				text = r.Name + ": " + text
+			}
+			rows = append(rows, slices.Concat(where, []string{
+				strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), text,
+			}))
+			where = []string{"", "", "", ""}
+		}
+	}
+	return columns(rows, 4, 5)
+}

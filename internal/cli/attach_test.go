@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestAttach(t *testing.T) {
+	for _, args := range []string{"attach -i eth1 if all then ip_ttl 64", "-a -i eth1 if all then ip_ttl 64", "if all then ip_ttl 64 -i eth1 -a"} {
+		f := newFake(t, strings.Fields(args)...)
+		status, stdout, stderr := f.run()
+		if status != exitDone || stdout != "" {
+			t.Errorf("%s: exit status %d, stdout %q", args, status, stdout)
+		}
+		wantText(t, "stderr", stderr, "eth1: native XDP\nattached until: repacket detach -i eth1\n")
+		if len(f.kernel.jobs) != 1 || f.kernel.jobs[0].Program.Source != "if all then ip_ttl 64" {
+			t.Errorf("%s: the jobs are %+v", args, f.kernel.jobs)
+		}
+	}
+}
+
+func TestDetach(t *testing.T) {
+	for _, tt := range []struct{ args, stdout, stderr string }{
+		{"detach -i eth1", "", "eth1: detached\n"},
+		{"-d -i eth1", "", "eth1: detached\n"},
+		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n"},
+		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", ""},
+	} {
+		f := newFake(t, strings.Fields(tt.args)...)
+		f.kernel.attached = []Attached{{Interface: "eth1"}}
+		status, stdout, stderr := f.run()
+		if status != exitDone {
+			t.Errorf("%s: exit status %d, want 0", tt.args, status)
+		}
+		wantText(t, "stdout", stdout, tt.stdout)
+		wantText(t, "stderr", stderr, tt.stderr)
+	}
+}
+
+func TestDetachTakesNoRules(t *testing.T) {
+	status, _, stderr := newFake(t, strings.Fields("detach -i eth1 if all")...).run()
+	if status != exitUsage {
+		t.Errorf("exit status %d, want 2", status)
+	}
+	wantText(t, "stderr", stderr, "repacket: error: detach takes no \"if\"\n  hint: repacket detach --help\n")
+}
+
+var twoAttached = []Attached{
+	{Interface: "eth0", Direction: "in", Hook: "xdp", Rules: []ruleCount{
+		{ruleObject{"web", "if tcp_dest 80 then tcp_dest 8080"}, Count{Matched: 12, MatchedBytes: 720, Rewritten: 12, RewrittenBytes: 720}},
+		{ruleObject{"", "if udp"}, Count{Matched: 3, MatchedBytes: 90}},
+	}},
+	{Interface: "eth1", Direction: "in", Hook: "xdp-generic", PID: 4711, Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}}},
+}
+
+func TestList(t *testing.T) {
+	for _, tt := range []struct {
+		args     string
+		attached []Attached
+		stdout   string
+		stderr   string
+	}{
+		{"list", nil, "", "nothing of Repacket is attached\n"},
+		{"list", twoAttached, `INTERFACE  DIRECTION  HOOK         UNTIL              PKTS  BYTES  RULES
+eth0       in         xdp          detach               12    720  web: if tcp_dest 80 then tcp_dest 8080
+                                                         3     90  if udp
+eth1       in         xdp-generic  process 4711 ends     0      0  if all
+`, ""},
+		{"list -i eth1 --json", twoAttached, `{"version":1,"event":"program","time":"2023-11-14T22:13:20Z",` +
+			`"interface":"eth1","direction":"in","hook":"xdp-generic","pid":4711,` +
+			`"rules":[{"text":"if all","matched":0,"matched_bytes":0,"rewritten":0,"rewritten_bytes":0}]}` + "\n", ""},
+	} {
+		f := newFake(t, strings.Fields(tt.args)...)
+		f.kernel.attached = tt.attached
+		status, stdout, stderr := f.run()
+		if status != exitDone {
+			t.Errorf("%s: exit status %d, want 0", tt.args, status)
+		}
+		wantText(t, "stdout", stdout, tt.stdout)
+		wantText(t, "stderr", stderr, tt.stderr)
+	}
+}
+
+// The demo is ended by a signal, and that is no failure.
+func TestDemoStops(t *testing.T) {
+	f := newFake(t, "demo")
+	f.Demo = func(ctx context.Context, out io.Writer) error {
+		_, _ = io.WriteString(out, "started\n")
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	f.start()
+	f.await(&f.stdout, "started")
+	f.send(syscall.SIGINT)
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+}
+
+// Where there is no demo, no command promises one.
+func TestNoDemo(t *testing.T) {
+	if _, stdout, _ := newFake(t, "--help").run(); strings.Contains(stdout, "demo") {
+		t.Errorf("help speaks of a demo:\n%s", stdout)
+	}
+}

@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"slices"
+
+	"github.com/spf13/cobra"
+)
+
+const rootHelp = `Rewrite header fields of live packets, in the kernel, from one line.
+
+A rule says which packets, and what they become. Without then it looks, and
+touches nothing: that is how a rule is tried out. Of several rules the first
+that matches acts. Flags may stand anywhere.`
+
+const rootExamples = `  repacket -i eth1 if udp_dest 443 then udp_dest 8080
+  repacket -i eth1 if ip_src 10.20.0.0/16 then ip_dscp af31
+  repacket -c 10 if tcp_syn on
+  repacket attach -i eth1 if all then ip_ttl 64
+  repacket detach -i eth1`
+
+// commands is the tree of commands. Each takes its flags from the one table.
+func (a *app) commands() *cobra.Command {
+	root := a.command(&cobra.Command{
+		Use:     "repacket [flags] RULES",
+		Short:   "Rewrite header fields of live packets",
+		Long:    rootHelp,
+		Example: rootExamples,
+		RunE:    func(_ *cobra.Command, words []string) error { return a.run(words) },
+	}, whereFlags, startFlags, ruleFlags)
+	root.AddCommand(
+		a.command(&cobra.Command{
+			Use:   "attach [flags] RULES",
+			Short: "Give rules to an interface, where they stay after the command has ended",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words) },
+		}, whereFlags, startFlags, ruleFlags),
+		a.command(&cobra.Command{
+			Use:   "detach [flags]",
+			Short: "Take the rules off an interface",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.detach(words) },
+		}, whereFlags),
+		a.command(&cobra.Command{
+			Use:   "list [flags]",
+			Short: "Show the rules that are on interfaces",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.list(words) },
+		}, whereFlags),
+		a.command(&cobra.Command{
+			Use:   "check [flags] RULES",
+			Short: "Say whether rules are valid and what they do; needs no privilege",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.check(words) },
+		}, whereFlags, startFlags, ruleFlags),
+		a.command(&cobra.Command{
+			Use:   "fields [NAME]",
+			Short: "List the header fields, or tell all about one",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },
+		}),
+		a.command(&cobra.Command{
+			Use:   "version",
+			Short: "Show the version",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.version(words) },
+		}),
+	)
+	if a.env.Demo != nil {
+		root.AddCommand(a.command(&cobra.Command{
+			Use:   "demo",
+			Short: "Watch a rule rewrite real packets, in throw-away network namespaces",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.demo(words) },
+		}))
+	}
+	a.completions(root)
+	return root
+}
+
+// command completes a command: its groups of flags from the table, and words
+// and errors left to this package.
+func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
+	c.Args = cobra.ArbitraryArgs
+	c.SilenceErrors, c.SilenceUsage = true, true
+	c.DisableFlagsInUseLine = true
+	c.SetOut(a.env.Stdout)
+	c.SetErr(a.env.Stderr)
+	c.Flags().SortFlags = false
+	for _, name := range slices.Concat(append(groups, everyFlags)...) {
+		c.Flags().AddFlag(a.flags.Lookup(name))
+	}
+	return c
+}
+
+// noWords refuses words behind a command that takes none.
+func noWords(command string, words []string) error {
+	if len(words) > 0 {
+		return usage("repacket "+command+" --help", "%s takes no %q", command, words[0])
+	}
+	return nil
+}

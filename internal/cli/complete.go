@@ -1,0 +1,63 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"repacket/internal/field"
+)
+
+// completions teaches the shells what can stand where.
+func (a *app) completions(root *cobra.Command) {
+	for _, c := range append(root.Commands(), root) {
+		if c.Flags().Lookup("interface") == nil {
+			continue
+		}
+		_ = c.RegisterFlagCompletionFunc("interface", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			names, _ := a.env.Kernel.Interfaces()
+			return names, cobra.ShellCompDirectiveNoFileComp
+		})
+		_ = c.RegisterFlagCompletionFunc("direction", cobra.FixedCompletions([]string{"in"}, cobra.ShellCompDirectiveNoFileComp))
+		if c.Flags().Lookup("hook") != nil {
+			_ = c.RegisterFlagCompletionFunc("hook", cobra.FixedCompletions([]string{"auto", "xdp", "xdp-generic"}, cobra.ShellCompDirectiveNoFileComp))
+			c.ValidArgsFunction = completeProgram
+		}
+	}
+	if c, _, err := root.Find([]string{"fields"}); err == nil {
+		c.ValidArgsFunction = cobra.FixedCompletions(fieldNames(), cobra.ShellCompDirectiveNoFileComp)
+	}
+}
+
+// completeProgram offers the words that may follow in a rule: behind a field
+// the names of its values, elsewhere fields, protocols and the small words.
+func completeProgram(_ *cobra.Command, words []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const directive = cobra.ShellCompDirectiveNoFileComp
+	if len(words) == 0 {
+		return []string{"if"}, directive
+	}
+	var offer []string
+	if f, ok := field.ByName(strings.ToLower(words[len(words)-1])); ok {
+		if f.Kind == field.Flag {
+			return []string{"on", "off"}, directive
+		}
+		if f.Kind == field.Checksum {
+			offer = append(offer, "fix", "bad")
+		}
+		for _, n := range f.Names {
+			offer = append(offer, n.Word)
+		}
+		return append(offer, "eq", "ne", "lt", "le", "gt", "ge"), directive
+	}
+	offer = []string{"then", "and", "or", "not", "all", "else"}
+	for _, p := range field.Protocols() {
+		offer = append(offer, p.String())
+	}
+	for _, s := range field.Shorts() {
+		offer = append(offer, s.Name)
+	}
+	for _, f := range field.Fields() {
+		offer = append(offer, f.Name)
+	}
+	return offer, directive
+}

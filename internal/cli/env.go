@@ -1,0 +1,83 @@
+// Package cli is the command: flags and words in, the environment handed in,
+// an exit status out. It is the only package that prints.
+//
+// The output contract: stdout gets only what was asked for (lists, fields,
+// what check says, JSON); status, summaries, warnings and errors go to
+// stderr. With --json everything that has something to tell, errors included,
+// is one object a line on stdout, and stderr stays empty.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+)
+
+// Env is all that a command sees of the world around it.
+type Env struct {
+	// Args are the words of the command line, the program's own name left out.
+	Args           []string
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+	// IsTerminal tells whether what is written to w is looked at by a person.
+	IsTerminal func(w io.Writer) bool
+	// Signals begins to catch the signals that stop a run or ask it for a
+	// summary. Commands that do not call it are ended by them as usual.
+	Signals func() <-chan os.Signal
+	Clock   Clock
+	Kernel  Kernel
+	// Demo tells its story on out until it is over or ctx is. Where there is
+	// no demo it is nil.
+	Demo func(ctx context.Context, out io.Writer) error
+}
+
+// Clock is the time, and a beat.
+type Clock interface {
+	Now() time.Time
+	// Tick sends on the channel every d, until stop is called.
+	Tick(d time.Duration) (beat <-chan time.Time, stop func())
+}
+
+// System is the environment of a real process.
+func System() Env {
+	return Env{
+		Args:       os.Args[1:],
+		Stdout:     os.Stdout,
+		Stderr:     os.Stderr,
+		Getenv:     os.Getenv,
+		IsTerminal: isTerminal,
+		Signals:    catchSignals,
+		Clock:      wallClock{},
+		Kernel:     systemKernel(),
+		Demo:       systemDemo,
+	}
+}
+
+type wallClock struct{}
+
+func (wallClock) Now() time.Time { return time.Now() }
+
+func (wallClock) Tick(d time.Duration) (<-chan time.Time, func()) {
+	t := time.NewTicker(d)
+	return t.C, t.Stop
+}
+
+// isTerminal takes every character device for a terminal. That includes
+// /dev/null, where it does no harm.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func catchSignals() <-chan os.Signal {
+	// Room for some, so that none is lost while the rules are being attached.
+	c := make(chan os.Signal, 8)
+	signal.Notify(c, append(stopSignals(), summarySignals()...)...)
+	return c
+}

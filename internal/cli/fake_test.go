@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// fake is an environment without a machine: a kernel that does as it is told,
+// a clock that stands still until it is moved, and signals on demand.
+type fake struct {
+	Env
+	t       *testing.T
+	stdout  buffer
+	stderr  buffer
+	tty     bool
+	vars    map[string]string
+	signals chan os.Signal
+	kernel  *fakeKernel
+	clock   *fakeClock
+	exit    chan int
+}
+
+func newFake(t *testing.T, args ...string) *fake {
+	f := &fake{
+		t: t, vars: map[string]string{}, signals: make(chan os.Signal), exit: make(chan int, 1),
+		kernel: &fakeKernel{hook: "xdp", done: make(chan struct{})},
+		clock:  &fakeClock{now: time.Unix(1700000000, 0).UTC(), beat: make(chan time.Time)},
+	}
+	f.Env = Env{
+		Args: args, Stdout: &f.stdout, Stderr: &f.stderr,
+		Getenv:     func(name string) string { return f.vars[name] },
+		IsTerminal: func(io.Writer) bool { return f.tty },
+		Signals:    func() <-chan os.Signal { return f.signals },
+		Clock:      f.clock,
+		Kernel:     f.kernel,
+	}
+	return f
+}
+
+// run carries out a command that ends by itself.
+func (f *fake) run() (status int, stdout, stderr string) {
+	status = Run(f.Env)
+	return status, f.stdout.String(), f.stderr.String()
+}
+
+// start carries out a command that goes on until it is stopped.
+func (f *fake) start() { go func() { f.exit <- Run(f.Env) }() }
+
+// patience is how long a test waits for what must come.
+const patience = 10 * time.Second
+
+// await waits until the text has been written to b.
+func (f *fake) await(b *buffer, text string) {
+	f.t.Helper()
+	deadline := time.After(patience)
+	for {
+		written, more := b.watch()
+		if strings.Contains(written, text) {
+			return
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			f.t.Fatalf("%q was not written; there is:\n%s", text, written)
+		}
+	}
+}
+
+func (f *fake) send(s os.Signal) {
+	f.t.Helper()
+	select {
+	case f.signals <- s:
+	case <-time.After(patience):
+		f.t.Fatalf("nobody takes %v", s)
+	}
+}
+
+// beat moves the clock to a time since the start and lets it beat.
+func (f *fake) beat(at time.Duration) {
+	f.t.Helper()
+	f.clock.set(at)
+	select {
+	case f.clock.beat <- f.clock.Now():
+	case <-time.After(patience):
+		f.t.Fatal("nobody waits for the beat")
+	}
+}
+
+func (f *fake) wait() int {
+	f.t.Helper()
+	select {
+	case status := <-f.exit:
+		return status
+	case <-time.After(patience):
+		f.t.Fatal("the command goes on")
+		return -1
+	}
+}
+
+// buffer is a bytes.Buffer that can be waited for.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	more chan struct{}
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.more != nil {
+		close(b.more)
+		b.more = nil
+	}
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// watch is what has been written, and a channel that is closed when more is.
+func (b *buffer) watch() (string, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.more == nil {
+		b.more = make(chan struct{})
+	}
+	return b.text.String(), b.more
+}
+
+type fakeClock struct {
+	mu   sync.Mutex
+	now  time.Time
+	beat chan time.Time
+}
+
+func (c *fakeClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+// set moves the clock to a time since the start.
+func (c *fakeClock) set(at time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = time.Unix(1700000000, 0).UTC().Add(at)
+}
+
+func (c *fakeClock) Tick(time.Duration) (<-chan time.Time, func()) { return c.beat, func() {} }
+
+// fakeKernel has the interfaces eth0, of the default route, and eth1.
+type fakeKernel struct {
+	mu       sync.Mutex
+	hook     string
+	note     string
+	err      error // of Start, Attach, Detach and List
+	countErr error // of Counts
+	closeErr error // of Close
+	noRoute  bool
+	counts   []Count
+	attached []Attached
+	done     chan struct{}
+	jobs     []Job // started or attached
+	closed   int
+}
+
+func (k *fakeKernel) DefaultInterface() (string, error) {
+	if k.noRoute {
+		return "", usage("name the interface: -i IFACE", "there is no default route")
+	}
+	return "eth0", nil
+}
+
+func (k *fakeKernel) Interface(name string) (string, error) {
+	if name != "eth0" && name != "eth1" {
+		return "", usage("", "there is no interface %s", name)
+	}
+	return name, nil
+}
+
+func (k *fakeKernel) Interfaces() ([]string, error) { return []string{"eth0", "eth1"}, nil }
+
+func (k *fakeKernel) Start(j Job) (Session, error) {
+	k.jobs = append(k.jobs, j)
+	if k.err != nil {
+		return nil, k.err
+	}
+	return k, nil
+}
+
+func (k *fakeKernel) Attach(j Job) (Attached, error) {
+	k.jobs = append(k.jobs, j)
+	return Attached{Interface: j.Interface, Direction: "in", Hook: k.hook, Note: k.note}, k.err
+}
+
+func (k *fakeKernel) Detach(iface string) (bool, error) {
+	for _, a := range k.attached {
+		if a.Interface == iface {
+			return true, k.err
+		}
+	}
+	return false, k.err
+}
+
+func (k *fakeKernel) List() ([]Attached, error) { return slices.Clone(k.attached), k.err }
+
+// The kernel is its one session too.
+
+func (k *fakeKernel) Hook() string          { return k.hook }
+func (k *fakeKernel) Note() string          { return k.note }
+func (k *fakeKernel) Done() <-chan struct{} { return k.done }
+
+func (k *fakeKernel) Counts() ([]Count, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.counts, k.countErr
+}
+
+func (k *fakeKernel) Close() ([]Count, error) {
+	k.closed++
+	return k.counts, k.closeErr
+}
+
+// count sets what the rules have done.
+func (k *fakeKernel) count(counts ...Count) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.counts = counts
+}
+
+var errFake = errors.New("the kernel is gone")

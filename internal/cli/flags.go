@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// options are the flags as given, before they are checked.
+type options struct {
+	iface, direction, hook string
+	count, duration        string
+	color                  string
+	verbose, quiet, json   bool
+	help, version          bool
+	attach, detach, dryRun bool
+	file, read, write      string
+	hex                    bool
+}
+
+// Groups of flags, by the commands that take them.
+var (
+	everyFlags = []string{"verbose", "quiet", "json", "color", "help"}
+	whereFlags = []string{"interface", "direction"}
+	ruleFlags  = []string{"file"}
+	startFlags = []string{"hook", "count", "for"}
+)
+
+// newFlags is the one table of flags: each command takes some of them, and
+// none means something else elsewhere.
+func newFlags(o *options) *pflag.FlagSet {
+	f := pflag.NewFlagSet("repacket", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.StringVarP(&o.iface, "interface", "i", "", "work on the packets of `IFACE` (default: that of the default route)")
+	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in")
+	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native) or xdp-generic")
+	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass and stop")
+	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass and stop")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
+	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
+	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")
+	f.BoolVarP(&o.help, "help", "h", false, "this text")
+	f.BoolVarP(&o.version, "version", "V", false, "the version")
+
+	f.BoolVarP(&o.attach, "attach", "a", false, "attach")
+	f.BoolVarP(&o.detach, "detach", "d", false, "detach")
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "refused")
+	f.StringVarP(&o.file, "file", "f", "", "rules from `FILE`")
+	f.StringVarP(&o.read, "read", "r", "", "packets from `FILE`")
+	f.StringVarP(&o.write, "write", "w", "", "packets to `FILE`")
+	f.BoolVarP(&o.hex, "hex", "x", false, "packets in hexadecimal")
+	for _, name := range []string{"attach", "detach", "dry-run", "file", "read", "write", "hex"} {
+		f.Lookup(name).Hidden = true
+	}
+	return f
+}
+
+// checkValues refuses what no command can do, whatever else was asked.
+func (o *options) checkValues() error {
+	if o.dryRun {
+		return usage("", "names are never looked up; to try a rule out, leave out `then`")
+	}
+	for _, not := range []struct {
+		given      bool
+		what, hint string
+	}{
+		{o.file != "", "-f, rules from a file", "give the rules on the line, in one quoted argument or as words"},
+		{o.read != "", "-r, packets from a capture file", "rules work on live packets: repacket -i IFACE if …"},
+		{o.write != "", "-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten"},
+		{o.hex, "-x, packets in hexadecimal", "tcpdump -x -i IFACE shows the packets behind XDP, as rewritten"},
+	} {
+		if not.given {
+			return notYet(not.what, not.hint)
+		}
+	}
+	switch o.color {
+	case "auto", "always", "never":
+	default:
+		return usage("--color auto, always or never", "--color does not know %q", o.color)
+	}
+	return o.checkWhere()
+}
+
+// checkWhere refuses the interfaces, directions and hooks that are not one
+// that Repacket can attach to.
+func (o *options) checkWhere() error {
+	if o.iface == "any" {
+		return usage("one run for each interface: repacket -i eth0 RULES & repacket -i eth1 RULES",
+			"-i any: rules are attached to one interface at a time")
+	}
+	switch o.direction {
+	case "in":
+	case "out":
+		return notYet("-Q out, packets that leave", "-Q in, the default, takes packets that come in; at a router or a bridge rewrite them where they arrive")
+	case "inout":
+		return usage("one run for each direction; -Q in is the one that is there today", "-Q inout: rules are attached to one direction at a time")
+	default:
+		return usage("-Q in", "-Q takes in or out, not %q", o.direction)
+	}
+	switch o.hook {
+	case "auto", "xdp", "xdp-generic":
+	case "tc":
+		return notYet("--hook tc", "--hook auto, xdp or xdp-generic")
+	default:
+		return usage("--hook auto, xdp or xdp-generic", "--hook does not know %q", o.hook)
+	}
+	return nil
+}
+
+// limits reads -c and --for; 0 is no limit.
+func (o *options) limits() (count uint64, duration time.Duration, err error) {
+	if o.count != "" {
+		count, err = strconv.ParseUint(o.count, 10, 64)
+		if err != nil || count == 0 {
+			return 0, 0, usage("-c 10", "-c takes a number of packets from 1 up, not %q", o.count)
+		}
+	}
+	if o.duration != "" {
+		duration, err = time.ParseDuration(o.duration)
+		if err != nil || duration <= 0 {
+			return 0, 0, usage(durationHint(o.duration), "--for takes a duration above 0, not %q", o.duration)
+		}
+	}
+	return count, duration, nil
+}
+
+// durationHint guesses the unit that was left out.
+func durationHint(text string) string {
+	if n, err := strconv.ParseUint(text, 10, 32); err == nil && n > 0 {
+		return "for seconds: --for " + text + "s"
+	}
+	return "--for 30s, 5m or 1h30m"
+}
+
+// notYet refuses what the design promises and this version lacks.
+func notYet(what, instead string) *Failure {
+	return usage(instead, "not yet: %s", what)
+}
+
+// notYetCommands says what to do until the command is there.
+var notYetCommands = map[string]string{
+	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
+	"verify":  "repacket check says what the rules do; a run proves them in the kernel before it attaches",
+	"compile": "repacket check says what the rules do",
+	"doctor":  "a run says what is missing: repacket -i IFACE if all looks at packets and changes none",
+}
+
+// joined is the program as one text.
+func joined(words []string) string { return strings.Join(words, " ") }

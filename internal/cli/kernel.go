@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"time"
+
+	"repacket/internal/rule"
+)
+
+// Kernel is what the commands ask of the layers that touch the kernel. Its
+// errors are Failures where they mean another exit status than 1.
+type Kernel interface {
+	// DefaultInterface is the interface of the default route.
+	DefaultInterface() (string, error)
+	// Interface is the name proper of an interface that there is.
+	Interface(name string) (string, error)
+	// Interfaces are the names of all interfaces.
+	Interfaces() ([]string, error)
+	// Start attaches a program until the session is closed or the process dies.
+	Start(Job) (Session, error)
+	// Attach gives a program to the interface, where it outlives the process.
+	Attach(Job) (Attached, error)
+	// Detach takes ours off an interface; found is false where there was none.
+	Detach(iface string) (found bool, err error)
+	// List finds the programs of ours on all interfaces.
+	List() ([]Attached, error)
+}
+
+// Job is what is to be attached, and where.
+type Job struct {
+	Program   *rule.Program
+	Interface string
+	// Hook is what --hook said: auto, xdp or xdp-generic.
+	Hook string
+	// Limit is the number of packets that are acted on before all pass; 0 is no limit.
+	Limit uint64
+	// For is how long packets are acted on before all pass; 0 is no limit.
+	For time.Duration
+}
+
+// Session is a program that is attached as long as it is open.
+type Session interface {
+	// Hook is where the program sits: xdp or xdp-generic.
+	Hook() string
+	// Note is a line about that choice when there is something to tell, or "".
+	Note() string
+	// Counts are the counts so far, by rule as written.
+	Counts() ([]Count, error)
+	// Done is closed when the limit or the time of the job is reached.
+	Done() <-chan struct{}
+	// Close detaches the program and returns the final counts.
+	Close() ([]Count, error)
+}
+
+// Count is what one rule did. Bytes are those of whole packets.
+type Count struct {
+	Matched        uint64 `json:"matched"`
+	MatchedBytes   uint64 `json:"matched_bytes"`
+	Rewritten      uint64 `json:"rewritten"`
+	RewrittenBytes uint64 `json:"rewritten_bytes"`
+}
+
+// Attached is a program of ours on an interface, with or without a process
+// that holds it there.
+type Attached struct {
+	Interface string `json:"interface"`
+	Direction string `json:"direction"` // "in"
+	Hook      string `json:"hook"`      // as Session.Hook
+	Note      string `json:"note,omitempty"`
+	// PID is the process with which the program goes, or 0 where it belongs to
+	// the interface.
+	PID   int         `json:"pid,omitempty"`
+	Rules []ruleCount `json:"rules,omitempty"`
+}
+
+// hookTitles say what people call a hook.
+var hookTitles = map[string]string{"xdp": "native XDP", "xdp-generic": "generic XDP"}

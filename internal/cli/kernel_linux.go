@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/demo"
+	"repacket/internal/engine"
+	"repacket/internal/hook"
+)
+
+// systemDemo is the demo, in network namespaces that it takes root to make.
+func systemDemo(ctx context.Context, out io.Writer) error {
+	err := demo.Run(ctx, out)
+	if errors.Is(err, unix.EPERM) {
+		return &Failure{Status: exitPrivilege, Err: err, Hint: "run it as root: sudo repacket demo"}
+	}
+	return failure(err)
+}
+
+func systemKernel() Kernel { return linuxKernel{} }
+
+// linuxKernel puts engine and hook behind the commands' view of them: their
+// types become this package's, their errors get an exit status.
+type linuxKernel struct{}
+
+func (linuxKernel) DefaultInterface() (string, error) {
+	name, err := hook.DefaultRoute()
+	return name, failure(err)
+}
+
+func (linuxKernel) Interface(name string) (string, error) {
+	i, err := hook.Interface(name)
+	return i.Name, failure(err)
+}
+
+func (linuxKernel) Interfaces() ([]string, error) {
+	all, err := hook.Interfaces()
+	var names []string
+	for _, i := range all {
+		names = append(names, i.Name)
+	}
+	return names, failure(err)
+}
+
+func (linuxKernel) Start(j Job) (Session, error) {
+	run, err := engine.Start(config(j))
+	if err != nil {
+		return nil, failure(err)
+	}
+	return session{run}, nil
+}
+
+func (linuxKernel) Attach(j Job) (Attached, error) {
+	a, err := engine.Attach(config(j))
+	if err != nil {
+		return Attached{}, failure(err)
+	}
+	return Attached{Interface: j.Interface, Direction: "in", Hook: a.Mode.String(), Note: a.Note}, nil
+}
+
+func (linuxKernel) Detach(iface string) (bool, error) {
+	i, err := hook.Interface(iface)
+	if err != nil {
+		return false, failure(err)
+	}
+	a, err := hook.Find(i.Index)
+	var nothing *hook.ErrNothing
+	if errors.As(err, &nothing) || err == nil && !a.Ours {
+		return false, nil
+	}
+	if err == nil {
+		err = hook.Take(a)
+	}
+	return err == nil, failure(err)
+}
+
+func (linuxKernel) List() ([]Attached, error) {
+	all, err := engine.List()
+	if err != nil {
+		return nil, failure(err)
+	}
+	var ours []Attached
+	for _, l := range all {
+		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String()}
+		if l.Meta.Foreground {
+			a.PID = l.Meta.PID
+		}
+		for i, r := range l.Meta.Rules {
+			a.Rules = append(a.Rules, ruleCount{ruleObject{r.Name, r.Text}, Count(l.Counts[i])})
+		}
+		ours = append(ours, a)
+	}
+	return ours, nil
+}
+
+func config(j Job) engine.Config {
+	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic}
+	return engine.Config{
+		Program: j.Program, Interface: j.Interface, Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
+	}
+}
+
+// session is a run of the engine.
+type session struct{ *engine.Run }
+
+func (s session) Hook() string { return s.Run.Hook().String() }
+
+func (s session) Counts() ([]Count, error) {
+	counts, err := s.Run.Counts()
+	return convert(counts), failure(err)
+}
+
+func (s session) Close() ([]Count, error) {
+	counts, err := s.Run.Close()
+	return convert(counts), failure(err)
+}
+
+func convert(counts []engine.Count) []Count {
+	var out []Count
+	for _, c := range counts {
+		out = append(out, Count(c))
+	}
+	return out
+}
+
+// failure gives an error of hook or engine the exit status that it means.
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	f := &Failure{Status: exitFailed, Err: err}
+	var (
+		taken       *hook.ErrTaken
+		unsupported *hook.ErrUnsupported
+		privilege   *hook.ErrPrivilege
+		noInterface *hook.ErrNoInterface
+		noRoute     *hook.ErrNoDefaultRoute
+		hinted      interface{ Hint() string }
+	)
+	switch {
+	case errors.As(err, &taken):
+		f.Status = exitTaken
+	case errors.As(err, &unsupported):
+		f.Status = exitUnsupported
+	case errors.As(err, &privilege):
+		f.Status = exitPrivilege
+	case errors.As(err, &noInterface), errors.As(err, &noRoute):
+		f.Status = exitUsage
+	}
+	if errors.As(err, &hinted) {
+		f.Hint = hinted.Hint()
+	}
+	return f
+}

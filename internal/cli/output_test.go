@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+const badRule = "if all then ip_dscp 64"
+
+func TestErrorAsText(t *testing.T) {
+	status, stdout, stderr := newFake(t, "check", badRule).run()
+	if status != exitUsage || stdout != "" {
+		t.Errorf("exit status %d, stdout %q", status, stdout)
+	}
+	if want := "repacket: error: ip_dscp takes 0 to 63 (6 bits), not 64\n    if all then ip_dscp 64\n                        ^~\n"; !strings.HasPrefix(stderr, want) {
+		t.Errorf("stderr is\n%s\nwant\n%s", stderr, want)
+	}
+}
+
+// With --json an error is an object on stdout, with its place in the rules,
+// wherever on the line the flag stands.
+func TestErrorAsJSON(t *testing.T) {
+	for _, args := range [][]string{{"--json", "check", badRule}, {"check", badRule, "-j"}} {
+		status, stdout, stderr := newFake(t, args...).run()
+		if status != exitUsage || stderr != "" {
+			t.Errorf("%q: exit status %d, stderr %q", args, status, stderr)
+		}
+		for _, want := range []string{`"event":"error"`, `"status":2`, `"source":"if all then ip_dscp 64"`, `"start":20`, `"end":22`} {
+			if !strings.Contains(stdout, want) || strings.Count(stdout, "\n") != 1 {
+				t.Errorf("%q: %s is not in the line %s", args, want, stdout)
+			}
+		}
+	}
+}
+
+func TestColor(t *testing.T) {
+	const red = "\x1b[1;31merror:\x1b[0m"
+	for _, tt := range []struct {
+		name  string
+		args  string
+		tty   bool
+		vars  map[string]string
+		color bool
+	}{
+		{"terminal", "", true, nil, true},
+		{"no terminal", "", false, nil, false},
+		{"NO_COLOR", "", true, map[string]string{"NO_COLOR": "1"}, false},
+		{"dumb", "", true, map[string]string{"TERM": "dumb"}, false},
+		{"always", "--color always", false, map[string]string{"NO_COLOR": "1"}, true},
+		{"never", "--color=never", true, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFake(t, append(strings.Fields(tt.args), "-i")...)
+			f.tty = tt.tty
+			if tt.vars != nil {
+				f.vars = tt.vars
+			}
+			_, _, stderr := f.run()
+			want := "repacket: error: -i needs a value\n  hint: -i IFACE\n"
+			if tt.color {
+				want = "repacket: " + red + " -i needs a value\n  \x1b[36mhint:\x1b[0m -i IFACE\n"
+			}
+			wantText(t, "stderr", stderr, want)
+		})
+	}
+}
+
+// Warnings do not keep rules from running; -q silences them, and --json makes
+// them objects.
+func TestWarnings(t *testing.T) {
+	const rules = "if udp then ip_ttl 1 else if udp_dest 53 then ip_ttl 2"
+	for _, tt := range []struct {
+		args                   []string
+		wantStdout, wantStderr string
+	}{
+		{[]string{rules}, "", "repacket: warning: "},
+		{[]string{"-q", rules}, "", ""},
+		{[]string{"-j", rules}, `"event":"warning"`, ""},
+	} {
+		f := newFake(t, tt.args...)
+		f.kernel.count(Count{}, Count{})
+		close(f.kernel.done)
+		status, stdout, stderr := f.run()
+		if status != exitDone {
+			t.Errorf("%q: exit status %d, want 0", tt.args, status)
+		}
+		if !strings.Contains(stdout, tt.wantStdout) || !strings.HasPrefix(stderr, tt.wantStderr) {
+			t.Errorf("%q: stdout %q, stderr %q", tt.args, stdout, stderr)
+		}
+		if tt.wantStderr == "" && stderr != "" {
+			t.Errorf("%q: stderr %q", tt.args, stderr)
+		}
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// What cannot be written is no success.
+func TestStdoutIsFull(t *testing.T) {
+	f := newFake(t, "fields")
+	f.Stdout = fullDisk{}
+	status := Run(f.Env)
+	if status != exitFailed {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	wantText(t, "stderr", f.stderr.String(), "repacket: error: no space left on device\n")
+}

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"repacket/internal/rule"
+)
+
+// report shows what a run has done: a line that is refreshed on a terminal,
+// and the summary, which ends with the same line.
+type report struct {
+	out     *output
+	iface   string
+	rules   []rule.Written
+	byRule  bool // a line for each rule before the last line
+	showing int  // length of the line that is being refreshed
+}
+
+func newReport(out *output, job Job, verbose bool) *report {
+	rules := job.Program.Written
+	return &report{out: out, iface: job.Interface, rules: rules, byRule: verbose || len(rules) > 1}
+}
+
+// periodic tells whether there is anybody to tell each second.
+func (r *report) periodic() bool { return r.out.json || r.out.live }
+
+// progress shows the counts while the run goes on.
+func (r *report) progress(counts []Count, elapsed time.Duration) {
+	if r.out.json {
+		r.object("stats", counts, elapsed, "")
+		return
+	}
+	r.line(r.total(counts, elapsed), "")
+}
+
+// interim prints a summary of a run that goes on.
+func (r *report) interim(counts []Count, elapsed time.Duration) {
+	if r.out.json {
+		r.object("stats", counts, elapsed, "")
+		return
+	}
+	r.lines(counts, elapsed)
+}
+
+// summary prints what the whole run has done, and why it ended.
+func (r *report) summary(counts []Count, elapsed time.Duration, why string) {
+	if r.out.json {
+		r.object("summary", counts, elapsed, why)
+		return
+	}
+	if r.out.quiet {
+		return
+	}
+	r.lines(counts, elapsed)
+	if sum(counts).Matched == 0 {
+		r.out.status("nothing matched: only packets that come in on %s are looked at (-Q out, for those that leave, is not there yet)", r.iface)
+	}
+}
+
+// lines prints the lines of a summary: the rules where that is worth it, and
+// the total.
+func (r *report) lines(counts []Count, elapsed time.Duration) {
+	if r.byRule {
+		for _, line := range ruleLines(r.rules, counts) {
+			r.line(line, "\n")
+		}
+	}
+	r.line(r.total(counts, elapsed), "\n")
+}
+
+// line writes over the line that is being refreshed.
+func (r *report) line(text, end string) {
+	start := ""
+	if r.showing > 0 {
+		start = "\r"
+	}
+	_, _ = fmt.Fprintf(r.out.stderr, "%s%-*s%s", start, r.showing, text, end)
+	r.showing = 0
+	if end == "" {
+		r.showing = len(text)
+	}
+}
+
+// total is the line of the original tool. Where no rule has actions it counts
+// what matched.
+func (r *report) total(counts []Count, elapsed time.Duration) string {
+	all := sum(counts)
+	verb, n := "match", all.Matched
+	for _, w := range r.rules {
+		if !w.Look {
+			verb, n = "rewrite", all.Rewritten
+		}
+	}
+	return fmt.Sprintf("%s %d pkts in %.3f s", verb, n, elapsed.Seconds())
+}
+
+func sum(counts []Count) Count {
+	var all Count
+	for _, c := range counts {
+		all.Matched += c.Matched
+		all.MatchedBytes += c.MatchedBytes
+		all.Rewritten += c.Rewritten
+		all.RewrittenBytes += c.RewrittenBytes
+	}
+	return all
+}
+
+// ruleLines is a line for each rule as written: name or number, packets and
+// bytes that it acted on (or, without actions, matched), and its text.
+func ruleLines(rules []rule.Written, counts []Count) []string {
+	rows := make([][]string, len(rules))
+	for i, w := range rules {
+		n, bytes := counts[i].Rewritten, counts[i].RewrittenBytes
+		if w.Look {
+			n, bytes = counts[i].Matched, counts[i].MatchedBytes
+		}
+		rows[i] = []string{ruleName(w, i), fmt.Sprintf("%d pkts", n), fmt.Sprintf("%d bytes", bytes), w.Text}
+	}
+	return columns(rows, 1, 2)
+}
+
+// ruleName is what a rule is called in lists: its name, or its number from 1.
+func ruleName(w rule.Written, index int) string {
+	if w.Name != "" {
+		return w.Name
+	}
+	return strconv.Itoa(index + 1)
+}
+
+// columns sets rows in columns two blanks apart; those listed are set right.
+// The last column is as wide as it likes.
+func columns(rows [][]string, right ...int) []string {
+	var width []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], len(cell))
+		}
+	}
+	for _, i := range right {
+		width[i] = -width[i]
+	}
+	var lines []string
+	for _, row := range rows {
+		var b strings.Builder
+		for i, cell := range row {
+			fmt.Fprintf(&b, "%*s  ", -width[i], cell)
+		}
+		lines = append(lines, strings.TrimRight(b.String(), " "))
+	}
+	return lines
+}
+
+// statsEvent is the counts as JSON.
+type statsEvent struct {
+	event
+	Interface string      `json:"interface"`
+	Seconds   float64     `json:"seconds"`
+	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time, limit or error
+	Total     Count       `json:"total"`
+	Rules     []ruleCount `json:"rules"`
+}
+
+type ruleCount struct {
+	ruleObject
+	Count
+}
+
+func (r *report) object(name string, counts []Count, elapsed time.Duration, ended string) {
+	e := statsEvent{
+		event: r.out.event(name), Interface: r.iface, Seconds: elapsed.Seconds(),
+		Ended: ended, Total: sum(counts),
+	}
+	for i, w := range r.rules {
+		e.Rules = append(e.Rules, ruleCount{ruleObject{w.Name, w.Text}, counts[i]})
+	}
+	r.out.object(e)
+}

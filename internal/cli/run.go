@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"repacket/internal/rule"
+)
+
+// job is all that a run or an attach needs to know, checked.
+func (a *app) job(words []string) (Job, error) {
+	limit, duration, err := a.opt.limits()
+	if err != nil {
+		return Job{}, err
+	}
+	program, err := a.program(words)
+	if err != nil {
+		return Job{}, err
+	}
+	iface, err := a.where()
+	if err != nil {
+		return Job{}, err
+	}
+	return Job{Program: program, Interface: iface, Hook: a.opt.hook, Limit: limit, For: duration}, nil
+}
+
+// run rewrites until a signal, -c or --for ends it.
+func (a *app) run(words []string) error {
+	signals := a.env.Signals()
+	job, err := a.job(words)
+	if err != nil {
+		return err
+	}
+	session, err := a.env.Kernel.Start(job)
+	if err != nil {
+		return err
+	}
+	r := &running{
+		app: a, session: session, job: job,
+		report: newReport(a.out, job, a.opt.verbose),
+		began:  a.env.Clock.Now(),
+	}
+	a.attached(job, session.Hook(), session.Note())
+	why, watchErr := r.watch(signals)
+	r.ended = a.env.Clock.Now()
+	counts, closeErr := session.Close()
+	if counts != nil {
+		r.report.summary(counts, r.ended.Sub(r.began), why)
+	}
+	return errors.Join(watchErr, closeErr)
+}
+
+// running is a run between attach and detach.
+type running struct {
+	*app
+	session      Session
+	job          Job
+	report       *report
+	began, ended time.Time
+}
+
+// watch waits for the end of the run, tells each second how it goes, and
+// says what ended it.
+func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
+	var beat <-chan time.Time
+	if r.report.periodic() {
+		tick, stop := r.env.Clock.Tick(time.Second)
+		defer stop()
+		beat = tick
+	}
+	for {
+		select {
+		case <-r.session.Done():
+			return r.limitName(), nil
+		case s := <-signals:
+			if !slices.Contains(summarySignals(), s) {
+				return "signal", nil
+			}
+			if err := r.tell(r.report.interim); err != nil {
+				return "error", err
+			}
+		case <-beat:
+			if err := r.tell(r.report.progress); err != nil {
+				return "error", err
+			}
+		}
+	}
+}
+
+// tell gives the counts so far to one of the report's ways to show them.
+func (r *running) tell(show func([]Count, time.Duration)) error {
+	counts, err := r.session.Counts()
+	if err != nil {
+		return err
+	}
+	show(counts, r.env.Clock.Now().Sub(r.began))
+	return r.out.err
+}
+
+// limitName says which limit ended the run, as far as the flags tell.
+func (r *running) limitName() string {
+	switch {
+	case r.job.Limit > 0 && r.job.For > 0:
+		return "limit"
+	case r.job.Limit > 0:
+		return "count"
+	}
+	return "time"
+}
+
+// attachedEvent tells that rules act from now on.
+type attachedEvent struct {
+	event
+	Interface string       `json:"interface"`
+	Direction string       `json:"direction"`
+	Hook      string       `json:"hook"`
+	Note      string       `json:"note,omitempty"`
+	Rules     []ruleObject `json:"rules"`
+}
+
+// ruleObject is a rule in the user's words.
+type ruleObject struct {
+	Name string `json:"name,omitempty"`
+	Text string `json:"text"`
+}
+
+// attached tells where the rules are, in the line that names the hook.
+func (a *app) attached(job Job, hook, note string) {
+	if a.out.json {
+		a.out.object(attachedEvent{a.out.event("attached"), job.Interface, "in", hook, note, ruleObjects(job.Program)})
+		return
+	}
+	if note != "" {
+		note = " (" + note + ")"
+	}
+	a.out.status("%s: %s%s", job.Interface, hookTitles[hook], note)
+}
+
+func ruleObjects(p *rule.Program) []ruleObject {
+	var rules []ruleObject
+	for _, w := range p.Written {
+		rules = append(rules, ruleObject{w.Name, w.Text})
+	}
+	return rules
+}

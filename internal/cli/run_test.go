@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var rewriteWords = strings.Fields("-i eth1 if udp_dest 443 then udp_dest 8080")
+
+func wantText(t *testing.T, what, got, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got)\n%s", what, diff)
+	}
+}
+
+// Not on a terminal there is the line that names the hook, and the summary.
+func TestRunTellsHookAndSummary(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		f := newFake(t, rewriteWords...)
+		f.kernel.count(Count{Matched: 10, MatchedBytes: 460, Rewritten: 10, RewrittenBytes: 460})
+		f.start()
+		f.await(&f.stderr, "native XDP\n")
+		f.clock.set(30*time.Second + 2*time.Millisecond)
+		f.send(signal)
+		if got := f.wait(); got != exitDone {
+			t.Errorf("%v: exit status %d, want 0", signal, got)
+		}
+		wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nrewrite 10 pkts in 30.002 s\n")
+		wantText(t, "stdout", f.stdout.String(), "")
+		if f.kernel.closed != 1 {
+			t.Errorf("%v: closed %d times, want once", signal, f.kernel.closed)
+		}
+	}
+}
+
+// On a terminal the line is refreshed, and the summary stands in its place.
+func TestRunRefreshesTheLineOnATerminal(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.tty = true
+	f.vars["NO_COLOR"] = "1"
+	f.kernel.count(Count{Matched: 3, Rewritten: 3})
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.beat(1001 * time.Millisecond)
+	f.await(&f.stderr, "rewrite 3 pkts in 1.001 s")
+	f.kernel.count(Count{Matched: 12, Rewritten: 11})
+	f.beat(2 * time.Second)
+	f.await(&f.stderr, "rewrite 11 pkts in 2.000 s")
+	f.send(syscall.SIGINT)
+	f.wait()
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\n"+
+		"rewrite 3 pkts in 1.001 s\rrewrite 11 pkts in 2.000 s\rrewrite 11 pkts in 2.000 s\n")
+}
+
+// Lines that stand in the place of a longer one cover it.
+func TestSummaryCoversTheRefreshedLine(t *testing.T) {
+	f := newFake(t, strings.Fields("-v -i eth1 if all")...)
+	f.tty = true
+	f.vars["NO_COLOR"] = "1"
+	f.kernel.count(Count{Matched: 1})
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.beat(12345 * time.Second)
+	f.await(&f.stderr, "12345.000 s")
+	f.send(syscall.SIGINT)
+	f.wait()
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nmatch 1 pkts in 12345.000 s\r"+
+		"1  1 pkts  0 bytes  if all \nmatch 1 pkts in 12345.000 s\n")
+}
+
+// Of several rules each has a line, by name or number. A rule without actions
+// counts what it matched.
+func TestSummaryByRule(t *testing.T) {
+	f := newFake(t, "-i", "eth1", "web: if tcp_dest 80 then tcp_dest 8080 else if udp")
+	f.kernel.count(
+		Count{Matched: 1500, MatchedBytes: 90000, Rewritten: 1499, RewrittenBytes: 89940},
+		Count{Matched: 7, MatchedBytes: 420})
+	f.start()
+	f.send(syscall.SIGINT)
+	f.wait()
+	wantText(t, "stderr", f.stderr.String(), `eth1: native XDP
+web  1499 pkts  89940 bytes  if tcp_dest 80 then tcp_dest 8080
+2       7 pkts    420 bytes  if udp
+rewrite 1499 pkts in 0.000 s
+`)
+}
+
+// SIGUSR1 prints the summary and the run goes on.
+func TestSummaryOnDemand(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.kernel.count(Count{Matched: 1, Rewritten: 1})
+	f.start()
+	f.send(syscall.SIGUSR1)
+	f.await(&f.stderr, "rewrite 1 pkts in 0.000 s\n")
+	f.kernel.count(Count{Matched: 2, Rewritten: 2})
+	f.send(syscall.SIGINT)
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nrewrite 1 pkts in 0.000 s\nrewrite 2 pkts in 0.000 s\n")
+}
+
+func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
+	f := newFake(t, append([]string{"-c", "5", "--for", "1m"}, rewriteWords...)...)
+	f.kernel.count(Count{Matched: 5, Rewritten: 5})
+	close(f.kernel.done)
+	status, _, stderr := f.run()
+	if status != exitDone {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 5 pkts in 0.000 s\n")
+	if j := f.kernel.jobs[0]; j.Limit != 5 || j.For != time.Minute || j.Hook != "auto" || j.Interface != "eth1" {
+		t.Errorf("the job is %+v", j)
+	}
+}
+
+func TestNothingMatched(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.kernel.count(Count{})
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 0 pkts in 0.000 s\n"+
+		"nothing matched: only packets that come in on eth1 are looked at (-Q out, for those that leave, is not there yet)\n")
+}
+
+// What was chosen without being asked for is told.
+func TestRunTellsWhatItChose(t *testing.T) {
+	f := newFake(t, "if", "all")
+	f.kernel.count(Count{Matched: 1})
+	f.kernel.hook, f.kernel.note = "xdp-generic", "the driver has no native XDP"
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, "eth0: the interface of the default route (choose with -i)\n"+
+		"eth0: generic XDP (the driver has no native XDP)\nmatch 1 pkts in 0.000 s\n")
+}
+
+func TestQuietLeavesErrorsOnly(t *testing.T) {
+	f := newFake(t, append([]string{"-q"}, rewriteWords...)...)
+	f.tty = true
+	f.kernel.closeErr = errFake
+	close(f.kernel.done)
+	status, stdout, stderr := f.run()
+	if status != exitFailed {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	wantText(t, "stdout", stdout, "")
+	wantText(t, "stderr", stderr, "repacket: \x1b[1;31merror:\x1b[0m the kernel is gone\n")
+}
+
+// When counting fails the run detaches and says why.
+func TestCountingFails(t *testing.T) {
+	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
+	f.kernel.countErr = errFake
+	f.start()
+	f.beat(time.Second)
+	if got := f.wait(); got != exitFailed {
+		t.Errorf("exit status %d, want 1", got)
+	}
+	if f.kernel.closed != 1 {
+		t.Errorf("closed %d times, want once", f.kernel.closed)
+	}
+	f.await(&f.stdout, `"message":"the kernel is gone"`)
+}
+
+func TestRunJSON(t *testing.T) {
+	f := newFake(t, append([]string{"-j", "-c", "9"}, rewriteWords...)...)
+	f.kernel.count(Count{4, 240, 3, 180})
+	f.start()
+	f.await(&f.stdout, "attached")
+	f.beat(time.Second)
+	f.await(&f.stdout, "stats")
+	f.clock.set(1500 * time.Millisecond)
+	close(f.kernel.done)
+	f.wait()
+	const rules = `"rules":[{"text":"if udp_dest 443 then udp_dest 8080"`
+	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180}`
+	wantText(t, "stdout", f.stdout.String(),
+		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp",`+rules+"}]}\n"+
+			`{"version":1,"event":"stats","time":"2023-11-14T22:13:21Z","interface":"eth1","seconds":1,"total":{`+counts+","+rules+","+counts+"]}\n"+
+			`{"version":1,"event":"summary","time":"2023-11-14T22:13:21.5Z","interface":"eth1","seconds":1.5,"ended":"count","total":{`+counts+","+rules+","+counts+"]}\n")
+	wantText(t, "stderr", f.stderr.String(), "")
+}
+
+// No failure before the start leaves anything attached.
+func TestRunFailsBeforeItStarts(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		args   string
+		status int
+		stderr string
+	}{
+		{"no rules", "-i eth1", 2, "repacket: error: no rules given\n  hint: for example: if udp_dest 443 then udp_dest 8080\n"},
+		{"no interface", "-i eth7 if all", 2, "repacket: error: there is no interface eth7\n"},
+		{"dry run", "-n -i eth1 if all", 2, "repacket: error: names are never looked up; to try a rule out, leave out `then`\n"},
+		{"any", "-i any if all", 2, "repacket: error: -i any: rules are attached to one interface at a time\n" +
+			"  hint: one run for each interface: repacket -i eth0 RULES & repacket -i eth1 RULES\n"},
+		{"both directions", "-Q inout if all", 2, "repacket: error: -Q inout: rules are attached to one direction at a time\n" +
+			"  hint: one run for each direction; -Q in is the one that is there today\n"},
+		{"egress", "-Q out if all", 2, "repacket: error: not yet: -Q out, packets that leave\n" +
+			"  hint: -Q in, the default, takes packets that come in; at a router or a bridge rewrite them where they arrive\n"},
+		{"direction", "-Q up if all", 2, "repacket: error: -Q takes in or out, not \"up\"\n  hint: -Q in\n"},
+		{"tc", "--hook tc if all", 2, "repacket: error: not yet: --hook tc\n  hint: --hook auto, xdp or xdp-generic\n"},
+		{"hook", "--hook xpd if all", 2, "repacket: error: --hook does not know \"xpd\"\n  hint: --hook auto, xdp or xdp-generic\n"},
+		{"color", "--color blue if all", 2, "repacket: error: --color does not know \"blue\"\n  hint: --color auto, always or never\n"},
+		{"truth", "--quiet=maybe if all", 2, "repacket: error: --quiet takes true or false, not \"maybe\"\n"},
+		{"both commands", "-a -d -i eth1", 2, "repacket: error: both attach and detach\n"},
+		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
+		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
+		{"later", "verify if all", 2, "repacket: error: not yet: repacket verify\n" +
+			"  hint: repacket check says what the rules do; a run proves them in the kernel before it attaches\n"},
+		{"later, with its flags", "compile --emit asm if all", 2, "repacket: error: not yet: repacket compile\n  hint: repacket check says what the rules do\n"},
+		{"file", "-f rules.txt", 2, "repacket: error: not yet: -f, rules from a file\n" +
+			"  hint: give the rules on the line, in one quoted argument or as words\n"},
+		{"flag of others", "detach -i eth1 -c 3", 2, "repacket: error: -c means nothing to detach\n  hint: repacket detach --help lists its flags\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFake(t, strings.Fields(tt.args)...)
+			status, stdout, stderr := f.run()
+			if status != tt.status {
+				t.Errorf("exit status %d, want %d", status, tt.status)
+			}
+			wantText(t, "stderr", stderr, tt.stderr)
+			wantText(t, "stdout", stdout, "")
+			if len(f.kernel.jobs) > 0 {
+				t.Error("something was started")
+			}
+		})
+	}
+}
+
+// An error of the kernel's side ends with its own status and hint.
+func TestStartFails(t *testing.T) {
+	for _, code := range []int{exitFailed, exitPrivilege, exitUnsupported, exitTaken} {
+		f := newFake(t, rewriteWords...)
+		f.kernel.err = &Failure{Status: code, Err: errFake, Hint: "plug it in"}
+		status, _, stderr := f.run()
+		if status != code {
+			t.Errorf("exit status %d, want %d", status, code)
+		}
+		wantText(t, "stderr", stderr, "repacket: error: the kernel is gone\n  hint: plug it in\n")
+	}
+}

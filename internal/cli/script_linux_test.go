@@ -1,0 +1,209 @@
+package cli
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"repacket": func() { os.Exit(Run(System())) },
+	})
+}
+
+// TestScripts runs the command as users do, each script in a network namespace
+// of its own: its interface right is one end of a veth pair. Each script is
+// one behaviour. They add these commands to those of testscript:
+//
+//	exits STATUS COMMAND...   run it and expect this exit status
+//	attached IFACE            wait until an XDP program is on the interface
+//	bare IFACE                wait until none is
+//	signal NAME               send TERM or USR1 to what runs in the background
+//	await FILE TEXT           wait until the text is in the file
+//	send N PORT               send N UDP packets, which arrive on right
+//	foreign IFACE             put an XDP program of somebody else on it
+//	without CAPABILITY...     what is run from now on lacks these
+//	only CAPABILITY...        … lacks all but these
+func TestScripts(t *testing.T) {
+	params := testscript.Params{
+		Dir:   "testdata/script",
+		Setup: enterNamespace,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send,
+			"foreign": foreign, "without": without, "only": only,
+		},
+		RequireExplicitExec: true,
+		Deadline:            time.Now().Add(2 * time.Minute),
+		UpdateScripts:       *update,
+	}
+	testscript.Run(t, params)
+}
+
+// pairKey is where a script keeps its veth pair.
+type pairKey struct{}
+
+// enterNamespace puts the thread of the script, and so all that the script
+// starts, into one of two fresh namespaces. The thread ends with the script.
+func enterNamespace(env *testscript.Env) error {
+	pair, err := lab.NewPair(lab.PairConfig{})
+	if err != nil {
+		return err
+	}
+	env.Values[pairKey{}] = pair
+	runtime.LockOSThread()
+	env.Defer(func() {
+		if err := pair.Close(); err != nil {
+			panic(err)
+		}
+	})
+	return unix.Setns(pair.B.FD(), unix.CLONE_NEWNET)
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+func attached(ts *testscript.TestScript, _ bool, args []string) { awaitXDP(ts, args[0], true) }
+
+func bare(ts *testscript.TestScript, _ bool, args []string) { awaitXDP(ts, args[0], false) }
+
+func awaitXDP(ts *testscript.TestScript, name string, want bool) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+		link, err := netlink.LinkByName(name)
+		ts.Check(err)
+		xdp := link.Attrs().Xdp
+		if want == (xdp != nil && xdp.Attached) {
+			return
+		}
+	}
+	ts.Fatalf("%s: an XDP program there: %v, want %v", name, !want, want)
+}
+
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	var text []byte
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+		text, _ = os.ReadFile(ts.MkAbs(args[0])) // it may not be there yet
+		if strings.Contains(string(text), args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("%q is not in %s:\n%s", args[1], args[0], text)
+}
+
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]os.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1}
+	for _, cmd := range ts.BackgroundCmds() {
+		ts.Check(cmd.Process.Signal(signals[args[0]]))
+	}
+}
+
+func send(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	pair := ts.Value(pairKey{}).(*lab.Pair)
+	port, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	to := &net.UDPAddr{IP: pair.Config.B.Addr.Addr().AsSlice(), Port: port}
+	ts.Check(pair.A.Do(func() error {
+		// Not connected: a refusal by the other end would eat the next packet.
+		conn, err := net.ListenUDP("udp4", nil)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range n {
+			if _, err := conn.WriteTo([]byte("hello"), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+func foreign(ts *testscript.TestScript, _ bool, args []string) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "somebody", Type: ebpf.XDP, License: "MIT",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
+	})
+	ts.Check(err)
+	defer prog.Close()
+	link, err := netlink.LinkByName(args[0])
+	ts.Check(err)
+	ts.Check(netlink.LinkSetXdpFdWithFlags(link, prog.FD(), unix.XDP_FLAGS_DRV_MODE))
+}
+
+var capabilities = map[string]uintptr{
+	"bpf": unix.CAP_BPF, "net_admin": unix.CAP_NET_ADMIN, "perfmon": unix.CAP_PERFMON, "sys_admin": unix.CAP_SYS_ADMIN,
+}
+
+func without(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ts.Check(dropFromBounds(capabilities[name]))
+	}
+}
+
+func only(ts *testscript.TestScript, _ bool, args []string) {
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		if !slices.ContainsFunc(args, func(name string) bool { return capabilities[name] == c }) {
+			ts.Check(dropFromBounds(c))
+		}
+	}
+}
+
+// dropFromBounds takes a capability from what this thread starts: root's
+// programs get what the bounding set leaves them.
+func dropFromBounds(c uintptr) error {
+	err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+	if errors.Is(err, unix.EINVAL) {
+		return nil // a capability that this kernel does not have
+	}
+	return err
+}
+
+// What is on the command line need not be text.
+func TestNoise(t *testing.T) {
+	noise := make([]byte, 64<<10)
+	state := uint32(1)
+	for i := range noise {
+		state = state*1664525 + 1013904223 // Knuth's constants
+		noise[i] = byte(state >> 24)
+	}
+	for _, word := range []string{string(noise), "if " + string(noise), strings.Repeat("(", 64<<10)} {
+		f := newFake(t, "-i", "eth1", word)
+		status, stdout, stderr := f.run()
+		if status != exitUsage || stdout != "" || len(f.kernel.jobs) > 0 {
+			t.Errorf("exit status %d, stdout %q, %d jobs", status, stdout, len(f.kernel.jobs))
+		}
+		if !strings.HasPrefix(stderr, "repacket: error: ") || len(stderr) > 600 || strings.ContainsRune(stderr, '\x1b') {
+			t.Errorf("stderr is %q", stderr)
+		}
+	}
+}
