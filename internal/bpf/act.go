@@ -30,6 +30,7 @@ func (c *compiler) act(s plan.Step) {
 		c.write(w)
 	}
 	c.lastSums(s.Sums)
+	c.about("count")
 	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
 	c.goTo(c.count)
 }
@@ -41,6 +42,7 @@ func (c *compiler) ticket() {
 	if c.opt.Limit == 0 {
 		return
 	}
+	c.about("limit")
 	const limit = asm.R3 // the packet's end is not needed any more
 	c.emit(
 		asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord),
@@ -64,6 +66,7 @@ func fetchAdd(dst, src asm.Register) asm.Instruction {
 
 // write stores a constant; bits beside it in the same bytes stay.
 func (c *compiler) write(w plan.Write) {
+	c.about(w.String())
 	base, off := c.at(w.Window)
 	size := sizes[w.Size]
 	if w.Full() {
@@ -83,6 +86,7 @@ func (c *compiler) write(w plan.Write) {
 // adjust changes a checksum by what the writes change (RFC 1624). It reads
 // the old values, so it stands before the writes.
 func (c *compiler) adjust(s plan.Sum) {
+	c.about(s.String())
 	skip := c.newLabel()
 	if s.ZeroIsNone {
 		c.adjustUDP(s, skip)

@@ -24,8 +24,12 @@ type held struct {
 // jumps to the next instruction.
 type builder struct {
 	ins    asm.Instructions
+	notes  []Note // one an instruction
+	note   Note   // for the instructions to come
 	labels []target
 	jumps  []jump
+	// here are the labels bound behind the last instruction.
+	here []label
 	// dead: nothing falls through to the next instruction.
 	dead bool
 	// load is what the load register holds here; zero is nothing known.
@@ -51,10 +55,20 @@ func (b *builder) newLabel() label {
 
 // emit appends instructions that jump nowhere.
 func (b *builder) emit(ins ...asm.Instruction) {
-	if !b.dead {
-		b.ins = append(b.ins, ins...)
+	for _, i := range ins {
+		if !b.dead {
+			b.put(i)
+		}
 	}
 }
+
+func (b *builder) put(ins asm.Instruction) {
+	b.here = b.here[:0]
+	b.ins, b.notes = append(b.ins, ins), append(b.notes, b.note)
+}
+
+// about says what the instructions to come are for.
+func (b *builder) about(text string) { b.note.Text = text }
 
 // jumpTo appends a jump to l. The instruction's own target is filled in later.
 func (b *builder) jumpTo(l label, ins asm.Instruction) {
@@ -69,7 +83,7 @@ func (b *builder) jumpTo(l label, ins asm.Instruction) {
 		t.load = held{}
 	}
 	b.jumps = append(b.jumps, jump{len(b.ins), l})
-	b.ins = append(b.ins, ins)
+	b.put(ins)
 }
 
 // goTo jumps to l unconditionally.
@@ -90,6 +104,7 @@ func (b *builder) bind(l label, backwards bool) {
 	b.dropJumpTo(l)
 	t := &b.labels[l]
 	t.at = len(b.ins)
+	b.here = append(b.here, l)
 	switch {
 	case backwards:
 		b.load = held{}
@@ -113,11 +128,9 @@ func (b *builder) dropJumpTo(l label) {
 		return
 	}
 	b.load = b.labels[l].load // as it was at the jump, or less
-	b.jumps, b.ins, b.dead = b.jumps[:n-1], b.ins[:last], false
-	for i := range b.labels {
-		if b.labels[i].at > last {
-			b.labels[i].at = last
-		}
+	b.jumps, b.ins, b.notes, b.dead = b.jumps[:n-1], b.ins[:last], b.notes[:last], false
+	for _, l := range b.here {
+		b.labels[l].at = last
 	}
 }
 

@@ -37,6 +37,7 @@ func (c *compiler) sumChunk() {
 	const frame, offset, size = asm.R6, asm.R7, asm.R8
 	fail, small, whole := c.newLabel(), c.newLabel(), c.newLabel()
 	c.function(chunkFunction)
+	c.about("sum of a chunk")
 	c.emit(
 		asm.Mov.Reg(frame, asm.R2),
 		asm.Mov.Reg32(offset, asm.R1),
@@ -104,21 +105,35 @@ func (c *compiler) describe(ins asm.Instructions) {
 	if len(c.functions) == 0 {
 		return
 	}
-	number := &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}
-	pointer := &btf.Pointer{Target: (*btf.Void)(nil)}
-	index := &btf.Int{Name: "unsigned int", Size: 4}
-	ins[0] = btf.WithFuncMetadata(ins[0].WithSymbol("repacket"), &btf.Func{
-		Name:    "repacket",
-		Linkage: btf.GlobalFunc,
-		Type:    &btf.FuncProto{Return: number, Params: []btf.FuncParam{{Name: "ctx", Type: pointer}}},
-	})
+	ins[0] = btf.WithFuncMetadata(ins[0].WithSymbol(ProgramName), programFunction())
 	for _, f := range c.functions {
-		ins[f.at] = btf.WithFuncMetadata(ins[f.at].WithSymbol(f.name), &btf.Func{
-			Name:    f.name,
-			Linkage: btf.StaticFunc,
-			Type: &btf.FuncProto{Return: number, Params: []btf.FuncParam{
-				{Name: "index", Type: index}, {Name: "frame", Type: pointer},
-			}},
-		})
+		ins[f.at] = btf.WithFuncMetadata(ins[f.at].WithSymbol(f.name), chunkFunctionType())
+	}
+}
+
+// programFunction is the type of the program.
+func programFunction() *btf.Func {
+	return &btf.Func{
+		Name:    ProgramName,
+		Linkage: btf.GlobalFunc,
+		Type: &btf.FuncProto{
+			Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
+			Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}},
+		},
+	}
+}
+
+// chunkFunctionType is the type of the function that bpf_loop calls.
+func chunkFunctionType() *btf.Func {
+	return &btf.Func{
+		Name:    chunkFunction,
+		Linkage: btf.StaticFunc,
+		Type: &btf.FuncProto{
+			Return: &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed},
+			Params: []btf.FuncParam{
+				{Name: "index", Type: &btf.Int{Name: "unsigned int", Size: 4}},
+				{Name: "frame", Type: &btf.Pointer{Target: (*btf.Void)(nil)}},
+			},
+		},
 	}
 }

@@ -64,7 +64,16 @@ func (e *TooLargeError) Error() string {
 
 // Compile makes the XDP program of a plan. The error is a *TooLargeError.
 func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
+	c, err := compile(p, o)
+	if err != nil {
+		return nil, err
+	}
+	return c.ins, nil
+}
+
+func compile(p *plan.Program, o Options) (*compiler, error) {
 	c := &compiler{plan: p, opt: o}
+	c.note.Rule = noRule
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
@@ -85,7 +94,7 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 	if n := slots(ins); n > MaxInstructions {
 		return nil, &TooLargeError{n}
 	}
-	return ins, nil
+	return c, nil
 }
 
 func slots(ins asm.Instructions) int {
@@ -185,10 +194,12 @@ func (c *compiler) program() {
 
 // prologue gives up at the deadline and loads the packet's ends.
 func (c *compiler) prologue() {
+	c.about("packet")
 	if c.reg.ctx != asm.R1 {
 		c.emit(asm.Mov.Reg(c.reg.ctx, asm.R1))
 	}
 	if c.opt.Timed {
+		c.about("deadline")
 		c.emit(
 			asm.FnKtimeGetCoarseNs.Call(),
 			asm.LoadMapValue(asm.R1, c.opt.Deadline, 0),
@@ -199,6 +210,7 @@ func (c *compiler) prologue() {
 	if c.plan.Alike {
 		return
 	}
+	c.about("packet")
 	c.emit(
 		asm.LoadMem(c.reg.l3, c.reg.ctx, 0, asm.Word),  // xdp_md.data
 		asm.LoadMem(c.reg.end, c.reg.ctx, 4, asm.Word), // xdp_md.data_end
@@ -210,6 +222,7 @@ func (c *compiler) prologue() {
 
 // ethernet finds the IPv4 header of an untagged packet.
 func (c *compiler) ethernet() {
+	c.about("ethernet type")
 	c.guard(c.reg.l3, c.need(), c.noIP)
 	c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
 	c.jumpTo(c.vlan, asm.JNE.Imm32(value, swapped(typeIPv4, 2), ""))
@@ -218,6 +231,7 @@ func (c *compiler) ethernet() {
 
 // tags steps over at most two VLAN tags; the Ethernet type is in value.
 func (c *compiler) tags() {
+	c.about("vlan tag")
 	for range maxTags {
 		tag := c.newLabel()
 		c.jumpTo(tag, asm.JEq.Imm32(value, swapped(typeTag, 2), ""))
@@ -274,11 +288,13 @@ func (c *compiler) layer4() {
 		}
 		return
 	}
+	c.about("options")
 	c.emit(asm.LoadMem(value, c.reg.l3, ethLen, asm.Byte))
 	c.jumpTo(c.option, asm.JNE.Imm32(value, plainVerHL, ""))
 	c.emit(asm.Mov.Reg(c.reg.l4, c.reg.l3))
 	c.totalLength()
 	c.bind(c.joined, true)
+	c.about("fragment, protocol")
 	// Fragment offset, time to live and protocol, in one load; no offset and
 	// the protocol are looked for, everything else is masked out.
 	c.emit(
@@ -306,6 +322,7 @@ func (c *compiler) layer4() {
 
 // header checks that a layer-4 header is all there, then runs its chain.
 func (c *compiler) header(ch plan.Chain) {
+	c.about(ch.Proto.String() + " header")
 	fixed := ch.Proto.Header().Fixed
 	if fixed > c.covered() {
 		c.guard(c.reg.l4, l4Base+fixed, c.plain)
@@ -315,6 +332,7 @@ func (c *compiler) header(ch plan.Chain) {
 }
 
 func (c *compiler) totalLength() {
+	c.about("total length")
 	c.emit(
 		asm.LoadMem(temp, c.reg.l3, totLenAt, asm.Half),
 		asm.HostTo(asm.BE, temp, asm.Half),
@@ -326,6 +344,7 @@ func (c *compiler) totalLength() {
 // length are in value. A version that is not 4, or a header of less than five
 // words, has nothing behind it.
 func (c *compiler) options() {
+	c.about("options")
 	c.emit(asm.Mov.Reg(temp, value), asm.And.Imm(temp, 0xf0))
 	c.jumpTo(c.plain, asm.JNE.Imm(temp, 0x40, ""))
 	c.emit(asm.And.Imm(value, 0xf))
@@ -352,6 +371,7 @@ func (c *compiler) chain(ch plan.Chain) {
 		if i < len(ch.Steps)-1 {
 			next = c.newLabel()
 		}
+		c.note.Rule = s.Rule
 		if s.Cond != nil {
 			c.unless(s.Cond, next)
 		}
@@ -360,51 +380,10 @@ func (c *compiler) chain(ch plan.Chain) {
 			c.bind(next, false)
 		}
 	}
+	c.note.Rule = noRule
 	if len(ch.Steps) == 0 {
 		c.goTo(c.pass)
 	}
-}
-
-// epilogue counts the packet, whose rule is on the stack, and passes it on.
-func (c *compiler) epilogue() {
-	c.bind(c.count, c.noIP != c.pass) // the chain without IPv4 stands behind
-	c.length()
-	c.emit(
-		asm.StoreMem(asm.R10, slotLen, asm.R0, asm.DWord),
-		asm.Mov.Reg(asm.R2, asm.R10),
-		asm.Add.Imm(asm.R2, slotRule),
-		asm.LoadMapPtr(asm.R1, c.opt.Counters),
-		asm.FnMapLookupElem.Call(),
-	)
-	c.jumpTo(c.pass, asm.JEq.Imm(asm.R0, 0, ""))
-	c.emit(
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-		asm.Add.Imm(asm.R1, 1),
-		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R10, slotLen, asm.DWord),
-		asm.Add.Reg(asm.R1, asm.R2),
-		asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
-	)
-	c.bind(c.pass, true)
-	c.emit(asm.Mov.Imm32(asm.R0, Pass))
-	c.exit()
-}
-
-// length leaves the packet's length in R0.
-func (c *compiler) length() {
-	if c.opt.Fragments {
-		if c.reg.ctx != asm.R1 {
-			c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
-		}
-		c.emit(asm.FnXdpGetBuffLen.Call())
-		return
-	}
-	c.emit(
-		asm.LoadMem(asm.R0, c.reg.ctx, 4, asm.Word),
-		asm.LoadMem(asm.R2, c.reg.ctx, 0, asm.Word),
-		asm.Sub.Reg(asm.R0, asm.R2),
-	)
 }
 
 // swapped is a big-endian constant of size bytes as a little-endian load

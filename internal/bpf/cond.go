@@ -60,6 +60,7 @@ func (c *compiler) inverted(l label, when bool, failTo func(label)) {
 
 // test jumps to l if the test's outcome is when.
 func (c *compiler) test(t plan.Test, l label, when bool) {
+	c.about("if " + t.String())
 	when = when != t.Not
 	if bit, ok := oneBit(t); ok {
 		c.bitTest(t, l, when, bit)

@@ -47,6 +47,7 @@ func (c *compiler) headerLength() {
 // leaves its place and length on the stack. That the header is there is known.
 func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
 	const moreFragments = 0x2000
+	c.about("if " + w.String())
 	c.load = held{}
 	c.emit(asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
 	c.jumpTo(no, asm.JSet.Imm32(value, swapped(moreFragments, 2), ""))
@@ -73,6 +74,7 @@ func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
 
 // wholeHeader jumps to no unless the IPv4 header is all here.
 func (c *compiler) wholeHeader(w plan.WholeHeader, no label) {
+	c.about("if " + w.String())
 	c.load = held{}
 	if w.Words > 0 {
 		c.emit(asm.Mov.Imm(temp, int32(4*w.Words)))
@@ -107,6 +109,7 @@ func (c *compiler) fixSums(sums []plan.Sum) {
 		if s.Op == plan.Adjust {
 			continue
 		}
+		c.about(s.String())
 		if s.Check.Proto == field.IP {
 			c.sumHeader()
 		} else {
@@ -238,6 +241,7 @@ func (c *compiler) finishSum(s plan.Sum) {
 func (c *compiler) lastSums(sums []plan.Sum) {
 	for _, s := range sums {
 		if s.Last {
+			c.about(s.String())
 			c.sumHeader()
 			c.finishSum(plan.Sum{Check: s.Check, Op: s.Op})
 			c.emit(c.storeCheck(s))
@@ -252,6 +256,7 @@ func (c *compiler) storeFixed(sums []plan.Sum) {
 		if s.Op == plan.Adjust {
 			continue
 		}
+		c.about(s.String())
 		c.emit(asm.LoadMem(value, asm.R10, slot, asm.DWord), c.storeCheck(s))
 		slot -= 8
 	}

@@ -29,6 +29,9 @@ type LoadOptions struct {
 	Timed bool
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
+	// Clang has clang compile the C source of the program instead of our own
+	// compiler. It knows neither Limit nor Timed.
+	Clang bool
 }
 
 // Loaded is a program in the kernel, with its maps, attached to nothing.
@@ -64,19 +67,12 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if l.deadline != nil {
 		opt.Deadline = l.deadline.FD()
 	}
-	instructions, err := bpf.Compile(plan.Build(p), opt)
+	spec, err := source(p, o, opt)
 	if err != nil {
 		return nil, err
 	}
 	if o.Broken {
-		spoil(instructions)
-	}
-	spec := &ebpf.ProgramSpec{
-		Name:         hook.ProgramName,
-		Type:         ebpf.XDP,
-		AttachType:   ebpf.AttachXDP,
-		Instructions: instructions,
-		License:      "Dual MIT/GPL",
+		spoil(spec.Instructions)
 	}
 	if o.Fragments {
 		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
@@ -87,6 +83,27 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	}
 	return l, nil
 }
+
+// source is the program to load, by our own compiler or by clang.
+func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
+	if o.Clang {
+		return clangSource(p, o, opt.Counters)
+	}
+	instructions, err := bpf.Compile(plan.Build(p), opt)
+	if err != nil {
+		return nil, err
+	}
+	return &ebpf.ProgramSpec{
+		Name:         hook.ProgramName,
+		Type:         ebpf.XDP,
+		AttachType:   ebpf.AttachXDP,
+		Instructions: instructions,
+		License:      license,
+	}, nil
+}
+
+// license is what the kernel is told. Some helpers ask for the GPL.
+const license = "Dual MIT/GPL"
 
 // spoil changes the first constant that the program stores in a packet, or the
 // verdict if it stores none.

@@ -133,7 +133,7 @@ func TestTimeOverPasses(t *testing.T) {
 }
 
 func TestVerifyTellsWhatWasTried(t *testing.T) {
-	v, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, false)
+	v, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,50 @@ func TestVerifyTellsWhatWasTried(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	var d *Difference
-	if _, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, true); !errors.As(err, &d) {
+	if _, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, LoadOptions{Broken: true}); !errors.As(err, &d) {
 		t.Errorf("broken: %v, want a difference", err)
+	}
+}
+
+// TestClangsProgramIsProvedToo: the other compiler's program goes the same way.
+func TestClangsProgramIsProvedToo(t *testing.T) {
+	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if tcp_syn on")
+	if _, err := Prove(p, LoadOptions{Clang: true}, 300); err != nil {
+		t.Error(err)
+	}
+	var d *Difference
+	if _, err := Prove(p, LoadOptions{Clang: true, Broken: true}, 300); !errors.As(err, &d) {
+		t.Errorf("broken: %v, want a difference", err)
+	}
+}
+
+// TestAdvice: a veth is spoken of where a checksum behind IPv4 follows.
+func TestAdvice(t *testing.T) {
+	pair, err := lab.NewPair(lab.PairConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pair.Close()
+	for _, c := range []struct {
+		iface, text string
+		want        int
+	}{
+		{"right", "if udp then udp_dest 53", 1},
+		{"right", "if all then ip_dest 192.0.2.9", 1},
+		{"right", "if all then ip_ttl 9", 0},
+		{"right", "if udp", 0},
+		{"lo", "if udp then udp_dest 53", 0},
+	} {
+		err := pair.B.Do(func() error {
+			got, err := Advise(checked(t, c.text), c.iface)
+			if len(got) != c.want {
+				t.Errorf("%s on %s: %v, want %d", c.text, c.iface, got, c.want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	}
 }
 

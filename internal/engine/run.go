@@ -26,6 +26,8 @@ type Config struct {
 	For time.Duration
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
+	// Clang has clang compile the program; then neither Limit nor For is kept.
+	Clang bool
 }
 
 // Count is what one rule did with packets. Bytes are those of whole packets.
@@ -161,7 +163,7 @@ const oneBuffer = 1500
 const preflight = 200
 
 func place(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
-	o := LoadOptions{Fragments: mode == hook.Native && iface.MTU > oneBuffer, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken}
+	o := LoadOptions{Fragments: mode == hook.Native && iface.MTU > oneBuffer, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang}
 	if _, err := Prove(cfg.Program, o, preflight); err != nil {
 		return nil, hook.ExplainLoad(err)
 	}

@@ -27,19 +27,20 @@ type Verified struct {
 	Nanoseconds float64
 }
 
-// Verify proves rules at length: n packets through the program for native and
-// n through that for generic mode. The errors are those of Prove.
-func Verify(p *rule.Program, n int, broken bool) (*Verified, error) {
+// Verify proves rules at length: n packets through the program for packets in
+// several buffers and n through that for packets in one. Of o only Broken and
+// Clang count. The errors are those of Prove.
+func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
 	v := &Verified{}
-	for _, fragments := range []bool{true, false} {
-		proof, err := Prove(p, LoadOptions{Fragments: fragments, Broken: broken}, n)
+	for _, o.Fragments = range []bool{true, false} {
+		proof, err := Prove(p, o, n)
 		if err != nil {
 			return nil, hook.ExplainLoad(err)
 		}
 		v.Packets += proof.Packets
 		v.Acted += proof.Acted
 	}
-	l, err := Load(p, LoadOptions{Fragments: true})
+	l, err := Load(p, o)
 	if err != nil {
 		return nil, hook.ExplainLoad(err)
 	}

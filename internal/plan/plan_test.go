@@ -134,6 +134,9 @@ udp: rule 0 if plan.WholeDatagram sum udp_check=fix
 	{"if ip_ttl lt 5 or ip_ttl 7 then ip_check 0xdead", `
 ip: rule 0 if ip[8:9]=0-4,7 set ip[10:12]=dead
 `},
+	{"if udp_dest 3 or ip_tos 5 ip_dscp 9 or ip_tos 6 ip_dscp 9 then ip_ttl 9", `
+udp: rule 0 if udp[2:4]=3 sum ip_check+2304-256*ip[8:9] set ip[8:9]=9
+`},
 	{"if udp_dest ne 53", `
 udp: rule 0 if udp[2:4]!=35
 `},

@@ -44,7 +44,7 @@ func compose(n node, known patterns) (Cond, bool) {
 	case allOf:
 		return composeAll(n, known)
 	default:
-		return composeAny(n.(anyOf)), true
+		return composeAny(n.(anyOf))
 	}
 }
 
@@ -67,7 +67,11 @@ func composeAll(n allOf, known patterns) (Cond, bool) {
 			}
 			out = append(out, fieldTest(x))
 		case anyOf:
-			out = append(out, composeAny(x))
+			c, ok := composeAny(x)
+			if !ok {
+				return nil, false
+			}
+			out = append(out, c)
 		}
 	}
 	if first >= 0 {
@@ -81,7 +85,9 @@ func composeAll(n allOf, known patterns) (Cond, bool) {
 	return out, true
 }
 
-func composeAny(n anyOf) Cond {
+// composeAny leaves out the halves that ask for two values of one bit, which
+// tests of overlapping fields can do. It is false if none is left.
+func composeAny(n anyOf) (Cond, bool) {
 	var out Or
 	for _, x := range n {
 		if c, ok := compose(x, patterns{}); ok {
@@ -89,9 +95,9 @@ func composeAny(n anyOf) Cond {
 		}
 	}
 	if len(out) == 1 {
-		return out[0]
+		return out[0], true
 	}
-	return out
+	return out, len(out) > 0
 }
 
 // equal tests that a header's bits are what the pattern says.

@@ -1,0 +1,155 @@
+package csource
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"repacket/internal/field"
+	"repacket/internal/hook"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
+
+var update = flag.Bool("update", false, "write what the code says into the golden files")
+
+func checked(t *testing.T, text string) *rule.Program {
+	t.Helper()
+	p, err := rule.Check(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return p
+}
+
+// golden are rules that between them show what programs look like.
+var golden = map[string]string{
+	"look":    "if all",
+	"port":    "if udp_dest 443 then udp_dest 8080",
+	"remark":  "voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0",
+	"lists":   "if udp_dest 53,443,5000-5100,8080,9000-9999 or tcp_dest ne 22 ip_ttl ge 64 then ip_dest 10.0.0.1",
+	"repair":  "if udp then udp_check fix ip_ttl 3 else if ip_ttl 1 then ip_check bad",
+	"classes": "ping: if icmp_type echo-request then icmp_code 1; if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0; if not ip",
+}
+
+// TestPrint holds the programs to what stands in testdata, where people have
+// read them.
+func TestPrint(t *testing.T) {
+	for name, text := range golden {
+		p := checked(t, text)
+		got := Print(p, plan.Build(p), Options{Fragments: name != "look"})
+		path := filepath.Join("testdata", name+".c")
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(string(want), got); d != "" {
+			t.Errorf("%s (-want +got, write it with -update):\n%s", path, d)
+		}
+		object(t, got)
+	}
+}
+
+// everyField is one program that tests each field for one value, for a range
+// and for a list, and sets it.
+func everyField() string {
+	var b strings.Builder
+	for _, f := range field.Fields() {
+		top := f.Max().Lo
+		fmt.Fprintf(&b, "if ip_tos 1 %s %s then %s %s\n", f.Name, value(f, top), f.Name, value(f, 0))
+		fmt.Fprintf(&b, "if ip_tos 2 %s %s then %s %s\n", f.Name, value(f, 0), f.Name, value(f, top))
+		if f.Width < 3 {
+			continue
+		}
+		fmt.Fprintf(&b, "if ip_tos 3 %s %s-%s then %s %s\n", f.Name, value(f, 1), value(f, top/2), f.Name, value(f, top/2))
+		fmt.Fprintf(&b, "if ip_tos 4 %s %s,%s,%s-%s,%s then %s %s\n", f.Name,
+			value(f, 0), value(f, 2), value(f, 4), value(f, 5), value(f, 7), f.Name, value(f, top/3))
+	}
+	return b.String()
+}
+
+func value(f *field.Field, v uint64) string {
+	if f.Kind == field.Address4 {
+		return fmt.Sprintf("%d.%d.%d.%d", byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	}
+	return fmt.Sprint(v)
+}
+
+// TestEveryField compiles all fields of the table without a warning, in one
+// translation, and compares the program with the reference.
+func TestEveryField(t *testing.T) {
+	text := everyField()
+	// ip_tos 1 and ip_dscp or ip_ecn can contradict each other
+	var kept []string
+	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+		if _, err := rule.Check(line); err == nil {
+			kept = append(kept, line)
+		}
+	}
+	if n := 4 * len(field.Fields()); len(kept) < n*2/3 {
+		t.Fatalf("only %d of about %d rules are valid", len(kept), n)
+	}
+	p := checked(t, strings.Join(kept, "\n"))
+	source := Print(p, plan.Build(p), Options{})
+	for _, f := range field.Fields() {
+		if m := memberOf(f); !strings.Contains(source, f.Proto.String()+"->"+m.name) {
+			t.Errorf("%s is not looked at", f.Name)
+		}
+	}
+	compare(t, p, rand.New(rand.NewPCG(1, 7)), 4000)
+}
+
+// TestManyRules: the kernel takes programs of many rules.
+func TestManyRules(t *testing.T) {
+	var b strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&b, "if udp_dest %d ip_src 10.0.%d.0/24 then udp_dest %d, udp_check fix\n", i, i, i+1)
+	}
+	compare(t, checked(t, b.String()), rand.New(rand.NewPCG(1, 8)), 500)
+}
+
+// TestNeverTrue: alternatives that no packet of a class can meet are no
+// trouble to clang.
+func TestNeverTrue(t *testing.T) {
+	w := &writer{params: map[param]bool{}}
+	for text, c := range map[string]plan.Cond{"0": plan.Or{}, "1": plan.And{}} {
+		if got := w.cond(c).line(); got != text {
+			t.Errorf("%T: %q, want %q", c, got, text)
+		}
+	}
+}
+
+// TestNames: a loader of the C finds what hook finds on an interface.
+func TestNames(t *testing.T) {
+	if ProgramName != hook.ProgramName || CountersMap != hook.CountersMapName {
+		t.Errorf("%s, %s in C; %s, %s in the kernel", ProgramName, CountersMap, hook.ProgramName, hook.CountersMapName)
+	}
+}
+
+// TestComment: no words of a rule end a comment, or begin one in it.
+func TestComment(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := comment(crop(rapid.StringMatching(`([ -~]|\*/|/\*|\\|\n|\?\?/|é)*`).Draw(t, "text")))
+		inside := strings.TrimSuffix(strings.TrimPrefix(text, "/*"), "*/")
+		if len(inside) != len(text)-4 || strings.Contains(inside, "*/") || strings.Contains(inside, "/*") || strings.Contains(inside, `\`) {
+			t.Fatalf("%q", text)
+		}
+		for _, line := range strings.Split(text, "\n") {
+			if width(line) > columns && strings.Contains(strings.TrimLeft(line, " *"), " ") {
+				t.Fatalf("a line is too long: %q", line)
+			}
+		}
+	})
+}

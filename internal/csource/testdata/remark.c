@@ -1,0 +1,195 @@
+/*
+ * One XDP program for these rules, written by repacket. The first rule that
+ * matches acts; every packet passes on.
+ *
+ * 0: voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0
+ *
+ * clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c repacket.c -o repacket.o
+ * section xdp.frags, map repacket_counts: packets and bytes by rule and CPU
+ */
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* IPv4, RFC 791. */
+struct ip_header {
+	__u8 ver_hl; /* ip_ver, ip_hl */
+	__u8 tos; /* ip_dscp, ip_ecn */
+	__be16 tot_len;
+	__be16 id;
+	__be16 flags_offset; /* ip_flags, ip_flag_res, ip_flag_df, ip_flag_mf, ip_offset */
+	__u8 ttl;
+	__u8 protocol;
+	__be16 check;
+	__be32 src;
+	__be32 dest;
+};
+
+_Static_assert(sizeof(struct ip_header) == 20, "no padding");
+
+/* TCP, RFC 9293. */
+struct tcp_header {
+	__be16 src;
+	__be16 dest;
+	__be32 seq;
+	__be32 ack_seq;
+	__u8 hlen_res_nonce; /* tcp_hlen, tcp_res, tcp_nonce */
+	__u8 flags; /* tcp_cwr, tcp_ece, tcp_urg, tcp_ack, tcp_psh, tcp_rst, tcp_syn, tcp_fin */
+	__be16 window;
+	__be16 check;
+	__be16 urg_ptr;
+};
+
+_Static_assert(sizeof(struct tcp_header) == 20, "no padding");
+
+#define IP_HL 0x0f
+#define IP_DSCP 0xfc
+#define IP_OFFSET 0x1fff
+#define TCP_ACK 0x10
+#define TCP_SYN 0x02
+#define PROTOCOL_TCP 6
+#define ADDRESS(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* What each rule has taken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct counter);
+} repacket_counts SEC(".maps");
+
+/*
+ * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
+ * none of 20 bytes.
+ */
+static __always_inline __u32 find_ip(void *data, void *end)
+{
+	__u32 at = 14; /* two addresses, type */
+
+#pragma unroll
+	for (int tags = 0; tags <= 2; tags++) {
+		__be16 *type = data + at - 2;
+
+		if (data + at > end)
+			return 0;
+		if (*type == bpf_htons(0x0800))
+			return data + at + sizeof(struct ip_header) <= end ? at : 0;
+		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
+			return 0;
+		at += 4;
+	}
+	return 0;
+}
+
+/* In bytes, options included. */
+static __always_inline __u32 header_length(const struct ip_header *ip)
+{
+	return (ip->ver_hl & IP_HL) * 4;
+}
+
+/*
+ * Whether an IPv4 packet goes on with a header of that protocol: in version 4
+ * and the first fragment only, and only if its fixed part lies inside both the
+ * frame and the total length. Segmentation offload sends a total length of 0;
+ * then the frame alone counts.
+ */
+static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
+				   __u8 protocol, __u32 fixed)
+{
+	__u32 total = bpf_ntohs(ip->tot_len);
+
+	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
+	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
+	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+}
+
+/*
+ * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
+ * are numbers modulo 65535, and 0xffff is another 0.
+ */
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return (sum >> 16) + (sum & 0xffff);
+}
+
+/* The opposite of a number in a sum: 2^32 - 1 is 0 modulo 65535. */
+static __always_inline __u64 minus(__u32 number)
+{
+	return 0xffffffff - number;
+}
+
+/*
+ * A checksum less what changes under it (RFC 1624). What was right stays
+ * right, what was wrong stays wrong by as much, and without a change it keeps
+ * its bytes.
+ */
+static __always_inline __be16 adjusted(__be16 check, __u64 change)
+{
+	__u32 was = bpf_ntohs(check);
+	__u32 less = fold(change);
+
+	if (less == 0 || less == 0xffff)
+		return check;
+	return bpf_htons(was < less ? was + 0xffff - less : was - less);
+}
+
+static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+{
+	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += bpf_xdp_get_buff_len(ctx);
+	}
+	return XDP_PASS;
+}
+
+/* TCP packets. */
+static __always_inline int tcp_packet(struct xdp_md *ctx, struct ip_header *ip,
+				      struct tcp_header *tcp)
+{
+	/*
+	 * voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0
+	 */
+	if ((ip->src & bpf_htonl(ADDRESS(255, 255, 0, 0))) == bpf_htonl(ADDRESS(10, 20, 0, 0)) &&
+	    (tcp->flags & (TCP_SYN | TCP_ACK)) == TCP_SYN) {
+		/* ip_check follows ip_dscp */
+		ip->check = adjusted(ip->check, (26 << 2) + minus(ip->tos & IP_DSCP));
+		/* tcp_check follows tcp_window */
+		tcp->check = adjusted(tcp->check, minus(bpf_ntohs(tcp->window)));
+		ip->tos = (ip->tos & ~IP_DSCP) | 26 << 2;
+		tcp->window = 0;
+		return count(ctx, 0);
+	}
+
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int repacket(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 l3 = find_ip(data, end);
+	struct ip_header *ip;
+	void *l4;
+
+	if (!l3)
+		return XDP_PASS;
+	ip = data + l3;
+	l4 = (void *)ip + header_length(ip);
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+		return tcp_packet(ctx, ip, l4);
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,277 @@
+/*
+ * One XDP program for these rules, written by repacket. The first rule that
+ * matches acts; every packet passes on.
+ *
+ * 0: if udp then udp_check fix ip_ttl 3
+ * 1: if ip_ttl 1 then ip_check bad
+ *
+ * clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c repacket.c -o repacket.o
+ * section xdp.frags, map repacket_counts: packets and bytes by rule and CPU
+ */
+
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+/* IPv4, RFC 791. */
+struct ip_header {
+	__u8 ver_hl; /* ip_ver, ip_hl */
+	__u8 tos; /* ip_dscp, ip_ecn */
+	__be16 tot_len;
+	__be16 id;
+	__be16 flags_offset; /* ip_flags, ip_flag_res, ip_flag_df, ip_flag_mf, ip_offset */
+	__u8 ttl;
+	__u8 protocol;
+	__be16 check;
+	__be32 src;
+	__be32 dest;
+};
+
+_Static_assert(sizeof(struct ip_header) == 20, "no padding");
+
+/* UDP, RFC 768. */
+struct udp_header {
+	__be16 src;
+	__be16 dest;
+	__be16 len;
+	__be16 check;
+};
+
+_Static_assert(sizeof(struct udp_header) == 8, "no padding");
+
+#define IP_HL 0x0f
+#define IP_FLAG_MF 0x2000
+#define IP_OFFSET 0x1fff
+#define PROTOCOL_UDP 17
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* What each rule has taken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, struct counter);
+} repacket_counts SEC(".maps");
+
+/*
+ * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
+ * none of 20 bytes.
+ */
+static __always_inline __u32 find_ip(void *data, void *end)
+{
+	__u32 at = 14; /* two addresses, type */
+
+#pragma unroll
+	for (int tags = 0; tags <= 2; tags++) {
+		__be16 *type = data + at - 2;
+
+		if (data + at > end)
+			return 0;
+		if (*type == bpf_htons(0x0800))
+			return data + at + sizeof(struct ip_header) <= end ? at : 0;
+		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
+			return 0;
+		at += 4;
+	}
+	return 0;
+}
+
+/* In bytes, options included. */
+static __always_inline __u32 header_length(const struct ip_header *ip)
+{
+	return (ip->ver_hl & IP_HL) * 4;
+}
+
+/*
+ * Whether an IPv4 packet goes on with a header of that protocol: in version 4
+ * and the first fragment only, and only if its fixed part lies inside both the
+ * frame and the total length. Segmentation offload sends a total length of 0;
+ * then the frame alone counts.
+ */
+static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
+				   __u8 protocol, __u32 fixed)
+{
+	__u32 total = bpf_ntohs(ip->tot_len);
+
+	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
+	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
+	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+}
+
+/* The length of what the IPv4 header carries. */
+static __always_inline __u16 datagram_length(const struct ip_header *ip)
+{
+	return bpf_ntohs(ip->tot_len) - header_length(ip);
+}
+
+/* Whether the datagram is all here; that it is no later fragment is known. */
+static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
+{
+	return !(ip->flags_offset & bpf_htons(IP_FLAG_MF)) && ip->tot_len &&
+	       l3 + bpf_ntohs(ip->tot_len) <= bpf_xdp_get_buff_len(ctx);
+}
+
+/*
+ * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
+ * are numbers modulo 65535, and 0xffff is another 0.
+ */
+static __always_inline __u32 fold(__u64 sum)
+{
+	sum = (sum >> 32) + (sum & 0xffffffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	sum = (sum >> 16) + (sum & 0xffff);
+	return (sum >> 16) + (sum & 0xffff);
+}
+
+/* The opposite of a number in a sum: 2^32 - 1 is 0 modulo 65535. */
+static __always_inline __u64 minus(__u32 number)
+{
+	return 0xffffffff - number;
+}
+
+/*
+ * A checksum less what changes under it (RFC 1624). What was right stays
+ * right, what was wrong stays wrong by as much, and without a change it keeps
+ * its bytes.
+ */
+static __always_inline __be16 adjusted(__be16 check, __u64 change)
+{
+	__u32 was = bpf_ntohs(check);
+	__u32 less = fold(change);
+
+	if (less == 0 || less == 0xffff)
+		return check;
+	return bpf_htons(was < less ? was + 0xffff - less : was - less);
+}
+
+/* UDP: 0 means that there is no checksum, so 0 is sent as 0xffff (RFC 768). */
+static __always_inline __be16 nonzero(__be16 check)
+{
+	return check ? check : 0xffff;
+}
+
+/*
+ * The sum of bytes of the packet, which may lie in several buffers. That they
+ * are in the frame the caller knows. It is not static, so that the verifier
+ * looks at it once and not at every call.
+ */
+__noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
+{
+	__be32 chunk[64] = {};
+	__u32 sum = 0;
+
+	for (int i = 0; i < 255 && length >= sizeof(chunk); i++) {
+		if (bpf_xdp_load_bytes(ctx, offset, chunk, sizeof(chunk)))
+			return 0;
+		sum = bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
+		offset += sizeof(chunk);
+		length -= sizeof(chunk);
+	}
+	if (length == 0)
+		return sum;
+	__builtin_memset(chunk, 0, sizeof(chunk));
+	barrier_var(length); /* or clang leaves out the mask, which the verifier needs */
+	if (bpf_xdp_load_bytes(ctx, offset, chunk, ((length - 1) & (sizeof(chunk) - 1)) + 1))
+		return 0;
+	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
+}
+
+/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
+static __always_inline __u64 pseudo_header(const struct ip_header *ip)
+{
+	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
+}
+
+/* The checksum that makes a sum 0. */
+static __always_inline __be16 checksum(__u64 sum)
+{
+	__u32 check = 0xffff - fold(sum);
+
+	return check == 0xffff ? 0 : check;
+}
+
+/* Wrong by one, and never 0. */
+static __always_inline __be16 wrong(__be16 check)
+{
+	return check == 0xffff ? bpf_htons(1) : bpf_htons(bpf_ntohs(check) + 1);
+}
+
+static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+{
+	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += bpf_xdp_get_buff_len(ctx);
+	}
+	return XDP_PASS;
+}
+
+/* UDP packets. */
+static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_header *ip,
+				      struct udp_header *udp)
+{
+	/* if udp then udp_check fix ip_ttl 3 */
+	if (whole_datagram(ctx, l3, ip) && udp->len == bpf_htons(datagram_length(ip))) {
+		/* ip_check follows ip_ttl */
+		ip->check = adjusted(ip->check, (3 << 8) + minus(ip->ttl << 8));
+		ip->ttl = 3;
+		/* udp_check fix */
+		udp->check = 0;
+		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip)) +
+					      pseudo_header(ip)));
+		return count(ctx, 0);
+	}
+
+	/* if ip_ttl 1 then ip_check bad */
+	if (ip->ttl == 1 &&
+	    header_length(ip) >= sizeof(*ip) &&
+	    l3 + header_length(ip) <= bpf_xdp_get_buff_len(ctx)) {
+		/* ip_check bad */
+		ip->check = 0;
+		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
+		return count(ctx, 1);
+	}
+
+	return XDP_PASS;
+}
+
+/* All other IPv4 packets. */
+static __always_inline int ip_packet(struct xdp_md *ctx, __u32 l3, struct ip_header *ip)
+{
+	/* if ip_ttl 1 then ip_check bad */
+	if (ip->ttl == 1 &&
+	    header_length(ip) >= sizeof(*ip) &&
+	    l3 + header_length(ip) <= bpf_xdp_get_buff_len(ctx)) {
+		/* ip_check bad */
+		ip->check = 0;
+		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
+		return count(ctx, 1);
+	}
+
+	return XDP_PASS;
+}
+
+SEC("xdp.frags")
+int repacket(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 l3 = find_ip(data, end);
+	struct ip_header *ip;
+	void *l4;
+
+	if (!l3)
+		return XDP_PASS;
+	ip = data + l3;
+	l4 = (void *)ip + header_length(ip);
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l3, ip, l4);
+	return ip_packet(ctx, l3, ip);
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
