@@ -36,7 +36,7 @@ demo: build ## Watch a rule rewrite real packets, in throw-away network namespac
 
 .PHONY: test
 test: vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
-	$(GO) test $(EXEC) ./...
+	$(GO) test $(EXEC) -timeout 30m ./...
 
 .PHONY: vet
 vet: ## Vet for this system, and build for those that are not at hand
@@ -65,6 +65,15 @@ fuzz: ## Run each fuzz test for FUZZTIME (20s)
 			$(GO) test $(EXEC) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 		done; \
 	done
+
+.PHONY: prove
+prove: ## Compare the implementations on RULES random rule sets (20000), from a new SEED
+	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestThreeAgree ./test/prove
+
+.PHONY: bench
+bench: build ## Measure instructions, nanoseconds and start-up, beside C and nft
+	$(GO) build -o bin/bench ./bench
+	$(SUDO) ./bin/bench
 
 .PHONY: install
 install: build ## Install bin/repacket to PREFIX (/usr/local)

@@ -5,20 +5,25 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
 // Places on the stack, by their offset from the frame pointer.
 const (
-	slotRule = -8  // the rule that acted, for the epilogue (32 bits)
-	slotLen  = -16 // the packet's length
+	slotRule = -8 // the rule that acted, for the epilogue (32 bits)
 )
 
 // act rewrites, leaves the rule's number for the epilogue and goes there.
 // Nothing from the first store on can fail.
 func (c *compiler) act(s plan.Step) {
-	c.load = held{}
 	c.ticket()
+	done := c.newLabel()
+	if only, ok := onlyChange(s); ok {
+		s.Sums, c.compared = c.unchanged(only, done), true
+	} else {
+		c.load, c.compared = held{}, false
+	}
 	c.fixSums(s.Sums)
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
@@ -30,9 +35,38 @@ func (c *compiler) act(s plan.Step) {
 		c.write(w)
 	}
 	c.lastSums(s.Sums)
+	c.bind(done, false)
 	c.about("count")
 	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
 	c.goTo(c.count)
+}
+
+// onlyChange is the checksum that changes, if the step writes one field whose
+// old value is not known. UDP's is left out: what asking first would save, the
+// question costs.
+func onlyChange(s plan.Step) (plan.Sum, bool) {
+	if len(s.Writes) != 1 || len(s.Sums) != 1 {
+		return plan.Sum{}, false
+	}
+	sum := s.Sums[0]
+	return sum, sum.Op == plan.Adjust && !sum.ZeroIsNone && len(sum.Terms) == 1 &&
+		len(sum.Changes) == 1 && len(s.Writes[0].Fields) == 1
+}
+
+// unchanged jumps to done if the field has its new value already: then no byte
+// changes. Behind that, the old value of a single bit is known too.
+func (c *compiler) unchanged(s plan.Sum, done label) []plan.Sum {
+	term, change := s.Terms[0], s.Changes[0]
+	want := change.Value.Lo << change.Field.Shift()
+	c.test(plan.Test{Window: term.Window, In: field.One(field.V(want)), Fields: []*field.Field{change.Field}}, done, true)
+	if bits.OnesCount32(term.Mask) == 1 {
+		if want == 0 {
+			old := int64(term.Factor) * int64(term.Mask) % modulus
+			s.Const = uint32((int64(s.Const) - old + modulus) % modulus)
+		}
+		s.Terms = nil
+	}
+	return []plan.Sum{s}
 }
 
 // ticket lets the packet pass untouched if the limit is reached. The tickets
@@ -44,6 +78,7 @@ func (c *compiler) ticket() {
 	}
 	c.about("limit")
 	const limit = asm.R3 // the packet's end is not needed any more
+	c.load = held{}
 	c.emit(
 		asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord),
 		asm.LoadMapValue(value, c.opt.Tickets, 0),
@@ -120,7 +155,9 @@ func (c *compiler) adjustPlain(s plan.Sum, skip label) {
 		c.emit(c.loadCheck(temp, s), asm.Add.Imm(temp, -int32(inMemory(s.Const))))
 	} else {
 		c.change(s)
-		c.jumpTo(skip, asm.JEq.Imm32(value, modulus, ""))
+		if !c.differs(s) {
+			c.jumpTo(skip, asm.JEq.Imm32(value, modulus, ""))
+		}
 		c.emit(c.loadCheck(temp, s), asm.Sub.Reg(temp, value))
 	}
 	c.emit( // below 0: borrow one from the end
@@ -135,8 +172,27 @@ func (c *compiler) adjustPlain(s plan.Sum, skip label) {
 func (c *compiler) change(s plan.Sum) {
 	terms := memoryTerms(s.Terms, -1)
 	start := unsigned(inMemory(s.Const), terms, 1)
+	if t := terms[0]; c.holds(s) && !t.complemented() {
+		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
+			c.emit(asm.LSh.Imm(value, int32(shift)))
+		}
+		c.emit(asm.Neg.Imm(value, 0), asm.Add.Imm(value, int32(start)))
+		c.fold(start, 0xffff)
+		return
+	}
 	c.emit(asm.Mov.Imm(value, int32(start)))
 	c.fold(start+c.addTerms(terms), 0xffff)
+}
+
+// holds tells whether the only term is in value: it has just been compared.
+func (c *compiler) holds(s plan.Sum) bool {
+	return len(s.Terms) == 1 && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
+}
+
+// differs tells whether the change is known not to be 0 modulo 65535: the
+// values differ, and by less than that.
+func (c *compiler) differs(s plan.Sum) bool {
+	return c.compared && len(s.Terms) == 1 && bits.OnesCount32(s.Terms[0].Mask) < 16
 }
 
 func (c *compiler) loadCheck(dst asm.Register, s plan.Sum) asm.Instruction {

@@ -127,6 +127,8 @@ type compiler struct {
 	opt   Options
 	reg   registers
 	fixes bool // some rule makes a whole sum
+	// compared: the only value that the step changes is known to differ.
+	compared bool
 	// chunks: a datagram is summed, so the function for it is needed.
 	chunks    bool
 	functions []function
@@ -147,6 +149,7 @@ const (
 	maxTags     = 2
 	totLenAt    = ethLen + 2
 	fragmentAt  = ethLen + 6
+	protocolAt  = ethLen + 9
 	plainVerHL  = 0x45 // version 4, five words
 	typeIPv4    = 0x0800
 	typeTag     = 0x8100 // IEEE 802.1Q
@@ -288,12 +291,23 @@ func (c *compiler) layer4() {
 		}
 		return
 	}
+	if one := c.plan.L4; len(one) == 1 { // first: most packets that do not match are of another protocol
+		c.about("protocol, fragment")
+		c.emit(asm.LoadMem(value, c.reg.l3, protocolAt, asm.Byte))
+		c.jumpTo(c.plain, asm.JNE.Imm32(value, int32(one[0].Proto.Header().Number), ""))
+		c.emit(asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
+		c.jumpTo(c.plain, asm.JSet.Imm32(value, swapped(0x1fff, 2), ""))
+	}
 	c.about("options")
 	c.emit(asm.LoadMem(value, c.reg.l3, ethLen, asm.Byte))
 	c.jumpTo(c.option, asm.JNE.Imm32(value, plainVerHL, ""))
 	c.emit(asm.Mov.Reg(c.reg.l4, c.reg.l3))
 	c.totalLength()
 	c.bind(c.joined, true)
+	if len(c.plan.L4) == 1 {
+		c.header(c.plan.L4[0])
+		return
+	}
 	c.about("fragment, protocol")
 	// Fragment offset, time to live and protocol, in one load; no offset and
 	// the protocol are looked for, everything else is masked out.

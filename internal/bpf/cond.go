@@ -61,6 +61,7 @@ func (c *compiler) inverted(l label, when bool, failTo func(label)) {
 // test jumps to l if the test's outcome is when.
 func (c *compiler) test(t plan.Test, l label, when bool) {
 	c.about("if " + t.String())
+	t = narrowed(t)
 	when = when != t.Not
 	if bit, ok := oneBit(t); ok {
 		c.bitTest(t, l, when, bit)
@@ -85,6 +86,26 @@ func (c *compiler) test(t plan.Test, l label, when bool) {
 		}
 	}
 	c.bind(through, false)
+}
+
+// narrowed turns a range that is a prefix into a test of its bits for one
+// value, with the shortest load that has them.
+func narrowed(t plan.Test) plan.Test {
+	if len(t.In) != 1 || t.In[0].Lo == t.In[0].Hi {
+		return t
+	}
+	lo, hi := uint32(t.In[0].Lo.Lo), uint32(t.In[0].Hi.Lo)
+	rest := lo ^ hi | (t.Mask&-t.Mask - 1) // the bits that do not matter
+	if rest&(rest+1) != 0 || lo&rest != 0 {
+		return t
+	}
+	t.In, t.Mask = field.One(field.V(uint64(lo))), t.Mask&^rest
+	for half := t.Size / 2; half > 0 && t.Mask&fullMask(half) == 0; half = t.Size / 2 {
+		t.Size = half
+		t.Mask >>= 8 * half
+		t.In = field.One(field.V(t.In[0].Lo.Lo >> (8 * half)))
+	}
+	return t
 }
 
 func onlySingles(s field.Set) bool {

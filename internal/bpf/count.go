@@ -8,7 +8,6 @@ func (c *compiler) epilogue() {
 	c.bind(c.count, c.noIP != c.pass) // the chain without IPv4 stands behind
 	c.length()
 	c.emit(
-		asm.StoreMem(asm.R10, slotLen, asm.R0, asm.DWord),
 		asm.Mov.Reg(asm.R2, asm.R10),
 		asm.Add.Imm(asm.R2, slotRule),
 		asm.LoadMapPtr(asm.R1, c.opt.Counters),
@@ -20,8 +19,7 @@ func (c *compiler) epilogue() {
 		asm.Add.Imm(asm.R1, 1),
 		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R10, slotLen, asm.DWord),
-		asm.Add.Reg(asm.R1, asm.R2),
+		asm.Add.Reg(asm.R1, length),
 		asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
 	)
 	c.bind(c.pass, true)
@@ -30,18 +28,22 @@ func (c *compiler) epilogue() {
 	c.exit()
 }
 
-// length leaves the packet's length in R0.
+// length is where the packet's length outlives the call that finds the
+// counter. The context is not needed behind it.
+const length = asm.R6
+
+// length leaves the packet's length in length.
 func (c *compiler) length() {
 	if c.opt.Fragments {
 		if c.reg.ctx != asm.R1 {
 			c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
 		}
-		c.emit(asm.FnXdpGetBuffLen.Call())
+		c.emit(asm.FnXdpGetBuffLen.Call(), asm.Mov.Reg(length, asm.R0))
 		return
 	}
 	c.emit(
-		asm.LoadMem(asm.R0, c.reg.ctx, 4, asm.Word),
 		asm.LoadMem(asm.R2, c.reg.ctx, 0, asm.Word),
-		asm.Sub.Reg(asm.R0, asm.R2),
+		asm.LoadMem(length, c.reg.ctx, 4, asm.Word),
+		asm.Sub.Reg(length, asm.R2),
 	)
 }

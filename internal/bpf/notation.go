@@ -81,6 +81,9 @@ func arithmetic(ins asm.Instruction) string {
 	if ins.OpCode.ALUOp() == asm.Swap {
 		return fmt.Sprintf("r%d = be%d r%[1]d", ins.Dst, ins.Constant)
 	}
+	if ins.OpCode.ALUOp() == asm.Neg {
+		return fmt.Sprintf("%s = -%[1]s", dst)
+	}
 	return fmt.Sprintf("%s %s %s", dst, operators[ins.OpCode.ALUOp()], operand(ins, "%d"))
 }
 

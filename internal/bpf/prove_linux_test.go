@@ -51,6 +51,7 @@ var proved = []struct{ name, text string }{
 	{"not of a nest", "if not (udp_dest 53 or ip_ttl lt 9 not tcp_syn on) then ip_ttl 9"},
 	{"or in and in or", "if ip_ttl 5-9 (ip_id 1 or ip_id 3-4 (ip_tos 7 or ip_tos 9-11)) or ip_ttl 1 then ip_ttl 3"},
 	{"rules of one field", "if udp_dest 53 then ip_ttl 1 else if udp_dest 50-60 then ip_ttl 2 else if udp_dest 443 or udp_src 1 then ip_ttl 3 else if udp"},
+	{"a value that may not be in its register any more", "if (udp_src 0-60000 or udp_dest 53) ip_ttl 1 else if udp_dest 54 then ip_id 1"},
 	{"many rules", "if ip_ttl 1; if ip_ttl 2 then ip_ttl 1; if tcp_rst on then tcp_rst off; if icmp_code 3 then icmp_code 4; if ip_tos 1-7 then ip_tos 0; if udp_len lt 20; if all then ip_id 0"},
 
 	{"an old value that is known", "if ip_ttl 63 then ip_ttl 64"},

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/engine"
 	"repacket/internal/reference"
+	"repacket/internal/rule"
 )
 
 // Frames with an IPv4 header of 24 bytes and 8 bytes of payload. Their
@@ -61,30 +63,105 @@ func TestEveryWord(t *testing.T) {
 		{"fix IPv4 when all is stored", "if icmp then ip_check bad ip_hl 8 icmp_type 3", icmpFrame, []int{atL4 + 6}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p := checked(t, test.text)
-			l, err := engine.Load(p, engine.LoadOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			out := make([]byte, 256)
+			c := load(t, test.text, engine.LoadOptions{})
 			for _, at := range test.at {
 				in := bytes.Clone(test.frame)
 				for v := range 0x10000 {
 					binary.BigEndian.PutUint16(in[at:], uint16(v))
-					o := ebpf.RunOptions{Data: in, DataOut: out}
-					if _, err := l.Program.Run(&o); err != nil {
-						t.Fatal(err)
-					}
-					want := reference.Run(p, in)
-					if !want.Rewritten {
-						t.Fatalf("no rule acts on %x", in)
-					}
-					if !bytes.Equal(o.DataOut, want.Frame) {
-						t.Fatalf("%s\narrives  %x\nexpected %x\nprogram  %x", test.text, in, want.Frame, o.DataOut)
-					}
+					c.compare(t, in, true)
 				}
 			}
 		})
+	}
+}
+
+// comparison is a program in the kernel and what it should do.
+type comparison struct {
+	rules  *rule.Program
+	loaded *engine.Loaded
+	out    []byte
+}
+
+func load(t *testing.T, text string, o engine.LoadOptions) *comparison {
+	t.Helper()
+	c := &comparison{rules: checked(t, text), out: make([]byte, 1<<17)}
+	var err error
+	if c.loaded, err = engine.Load(c.rules, o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.loaded.Close() })
+	return c
+}
+
+// compare runs a packet, on which a rule has to act or not, through the
+// program and through the reference.
+func (c *comparison) compare(t *testing.T, in []byte, acts bool) {
+	t.Helper()
+	o := ebpf.RunOptions{Data: in, DataOut: c.out}
+	if _, err := c.loaded.Program.Run(&o); err != nil {
+		t.Fatal(err)
+	}
+	want := reference.Run(c.rules, in)
+	if want.Rewritten != acts {
+		t.Fatalf("%s\nacts: %v, want %v, on %.64x", c.rules.Source, want.Rewritten, acts, in)
+	}
+	if !bytes.Equal(o.DataOut, want.Frame) {
+		t.Fatalf("%s\narrives  %.64x\nexpected %.64x\nprogram  %.64x", c.rules.Source, in, want.Frame, o.DataOut)
+	}
+}
+
+// TestEveryLength sums datagrams of every length up to some chunks, from one
+// buffer and, where they are long, from several.
+func TestEveryLength(t *testing.T) {
+	for proto, head := range map[string]string{"udp": "d43100350000beef", "tcp": "0050c00189abcdef000000005012ffff7a690000", "icmp": "0800f7ff00010002"} {
+		c := load(t, "if "+proto+" then "+proto+"_check fix", engine.LoadOptions{Fragments: true})
+		lengths := []int{4000, 4096, 4097, 9000, 30001, 65000}
+		for n := range 800 {
+			lengths = append(lengths, n)
+		}
+		for _, n := range lengths {
+			in := frame(map[string]byte{"udp": 17, "tcp": 6, "icmp": 1}[proto], head+strings.Repeat("5a", n))
+			if proto == "udp" {
+				binary.BigEndian.PutUint16(in[atL4+4:], uint16(8+n))
+			}
+			c.compare(t, in, true)
+		}
+	}
+}
+
+// TestNoLength: a total length of 0, as segmentation offload sends it, is that
+// of no whole datagram, in however long a packet.
+func TestNoLength(t *testing.T) {
+	c := load(t, "if tcp then tcp_check fix", engine.LoadOptions{Fragments: true})
+	for _, n := range []int{0, 1000, 66000} {
+		in := append(bytes.Clone(tcpFrame), make([]byte, n)...)
+		binary.BigEndian.PutUint16(in[16:], 0)
+		c.compare(t, in, false)
+	}
+}
+
+// TestLimit: so many packets and no more, and then no more tickets are drawn.
+func TestLimit(t *testing.T) {
+	c := load(t, "if udp then ip_ttl 9", engine.LoadOptions{Limit: 3})
+	for i := range 6 {
+		want := reference.Run(c.rules, udpFrame).Frame
+		if i >= 3 {
+			want = udpFrame
+		}
+		o := ebpf.RunOptions{Data: udpFrame, DataOut: c.out}
+		if _, err := c.loaded.Program.Run(&o); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(o.DataOut, want) {
+			t.Errorf("packet %d leaves as %x, want %x", i, o.DataOut, want)
+		}
+	}
+	taken, err := c.loaded.Taken()
+	if err != nil || taken != 3 {
+		t.Errorf("%d tickets were drawn (%v), want 3", taken, err)
+	}
+	counters, err := c.loaded.Counters()
+	if err != nil || counters[0].Packets != 3 || counters[0].Bytes != uint64(3*len(udpFrame)) {
+		t.Errorf("counted %+v (%v), want 3 packets", counters, err)
 	}
 }

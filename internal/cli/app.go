@@ -48,7 +48,7 @@ func (a *app) execute() error {
 	if instead, ok := notYetCommands[l.command]; ok {
 		return notYet("repacket "+l.command, instead)
 	}
-	for _, e := range []error{err, setErr, a.takesFlags(&l)} {
+	for _, e := range []error{err, setErr, a.helpTopic(&l), a.takesFlags(&l)} {
 		if e != nil {
 			return e
 		}
@@ -109,10 +109,30 @@ func (a *app) setFlags(l *line) error {
 	return first
 }
 
+// helpTopic reads "help COMMAND" as "COMMAND --help".
+func (a *app) helpTopic(l *line) error {
+	if l.command != "help" {
+		return nil
+	}
+	a.opt.help, l.command = true, ""
+	if len(l.words) == 0 {
+		return nil
+	}
+	word := l.words[0]
+	if _, later := notYetCommands[word]; later || !a.isCommand(word) {
+		if command := a.mistyped(word); command != nil {
+			return command
+		}
+		return usage("repacket --help lists the commands", "unknown command %q", word)
+	}
+	l.command = word
+	return nil
+}
+
 // takesFlags refuses flags that the command has no use for.
 func (a *app) takesFlags(l *line) error {
 	cmd, _, err := a.root.Find([]string{l.command})
-	if err != nil || l.command == "help" {
+	if err != nil {
 		return nil
 	}
 	for _, g := range l.flags {
@@ -127,7 +147,7 @@ func (a *app) takesFlags(l *line) error {
 // has to say about them.
 func (a *app) program(words []string) (*rule.Program, error) {
 	if len(words) == 0 {
-		return nil, usage("for example: if udp_dest 443 then udp_dest 8080", "no rules given")
+		return nil, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
 	}
 	p, err := rule.Check(joined(words))
 	if err != nil {

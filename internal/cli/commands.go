@@ -26,7 +26,7 @@ func (a *app) commands() *cobra.Command {
 		Long:    rootHelp,
 		Example: rootExamples,
 		RunE:    func(_ *cobra.Command, words []string) error { return a.run(words) },
-	}, whereFlags, startFlags, ruleFlags)
+	}, whereFlags, startFlags, ruleFlags, []string{"version"})
 	root.AddCommand(
 		a.command(&cobra.Command{
 			Use:   "attach [flags] RULES",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"repacket/internal/rule"
 )
@@ -146,12 +147,21 @@ var colors = map[string]string{
 // diagnostic writes a message whose text is complete to stderr.
 func (o *output) diagnostic(text string) {
 	_, _ = io.WriteString(o.stderr, "repacket: ")
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(strings.Map(visible, text)) {
 		if o.colorErr {
 			line = colored(line)
 		}
 		_, _ = io.WriteString(o.stderr, line)
 	}
+}
+
+// visible shows what a terminal would act on, such as an escape in a name
+// that was given, as a mark.
+func visible(r rune) rune {
+	if r != '\n' && !unicode.IsPrint(r) {
+		return '\ufffd'
+	}
+	return r
 }
 
 // colored colours the word that says what kind of line it is.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -107,4 +109,35 @@ func TestStdoutIsFull(t *testing.T) {
 		t.Errorf("exit status %d, want 1", status)
 	}
 	wantText(t, "stderr", f.stderr.String(), "repacket: error: no space left on device\n")
+}
+
+// What was given does not act on the terminal when it comes back in a message.
+func TestMessagesAreHarmless(t *testing.T) {
+	_, _, stderr := newFake(t, "-i", "\x1b[31mred\a", "if all").run()
+	wantText(t, "stderr", stderr, "repacket: error: there is no interface \ufffd[31mred\ufffd\n")
+}
+
+// Every line of the README that runs rules is one that the checker takes, but
+// for the one that shows how it refuses.
+func TestReadmeLines(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for line := range strings.Lines(string(readme)) {
+		line, _, _ = strings.Cut(strings.ReplaceAll(line, "'", ""), "  #")
+		words := strings.Fields(line)
+		if len(words) == 0 || words[0] != "repacket" || !slices.Contains(words, "if") {
+			continue
+		}
+		lines++
+		words = slices.DeleteFunc(words[1:], func(w string) bool { return w == "attach" })
+		if status, _, stderr := newFake(t, append([]string{"check"}, words...)...).run(); status != exitDone {
+			t.Errorf("%s\n%s", line, stderr)
+		}
+	}
+	if lines < 10 {
+		t.Errorf("only %d lines found", lines)
+	}
 }

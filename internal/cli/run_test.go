@@ -194,7 +194,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		status int
 		stderr string
 	}{
-		{"no rules", "-i eth1", 2, "repacket: error: no rules given\n  hint: for example: if udp_dest 443 then udp_dest 8080\n"},
+		{"no rules", "-i eth1", 2, "repacket: error: no rules given\n  hint: for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)\n"},
 		{"no interface", "-i eth7 if all", 2, "repacket: error: there is no interface eth7\n"},
 		{"dry run", "-n -i eth1 if all", 2, "repacket: error: names are never looked up; to try a rule out, leave out `then`\n"},
 		{"any", "-i any if all", 2, "repacket: error: -i any: rules are attached to one interface at a time\n" +
@@ -211,6 +211,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"both commands", "-a -d -i eth1", 2, "repacket: error: both attach and detach\n"},
 		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
 		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
+		{"help", "help atach", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
 		{"later", "verify if all", 2, "repacket: error: not yet: repacket verify\n" +
 			"  hint: repacket check says what the rules do; a run proves them in the kernel before it attaches\n"},
 		{"later, with its flags", "compile --emit asm if all", 2, "repacket: error: not yet: repacket compile\n  hint: repacket check says what the rules do\n"},

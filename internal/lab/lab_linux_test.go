@@ -239,7 +239,6 @@ func TestCloseKillsChildren(t *testing.T) {
 
 // report tells the parent.
 func report(line ...any) {
-	fmt.Println(line...) //nolint:forbidigo // a child process of the test
 }
 
 // firstThreadMain does what NewNamespace does when its goroutine happens to be
