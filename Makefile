@@ -35,8 +35,12 @@ demo: build ## Watch a rule rewrite real packets, in throw-away network namespac
 	$(SUDO) ./bin/repacket demo
 
 .PHONY: test
-test: vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
+test: deps vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
 	$(GO) test $(EXEC) -timeout 30m ./...
+
+.PHONY: deps
+deps: ## Install what the tests need beside Go, where it is missing
+	@./tools/deps.sh
 
 .PHONY: vet
 vet: ## Vet for this system, and build for those that are not at hand

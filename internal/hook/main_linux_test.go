@@ -211,6 +211,7 @@ func childMain(role string) {
 		_, err = Link(iface.Index, prog, Native)
 		return err
 	}()
+	fmt.Println("ready", err)
 	if role == "link" {
 		// Until the end of stdin, which is the parent's death at the latest.
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()

@@ -239,6 +239,7 @@ func TestCloseKillsChildren(t *testing.T) {
 
 // report tells the parent.
 func report(line ...any) {
+	fmt.Println(line...)
 }
 
 // firstThreadMain does what NewNamespace does when its goroutine happens to be
