@@ -63,6 +63,8 @@ const proofSeed = 0x7265706163
 // one at a time, and compares bytes, verdict and counters with the reference.
 // The error is a *Difference, or that of Load.
 func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
+	made := make(chan [][]byte, 1)
+	go func() { made <- packets(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)
 	if err != nil {
 		return Proof{}, err
@@ -74,17 +76,24 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 		}
 	}
 	b := &bench{program: p, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
-	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
-	for b.proof.Packets < n {
-		frame := packetgen.Frame(r, p)
-		if !o.Fragments && len(frame) > longestInOne {
-			continue
-		}
+	for _, frame := range <-made {
 		if err := b.try(frame); err != nil {
 			return b.proof, err
 		}
 	}
 	return b.proof, b.checkCounters()
+}
+
+// packets makes n packets for the rules, the same ones each time.
+func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
+	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
+	out := make([][]byte, 0, n)
+	for len(out) < n {
+		if frame := packetgen.Frame(r, p); o.Fragments || len(frame) <= longestInOne {
+			out = append(out, frame)
+		}
+	}
+	return out
 }
 
 // bench is a loaded program beside the reference.

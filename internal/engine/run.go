@@ -158,16 +158,31 @@ func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error
 // aware of several buffers, the MTU cannot be raised beyond what one holds.
 const oneBuffer = 1500
 
-// preflight is the number of packets that prove a program before it is
-// attached: a few milliseconds for one rule.
-const preflight = 200
+// preflight is the number of packets that prove rules before they are
+// attached: what takes a few milliseconds for one rule.
+func preflight(p *rule.Program) int { return min(60+40*len(p.Rules), 1000) }
+
+// proved loads the rules while a twin with counters of its own is put to the
+// proof.
+func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
+	var l *Loaded
+	var loading error
+	var load sync.WaitGroup
+	load.Go(func() { l, loading = Load(p, o) })
+	_, err := Prove(p, o, preflight(p))
+	load.Wait()
+	switch {
+	case loading != nil:
+		return nil, loading
+	case err != nil:
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
 
 func place(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
 	o := LoadOptions{Fragments: mode == hook.Native && iface.MTU > oneBuffer, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang}
-	if _, err := Prove(cfg.Program, o, preflight); err != nil {
-		return nil, hook.ExplainLoad(err)
-	}
-	l, err := Load(cfg.Program, o)
+	l, err := proved(cfg.Program, o)
 	if err != nil {
 		return nil, hook.ExplainLoad(err)
 	}
