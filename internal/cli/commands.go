@@ -49,6 +49,16 @@ func (a *app) commands() *cobra.Command {
 			RunE:  func(_ *cobra.Command, words []string) error { return a.check(words) },
 		}, whereFlags, startFlags, ruleFlags),
 		a.command(&cobra.Command{
+			Use:   "verify [flags] RULES",
+			Short: "Prove in the kernel that the program does what the rules say",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.verify(words) },
+		}, proofFlags, ruleFlags),
+		a.command(&cobra.Command{
+			Use:   "compile [flags] RULES",
+			Short: "Show the program that the rules become",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.compile(words) },
+		}, emitFlags, ruleFlags),
+		a.command(&cobra.Command{
 			Use:   "fields [NAME]",
 			Short: "List the header fields, or tell all about one",
 			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },

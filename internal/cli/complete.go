@@ -11,6 +11,14 @@ import (
 // completions teaches the shells what can stand where.
 func (a *app) completions(root *cobra.Command) {
 	for _, c := range append(root.Commands(), root) {
+		if c.Flags().Lookup("file") != nil {
+			c.ValidArgsFunction = completeProgram
+		}
+		for name, values := range flagValues {
+			if c.Flags().Lookup(name) != nil {
+				_ = c.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+			}
+		}
 		if c.Flags().Lookup("interface") == nil {
 			continue
 		}
@@ -18,15 +26,19 @@ func (a *app) completions(root *cobra.Command) {
 			names, _ := a.env.Kernel.Interfaces()
 			return names, cobra.ShellCompDirectiveNoFileComp
 		})
-		_ = c.RegisterFlagCompletionFunc("direction", cobra.FixedCompletions([]string{"in"}, cobra.ShellCompDirectiveNoFileComp))
-		if c.Flags().Lookup("hook") != nil {
-			_ = c.RegisterFlagCompletionFunc("hook", cobra.FixedCompletions([]string{"auto", "xdp", "xdp-generic"}, cobra.ShellCompDirectiveNoFileComp))
-			c.ValidArgsFunction = completeProgram
-		}
 	}
 	if c, _, err := root.Find([]string{"fields"}); err == nil {
 		c.ValidArgsFunction = cobra.FixedCompletions(fieldNames(), cobra.ShellCompDirectiveNoFileComp)
 	}
+}
+
+// flagValues are the words that flags choose from.
+var flagValues = map[string][]string{
+	"direction": {"in"},
+	"hook":      {"auto", "xdp", "xdp-generic"},
+	"backend":   {"builtin", "clang"},
+	"emit":      {"asm", "c", "object"},
+	"color":     {"auto", "always", "never"},
 }
 
 // completeProgram offers the words that may follow in a rule: behind a field

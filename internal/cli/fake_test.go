@@ -171,6 +171,8 @@ type fakeKernel struct {
 	attached []Attached
 	done     chan struct{}
 	jobs     []Job // started or attached
+	advice   []Advice
+	proofs   []proofJob
 	closed   int
 }
 
@@ -213,6 +215,13 @@ func (k *fakeKernel) Detach(iface string) (bool, error) {
 }
 
 func (k *fakeKernel) List() ([]Attached, error) { return slices.Clone(k.attached), k.err }
+
+func (k *fakeKernel) Advise(Job) ([]Advice, error) { return k.advice, nil }
+
+func (k *fakeKernel) Verify(j proofJob) (Verified, error) {
+	k.proofs = append(k.proofs, j)
+	return Verified{Packets: 2 * j.Packets, Acted: j.Packets, Instructions: 47, Nanoseconds: 1.6}, k.err
+}
 
 // The kernel is its one session too.
 

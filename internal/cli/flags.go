@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ type options struct {
 	help, version          bool
 	attach, detach, dryRun bool
 	file, read, write      string
+	emit, output, backend  string
 	hex                    bool
 }
 
@@ -25,7 +27,9 @@ var (
 	everyFlags = []string{"verbose", "quiet", "json", "color", "help"}
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
-	startFlags = []string{"hook", "count", "for"}
+	startFlags = []string{"hook", "count", "for", "backend"}
+	proofFlags = []string{"backend"}
+	emitFlags  = []string{"emit", "output"}
 )
 
 // newFlags is the one table of flags: each command takes some of them, and
@@ -38,6 +42,9 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native) or xdp-generic")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass and stop")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass and stop")
+	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
+	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
+	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
@@ -76,13 +83,20 @@ func (o *options) checkValues() error {
 			return notYet(not.what, not.hint)
 		}
 	}
-	switch o.color {
-	case "auto", "always", "never":
-	default:
-		return usage("--color auto, always or never", "--color does not know %q", o.color)
+	for _, choice := range []struct{ flag, value, words string }{
+		{"--color", o.color, "auto, always or never"},
+		{"--backend", o.backend, "builtin or clang"},
+		{"--emit", o.emit, "asm, c or object"},
+	} {
+		if !slices.Contains(strings.FieldsFunc(choice.words, isSeparator), choice.value) {
+			return usage(choice.flag+" "+choice.words, "%s does not know %q", choice.flag, choice.value)
+		}
 	}
 	return o.checkWhere()
 }
+
+// isSeparator tells what is between the words of a list; "or" is no value.
+func isSeparator(r rune) bool { return r == ' ' || r == ',' }
 
 // checkWhere refuses the interfaces, directions and hooks that are not one
 // that Repacket can attach to.
@@ -143,8 +157,6 @@ func notYet(what, instead string) *Failure {
 // notYetCommands says what to do until the command is there.
 var notYetCommands = map[string]string{
 	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
-	"verify":  "repacket check says what the rules do; a run proves them in the kernel before it attaches",
-	"compile": "repacket check says what the rules do",
 	"doctor":  "a run says what is missing: repacket -i IFACE if all looks at packets and changes none",
 }
 

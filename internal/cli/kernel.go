@@ -23,6 +23,15 @@ type Kernel interface {
 	Detach(iface string) (found bool, err error)
 	// List finds the programs of ours on all interfaces.
 	List() ([]Attached, error)
+	// Advise says what a user should know before the job is done.
+	Advise(Job) ([]Advice, error)
+	// Verify proves in the kernel that a program does what its rules say.
+	Verify(proofJob) (Verified, error)
+}
+
+// Advice is a warning about rules and the interface that they are for.
+type Advice struct {
+	Message, Hint string
 }
 
 // Job is what is to be attached, and where.
@@ -35,6 +44,10 @@ type Job struct {
 	Limit uint64
 	// For is how long packets are acted on before all pass; 0 is no limit.
 	For time.Duration
+	// Clang has clang compile the program.
+	Clang bool
+	// Broken makes the program wrong on purpose.
+	Broken bool
 }
 
 // Session is a program that is attached as long as it is open.

@@ -3,10 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 
+	"repacket/internal/bpf"
+	"repacket/internal/csource"
 	"repacket/internal/demo"
 	"repacket/internal/engine"
 	"repacket/internal/hook"
@@ -97,10 +101,28 @@ func (linuxKernel) List() ([]Attached, error) {
 	return ours, nil
 }
 
+func (linuxKernel) Advise(j Job) ([]Advice, error) {
+	all, err := engine.Advise(j.Program, j.Interface)
+	out := make([]Advice, len(all))
+	for i, a := range all {
+		out[i] = Advice(a)
+	}
+	return out, failure(err)
+}
+
+func (linuxKernel) Verify(j proofJob) (Verified, error) {
+	v, err := engine.Verify(j.Program, j.Packets, engine.LoadOptions{Clang: j.Clang, Broken: j.Broken})
+	if err != nil {
+		return Verified{}, failure(err)
+	}
+	return Verified{v.Packets, v.Acted, v.Instructions, v.Nanoseconds}, nil
+}
+
 func config(j Job) engine.Config {
 	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic}
 	return engine.Config{
 		Program: j.Program, Interface: j.Interface, Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
+		Clang: j.Clang, Broken: j.Broken,
 	}
 }
 
@@ -127,6 +149,20 @@ func convert(counts []engine.Count) []Count {
 	return out
 }
 
+// reportHint writes a difference to a file, for whoever can mend it.
+func reportHint(d *engine.Difference) string {
+	file, err := os.CreateTemp("", "repacket-difference-*.txt")
+	if err != nil {
+		return "this is a bug; please report it with the rules"
+	}
+	defer file.Close()
+	release, commit := buildVersion()
+	if _, err := fmt.Fprintf(file, "repacket %s %s\n%s", release, commit, d.Report()); err != nil {
+		return "this is a bug; please report it with the rules"
+	}
+	return "this is a bug; please report it with " + file.Name()
+}
+
 // failure gives an error of hook or engine the exit status that it means.
 func failure(err error) error {
 	if err == nil {
@@ -139,13 +175,20 @@ func failure(err error) error {
 		privilege   *hook.ErrPrivilege
 		noInterface *hook.ErrNoInterface
 		noRoute     *hook.ErrNoDefaultRoute
+		noClang     *csource.ErrNoClang
+		tooMany     *bpf.TooLargeError
+		difference  *engine.Difference
 		hinted      interface{ Hint() string }
 	)
 	switch {
 	case errors.As(err, &taken):
 		f.Status = exitTaken
-	case errors.As(err, &unsupported):
+	case errors.As(err, &unsupported), errors.As(err, &noClang):
 		f.Status = exitUnsupported
+	case errors.As(err, &tooMany):
+		return tooLarge(tooMany)
+	case errors.As(err, &difference):
+		f.Err, f.Hint = difference, reportHint(difference)
 	case errors.As(err, &privilege):
 		f.Status = exitPrivilege
 	case errors.As(err, &noInterface), errors.As(err, &noRoute):

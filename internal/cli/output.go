@@ -135,6 +135,16 @@ func (o *output) warn(d *rule.Diagnostic) {
 	}
 }
 
+// advise passes on what should be known before rules are attached.
+func (o *output) advise(w Advice) {
+	switch {
+	case o.json:
+		o.object(problem{event: o.event("warning"), Message: w.Message, Hint: w.Hint})
+	case !o.quiet:
+		o.diagnostic("warning: " + w.Message + "\n  hint: " + w.Hint + "\n")
+	}
+}
+
 func (p *problem) place(d *rule.Diagnostic) {
 	p.Hint, p.Source, p.Start, p.End = d.Hint, d.Source, &d.At.Start, &d.At.End
 }

@@ -23,7 +23,18 @@ func (a *app) job(words []string) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	return Job{Program: program, Interface: iface, Hook: a.opt.hook, Limit: limit, For: duration}, nil
+	job := Job{
+		Program: program, Interface: iface, Hook: a.opt.hook, Limit: limit, For: duration,
+		Clang: a.opt.backend == "clang", Broken: a.broken(),
+	}
+	if job.Clang && (limit > 0 || duration > 0) {
+		return Job{}, notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
+	}
+	advice, err := a.env.Kernel.Advise(job)
+	for _, w := range advice {
+		a.out.advise(w)
+	}
+	return job, err
 }
 
 // run rewrites until a signal, -c or --for ends it.

@@ -23,8 +23,8 @@ func Advise(p *rule.Program, iface string) ([]Advice, error) {
 		return nil, nil
 	}
 	return []Advice{{
-		Message: fmt.Sprintf("%s is a %s: what programs on this machine send into it carries checksums that are finished later, and XDP cannot tell; rewritten and sent on, these are wrong", i.Name, i.Kind),
-		Hint:    "packets from elsewhere are right; for the others switch it off where they are sent: ethtool -K DEVICE tx off",
+		Message: fmt.Sprintf("%s is a %s: what local programs send into it may carry checksums that are finished later, which XDP cannot see; rewritten and sent on, they are wrong", i.Name, i.Kind),
+		Hint:    "packets from elsewhere are right; for the others, whole checksums where they are sent: ethtool -K DEVICE tx off",
 	}}, nil
 }
 

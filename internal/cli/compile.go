@@ -1,0 +1,64 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+
+	"repacket/internal/bpf"
+	"repacket/internal/csource"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
+
+// compile shows the program that the rules become. It needs no privilege.
+func (a *app) compile(words []string) error {
+	program, err := a.program(words)
+	if err != nil {
+		return err
+	}
+	text, err := emit(program, a.opt.emit)
+	if err != nil {
+		return err
+	}
+	if a.opt.output != "" {
+		return writeFile(a.opt.output, text)
+	}
+	if a.opt.emit == "object" && a.env.IsTerminal(a.env.Stdout) {
+		return usage("-o repacket.o, or > repacket.o", "an object is nothing for a terminal")
+	}
+	_, err = a.out.Write(text)
+	return err
+}
+
+// emit is the program as C, as a listing, or as an ELF object.
+func emit(p *rule.Program, form string) ([]byte, error) {
+	planned := plan.Build(p)
+	if form == "c" {
+		return []byte(csource.Print(p, planned, csource.Options{})), nil
+	}
+	program, err := bpf.Annotate(planned, bpf.Options{})
+	if err != nil {
+		return nil, tooLarge(err)
+	}
+	if form == "object" {
+		return program.ELF(len(p.Written))
+	}
+	rules := make([]string, len(p.Written))
+	for i, w := range p.Written {
+		rules[i] = w.Text
+	}
+	return []byte(program.Disassemble(rules)), nil
+}
+
+// tooLarge is the failure of rules that no program can hold.
+func tooLarge(err error) error {
+	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values"}
+}
+
+// writeFile writes the whole of a file, or leaves none behind.
+func writeFile(name string, content []byte) error {
+	if err := os.WriteFile(name, content, 0o644); err != nil {
+		return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}
+	}
+	return nil
+}

@@ -1,0 +1,63 @@
+package cli
+
+import "repacket/internal/rule"
+
+// verifyPackets is how many packets prove rules at length: so many for native
+// and so many for generic mode.
+const verifyPackets = 20_000
+
+// Verified is what a proof at length has found.
+type Verified struct {
+	// Packets ran through the program, native and generic, and on Acted of
+	// them a rule acted.
+	Packets int `json:"packets"`
+	Acted   int `json:"acted"`
+	// Instructions is the length of the program.
+	Instructions int `json:"instructions"`
+	// Nanoseconds is what a packet takes that a rule acts on, over a program
+	// that does nothing; 0 where no packet goes on matching when it is rewritten.
+	Nanoseconds float64 `json:"nanoseconds,omitempty"`
+}
+
+// proofJob says what is proved.
+type proofJob struct {
+	Program *rule.Program
+	Packets int
+	Clang   bool // compiled by clang
+	Broken  bool // wrong on purpose
+}
+
+type verifiedEvent struct {
+	event
+	Verified
+}
+
+// verify proves in the kernel that the program does what the rules say.
+func (a *app) verify(words []string) error {
+	program, err := a.program(words)
+	if err != nil {
+		return err
+	}
+	if !a.out.json {
+		a.out.printf("%s", program.Explain())
+	}
+	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.broken()})
+	if err != nil {
+		return err
+	}
+	if a.out.json {
+		a.out.object(verifiedEvent{a.out.event("verified"), v})
+		return nil
+	}
+	a.out.printf("verified: the kernel takes the program, %d instructions\n", v.Instructions)
+	a.out.printf("  tried: %d packets made for these rules, whole, cut off and lying, for native and generic XDP\n", v.Packets)
+	a.out.printf("  acted on: %d of them; every byte, verdict and counter is that of the reference\n", v.Acted)
+	if v.Nanoseconds > 0 {
+		a.out.printf("  takes: %.1f ns a packet over a program that does nothing\n", v.Nanoseconds)
+	}
+	return nil
+}
+
+// broken tells whether programs are to be made wrong on purpose, which shows
+// that the proof finds it out.
+func (a *app) broken() bool { return a.env.Getenv("REPACKET_TEST_BROKEN") != "" }
