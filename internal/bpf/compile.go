@@ -38,8 +38,7 @@ type Options struct {
 	// Counters is a PERCPU_ARRAY map of Counter, one a rule as written.
 	Counters int
 	// Fragments: a packet can lie in several buffers, so its length comes from
-	// a helper. Without it the packet's pointers are subtracted, which is
-	// faster and takes CAP_PERFMON.
+	// a helper. Without it the packet's pointers are subtracted, which is faster.
 	Fragments bool
 	// Limit is the number of packets to act on, or 0 for no limit.
 	Limit uint64

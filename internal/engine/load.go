@@ -57,7 +57,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	}
 	opt := bpf.Options{
 		Counters:  l.counters.FD(),
-		Fragments: o.Fragments || !hook.MaySubtractPointers(),
+		Fragments: o.Fragments,
 		Limit:     o.Limit,
 		Timed:     o.Timed,
 	}

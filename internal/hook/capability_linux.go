@@ -16,6 +16,7 @@ var capabilityNames = map[capability]string{
 	capNetAdmin: "CAP_NET_ADMIN",
 	capSysAdmin: "CAP_SYS_ADMIN",
 	capBPF:      "CAP_BPF",
+	capPerfmon:  "CAP_PERFMON",
 }
 
 // capabilities is a set: bit n is capability n.
@@ -24,11 +25,13 @@ type capabilities uint64
 func (s capabilities) has(c capability) bool { return s>>c&1 == 1 }
 
 // missing are the names of the needed capabilities that are not in the set.
-// CAP_SYS_ADMIN stands in for CAP_BPF, which was a part of it before Linux 5.8.
+// CAP_SYS_ADMIN stands in for CAP_BPF and CAP_PERFMON, which were parts of it
+// before Linux 5.8.
 func (s capabilities) missing(need []capability) []string {
 	var names []string
 	for _, c := range need {
-		if !s.has(c) && (c != capBPF || !s.has(capSysAdmin)) {
+		part := c == capBPF || c == capPerfmon
+		if !s.has(c) && !(part && s.has(capSysAdmin)) {
 			names = append(names, capabilityNames[c])
 		}
 	}
@@ -43,12 +46,4 @@ func effective() (capabilities, error) {
 		return 0, err
 	}
 	return capabilities(data[0].Effective) | capabilities(data[1].Effective)<<32, nil
-}
-
-// MaySubtractPointers tells whether the verifier lets programs of this process
-// subtract packet pointers: it takes CAP_PERFMON, or CAP_SYS_ADMIN, of which
-// that was a part before Linux 5.8.
-func MaySubtractPointers() bool {
-	have, err := effective()
-	return err == nil && (have.has(capPerfmon) || have.has(capSysAdmin))
 }

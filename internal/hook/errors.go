@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -109,7 +110,14 @@ func (e *ErrPrivilege) Hint() string {
 	if len(e.Missing) == 0 {
 		return "capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"
 	}
-	return fmt.Sprintf("run it as root, or grant it: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(e.Missing, ",")))
+	// setcap replaces what a file had, so it has to name all that a run takes.
+	grant := []string{"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"}
+	for _, c := range e.Missing {
+		if !slices.Contains(grant, c) {
+			grant = append(grant, c)
+		}
+	}
+	return fmt.Sprintf("run it as root, or grant it: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(grant, ",")))
 }
 
 func (e *ErrPrivilege) Unwrap() error { return e.Err }

@@ -19,7 +19,7 @@ type action struct {
 }
 
 var (
-	actLoad  = action{"load the program", []capability{capBPF, capNetAdmin}, "BPF programs as they are used here", "5.10"}
+	actLoad  = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10"}
 	actLabel = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10"}
 	actLink  = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9"}
 	actGive  = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12"}
@@ -146,8 +146,16 @@ func version2(release string) (v [2]int) {
 
 // ExplainLoad explains why the kernel did not load a program or make a map:
 // ErrPrivilege, ErrUnsupported, or what it was given. The verifier's own
-// errors are not of these.
+// errors are not of these, unless a privilege would have satisfied it.
 func ExplainLoad(err error) error {
+	if isVerifier(err) && errors.Is(err, unix.EACCES) {
+		// Without CAP_PERFMON the verifier forbids sums with packet pointers,
+		// which stepping over IPv4 options takes.
+		s := newScene("", Auto)
+		if missing := s.have.missing([]capability{capPerfmon}); len(missing) > 0 {
+			return &ErrPrivilege{Doing: actLoad.doing(s), Missing: missing, Err: err}
+		}
+	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !isVerifier(err) ||
 		errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.ENOSYS) {
 		return explain(err, actLoad, newScene("", Auto))
