@@ -35,6 +35,8 @@ func TestShort(t *testing.T) {
 		{"if udp", "if udp_dest 8000-8099", 4},
 		{"if udp", "if udp_dest ge 8000", 3},
 		{"if udp", "if udp_dest le 100", 3},
+		// A prefix is compared like a value, by the bytes that it has.
+		{"if ip", "if ip_src 10.20.0.0/16", 2},
 		// Load, swap, above or in the upper range, equal to the lower, and two jumps.
 		{"if udp", "if udp_dest 443,8000-8099", 7},
 		// The same, and the upper range reaches to the top: neither above nor its jump.
@@ -60,10 +62,13 @@ func TestShort(t *testing.T) {
 		{"if ip", "if ip then ip_check 5 ip_dscp 63", 4},
 		// Load, add, borrow in 3, store; store.
 		{"if ip_ttl 63", "if ip_ttl 63 then ip_ttl 64", 7},
-		// Start, load, subtract, fold in 4, is it nothing; load, subtract, borrow in 3, store; store.
+		// Load, is it that already, negate, start, fold in 4; load, subtract, borrow in 3, store; store.
 		{"if ip", "if ip then ip_ttl 64", 15},
 		// The same, and a shift: the byte is the lower of its word.
 		{"if ip", "if ip then ip_tos 64", 16},
+		// The old value of a bit is known once it is compared, which takes a jump
+		// more; load, add, borrow in 3, store; load, mask out, store.
+		{"if ip", "if ip then ip_flag_df off", 12},
 		// Load, is there one, add, fold the last carry in 3, store; store.
 		{"if udp_dest 53", "if udp_dest 53 then udp_dest 5353", 8},
 		// The same, with the old value's load, its addition and a fold in 4.
@@ -72,6 +77,30 @@ func TestShort(t *testing.T) {
 		without, with := len(compiled(t, test.without)), len(compiled(t, test.with))
 		if with-without != test.more {
 			t.Errorf("%q takes %d instructions, %d more than %q; want %d more", test.with, with, with-without, test.without, test.more)
+		}
+	}
+}
+
+// TestFirstGuard: where only layer 4 is asked for, its header is asked for at
+// once, so that most packets need one guard.
+func TestFirstGuard(t *testing.T) {
+	for text, want := range map[string]int64{
+		"if udp":                  14 + 20 + 8,
+		"if tcp":                  14 + 20 + 20,
+		"if tcp else if icmp":     14 + 20 + 8,
+		"if udp else if ip":       14 + 20,
+		"if udp else if not ip":   14 + 20,
+		"if ip_ttl 9 else if all": 14 + 20,
+	} {
+		got := int64(-1)
+		for _, i := range compiled(t, text) {
+			if i.OpCode.ALUOp() == asm.Add && i.OpCode.Source() == asm.ImmSource {
+				got = i.Constant
+				break
+			}
+		}
+		if got != want {
+			t.Errorf("%s: the first guard asks for %d bytes, want %d", text, got, want)
 		}
 	}
 }

@@ -30,8 +30,8 @@ func (s capabilities) has(c capability) bool { return s>>c&1 == 1 }
 func (s capabilities) missing(need []capability) []string {
 	var names []string
 	for _, c := range need {
-		part := c == capBPF || c == capPerfmon
-		if !s.has(c) && !(part && s.has(capSysAdmin)) {
+		split := c == capBPF || c == capPerfmon
+		if !s.has(c) && (!split || !s.has(capSysAdmin)) {
 			names = append(names, capabilityNames[c])
 		}
 	}

@@ -3,6 +3,8 @@ package hook
 import (
 	"cmp"
 	"slices"
+
+	"repacket/internal/spelling"
 )
 
 // Iface is a network interface.
@@ -18,7 +20,8 @@ type Iface struct {
 	Ethernet bool
 }
 
-// near are the candidates at most two letters away from a name, best first.
+// near are the candidates at most two letters too many or too few away from a
+// name, or one wrong, best first.
 func near(name string, candidates []string) []string {
 	type match struct {
 		name string
@@ -26,7 +29,7 @@ func near(name string, candidates []string) []string {
 	}
 	var matches []match
 	for _, c := range candidates {
-		if away := distance(name, c); away <= 2 && away < len(c) {
+		if away := spelling.Distance(name, c); away <= 4 && away < 2*len(c) {
 			matches = append(matches, match{c, away})
 		}
 	}
@@ -36,25 +39,4 @@ func near(name string, candidates []string) []string {
 		names[i] = m.name
 	}
 	return names
-}
-
-// distance is the number of bytes to insert, remove or exchange to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // row[j]: from a[:i] to b[:j]
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		corner := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			exchange := corner
-			if a[i] != b[j] {
-				exchange++
-			}
-			corner = row[j+1]
-			row[j+1] = min(exchange, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

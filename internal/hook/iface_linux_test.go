@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-	"pgregory.net/rapid"
 
 	"repacket/internal/lab"
 )
@@ -68,27 +67,6 @@ func TestInterfaceUnknown(t *testing.T) {
 			if diff := cmp.Diff(want, missing.Near, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%q: near (-want +got):\n%s", name, diff)
 			}
-		}
-	})
-}
-
-// The distance is a metric, and one change of a byte is a distance of one.
-func TestDistance(t *testing.T) {
-	word := rapid.StringOfN(rapid.RuneFrom([]rune("eth0")), 0, 8, -1)
-	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := word.Draw(t, "a"), word.Draw(t, "b"), word.Draw(t, "c")
-		if (distance(a, b) == 0) != (a == b) {
-			t.Fatalf("distance(%q, %q) = %d", a, b, distance(a, b))
-		}
-		if distance(a, b) != distance(b, a) {
-			t.Fatalf("%q and %q: not the same both ways", a, b)
-		}
-		if distance(a, c) > distance(a, b)+distance(b, c) {
-			t.Fatalf("%q, %q, %q: the detour is shorter", a, b, c)
-		}
-		at := rapid.IntRange(0, len(a)).Draw(t, "at")
-		if longer := a[:at] + "x" + a[at:]; distance(a, longer) != 1 {
-			t.Fatalf("distance(%q, %q) = %d", a, longer, distance(a, longer))
 		}
 	})
 }
