@@ -35,6 +35,9 @@ func (a *app) fields(words []string) error {
 	}
 	hint := "repacket fields lists them all"
 	if near := nearest(name, fieldNames()); near != "" {
+		if f, ok := field.ByName(near); ok {
+			near = f.Name
+		}
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
 	return usage(hint, "no field is named %q", words[0])
