@@ -1,0 +1,71 @@
+package live
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"repacket/internal/engine"
+	"repacket/internal/rule"
+)
+
+// childRule is set for a child process of the tests: the rules that it runs
+// until it is killed.
+const childRule = "REPACKET_LIVE_CHILD"
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(childRule); text != "" {
+		child(text)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// child runs rules on the interface right and says when they are there.
+func child(text string) {
+	p, err := rule.Check(text)
+	if err == nil {
+		_, err = engine.Start(engine.Config{Program: p, Interface: "right"})
+	}
+	fmt.Println("ready", err)
+	select {} // until it is killed
+}
+
+// TestKilledProcessLeavesNothing: kill -9, and packets pass as they came.
+func TestKilledProcessLeavesNothing(t *testing.T) {
+	b := newTestbed(t)
+	p := newPacket("udp")
+	sent := p.frame()
+	p.udp.DstPort = 8080
+	cmd := b.pair.B.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), childRule+"="+portRule)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || strings.TrimSpace(line) != "ready <nil>" {
+		t.Fatalf("the child says %q, %v", line, err)
+	}
+	b.expect("while it runs", sent, p.frame())
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	// The link goes with the last reference, a moment behind the process.
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		if got := b.cross(sent); string(got) == string(sent) {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("still rewritten: %x", got)
+		}
+	}
+	run := b.start(portRule, modes[0]) // and the interface is free
+	b.stop(run)
+}
