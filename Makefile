@@ -36,8 +36,8 @@ demo: build ## Watch a rule rewrite real packets, in throw-away network namespac
 
 .PHONY: test
 test: deps vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
-	$(GO) test $(EXEC) -timeout 30m $$($(GO) list ./... | grep -v test/prove)
 	$(GO) test $(EXEC) -timeout 30m -v ./test/prove
+	$(GO) test $(EXEC) -timeout 30m $$($(GO) list ./... | grep -v test/prove)
 
 .PHONY: deps
 deps: ## Install what the tests need beside Go, where it is missing
