@@ -57,6 +57,9 @@ func (a *app) run(words []string) error {
 	why, watchErr := r.watch(signals)
 	r.ended = a.env.Clock.Now()
 	counts, closeErr := session.Close()
+	if closeErr != nil {
+		why = "error"
+	}
 	if counts != nil {
 		r.report.summary(counts, r.ended.Sub(r.began), why)
 	}

@@ -46,6 +46,7 @@ type Run struct {
 	done    chan struct{}
 	stop    chan struct{}
 	watch   sync.WaitGroup
+	gone    error // the interface was removed; read behind watch
 }
 
 // Start proves the rules and attaches them. Whatever fails, nothing stays
@@ -79,7 +80,8 @@ func (r *Run) Note() string { return r.note }
 // Counts are the counts so far, by rule as written.
 func (r *Run) Counts() ([]Count, error) { return counts(r.loaded, r.written) }
 
-// Done is closed when the limit or the time is reached.
+// Done is closed when the limit or the time is reached, or when the interface
+// is removed, which Close then tells.
 func (r *Run) Done() <-chan struct{} { return r.done }
 
 // Close detaches and returns the final counts.
@@ -88,12 +90,15 @@ func (r *Run) Close() ([]Count, error) {
 	r.watch.Wait()
 	detached := r.link.Close()
 	final, err := r.Counts()
-	return final, errors.Join(detached, err, r.loaded.Close())
+	return final, errors.Join(r.gone, detached, err, r.loaded.Close())
 }
 
 // limitPoll is how long a reached limit may stay unnoticed here; the kernel
 // keeps it to the packet.
 const limitPoll = 20 * time.Millisecond
+
+// gonePoll is how long the interface may be gone before it is noticed.
+const gonePoll = 500 * time.Millisecond
 
 func (r *Run) watchLimits(cfg Config) {
 	var over <-chan time.Time
@@ -108,6 +113,8 @@ func (r *Run) watchLimits(cfg Config) {
 		defer t.Stop()
 		look = t.C
 	}
+	there := time.NewTicker(gonePoll)
+	defer there.Stop()
 	for {
 		select {
 		case <-r.stop:
@@ -115,6 +122,12 @@ func (r *Run) watchLimits(cfg Config) {
 		case <-over:
 			close(r.done)
 			return
+		case <-there.C:
+			if r.detached() {
+				r.gone = fmt.Errorf("%s is gone: the interface was removed", cfg.Interface)
+				close(r.done)
+				return
+			}
 		case <-look:
 			if n, err := r.loaded.Taken(); err == nil && n >= cfg.Limit {
 				close(r.done)
@@ -122,6 +135,17 @@ func (r *Run) watchLimits(cfg Config) {
 			}
 		}
 	}
+}
+
+// detached tells whether the kernel has cut the link, as it does when the
+// interface goes or moves to another network namespace.
+func (r *Run) detached() bool {
+	info, err := r.link.Info()
+	if err != nil {
+		return false
+	}
+	xdp := info.XDP()
+	return xdp != nil && xdp.Ifindex == 0
 }
 
 // placed is a program on an interface.
@@ -148,7 +172,7 @@ func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error
 		return p, err
 	}
 	if p, err = place(cfg, iface, hook.Generic, foreground, put); err == nil {
-		p.note = "native XDP is not to be had: " + refused.Error()
+		p.note = refused.Error()
 	}
 	return p, err
 }
