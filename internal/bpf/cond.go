@@ -67,7 +67,7 @@ func (c *compiler) test(t plan.Test, l label, when bool) {
 		c.bitTest(t, l, when, bit)
 		return
 	}
-	if !onlySingles(t.In) {
+	if !onlySingles(t.In) || len(t.In) > longestList {
 		c.ranges(t, l, when)
 		return
 	}
@@ -107,6 +107,11 @@ func narrowed(t plan.Test) plan.Test {
 	}
 	return t
 }
+
+// longestList is how many single values are compared one after the other. More
+// are searched by halves, which is faster; and the verifier gives up behind
+// 8,192 jumps in a row, with EFAULT.
+const longestList = 8
 
 func onlySingles(s field.Set) bool {
 	for _, r := range s {

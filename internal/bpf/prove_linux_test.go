@@ -35,6 +35,7 @@ var proved = []struct{ name, text string }{
 	{"a range", "if tcp_dest 8000-8099 then tcp_window 1"},
 	{"ranges, searched by halves", "if udp_src 1-5,9,20-30,1000-2000,0xff00-0xffff then ip_id 1"},
 	{"ranges at both ends", "if ip_id 0-9,65530-65535 then ip_id 10"},
+	{"a range of some bits of two bytes", "if ip_offset 3-4099 ip_ttl 7-9 then ip_offset 3"},
 	{"all but a range", "if tcp_seq ne 0x1000-0x7fffffff,0xfffffff0 then tcp_seq 0x1000"},
 	{"a prefix", "if ip_src 10.20.0.0/16 then ip_dscp af31"},
 	{"above half of 32 bits", "if ip_dest ge 224.0.0.0 then ip_ttl 1"},
@@ -102,10 +103,13 @@ func TestProveEveryField(t *testing.T) {
 	for _, f := range field.Fields() {
 		t.Run(f.Name, func(t *testing.T) {
 			zero, half, top := word(f, 0), word(f, f.Max().Lo/2), word(f, f.Max().Lo)
+			low := word(f, min(1, f.Max().Lo/2)) // a range from 0 is a prefix
 			for _, text := range []string{
 				"if " + f.Name + " " + top + " then " + f.Name + " " + zero,
 				"if " + f.Proto.String() + " then " + f.Name + " " + top,
+				"if " + f.Proto.String() + " then " + f.Name + " " + zero,
 				"if " + f.Name + " " + zero + "-" + half + " then " + f.Name + " " + half,
+				"if " + f.Name + " " + low + "-" + half + " then " + f.Name + " " + top,
 			} {
 				proves(t, checked(t, text), engine.LoadOptions{}, 200)
 			}

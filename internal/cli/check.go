@@ -17,12 +17,17 @@ func (a *app) check(words []string) error {
 	if err != nil {
 		return err
 	}
+	a.explain(program)
+	return nil
+}
+
+// explain says what the rules of a program do.
+func (a *app) explain(program *rule.Program) {
 	if !a.out.json {
 		a.out.printf("%s", program.Explain())
-		return nil
+		return
 	}
 	for _, info := range program.Explanation() {
 		a.out.object(ruleEvent{a.out.event("rule"), info})
 	}
-	return nil
 }

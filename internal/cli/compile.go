@@ -12,6 +12,9 @@ import (
 
 // compile shows the program that the rules become. It needs no privilege.
 func (a *app) compile(words []string) error {
+	if a.out.json {
+		return usage("without --json it goes to stdout as it is", "a program is no JSON")
+	}
 	program, err := a.program(words)
 	if err != nil {
 		return err

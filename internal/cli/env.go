@@ -64,15 +64,18 @@ func (wallClock) Tick(d time.Duration) (<-chan time.Time, func()) {
 	return t.C, t.Stop
 }
 
-// isTerminal takes every character device for a terminal. That includes
-// /dev/null, where it does no harm.
+// isTerminal takes every character device but /dev/null for a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false
 	}
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 func catchSignals() <-chan os.Signal {

@@ -1,6 +1,10 @@
 package cli
 
-import "repacket/internal/rule"
+import (
+	"math"
+
+	"repacket/internal/rule"
+)
 
 // verifyPackets is how many packets prove rules at length: so many for native
 // and so many for generic mode.
@@ -38,13 +42,12 @@ func (a *app) verify(words []string) error {
 	if err != nil {
 		return err
 	}
-	if !a.out.json {
-		a.out.printf("%s", program.Explain())
-	}
+	a.explain(program)
 	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.broken()})
 	if err != nil {
 		return err
 	}
+	v.Nanoseconds = math.Round(10*v.Nanoseconds) / 10
 	if a.out.json {
 		a.out.object(verifiedEvent{a.out.event("verified"), v})
 		return nil

@@ -117,6 +117,9 @@ func (s *sorter) value(f *pflag.Flag, typed string) string {
 	}
 	value := s.rest[0]
 	s.rest = s.rest[1:]
+	if value == "" { // "$IFACE" with nothing in it must not mean the default
+		s.fail(usage("is a shell variable empty?", "%s needs a value", typed))
+	}
 	return value
 }
 

@@ -103,7 +103,7 @@ func (p *parser) strayInActions(t token) {
 		}
 		p.notYet(t.at, t.text, hint)
 	case comesLater(t.text):
-		p.notYet(t.at, word+" (this version rewrites IPv4, TCP, UDP and ICMP)", "")
+		p.notYet(t.at, word, laterHint(t.text))
 	case t.text == "tcp.ack":
 		p.tcpAck(t)
 	case t.text == "then":

@@ -179,7 +179,7 @@ func (p *parser) strayInCondition(t token) {
 	case t.text == "chance":
 		p.notYet(t.at, "chance", "")
 	case comesLater(t.text):
-		p.notYet(t.at, word+" (this version looks at IPv4, TCP, UDP and ICMP)", "")
+		p.notYet(t.at, word, laterHint(t.text))
 	case t.text == "tcp.ack":
 		p.tcpAck(t)
 	case t.text == ",":

@@ -31,6 +31,9 @@ type Case struct {
 	Headers   []string   `json:"headers"`
 	Changes   []Change   `json:"changes"`
 	Checksums []Checksum `json:"checksums"`
+	// Whole: the rule takes only what is all there, because it makes a sum over
+	// all of it: whole datagrams, or IPv4 headers with all their options.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // Change is a field that can change, and where its bytes are.
@@ -82,6 +85,7 @@ func (c *checker) explain(r *Rule) Case {
 		out.Changes = append(out.Changes, Change{
 			f.Name, f.Proto.String(), f.Byte(), f.Byte() + f.Size() - 1, fmt.Sprintf("0x%0*x", 2*f.Size(), f.Mask().Lo),
 		})
+		out.Whole = out.Whole || a.Op != Set
 		for _, cover := range f.Covers {
 			out.follow(r, where, cover.Check)
 		}
@@ -136,6 +140,9 @@ func (e Case) text(look bool) string {
 	}
 	if len(sums) == 0 {
 		sums = []string{"none"}
+	}
+	if e.Whole {
+		text += "  only what is whole: no fragment, lengths that agree (ip_check: the whole header)\n"
 	}
 	return text + "  bytes that can change: " + strings.Join(changes, ", ") +
 		"\n  checksums that follow: " + strings.Join(sums, ", ") + "\n"

@@ -17,6 +17,14 @@ var laterProtocols = wordSet("vlan cvlan arp ip6 icmp6")
 // laterFields are fields of headers that this version reads, but not yet these.
 var laterFields = wordSet("eth_src eth_dest eth_dst eth_type icmp_id icmp_seq tcp_flags tcp_mss")
 
+// laterHint says what there is in place of a word that comes later.
+func laterHint(word string) string {
+	if strings.ReplaceAll(word, ".", "_") == "tcp_flags" {
+		return "each flag has a field: tcp_syn on tcp_ack off"
+	}
+	return "repacket fields lists what this version knows"
+}
+
 // fillers are words that people put between a field and its value.
 var fillers = wordSet("is are equals equal in to than as contains")
 
