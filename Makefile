@@ -75,6 +75,14 @@ fuzz: ## Run each fuzz test for FUZZTIME (20s)
 prove: ## Compare the implementations on RULES random rule sets (20000), from a new SEED
 	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestThreeAgree ./test/prove
 
+.PHONY: mutants
+mutants: ## Put faults into the code, and see that the tests notice
+	$(GO) run ./test/mutants $(EXEC)
+
+.PHONY: kernels
+kernels: ## Run the tests on Debian's kernels 6.1 and 6.12, under qemu
+	$(GO) run ./test/kernels
+
 .PHONY: bench
 bench: build ## Measure instructions, nanoseconds and start-up, beside C and nft
 	$(GO) build -o bin/bench ./bench

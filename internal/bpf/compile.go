@@ -385,6 +385,11 @@ func (c *compiler) chain(ch plan.Chain) {
 			next = c.newLabel()
 		}
 		c.note.Rule = s.Rule
+		if c.load.host {
+			// The verifier would carry one more range of values for each rule
+			// behind, and could prune none of them: quadratic.
+			c.load = held{}
+		}
 		if s.Cond != nil {
 			c.unless(s.Cond, next)
 		}

@@ -79,6 +79,9 @@ func (linuxKernel) Detach(iface string) (bool, error) {
 	if err == nil {
 		err = hook.Take(a)
 	}
+	if errors.As(err, &nothing) { // it has just gone
+		return false, nil
+	}
 	return err == nil, failure(err)
 }
 
@@ -115,7 +118,11 @@ func (linuxKernel) Verify(j proofJob) (Verified, error) {
 	if err != nil {
 		return Verified{}, failure(err)
 	}
-	return Verified{v.Packets, v.Acted, v.Instructions, v.Nanoseconds}, nil
+	out := Verified{Packets: v.Packets, Acted: v.Acted, Instructions: v.Instructions, Nanoseconds: v.Nanoseconds}
+	for _, i := range v.Unreached {
+		out.Unreached = append(out.Unreached, i+1)
+	}
+	return out, nil
 }
 
 func config(j Job) engine.Config {
@@ -177,6 +184,7 @@ func failure(err error) error {
 		noRoute     *hook.ErrNoDefaultRoute
 		noClang     *csource.ErrNoClang
 		tooMany     *bpf.TooLargeError
+		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
 		hinted      interface{ Hint() string }
 	)
@@ -187,6 +195,8 @@ func failure(err error) error {
 		f.Status = exitUnsupported
 	case errors.As(err, &tooMany):
 		return tooLarge(tooMany)
+	case errors.As(err, &tooComplex):
+		return tooLarge(tooComplex)
 	case errors.As(err, &difference):
 		f.Err, f.Hint = difference, reportHint(difference)
 	case errors.As(err, &privilege):

@@ -39,13 +39,13 @@ func (a *app) job(words []string) (Job, error) {
 
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
-	signals := a.env.Signals()
 	job, err := a.job(words)
 	if err != nil {
 		return err
 	}
-	session, err := a.env.Kernel.Start(job)
-	if err != nil {
+	signals := a.env.Signals()
+	session, err := a.start(job, signals)
+	if session == nil || err != nil {
 		return err
 	}
 	r := &running{
@@ -64,6 +64,31 @@ func (a *app) run(words []string) error {
 		r.report.summary(counts, r.ended.Sub(r.began), why)
 	}
 	return errors.Join(watchErr, closeErr)
+}
+
+// start attaches the rules. A signal meanwhile is not waited out, for the
+// kernel can take long over large rules: without session and error the command
+// is over, and with the process goes whatever it had begun.
+func (a *app) start(job Job, signals <-chan os.Signal) (Session, error) {
+	type outcome struct {
+		session Session
+		err     error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		session, err := a.env.Kernel.Start(job)
+		done <- outcome{session, err}
+	}()
+	for {
+		select {
+		case o := <-done:
+			return o.session, o.err
+		case s := <-signals:
+			if !slices.Contains(summarySignals(), s) {
+				return nil, nil
+			}
+		}
+	}
 }
 
 // running is a run between attach and detach.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"math"
 
 	"repacket/internal/rule"
@@ -16,6 +17,8 @@ type Verified struct {
 	// them a rule acted.
 	Packets int `json:"packets"`
 	Acted   int `json:"acted"`
+	// Unreached are the rules, by number from 1, that acted on none of them.
+	Unreached []int `json:"unreached,omitempty"`
 	// Instructions is the length of the program.
 	Instructions int `json:"instructions"`
 	// Nanoseconds is what a packet takes that a rule acts on, over a program
@@ -47,6 +50,12 @@ func (a *app) verify(words []string) error {
 	if err != nil {
 		return err
 	}
+	if len(v.Unreached) == len(program.Written) {
+		return &Failure{
+			Status: exitFailed, Err: errors.New("no packet was made that a rule acts on, so nothing is proved"),
+			Hint: "a simpler condition shows whether the rest of the rule is right",
+		}
+	}
 	v.Nanoseconds = math.Round(10*v.Nanoseconds) / 10
 	if a.out.json {
 		a.out.object(verifiedEvent{a.out.event("verified"), v})
@@ -55,8 +64,11 @@ func (a *app) verify(words []string) error {
 	a.out.printf("verified: the kernel takes the program, %d instructions\n", v.Instructions)
 	a.out.printf("  tried: %d packets made for these rules, whole, cut off and lying, for native and generic XDP\n", v.Packets)
 	a.out.printf("  acted on: %d of them; every byte, verdict and counter is that of the reference\n", v.Acted)
+	for _, n := range v.Unreached {
+		a.out.printf("  not reached: rule %d acted on none of them, so of it nothing is proved\n", n)
+	}
 	if v.Nanoseconds > 0 {
-		a.out.printf("  takes: %.1f ns a packet over a program that does nothing\n", v.Nanoseconds)
+		a.out.printf("  takes: %.1f ns a packet over a program that does nothing, by a clock of whole nanoseconds\n", v.Nanoseconds)
 	}
 	return nil
 }

@@ -30,7 +30,9 @@ func Advise(p *rule.Program, iface string) ([]Advice, error) {
 
 // halfSummed are the kinds of interfaces through which packets of local
 // senders come with partial checksums.
-var halfSummed = map[string]bool{"veth": true, "tun": true}
+var halfSummed = map[string]bool{
+	"veth": true, "tun": true, "bridge": true, "macvlan": true, "ipvlan": true,
+}
 
 // followsLayer4 tells whether a rule sets something that a checksum of TCP, UDP
 // or ICMP covers.

@@ -78,11 +78,24 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	}
 	l.Program, err = ebpf.NewProgram(spec)
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) {
+		return nil, &TooComplexError{err}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load the program: %w", err)
 	}
 	return l, nil
 }
+
+// TooComplexError says that the verifier did not follow a program to its end:
+// it gives up behind a million steps (E2BIG) or 8,192 jumps in a row (EFAULT).
+type TooComplexError struct{ Err error }
+
+func (*TooComplexError) Error() string {
+	return "the rules are more than the kernel's verifier follows to the end"
+}
+
+func (e *TooComplexError) Unwrap() error { return e.Err }
 
 // source is the program to load, by our own compiler or by clang.
 func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {

@@ -21,6 +21,9 @@ type Proof struct {
 	// Packets is the number of packets that ran through it, Acted the number
 	// on which a rule acted.
 	Packets, Acted int
+	// Unreached are the rules, by their place in rule.Program.Written, that
+	// acted on none of the packets: of them nothing is proved.
+	Unreached []int
 }
 
 // Difference is a packet on which the program in the kernel does not do what
@@ -51,8 +54,9 @@ func (d *Difference) Report() string {
 }
 
 // longestInOne is a length in bytes up to which a test run gives the program a
-// packet in one buffer. A program that knows only one never sees a longer one
-// on an interface, but a test run would cut it up all the same.
+// packet in one buffer. Natively a program that knows only one never sees a
+// longer packet; generic mode makes one buffer of any, but a test run cuts them
+// up all the same.
 const longestInOne = 3000
 
 // proofSeed makes every proof of the same rules the same.
@@ -79,6 +83,11 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 	for _, frame := range <-made {
 		if err := b.try(frame); err != nil {
 			return b.proof, err
+		}
+	}
+	for i, c := range b.counted {
+		if c.Packets == 0 {
+			b.proof.Unreached = append(b.proof.Unreached, i)
 		}
 	}
 	return b.proof, b.checkCounters()

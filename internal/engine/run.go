@@ -138,7 +138,7 @@ func (r *Run) watchLimits(cfg Config) {
 }
 
 // detached tells whether the kernel has cut the link, as it does when the
-// interface goes or moves to another network namespace.
+// interface goes.
 func (r *Run) detached() bool {
 	info, err := r.link.Info()
 	if err != nil {
@@ -162,16 +162,27 @@ func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error
 	if err != nil {
 		return nil, err
 	}
+	if !iface.Ethernet {
+		return nil, &hook.ErrUnsupported{
+			Interface: iface.Name, Mode: cfg.Mode,
+			Reason: iface.Name + " has no Ethernet header: its packets begin with IP, which this version does not look at",
+		}
+	}
 	first := cfg.Mode
 	if first == hook.Auto {
 		first = hook.Native
 	}
-	p, err := place(cfg, iface, first, foreground, put)
+	fragments := first == hook.Native && iface.MTU > oneBuffer
+	p, err := place(cfg, iface, first, fragments, foreground, put)
+	if errors.Is(err, unix.ERANGE) && first == hook.Native && !fragments {
+		// A veth goes by the MTU of its peer, which cannot be seen from here.
+		p, err = place(cfg, iface, first, true, foreground, put)
+	}
 	var refused *hook.ErrUnsupported
 	if err == nil || cfg.Mode != hook.Auto || !errors.As(err, &refused) || !refused.TryGeneric {
 		return p, err
 	}
-	if p, err = place(cfg, iface, hook.Generic, foreground, put); err == nil {
+	if p, err = place(cfg, iface, hook.Generic, false, foreground, put); err == nil {
 		p.note = refused.Error()
 	}
 	return p, err
@@ -204,8 +215,8 @@ func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
 	return l, nil
 }
 
-func place(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
-	o := LoadOptions{Fragments: mode == hook.Native && iface.MTU > oneBuffer, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang}
+func place(cfg Config, iface hook.Iface, mode hook.Mode, fragments, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
+	o := LoadOptions{Fragments: fragments, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang}
 	l, err := proved(cfg.Program, o)
 	if err != nil {
 		return nil, hook.ExplainLoad(err)

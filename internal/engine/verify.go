@@ -37,6 +37,10 @@ func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
 		if err != nil {
 			return nil, hook.ExplainLoad(err)
 		}
+		if v.Packets == 0 {
+			v.Unreached = proof.Unreached
+		}
+		v.Unreached = slices.DeleteFunc(v.Unreached, func(r int) bool { return !slices.Contains(proof.Unreached, r) })
 		v.Packets += proof.Packets
 		v.Acted += proof.Acted
 	}

@@ -19,7 +19,7 @@ func TestDistance(t *testing.T) {
 		{"upd_dest", "udp_dest", 2},
 		{"udp_dezt", "udp_dest", 3},
 		{"", "if", 4},
-		{"thn", "then", 2},
+		{"udp", "udp_", 2},
 		{"abc", "xyz", 9},
 	} {
 		if got := Distance(c.a, c.b); got != c.want {
