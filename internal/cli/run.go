@@ -44,7 +44,7 @@ func (a *app) run(words []string) error {
 		return err
 	}
 	signals := a.env.Signals()
-	session, err := a.start(job, signals)
+	session, early, err := a.start(job, signals)
 	if session == nil || err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func (a *app) run(words []string) error {
 		began:  a.env.Clock.Now(),
 	}
 	a.attached(job, session.Hook(), session.Note())
-	why, watchErr := r.watch(signals)
+	why, watchErr := r.watch(early, signals)
 	r.ended = a.env.Clock.Now()
 	counts, closeErr := session.Close()
 	if closeErr != nil {
@@ -66,10 +66,14 @@ func (a *app) run(words []string) error {
 	return errors.Join(watchErr, closeErr)
 }
 
-// start attaches the rules. A signal meanwhile is not waited out, for the
-// kernel can take long over large rules: without session and error the command
-// is over, and with the process goes whatever it had begun.
-func (a *app) start(job Job, signals <-chan os.Signal) (Session, error) {
+// patienceToStart is how long a signal waits for rules that are being loaded;
+// the kernel can take long over large ones.
+const patienceToStart = time.Second
+
+// start attaches the rules. Signals that come meanwhile are early. Where one
+// asks to stop and the rules take too long, there is no session and no error:
+// the command is over, and with the process goes whatever it had begun.
+func (a *app) start(job Job, signals <-chan os.Signal) (_ Session, early []os.Signal, _ error) {
 	type outcome struct {
 		session Session
 		err     error
@@ -79,13 +83,17 @@ func (a *app) start(job Job, signals <-chan os.Signal) (Session, error) {
 		session, err := a.env.Kernel.Start(job)
 		done <- outcome{session, err}
 	}()
+	var giveUp <-chan time.Time
 	for {
 		select {
 		case o := <-done:
-			return o.session, o.err
-		case s := <-signals:
-			if !slices.Contains(summarySignals(), s) {
-				return nil, nil
+			return o.session, early, o.err
+		case <-giveUp:
+			return nil, nil, nil
+		case got := <-signals:
+			early = append(early, got)
+			if giveUp == nil && !slices.Contains(summarySignals(), got) {
+				giveUp = time.After(patienceToStart)
 			}
 		}
 	}
@@ -102,7 +110,12 @@ type running struct {
 
 // watch waits for the end of the run, tells each second how it goes, and
 // says what ended it.
-func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
+func (r *running) watch(early []os.Signal, signals <-chan os.Signal) (why string, err error) {
+	for _, s := range early {
+		if why, err := r.heed(s); why != "" {
+			return why, err
+		}
+	}
 	var beat <-chan time.Time
 	if r.report.periodic() {
 		tick, stop := r.env.Clock.Tick(time.Second)
@@ -114,11 +127,8 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 		case <-r.session.Done():
 			return r.limitName(), nil
 		case s := <-signals:
-			if !slices.Contains(summarySignals(), s) {
-				return "signal", nil
-			}
-			if err := r.tell(r.report.interim); err != nil {
-				return "error", err
+			if why, err := r.heed(s); why != "" {
+				return why, err
 			}
 		case <-beat:
 			if err := r.tell(r.report.progress); err != nil {
@@ -126,6 +136,17 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			}
 		}
 	}
+}
+
+// heed does what a signal asks for, and says why the run ends if it does.
+func (r *running) heed(s os.Signal) (why string, err error) {
+	if !slices.Contains(summarySignals(), s) {
+		return "signal", nil
+	}
+	if err := r.tell(r.report.interim); err != nil {
+		return "error", err
+	}
+	return "", nil
 }
 
 // tell gives the counts so far to one of the report's ways to show them.
