@@ -150,6 +150,16 @@ type process struct {
 	attached time.Duration // from exec until it says so
 }
 
+// hookLine reads up to the line that names the hook: a warning comes first.
+func (p *process) hookLine() (string, error) {
+	for {
+		line, err := p.lines.ReadString('\n')
+		if err != nil || strings.HasPrefix(line, "left: ") {
+			return line, err
+		}
+	}
+}
+
 // startProcess starts the rule and waits for the line that names the hook.
 func startProcess(o options, ns *lab.Namespace) (*process, error) {
 	args := append([]string{"-i", "left"}, strings.Fields(startRule)...)
@@ -163,7 +173,7 @@ func startProcess(o options, ns *lab.Namespace) (*process, error) {
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
-	line, err := p.lines.ReadString('\n')
+	line, err := p.hookLine()
 	p.attached = time.Since(began)
 	if err == nil && !strings.Contains(line, "native XDP") {
 		err = fmt.Errorf("it says %q", line)
