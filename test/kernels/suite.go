@@ -35,7 +35,7 @@ func buildSuite(ctx context.Context, o options) (*suite, error) {
 	s := &suite{
 		root:  filepath.Dir(strings.TrimSpace(gomod)),
 		built: filepath.Join(o.dir, "built"),
-		args:  []string{"-test.v=test2json", "-test.short", "-test.timeout=5m", "-test.run=" + o.run},
+		args:  []string{"-test.v=test2json", "-test.short", fmt.Sprintf("-test.timeout=%v", o.timeout/2), "-test.run=" + o.run},
 		env:   []string{fmt.Sprintf("RULES=%d", o.rules)},
 	}
 	all, err := kernelPackages(ctx, s.root)
