@@ -119,16 +119,9 @@ func (s *stage) before() error {
 		return fmt.Errorf("%s answered, though nothing listens on port %d", from, asked)
 	}
 	s.tell("without a rule: no answer from port %d", asked)
-	return s.drain()
-}
-
-// drain forgets the frames that have been seen.
-func (s *stage) drain() error {
-	for {
-		if _, err := s.seen.Receive(time.Now().Add(time.Millisecond)); err != nil {
-			return nil
-		}
-	}
+	// The frame did arrive: it must not be taken for a rewritten one later.
+	_, err := s.seen.Receive(time.Now().Add(patience))
+	return err
 }
 
 func (s *stage) attach() error {
