@@ -23,7 +23,7 @@ func (l leftOut) String() string { return strings.TrimSuffix(l.pkg+"."+l.test, "
 // nothing that is there is an error.
 var leaveOut = []leftOut{
 	{"bench", "", "it counts instructions and takes times, which is for the machine that it runs on"},
-	{"internal/bpf", "TestEveryWord", "a minute for each of a million packets; the arithmetic is the same on every kernel"},
+	{"internal/bpf", "TestEveryWord", "a million packets take a minute; the arithmetic is the same on every kernel"},
 	{"internal/bpf", "TestNotation", "a verifier's log of 40 programs takes long; its words are those of one kernel"},
 }
 
