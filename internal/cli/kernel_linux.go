@@ -67,22 +67,8 @@ func (linuxKernel) Attach(j Job) (Attached, error) {
 }
 
 func (linuxKernel) Detach(iface string) (bool, error) {
-	i, err := hook.Interface(iface)
-	if err != nil {
-		return false, failure(err)
-	}
-	a, err := hook.Find(i.Index)
-	var nothing *hook.ErrNothing
-	if errors.As(err, &nothing) || err == nil && !a.Ours {
-		return false, nil
-	}
-	if err == nil {
-		err = hook.Take(a)
-	}
-	if errors.As(err, &nothing) { // it has just gone
-		return false, nil
-	}
-	return err == nil, failure(err)
+	found, err := engine.Detach(iface)
+	return found, failure(err)
 }
 
 func (linuxKernel) List() ([]Attached, error) {

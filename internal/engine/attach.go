@@ -28,18 +28,25 @@ func Attach(cfg Config) (*Attachment, error) {
 	return &Attachment{Mode: p.mode, Note: p.note}, p.loaded.Close()
 }
 
-// Detach takes ours off an interface. The errors are those of hook.Find and
-// hook.Take: hook.ErrNothing if there was none.
-func Detach(name string) error {
+// Detach takes ours off an interface; found is false where there was none, or
+// another's, which stays. The errors are those of hook.Find and hook.Take.
+func Detach(name string) (found bool, err error) {
 	iface, err := hook.Interface(name)
 	if err != nil {
-		return err
+		return false, err
 	}
-	found, err := hook.Find(iface.Index)
-	if err != nil {
-		return err
+	a, err := hook.Find(iface.Index)
+	if err == nil && !a.Ours {
+		return false, nil
 	}
-	return hook.Take(found)
+	if err == nil {
+		err = hook.Take(a)
+	}
+	var nothing *hook.ErrNothing
+	if errors.As(err, &nothing) { // there was none, or it has just gone
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Listed is a program of ours on an interface and what it has counted.

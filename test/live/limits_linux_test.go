@@ -149,7 +149,13 @@ func TestAttachOutlives(t *testing.T) {
 		})
 		b.expect("attached", sent, p.frame())
 		inB(func() error { return b.listed(mode, uint64(len(sent))) })
-		inB(func() error { return engine.Detach(name) })
+		inB(func() error {
+			found, err := engine.Detach(name)
+			if !found {
+				t.Error("detach found nothing")
+			}
+			return err
+		})
 		b.expect("detached", sent, sent)
 		inB(func() error {
 			if l, err := engine.List(); err != nil || len(l) != 0 {
