@@ -23,6 +23,7 @@ func FuzzCheck(f *testing.F) {
 			}
 		}
 	}
+	f.Add(strings.Repeat(" ", 26) + "^") // a source that looks like the line of a caret
 	f.Fuzz(func(t *testing.T, source string) {
 		p, err := Check(source)
 		if err != nil {
@@ -63,17 +64,20 @@ func checkShown(t *testing.T, d *Diagnostic) {
 			t.Fatalf("%q: a control character in %q", d.Source, text)
 		}
 	}
+	// The form is fixed: the message, then, where there is a place, the line of
+	// the source and the line of the caret. The source may itself be carets.
 	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		caret := strings.IndexByte(line, '^')
-		if i == 0 || caret < 0 || strings.Trim(line, " ^~") != "" {
-			continue
-		}
-		if utf8.RuneCountInString(line) > 4+snippetWidth+1 || utf8.RuneCountInString(lines[i-1]) > 4+snippetWidth {
-			t.Fatalf("%q: too wide:\n%s", d.Source, text)
-		}
-		if caret > utf8.RuneCountInString(lines[i-1]) {
-			t.Fatalf("%q: the caret stands behind the line:\n%s", d.Source, text)
-		}
+	if !strings.HasPrefix(lines[1], "    ") {
+		return
+	}
+	shown, caret := lines[1], lines[2]
+	if strings.Trim(caret, " ^~") != "" || !strings.Contains(caret, "^") {
+		t.Fatalf("%q: no caret:\n%s", d.Source, text)
+	}
+	if utf8.RuneCountInString(caret) > 4+snippetWidth+1 || utf8.RuneCountInString(shown) > 4+snippetWidth {
+		t.Fatalf("%q: too wide:\n%s", d.Source, text)
+	}
+	if strings.IndexByte(caret, '^') > utf8.RuneCountInString(shown) {
+		t.Fatalf("%q: the caret stands behind the line:\n%s", d.Source, text)
 	}
 }
