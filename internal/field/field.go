@@ -12,39 +12,84 @@ type Protocol uint8
 const (
 	None Protocol = iota
 	Eth
+	VLAN  // the first tag on the wire, 802.1Q or 802.1ad
+	CVLAN // the second
+	ARP
 	IP
+	IP6
 	TCP
 	UDP
 	ICMP
+	ICMP6
+	// MSS is the maximum segment size among TCP's options. It is a header here
+	// because it has a place of its own and may be missing.
+	MSS
+)
+
+// Layer says which headers exclude each other: no packet has two of one layer.
+type Layer uint8
+
+// The layers, outermost first.
+const (
+	LinkLayer Layer = iota
+	TagLayer
+	InnerTagLayer
+	NetworkLayer
+	TransportLayer
+	OptionLayer
+	Layers // how many there are
 )
 
 // Header describes a protocol's header.
 type Header struct {
+	// Name is the word of the language; "" has none.
 	Name string
-	// Layer is 2, 3 or 4. No packet has two headers of one layer.
-	Layer int
+	// Prefix is what the names of its fields begin with, without the underscore.
+	Prefix string
+	Layer  Layer
+	// Over are the headers of which one must be there for this one to be.
+	Over []Protocol
 	// Fixed is the length in bytes of the part that every such header has.
 	Fixed int
 	// Number is what the layer below calls the protocol: an EtherType
-	// (IEEE 802 Numbers) or an IP protocol number (IANA).
+	// (IEEE 802 Numbers), an IP protocol number (IANA) or an option's kind. A
+	// tag has two (0x8100 and 0x88a8), so it has none here.
 	Number uint16
 	Title  string
 	RFC    string
 }
 
 var headers = [...]Header{
-	Eth:  {"eth", 2, 14, 0, "Ethernet", "IEEE 802.3"},
-	IP:   {"ip", 3, 20, 0x0800, "IPv4", "RFC 791"},
-	TCP:  {"tcp", 4, 20, 6, "TCP", "RFC 9293"},
-	UDP:  {"udp", 4, 8, 17, "UDP", "RFC 768"},
-	ICMP: {"icmp", 4, 8, 1, "ICMP", "RFC 792"},
+	Eth:   {"eth", "eth", LinkLayer, nil, 14, 0, "Ethernet", "IEEE 802.3"},
+	VLAN:  {"vlan", "vlan", TagLayer, []Protocol{Eth}, 4, 0, "VLAN tag", "IEEE 802.1Q"},
+	CVLAN: {"cvlan", "cvlan", InnerTagLayer, []Protocol{VLAN}, 4, 0, "second VLAN tag", "IEEE 802.1ad"},
+	ARP:   {"arp", "arp", NetworkLayer, []Protocol{Eth}, 28, 0x0806, "ARP", "RFC 826"},
+	IP:    {"ip", "ip", NetworkLayer, nil, 20, 0x0800, "IPv4", "RFC 791"},
+	IP6:   {"ip6", "ip6", NetworkLayer, nil, 40, 0x86dd, "IPv6", "RFC 8200"},
+	TCP:   {"tcp", "tcp", TransportLayer, []Protocol{IP, IP6}, 20, 6, "TCP", "RFC 9293"},
+	UDP:   {"udp", "udp", TransportLayer, []Protocol{IP, IP6}, 8, 17, "UDP", "RFC 768"},
+	ICMP:  {"icmp", "icmp", TransportLayer, []Protocol{IP}, 8, 1, "ICMP", "RFC 792"},
+	ICMP6: {"icmp6", "icmp6", TransportLayer, []Protocol{IP6}, 4, 58, "ICMPv6", "RFC 4443"},
+	MSS:   {"", "tcp", OptionLayer, []Protocol{TCP}, 4, 2, "the TCP option MSS", "RFC 9293"},
 }
 
 // Header is the description of p.
 func (p Protocol) Header() Header { return headers[p] }
 
-// String is the protocol's word in the language.
-func (p Protocol) String() string { return headers[p].Name }
+// String is the protocol's word in the language, or its title if it has none.
+func (p Protocol) String() string {
+	if h := headers[p]; h.Name == "" {
+		return h.Title
+	}
+	return headers[p].Name
+}
+
+// Over tells whether p needs the header below, directly or through others. A
+// header that can stand on one of several needs none of them.
+func (p Protocol) Over(below Protocol) bool {
+	over := headers[p].Over
+	return len(over) == 1 && (over[0] == below || over[0].Over(below))
+}
 
 // Protocols lists every protocol, outermost first.
 func Protocols() []Protocol {
@@ -58,7 +103,7 @@ func Protocols() []Protocol {
 // ProtocolByName finds a protocol by its word in the language.
 func ProtocolByName(name string) (Protocol, bool) {
 	for _, p := range Protocols() {
-		if p.String() == name {
+		if name != "" && headers[p].Name == name {
 			return p, true
 		}
 	}
@@ -74,10 +119,12 @@ const (
 	Flag                 // one bit: on or off
 	Port                 // a TCP or UDP port
 	Address4             // an IPv4 address
+	Address6             // an IPv6 address
+	MAC                  // an Ethernet address
 	Checksum             // an Internet checksum (RFC 1071); takes fix and bad
 )
 
-var kindNames = [...]string{Number: "number", Flag: "flag", Port: "port", Address4: "IPv4 address", Checksum: "checksum"}
+var kindNames = [...]string{Number: "number", Flag: "flag", Port: "port", Address4: "IPv4 address", Address6: "IPv6 address", MAC: "MAC address", Checksum: "checksum"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -111,6 +158,10 @@ type Field struct {
 	// Structural: the field says how a packet is cut up, so segmentation
 	// offload cannot carry a change of it.
 	Structural bool
+	// Only, if it is not nil, says on which values of another field of the same
+	// header this one is there. The checker adds it to conditions, so neither
+	// the plan nor the reference sees it.
+	Only *Only
 	// Covers are the checksums that a change of the field changes.
 	Covers []Cover
 	// Unit is the unit of the value where it is not plain, such as "32-bit words".
@@ -119,13 +170,22 @@ type Field struct {
 	RFC  string
 }
 
+// Only says that a field is there only where another one of its header has one
+// of some values.
+type Only struct {
+	Field string
+	In    Set
+}
+
 // Max is the highest value that fits.
 func (f *Field) Max() Value { return Ones(f.Width) }
 
 // Mask is where the field's bits are within the bytes that hold it, that is
 // the Size() bytes from Byte(), read as a big-endian number.
 func (f *Field) Mask() Value {
-	return Value{Lo: Ones(f.Width).Lo << f.Shift()} // no field of more than 64 bits is off a byte's edge
+	m := Ones(f.Width)
+	m.Lo <<= f.Shift() // no field of more than 64 bits is off a byte's edge
+	return m
 }
 
 // Byte is the offset in bytes of the first byte that holds a part of f.

@@ -71,6 +71,7 @@ var ECNNames = NameSet{
 
 // ProtocolNames are IP protocol numbers as IANA assigns them.
 var ProtocolNames = NameSet{
+	{"hopopt", 0},
 	{"icmp", 1},
 	{"igmp", 2},
 	{"ipip", 4},
@@ -79,10 +80,15 @@ var ProtocolNames = NameSet{
 	{"udp", 17},
 	{"dccp", 33},
 	{"ipv6", 41},
+	{"ipv6-route", 43},
+	{"ipv6-frag", 44},
 	{"rsvp", 46},
 	{"gre", 47},
 	{"esp", 50},
 	{"ah", 51},
+	{"ipv6-icmp", 58},
+	{"ipv6-nonxt", 59},
+	{"ipv6-opts", 60},
 	{"eigrp", 88},
 	{"ospf", 89},
 	{"pim", 103},
@@ -91,6 +97,70 @@ var ProtocolNames = NameSet{
 	{"sctp", 132},
 	{"udplite", 136},
 	{"mpls", 137},
+}
+
+// EtherTypeNames are types of IEEE 802 Numbers, spelled as nft and tcpdump do.
+var EtherTypeNames = NameSet{
+	{"ipv4", 0x0800},
+	{"arp", 0x0806},
+	{"wol", 0x0842},
+	{"rarp", 0x8035},
+	{"vlan", 0x8100},
+	{"ipv6", 0x86dd},
+	{"mpls-uc", 0x8847},
+	{"mpls-mc", 0x8848},
+	{"ppp-disc", 0x8863},
+	{"ppp-ses", 0x8864},
+	{"qinq", 0x88a8},
+	{"macsec", 0x88e5},
+	{"ptp", 0x88f7},
+	{"lldp", 0x88cc},
+	{"profinet", 0x8892},
+}
+
+// ARPNames are the operations of RFC 826 and RFC 903.
+var ARPNames = NameSet{
+	{"request", 1},
+	{"reply", 2},
+	{"rarp-request", 3},
+	{"rarp-reply", 4},
+}
+
+// TCPFlagNames are flags that stand alone, and the pairs that everybody says
+// (RFC 9293 section 3.1, RFC 3168).
+var TCPFlagNames = NameSet{
+	{"none", 0x00},
+	{"fin", 0x01},
+	{"syn", 0x02},
+	{"rst", 0x04},
+	{"psh", 0x08},
+	{"ack", 0x10},
+	{"fin-ack", 0x11},
+	{"syn-ack", 0x12},
+	{"rst-ack", 0x14},
+	{"psh-ack", 0x18},
+	{"urg", 0x20},
+	{"ece", 0x40},
+	{"cwr", 0x80},
+}
+
+// ICMP6TypeNames are the message types of RFC 4443, RFC 4861 and RFC 2710.
+var ICMP6TypeNames = NameSet{
+	{"destination-unreachable", 1},
+	{"packet-too-big", 2},
+	{"time-exceeded", 3},
+	{"parameter-problem", 4},
+	{"echo-request", 128},
+	{"echo-reply", 129},
+	{"mld-query", 130},
+	{"mld-report", 131},
+	{"mld-done", 132},
+	{"router-solicitation", 133},
+	{"router-advertisement", 134},
+	{"neighbor-solicitation", 135},
+	{"neighbor-advertisement", 136},
+	{"redirect-message", 137},
+	{"mld2-report", 143},
 }
 
 // ICMPTypeNames are the message types of RFC 792 and of IANA's ICMP registry.

@@ -2,7 +2,9 @@ package field
 
 // Which checksums cover a header's bytes. Covers of a whole header come from
 // here; what a pseudo-header adds stands in the field's own line.
-var headerCheck = map[Protocol]string{IP: "ip_check", TCP: "tcp_check", UDP: "udp_check", ICMP: "icmp_check"}
+var headerCheck = map[Protocol]string{
+	IP: "ip_check", TCP: "tcp_check", UDP: "udp_check", ICMP: "icmp_check", ICMP6: "icmp6_check", MSS: "tcp_check",
+}
 
 // The pseudo-header of TCP and UDP over IPv4 (RFC 9293 section 3.1, RFC 768):
 // source, destination, zero, protocol, length. TCP's length is not in any
@@ -14,9 +16,43 @@ var (
 	inUDPLength  = []Cover{{"udp_check", true, 1}}
 )
 
+// The pseudo-header over IPv6 (RFC 8200 section 8.1) is that of ICMPv6 too. Its
+// protocol is that of the layer-4 header, which is ip6_next only where no
+// extension header stands between, and its destination is the last one, which
+// is ip6_dest unless a routing header has segments left. The length of TCP and
+// of ICMPv6 is ip6_len less the extension headers.
+var (
+	inAll6    = []Cover{{"tcp_check", true, 1}, {"udp_check", true, 1}, {"icmp6_check", true, 1}}
+	inLength6 = []Cover{{"tcp_check", true, 1}, {"icmp6_check", true, 1}}
+)
+
+// withIdentifier are the ICMP messages that have an identifier and a sequence
+// number: echo and timestamp, request and reply (RFC 792).
+var withIdentifier = &Only{"icmp_type", NewSet(Range{V(0), V(0)}, Range{V(8), V(8)}, Range{V(13), V(14)})}
+
 // table is the one table of header fields; a line is
 // name, header, bit offset, width, kind, documentation, RFC, and what is special.
 var table = []*Field{
+	{Name: "eth_dest", Proto: Eth, Bit: 0, Width: 48, Kind: MAC, Doc: "destination address", RFC: "IEEE 802.3"},
+	{Name: "eth_src", Proto: Eth, Bit: 48, Width: 48, Kind: MAC, Doc: "source address", RFC: "IEEE 802.3"},
+	{Name: "eth_type", Proto: Eth, Bit: 96, Width: 16, Names: EtherTypeNames, Structural: true, Doc: "type of what follows the addresses, which may be a tag", RFC: "IEEE 802.3"},
+
+	{Name: "vlan_pcp", Proto: VLAN, Bit: 0, Width: 3, Doc: "priority code point", RFC: "IEEE 802.1Q"},
+	{Name: "vlan_dei", Proto: VLAN, Bit: 3, Width: 1, Kind: Flag, Doc: "drop eligible", RFC: "IEEE 802.1Q"},
+	{Name: "vlan_id", Proto: VLAN, Bit: 4, Width: 12, Doc: "VLAN identifier", RFC: "IEEE 802.1Q"},
+	{Name: "vlan_type", Proto: VLAN, Bit: 16, Width: 16, Names: EtherTypeNames, Structural: true, Doc: "type of what follows the tag", RFC: "IEEE 802.1Q"},
+
+	{Name: "cvlan_pcp", Proto: CVLAN, Bit: 0, Width: 3, Doc: "priority code point", RFC: "IEEE 802.1Q"},
+	{Name: "cvlan_dei", Proto: CVLAN, Bit: 3, Width: 1, Kind: Flag, Doc: "drop eligible", RFC: "IEEE 802.1Q"},
+	{Name: "cvlan_id", Proto: CVLAN, Bit: 4, Width: 12, Doc: "VLAN identifier", RFC: "IEEE 802.1Q"},
+	{Name: "cvlan_type", Proto: CVLAN, Bit: 16, Width: 16, Names: EtherTypeNames, Structural: true, Doc: "type of what follows the second tag", RFC: "IEEE 802.1Q"},
+
+	{Name: "arp_op", Proto: ARP, Bit: 48, Width: 16, Names: ARPNames, Doc: "operation", RFC: "RFC 826"},
+	{Name: "arp_sha", Proto: ARP, Bit: 64, Width: 48, Kind: MAC, Doc: "sender's hardware address", RFC: "RFC 826"},
+	{Name: "arp_spa", Proto: ARP, Bit: 112, Width: 32, Kind: Address4, Doc: "sender's protocol address", RFC: "RFC 826"},
+	{Name: "arp_tha", Proto: ARP, Bit: 144, Width: 48, Kind: MAC, Doc: "target's hardware address", RFC: "RFC 826"},
+	{Name: "arp_tpa", Proto: ARP, Bit: 192, Width: 32, Kind: Address4, Doc: "target's protocol address", RFC: "RFC 826"},
+
 	{Name: "ip_ver", Proto: IP, Bit: 0, Width: 4, Structural: true, Doc: "version, 4", RFC: "RFC 791"},
 	{Name: "ip_hl", Proto: IP, Bit: 4, Width: 4, Structural: true, Unit: "32-bit words", Covers: inTCPLength4, Doc: "header length, options included", RFC: "RFC 791"},
 	{Name: "ip_tos", Proto: IP, Bit: 8, Width: 8, Doc: "type of service: DSCP and ECN together", RFC: "RFC 791"},
@@ -35,12 +71,22 @@ var table = []*Field{
 	{Name: "ip_src", Proto: IP, Bit: 96, Width: 32, Kind: Address4, Covers: inBoth, Doc: "source address", RFC: "RFC 791"},
 	{Name: "ip_dest", Proto: IP, Bit: 128, Width: 32, Kind: Address4, Covers: inBoth, Doc: "destination address", RFC: "RFC 791"},
 
+	{Name: "ip6_dscp", Proto: IP6, Bit: 4, Width: 6, Names: DSCPNames, Doc: "differentiated services code point", RFC: "RFC 2474"},
+	{Name: "ip6_ecn", Proto: IP6, Bit: 10, Width: 2, Names: ECNNames, Doc: "explicit congestion notification", RFC: "RFC 3168"},
+	{Name: "ip6_flow", Proto: IP6, Bit: 12, Width: 20, Doc: "flow label", RFC: "RFC 6437"},
+	{Name: "ip6_len", Proto: IP6, Bit: 32, Width: 16, Structural: true, Unit: "bytes", Covers: inLength6, Doc: "payload length, extension headers included", RFC: "RFC 8200"},
+	{Name: "ip6_next", Proto: IP6, Bit: 48, Width: 8, Names: ProtocolNames, Structural: true, Covers: inAll6, Doc: "next header", RFC: "RFC 8200"},
+	{Name: "ip6_hlim", Proto: IP6, Bit: 56, Width: 8, Doc: "hop limit", RFC: "RFC 8200"},
+	{Name: "ip6_src", Proto: IP6, Bit: 64, Width: 128, Kind: Address6, Covers: inAll6, Doc: "source address", RFC: "RFC 8200"},
+	{Name: "ip6_dest", Proto: IP6, Bit: 192, Width: 128, Kind: Address6, Covers: inAll6, Doc: "destination address", RFC: "RFC 8200"},
+
 	{Name: "tcp_src", Proto: TCP, Bit: 0, Width: 16, Kind: Port, Names: PortNames, Doc: "source port", RFC: "RFC 9293"},
 	{Name: "tcp_dest", Proto: TCP, Bit: 16, Width: 16, Kind: Port, Names: PortNames, Doc: "destination port", RFC: "RFC 9293"},
 	{Name: "tcp_seq", Proto: TCP, Bit: 32, Width: 32, Wraps: true, Doc: "sequence number", RFC: "RFC 9293"},
 	{Name: "tcp_ack_seq", Proto: TCP, Bit: 64, Width: 32, Wraps: true, Doc: "acknowledgment number", RFC: "RFC 9293"},
 	{Name: "tcp_hlen", Proto: TCP, Bit: 96, Width: 4, Structural: true, Unit: "32-bit words", Doc: "data offset: header length, options included", RFC: "RFC 9293"},
 	{Name: "tcp_res", Proto: TCP, Bit: 100, Width: 3, Doc: "reserved bits", RFC: "RFC 9293"},
+	{Name: "tcp_flags", Proto: TCP, Bit: 104, Width: 8, Names: TCPFlagNames, Doc: "the eight flags from CWR to FIN together", RFC: "RFC 9293"},
 	{Name: "tcp_nonce", Proto: TCP, Bit: 103, Width: 1, Kind: Flag, Doc: "nonce sum, today accurate ECN (AE)", RFC: "RFC 3540"},
 	{Name: "tcp_cwr", Proto: TCP, Bit: 104, Width: 1, Kind: Flag, Doc: "congestion window reduced", RFC: "RFC 3168"},
 	{Name: "tcp_ece", Proto: TCP, Bit: 105, Width: 1, Kind: Flag, Doc: "ECN echo", RFC: "RFC 3168"},
@@ -53,6 +99,7 @@ var table = []*Field{
 	{Name: "tcp_window", Proto: TCP, Bit: 112, Width: 16, Doc: "receive window, unscaled", RFC: "RFC 9293"},
 	{Name: "tcp_check", Proto: TCP, Bit: 128, Width: 16, Kind: Checksum, Doc: "checksum of header, payload and pseudo-header", RFC: "RFC 9293"},
 	{Name: "tcp_urg_ptr", Proto: TCP, Bit: 144, Width: 16, Doc: "urgent pointer", RFC: "RFC 9293"},
+	{Name: "tcp_mss", Proto: MSS, Bit: 16, Width: 16, Unit: "bytes", Doc: "maximum segment size, where the option is there", RFC: "RFC 9293"},
 
 	{Name: "udp_src", Proto: UDP, Bit: 0, Width: 16, Kind: Port, Names: PortNames, Doc: "source port", RFC: "RFC 768"},
 	{Name: "udp_dest", Proto: UDP, Bit: 16, Width: 16, Kind: Port, Names: PortNames, Doc: "destination port", RFC: "RFC 768"},
@@ -62,6 +109,12 @@ var table = []*Field{
 	{Name: "icmp_type", Proto: ICMP, Bit: 0, Width: 8, Names: ICMPTypeNames, Doc: "message type", RFC: "RFC 792"},
 	{Name: "icmp_code", Proto: ICMP, Bit: 8, Width: 8, Doc: "subtype of the message", RFC: "RFC 792"},
 	{Name: "icmp_check", Proto: ICMP, Bit: 16, Width: 16, Kind: Checksum, Doc: "checksum of the whole message", RFC: "RFC 792"},
+	{Name: "icmp_id", Proto: ICMP, Bit: 32, Width: 16, Only: withIdentifier, Doc: "identifier, in echo and timestamp messages", RFC: "RFC 792"},
+	{Name: "icmp_seq", Proto: ICMP, Bit: 48, Width: 16, Only: withIdentifier, Wraps: true, Doc: "sequence number, in echo and timestamp messages", RFC: "RFC 792"},
+
+	{Name: "icmp6_type", Proto: ICMP6, Bit: 0, Width: 8, Names: ICMP6TypeNames, Doc: "message type", RFC: "RFC 4443"},
+	{Name: "icmp6_code", Proto: ICMP6, Bit: 8, Width: 8, Doc: "subtype of the message", RFC: "RFC 4443"},
+	{Name: "icmp6_check", Proto: ICMP6, Bit: 16, Width: 16, Kind: Checksum, Doc: "checksum of the whole message and the pseudo-header", RFC: "RFC 4443"},
 }
 
 // aliasOf lists, for the part of a name behind its protocol, the other
@@ -97,6 +150,15 @@ var aliasOf = map[string][]string{
 	"len":      {"length"},
 	"window":   {"win", "window_size_value"},
 	"urg_ptr":  {"urgptr", "urgent_pointer"},
+	"next":     {"nxt", "nexthdr"},
+	"hlim":     {"hoplimit", "hop_limit"},
+	"flow":     {"flowlabel", "flow_label"},
+	"id":       {"identifier"},
+	"op":       {"operation", "opcode"},
+	"pcp":      {"prio", "priority"},
+	"dei":      {"cfi"},
+	"type":     {"etype"},
+	"mss":      {"options_mss_val"},
 	"seq":      {"sequence"},
 	"ack_seq":  {"ackseq", "acknowledgment"},
 }
@@ -126,7 +188,7 @@ func init() {
 // covers completes the checksums of f: its own header's, unless f is that
 // checksum or the header has none, then what its line says.
 func covers(f *Field) []Cover {
-	own := headerCheck[f.Proto]
+	own := headerCheck[f.Proto] // an odd place of the option MSS is the plan's to know
 	if f.Name == own || own == "" {
 		return f.Covers
 	}
@@ -134,10 +196,10 @@ func covers(f *Field) []Cover {
 }
 
 func spellings(f *Field) []string {
-	prefix := f.Proto.String() + "_"
+	prefix := f.Proto.Header().Prefix + "_"
 	var names []string
 	for _, word := range aliasOf[f.Name[len(prefix):]] {
-		if addressOnly[word] && f.Kind != Address4 || portOnly[word] && f.Kind != Port {
+		if addressOnly[word] && f.Kind != Address4 && f.Kind != Address6 || portOnly[word] && f.Kind != Port {
 			continue
 		}
 		if _, taken := byName[prefix+word]; !taken {
@@ -178,9 +240,9 @@ func Shorts() []Short { return shorts }
 var shorts = []Short{
 	{"sport", []string{"tcp_src", "udp_src"}, "source port, TCP or UDP"},
 	{"dport", []string{"tcp_dest", "udp_dest"}, "destination port, TCP or UDP"},
-	{"dscp", []string{"ip_dscp"}, "differentiated services code point"},
-	{"ecn", []string{"ip_ecn"}, "explicit congestion notification"},
-	{"ttl", []string{"ip_ttl"}, "time to live"},
+	{"dscp", []string{"ip_dscp", "ip6_dscp"}, "differentiated services code point, IPv4 or IPv6"},
+	{"ecn", []string{"ip_ecn", "ip6_ecn"}, "explicit congestion notification, IPv4 or IPv6"},
+	{"ttl", []string{"ip_ttl", "ip6_hlim"}, "time to live of IPv4, hop limit of IPv6"},
 }
 
 // ShortByName gives the fields that a short name stands for.

@@ -10,6 +10,24 @@ import (
 // figures are the header formats of the RFCs, drawn by hand: a row is 32 bits,
 // read from left to right; a name in capitals is no field of the table.
 var figures = map[Protocol][]string{
+	Eth: { // IEEE 802.3 section 3.1.1
+		"eth_dest:48 eth_src:48 eth_type:16",
+	},
+	VLAN:  {"vlan_pcp:3 vlan_dei:1 vlan_id:12 vlan_type:16"}, // IEEE 802.1Q section 9.6
+	CVLAN: {"cvlan_pcp:3 cvlan_dei:1 cvlan_id:12 cvlan_type:16"},
+	ARP: { // RFC 826, for Ethernet and IPv4
+		"HTYPE:16 PTYPE:16",
+		"HLEN:8 PLEN:8 arp_op:16",
+		"arp_sha:48 arp_spa:32 arp_tha:48 arp_tpa:32",
+	},
+	IP6: { // RFC 8200 section 3; RFC 2474 and 3168 for the traffic class
+		"VERSION:4 ip6_dscp:6 ip6_ecn:2 ip6_flow:20",
+		"ip6_len:16 ip6_next:8 ip6_hlim:8",
+		"ip6_src:128",
+		"ip6_dest:128",
+	},
+	ICMP6: {"icmp6_type:8 icmp6_code:8 icmp6_check:16"}, // RFC 4443 section 2.1
+	MSS:   {"KIND:8 LENGTH:8 tcp_mss:16"},               // RFC 9293 section 3.2
 	IP: { // RFC 791 section 3.1; RFC 2474 and 3168 for the ToS byte
 		"ip_ver:4 ip_hl:4 ip_dscp:6 ip_ecn:2 ip_tot_len:16",
 		"ip_id:16 ip_flag_res:1 ip_flag_df:1 ip_flag_mf:1 ip_offset:13",
@@ -31,14 +49,15 @@ var figures = map[Protocol][]string{
 	},
 	ICMP: { // RFC 792
 		"icmp_type:8 icmp_code:8 icmp_check:16",
-		"REST:32",
+		"icmp_id:16 icmp_seq:16", // echo and timestamp
 	},
 }
 
 // unions are the fields that name bits of several others of the figures.
 var unions = map[string][]string{
-	"ip_tos":   {"ip_dscp", "ip_ecn"},
-	"ip_flags": {"ip_flag_res", "ip_flag_df", "ip_flag_mf"},
+	"ip_tos":    {"ip_dscp", "ip_ecn"},
+	"ip_flags":  {"ip_flag_res", "ip_flag_df", "ip_flag_mf"},
+	"tcp_flags": {"tcp_cwr", "tcp_ece", "tcp_urg", "tcp_ack", "tcp_psh", "tcp_rst", "tcp_syn", "tcp_fin"},
 }
 
 func TestFieldsAreWhereTheRFCsDrawThem(t *testing.T) {
@@ -56,12 +75,12 @@ func TestFieldsAreWhereTheRFCsDrawThem(t *testing.T) {
 				if f.Proto != proto || f.Bit != bit || f.Width != width {
 					t.Errorf("%s is %v bit %d width %d, drawn at %v bit %d width %d", name, f.Proto, f.Bit, f.Width, proto, bit, width)
 				}
-			} else if name != "REST" {
+			} else if name != strings.ToUpper(name) {
 				t.Errorf("%s is drawn and not in the table", name)
 			}
 			bit += width
 		}
-		if want := proto.Header().Fixed * 8; bit != want || bit != 32*len(rows) {
+		if want := proto.Header().Fixed * 8; bit != want {
 			t.Errorf("the figure of %v has %d bits, the header %d", proto, bit, want)
 		}
 	}
@@ -91,7 +110,9 @@ func TestNamesAreUnique(t *testing.T) {
 		}
 	}
 	for _, p := range Protocols() {
-		claim(p.String(), "the header "+p.String())
+		if word := p.Header().Name; word != "" {
+			claim(word, "the header "+word)
+		}
 	}
 	for _, s := range Shorts() {
 		claim(s.Name, "the short name "+s.Name)
@@ -109,16 +130,16 @@ func TestNamesAreUnique(t *testing.T) {
 
 func TestFieldsAreConsistent(t *testing.T) {
 	for _, f := range Fields() {
-		if !strings.HasPrefix(f.Name, f.Proto.String()+"_") {
+		if !strings.HasPrefix(f.Name, f.Proto.Header().Prefix+"_") {
 			t.Errorf("%s does not begin with its header, %v", f.Name, f.Proto)
 		}
 		if f.Width < 1 || f.Bit < 0 || f.Bit+f.Width > f.Proto.Header().Fixed*8 {
 			t.Errorf("%s is not inside the fixed part of its header", f.Name)
 		}
-		if (f.Kind == Flag) != (f.Width == 1) || f.Kind == Address4 && f.Width != 32 || f.Kind == Port && f.Width != 16 {
+		if (f.Kind == Flag) != (f.Width == 1) || f.Kind == Address4 && f.Width != 32 || f.Kind == Address6 && f.Width != 128 || f.Kind == MAC && f.Width != 48 || f.Kind == Port && f.Width != 16 {
 			t.Errorf("%s is a %v of %d bits", f.Name, f.Kind, f.Width)
 		}
-		if f.Doc == "" || !strings.HasPrefix(f.RFC, "RFC ") {
+		if f.Doc == "" || !strings.HasPrefix(f.RFC, "RFC ") && !strings.HasPrefix(f.RFC, "IEEE ") {
 			t.Errorf("%s has no documentation or no RFC", f.Name)
 		}
 		for _, n := range f.Names {
@@ -138,7 +159,7 @@ func TestFieldsAreConsistent(t *testing.T) {
 }
 
 func TestValueNames(t *testing.T) {
-	for _, set := range []NameSet{DSCPNames, ECNNames, ProtocolNames, ICMPTypeNames, PortNames} {
+	for _, set := range []NameSet{DSCPNames, ECNNames, ProtocolNames, ICMPTypeNames, ICMP6TypeNames, PortNames, EtherTypeNames, ARPNames, TCPFlagNames} {
 		seen := map[string]bool{}
 		for _, n := range set {
 			if seen[n.Word] {
@@ -172,6 +193,16 @@ func TestCovers(t *testing.T) {
 		"tcp_syn":     {{"tcp_check", false, 2}},
 		"tcp_hlen":    {{"tcp_check", false, 0x1000}},
 		"icmp_type":   {{"icmp_check", false, 256}},
+		"ip6_hlim":    nil,
+		"ip6_len":     {{"tcp_check", true, 1}, {"icmp6_check", true, 1}},
+		"ip6_next":    {{"tcp_check", true, 1}, {"udp_check", true, 1}, {"icmp6_check", true, 1}},
+		"ip6_dest":    {{"tcp_check", true, 1}, {"udp_check", true, 1}, {"icmp6_check", true, 1}},
+		"icmp6_type":  {{"icmp6_check", false, 256}},
+		"icmp_seq":    {{"icmp_check", false, 1}},
+		"tcp_mss":     {{"tcp_check", false, 1}},
+		"eth_type":    nil,
+		"vlan_id":     nil,
+		"arp_spa":     nil,
 		"ip_check":    nil,
 		"udp_check":   nil,
 	} {

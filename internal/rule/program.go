@@ -32,7 +32,8 @@ type Written struct {
 	// Text is the rule in the user's words, name excluded, every run of blanks one space.
 	Text string
 	Span Span
-	// Look: the rule has no actions; packets that match are counted, not changed.
+	// Look: the rule has no actions, or only pass; packets that match are
+	// counted, not changed.
 	Look bool
 }
 
@@ -42,7 +43,47 @@ type Rule struct {
 	// Index is the rule's place in Program.Written; copies of one rule share it.
 	Index   int
 	Cond    Expr
-	Actions []Action // empty: look, don't touch
+	Actions []Action // empty: look, don't touch, unless there are swaps or a verdict
+	// Swaps are the headers whose source and destination change places: eth,
+	// ip, ip6, tcp or udp. No action sets one of these fields.
+	Swaps []Swap
+	// Verdict is what becomes of the packet behind the actions.
+	Verdict Verdict
+	// Redirect is the interface for ToInterface, else "".
+	Redirect string
+}
+
+// Touches tells whether the rule changes the packet or its way.
+func (r *Rule) Touches() bool {
+	return len(r.Actions) > 0 || len(r.Swaps) > 0 || r.Verdict != Pass
+}
+
+// Verdict is what becomes of a packet.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Pass        Verdict = iota // it goes on its way
+	Drop                       // it ends here
+	Reflect                    // it leaves by the interface that it came in by, as it is
+	ToInterface                // it leaves by another interface
+)
+
+var verdictWords = [...]string{Pass: "pass", Drop: "drop", Reflect: "reflect", ToInterface: "redirect"}
+
+// String is the verdict's word in the language.
+func (v Verdict) String() string { return verdictWords[v] }
+
+// Swap is the exchange of a header's source and destination.
+type Swap struct {
+	Proto field.Protocol
+	At    Span
+}
+
+// Fields are the two fields that change places.
+func (s Swap) Fields() (src, dest *field.Field) {
+	prefix := s.Proto.Header().Prefix
+	return field.MustByName(prefix + "_src"), field.MustByName(prefix + "_dest")
 }
 
 // Expr is a checked condition: All, Has, Test, Not, And or Or.
