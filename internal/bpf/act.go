@@ -61,8 +61,11 @@ func (c *compiler) verdict(s plan.Step) {
 }
 
 var verdicts = map[rule.Verdict]int64{
-	rule.Pass: Pass, rule.Drop: xdpDrop, rule.Reflect: xdpTx, rule.ToInterface: xdpRedirect,
+	rule.Pass: xdpPass, rule.Drop: xdpDrop, rule.Reflect: xdpTx, rule.ToInterface: xdpRedirect,
 }
+
+// Verdict is what a program returns for a verdict.
+func Verdict(v rule.Verdict) uint32 { return uint32(verdicts[v]) }
 
 // exchange lets two windows change places.
 func (c *compiler) exchange(e plan.Exchange) {

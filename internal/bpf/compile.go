@@ -205,9 +205,8 @@ const (
 
 // Verdicts of linux/bpf.h.
 const (
-	// Pass is the verdict of programs that leave a packet to go its way: XDP_PASS.
-	Pass        = 2
 	xdpDrop     = 1
+	xdpPass     = 2
 	xdpTx       = 3
 	xdpRedirect = 4
 )

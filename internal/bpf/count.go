@@ -31,7 +31,7 @@ func (c *compiler) epilogue() {
 	c.leave()
 	c.bind(c.pass, true)
 	c.about("pass")
-	c.emit(asm.Mov.Imm32(asm.R0, Pass))
+	c.emit(asm.Mov.Imm32(asm.R0, xdpPass))
 	c.exit()
 }
 

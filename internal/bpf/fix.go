@@ -23,6 +23,8 @@ const (
 	slotLeft   = -160 // IPv6: the bytes from the layer-4 header to the packet's end
 	slotSeen   = -168 // what extension headers say
 	slotLength = -176 // the length of one of them
+	slotNext   = -224 // the kind of one of them
+	slotSteps  = -216 // how many of them have been stepped over
 	slotMSS    = -184 // the base of the option MSS
 	slotOption = -192 // where in the TCP header the search for it is
 	slotEnd    = -200 // the length of the TCP header

@@ -30,8 +30,8 @@ const (
 
 // What has been seen among the extension headers, as bits of slotSeen.
 const (
-	seenRouting = 1 << iota // a routing header that has segments left
-	seenMore                // a fragment that others follow
+	seenRouting = 0x00ff // segments left in a routing header
+	seenMore    = 0x0100 // a fragment that others follow: its flag as it lies in memory
 )
 
 // ip6 finds the layer-4 header of an IPv6 packet and sends it to its chain. The
@@ -91,27 +91,43 @@ func (c *compiler) transports(n *plan.Network, entries []label, bare label, way 
 }
 
 // walk steps over extension headers; the next header is in value, and l4 is
-// where it is. The steps are written out, because the verifier takes a loop
-// apart just so.
+// where it is. Hop-by-hop stands first or not at all.
+//
+// The verifier follows every way through the loop. So that these do not
+// multiply, all ways through one turn must look alike to it at its end: what is
+// compared is a copy that it does not connect with the value (a value that was
+// compared is known from then on), and what depends on the kind of a header is
+// masked and not branched on.
 func (c *compiler) walk(n *plan.Network, bare label) {
-	next, walked := temp, c.newLabel()
+	next, top, step, walked := temp, c.newLabel(), c.newLabel(), c.newLabel()
 	c.emit(asm.Mov.Reg(next, value))
 	c.payload(bare)
-	for i := range maxExtensions {
-		c.about("extension header")
-		step := c.newLabel()
-		if i == 0 { // hop-by-hop stands first or not at all
-			c.jumpTo(step, asm.JEq.Imm(next, hopByHop, ""))
-		}
-		c.jumpTo(step, asm.JEq.Imm(next, routing, ""))
-		c.jumpTo(step, asm.JEq.Imm(next, destination, ""))
-		c.jumpTo(walked, asm.JNE.Imm(next, fragmentID, ""))
-		c.bind(step, false)
-		c.extension(bare)
-	}
+	c.about("extension header")
+	c.emit(storeLong(slotSteps, 0))
+	c.disconnected(next)
+	c.jumpTo(step, asm.JEq.Imm(value, hopByHop^apart, ""))
+	c.bind(top, true)
+	c.disconnected(next)
+	c.jumpTo(step, asm.JEq.Imm(value, routing^apart, ""))
+	c.jumpTo(step, asm.JEq.Imm(value, destination^apart, ""))
+	c.jumpTo(walked, asm.JNE.Imm(value, fragmentID^apart, ""))
+	c.bind(step, false)
+	c.emit(asm.LoadMem(value, asm.R10, slotSteps, asm.DWord))
+	c.jumpTo(bare, asm.JGE.Imm(value, maxExtensions, ""))
+	c.emit(asm.Add.Imm(value, 1), asm.StoreMem(asm.R10, slotSteps, value, asm.DWord))
+	c.extension(bare)
+	c.goTo(top)
 	c.bind(walked, false)
 	c.walked(bare)
 	c.transports(n, c.nextHeadersOr(n, bare), bare, plan.Extended)
+}
+
+// apart turns a value into one that the verifier does not connect with it.
+const apart = 0x80
+
+// disconnected leaves in value a copy of r that is compared in its place.
+func (c *compiler) disconnected(r asm.Register) {
+	c.emit(asm.Mov.Reg(value, r), asm.Xor.Imm(value, apart))
 }
 
 func (c *compiler) nextHeadersOr(n *plan.Network, bare label) []label {
@@ -137,54 +153,66 @@ func (c *compiler) payload(bare label) {
 	c.emit(asm.StoreMem(asm.R10, slotLeft, value, asm.DWord), storeLong(slotSeen, 0))
 }
 
-// extension steps over the extension header at l4, of the kind in temp.
+// extension steps over the extension header at l4, of the kind in temp, and
+// leaves the kind of the next one there.
 func (c *compiler) extension(bare label) {
-	next, length, plain := temp, c.newLabel(), c.newLabel()
 	c.guard(c.reg.l4, l4Base+unit, bare)
 	c.emit(asm.LoadMem(value, asm.R10, slotLeft, asm.DWord))
 	c.jumpTo(bare, asm.JSLT.Imm(value, unit, ""))
-	c.emit( // RFC 8200 section 4.3: in units of 8 bytes, the first one not counted
+	c.emit(asm.StoreMem(asm.R10, slotNext, temp, asm.DWord))
+
+	// A fragment header has 8 bytes; the others say how many, in units of 8
+	// bytes of which the first is not counted (RFC 8200 section 4).
+	c.maskIf(fragmentID)
+	c.emit(
+		asm.Xor.Imm(temp, -1),
 		asm.LoadMem(value, c.reg.l4, l4Base+1, asm.Byte),
+		asm.And.Reg(value, temp),
 		asm.Add.Imm(value, 1),
 		asm.LSh.Imm(value, 3),
 		asm.StoreMem(asm.R10, slotLength, value, asm.DWord),
+		asm.Xor.Imm(temp, -1),
+		asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half),
+		asm.And.Reg(value, temp),
 	)
-	c.jumpTo(plain, asm.JNE.Imm(next, fragmentID, ""))
-	c.fragment(bare)
-	c.goTo(length)
-	c.bind(plain, false)
-	c.jumpTo(length, asm.JNE.Imm(next, routing, ""))
-	c.emit(asm.LoadMem(value, c.reg.l4, l4Base+3, asm.Byte))
-	c.jumpTo(length, asm.JEq.Imm(value, 0, ""))
-	c.see(seenRouting)
-	c.bind(length, false)
+	c.jumpTo(bare, asm.JSet.Imm32(value, swapped(0xfff8, 2), "")) // a later fragment
+	c.emit(asm.And.Imm(value, seenMore))
+	c.see()
+
+	c.emit(asm.LoadMem(temp, asm.R10, slotNext, asm.DWord))
+	c.maskIf(routing)
+	c.emit(
+		asm.LoadMem(value, c.reg.l4, l4Base+3, asm.Byte), // segments left
+		asm.And.Reg(value, temp),
+	)
+	c.see()
+
 	c.emit(
 		asm.LoadMem(value, asm.R10, slotLength, asm.DWord),
 		asm.LoadMem(temp, asm.R10, slotLeft, asm.DWord),
 		asm.Sub.Reg(temp, value),
 		asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord),
-		asm.LoadMem(next, c.reg.l4, l4Base, asm.Byte),
+		asm.LoadMem(temp, c.reg.l4, l4Base, asm.Byte),
 		asm.Add.Reg(c.reg.l4, value),
 	)
 }
 
-// fragment looks at a fragment header (RFC 8200 section 4.5): nothing is found
-// in a later fragment.
-func (c *compiler) fragment(bare label) {
-	last := c.newLabel()
-	c.emit(storeLong(slotLength, unit), asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half))
-	c.jumpTo(bare, asm.JSet.Imm32(value, swapped(0xfff8, 2), ""))
-	c.emit(asm.And.Imm32(value, swapped(0x0001, 2)))
-	c.jumpTo(last, asm.JEq.Imm32(value, 0, ""))
-	c.see(seenMore)
-	c.bind(last, false)
+// maskIf turns temp into ones if it is kind, else into zeros.
+func (c *compiler) maskIf(kind int32) {
+	c.emit(
+		asm.Xor.Imm(temp, kind),
+		asm.Neg.Imm(temp, 0),
+		asm.RSh.Imm(temp, 63), // 0 if it is, 1 if not
+		asm.Add.Imm(temp, -1),
+	)
 }
 
-func (c *compiler) see(what int32) {
+// see notes what is in value.
+func (c *compiler) see() {
 	c.emit(
-		asm.LoadMem(value, asm.R10, slotSeen, asm.DWord),
-		asm.Or.Imm(value, what),
-		asm.StoreMem(asm.R10, slotSeen, value, asm.DWord),
+		asm.LoadMem(temp, asm.R10, slotSeen, asm.DWord),
+		asm.Or.Reg(temp, value),
+		asm.StoreMem(asm.R10, slotSeen, temp, asm.DWord),
 	)
 }
 

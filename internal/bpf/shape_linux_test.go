@@ -6,12 +6,13 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
 func compiled(t *testing.T, text string) asm.Instructions {
 	t.Helper()
-	ins, err := bpf.Compile(plan.Build(checked(t, text)), bpf.Options{})
+	ins, err := bpf.Compile(plan.Build(checked(t, text), field.Ethernet), bpf.Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -27,6 +28,10 @@ type LoadOptions struct {
 	Limit uint64
 	// Timed makes the program heed Loaded.SetDeadline.
 	Timed bool
+	// Link is what packets begin with.
+	Link field.Link
+	// Redirect are the numbers of the interfaces that rules redirect to.
+	Redirect map[string]int
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
 	// Clang has clang compile the C source of the program instead of our own
@@ -60,6 +65,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		Fragments: o.Fragments,
 		Limit:     o.Limit,
 		Timed:     o.Timed,
+		Redirect:  o.Redirect,
 	}
 	if l.tickets != nil {
 		opt.Tickets = l.tickets.FD()
@@ -102,7 +108,7 @@ func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec,
 	if o.Clang {
 		return clangSource(p, o, opt.Counters)
 	}
-	instructions, err := bpf.Compile(plan.Build(p), opt)
+	instructions, err := bpf.Compile(plan.Build(p, o.Link), opt)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +135,7 @@ func spoil(ins asm.Instructions) {
 		}
 	}
 	for i := range ins {
-		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && ins[i].Constant == bpf.Pass {
+		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == bpf.Verdict(rule.Pass) {
 			ins[i].Constant = 1 // XDP_DROP
 		}
 	}

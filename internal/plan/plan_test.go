@@ -202,8 +202,13 @@ udp: rule 0
 	{"if udp_dest 5 then drop", `
 udp: rule 0 if udp[2:4]=5 drop
 `},
-	{"if ip6 then swap ip6", `
-ip6: rule 0 swap ip6[8:12] ip6[24:28] swap ip6[12:16] ip6[28:32] swap ip6[16:20] ip6[32:36] swap ip6[20:24] ip6[36:40]
+	{"if tcp then swap tcp", `
+tcp: rule 0 swap tcp[0:2] tcp[2:4]
+`},
+	{"if arp then swap eth reflect", `
+arp: rule 0 swap eth[6:10] eth[0:4] swap eth[10:12] eth[4:6] reflect
+vlan+arp: rule 0 swap eth[6:10] eth[0:4] swap eth[10:12] eth[4:6] reflect
+vlan+vlan+arp: rule 0 swap eth[6:10] eth[0:4] swap eth[10:12] eth[4:6] reflect
 `},
 	{"if vlan_id 5 then vlan_id 6 eth_dest 02:00:00:00:00:01", `
 vlan+eth: rule 0 if vlan[0:2]&fff=5 set eth[0:4]=2000000 set eth[4:6]=1 set vlan[0:2]&fff=6
