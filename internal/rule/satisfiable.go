@@ -283,6 +283,7 @@ func otherICMP(a, b union) string {
 	for _, pair := range [][2]union{{a, b}, {b, a}} {
 		transport, network := pair[0].headers(field.TransportLayer), pair[1].headers(field.NetworkLayer)
 		switch {
+		case pair[1].headers(field.TransportLayer)&1 == 0:
 		case transport == 1<<field.ICMP && network == 1<<field.IP6:
 			return "over IPv6 it is icmp6"
 		case transport == 1<<field.ICMP6 && network == 1<<field.IP:
@@ -390,7 +391,10 @@ func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
 	if len(c.program.Warnings) >= maxHalves {
 		return
 	}
-	_, why := c.contradiction(append(slices.Clone(around), c.members(x)...))
+	_, why := c.contradiction(c.members(x)) // what is wrong in it comes first
+	if why == nil {
+		_, why = c.contradiction(append(slices.Clone(around), c.members(x)...))
+	}
 	if why == nil {
 		return
 	}
