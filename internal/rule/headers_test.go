@@ -205,10 +205,10 @@ func TestOnly(t *testing.T) {
 		there := kind == 0 || kind == 8 || kind == 13 || kind == 14
 		for source, want := range map[string]bool{
 			"if icmp_id 1":                       there && id == 1,
-			"if not icmp_id 1":                   !(there && id == 1),
+			"if not icmp_id 1":                   !there || id != 1,
 			"if icmp_id ne 1":                    there && id != 1,
 			"if icmp_id 1 or icmp_id 0":          there,
-			"if not (icmp_id 1 icmp_seq 0)":      !(there && id == 1),
+			"if not (icmp_id 1 icmp_seq 0)":      !there || id != 1,
 			"if all then icmp_id 5":              there,
 			"if icmp then icmp_seq 5":            there,
 			"if icmp or tcp then icmp_id 5":      there,

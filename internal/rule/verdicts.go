@@ -40,13 +40,14 @@ func (c *checker) verdict(r ruleNode) {
 	if !r.drops() || len(r.actions)+len(r.swaps) == 0 {
 		return
 	}
-	other := Span{}
-	if len(r.actions) > 0 {
-		other = r.actions[0].at
-	} else {
-		other = r.swaps[0].At
+	var others []Span
+	for _, a := range r.actions {
+		others = append(others, a.at)
 	}
-	c.fail(r.verdicts[0].at, "leave out "+c.words(other), "drop stands alone: nothing is left of the packet to rewrite")
+	for _, s := range r.swaps {
+		others = append(others, s.At)
+	}
+	c.fail(r.verdicts[0].at, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
 }
 
 // lacking warns of each not of a field test that also holds where the header
