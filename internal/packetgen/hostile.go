@@ -130,7 +130,7 @@ func (d *draft) lieType() {
 		d.lieVersion()
 		return
 	}
-	t := uint16(d.oneOf(typeIPv4, typeIPv6, typeARP, uint64(otherType(d.r))))
+	t := uint16(d.oneOf(typeIPv4, typeIPv6, typeARP, typeCTag, uint64(otherType(d.r))))
 	binary.BigEndian.PutUint16(d.frame[d.l3-2:], t)
 }
 

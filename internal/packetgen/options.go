@@ -64,7 +64,8 @@ func options(r *rand.Rand, b []byte, kind byte) {
 }
 
 // wellFormed fills b with well-formed options (RFC 791, RFC 9293): no
-// operation, and one of the kinds for experiments (RFC 4727).
+// operation, and one of the kinds for experiments (RFC 4727); in TCP now and
+// then an MSS of a length that it does not have.
 func wellFormed(r *rand.Rand, b []byte, kind byte) {
 	for len(b) > 0 {
 		n := 1
@@ -72,6 +73,9 @@ func wellFormed(r *rand.Rand, b []byte, kind byte) {
 		if len(b) >= 2 && r.IntN(2) == 0 {
 			n = 2 + r.IntN(len(b)-1)
 			b[0], b[1] = kind, byte(n)
+			if n != 4 && kind == 253 && r.IntN(8) == 0 {
+				b[0] = 2 // called MSS, but none
+			}
 		}
 		b = b[n:]
 	}

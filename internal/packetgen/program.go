@@ -80,6 +80,9 @@ func (w *writer) shape() shape {
 	s := shape{ethernet: w.style.Link == field.Ethernet}
 	if s.ethernet && w.chance(5) {
 		s.tags = 1 + w.r.IntN(2)
+		if w.chance(4) {
+			return s // what follows is all the same
+		}
 	}
 	if !w.chance(4) {
 		s.l4 = transports[w.r.IntN(len(transports))]
@@ -250,7 +253,7 @@ func (s *scope) allows(f *field.Field) bool {
 	case "ip_ver", "ip_hl", "ip_offset", "ip_protocol", "ip6_next":
 		return s.net == f.Proto && s.l4 == field.None
 	case "eth_type", "vlan_type", "cvlan_type":
-		return s.open && s.has(f.Proto) && s.innermost(f.Proto)
+		return s.has(f.Proto) && s.innermost(f.Proto)
 	case "icmp_type":
 		return s.has(f.Proto) && !used("icmp_id", "icmp_seq")
 	case "icmp_id", "icmp_seq":
