@@ -132,7 +132,8 @@ func (d *draft) makeJumbo() {
 	if len(d.chain) == 0 || d.chain[0].kind != hopByHop || d.w.whole {
 		return
 	}
-	if asked && !in.Contains(field.V(0)) || !(asked && only(in, 0)) && d.r.IntN(3) > 0 {
+	must := asked && only(in, 0)
+	if asked && !in.Contains(field.V(0)) || !must && d.r.IntN(3) > 0 {
 		return
 	}
 	b := d.chain[0].bytes

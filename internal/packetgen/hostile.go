@@ -147,8 +147,19 @@ func (d *draft) lieOptions() {
 	}
 	mss := []byte{2, 4, 5, 0xb4}
 	choices := [][]byte{
-		{2, 3, 5}, {2, 0}, {2, 5, 1, 1, 1}, {0}, {3, 0}, {3, 1}, {3, 41}, {1}, {4, 2}, mss,
-		slices.Concat([]byte{2, 3, 5}, mss), slices.Concat([]byte{1}, mss), slices.Concat(mss, mss),
+		{2, 3, 5},
+		{2, 0},
+		{2, 5, 1, 1, 1},
+		{0},
+		{3, 0},
+		{3, 1},
+		{3, 41},
+		{1},
+		{4, 2},
+		mss,
+		slices.Concat([]byte{2, 3, 5}, mss),
+		slices.Concat([]byte{1}, mss),
+		slices.Concat(mss, mss),
 	}
 	with := choices[d.r.IntN(len(choices))]
 	switch at := d.r.IntN(len(b)); d.r.IntN(3) {

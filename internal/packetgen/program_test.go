@@ -1,7 +1,6 @@
 package packetgen_test
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,20 +10,6 @@ import (
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
-
-// checked is a random valid program and how many texts were refused before it.
-func checked(t *testing.T, r *rand.Rand) (p *rule.Program, refused int) {
-	t.Helper()
-	for range 100 {
-		p, err := rule.Check(packetgen.Program(r))
-		if err == nil {
-			return p, refused
-		}
-		refused++
-	}
-	t.Fatal("100 programs in a row were refused")
-	return nil, refused
-}
 
 // TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
 // refused for what it means, not for how it is written.

@@ -42,7 +42,7 @@ var readers = map[string]func(h *headers) uint64{
 	"tcp_dest":    func(h *headers) uint64 { return uint64(h.tcp.DstPort) },
 	"tcp_seq":     func(h *headers) uint64 { return uint64(h.tcp.Seq) },
 	"tcp_ack_seq": func(h *headers) uint64 { return uint64(h.tcp.Ack) },
-	"tcp_flags":   func(h *headers) uint64 { return flags(h) },
+	"tcp_flags":   flags,
 	"tcp_nonce":   func(h *headers) uint64 { return bit(h.tcp.NS) },
 	"tcp_cwr":     func(h *headers) uint64 { return bit(h.tcp.CWR) },
 	"tcp_ece":     func(h *headers) uint64 { return bit(h.tcp.ECE) },

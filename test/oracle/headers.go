@@ -69,7 +69,11 @@ func (h *headers) take(l gopacket.Layer) bool {
 		h.ip6 = l
 		return true
 	}
-	return h.takeExtension(l) || h.takeTransport(l)
+	if h.takeExtension(l) {
+		return true
+	}
+	h.takeTransport(l)
+	return false
 }
 
 // takeExtension adds one of at most eight extension headers.
@@ -104,9 +108,9 @@ func (h *headers) behindFragment() bool {
 }
 
 // takeTransport adds the transport header, if it follows IP.
-func (h *headers) takeTransport(l gopacket.Layer) bool {
+func (h *headers) takeTransport(l gopacket.Layer) {
 	if h.ip == nil && h.ip6 == nil {
-		return false
+		return
 	}
 	switch l := l.(type) {
 	case *layers.TCP:
@@ -122,7 +126,6 @@ func (h *headers) takeTransport(l gopacket.Layer) bool {
 			h.icmp6 = l
 		}
 	}
-	return false
 }
 
 // has tells whether the library found the header.
