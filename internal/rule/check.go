@@ -130,7 +130,7 @@ func (c *checker) open(r ruleNode) []claim {
 		claims = append(claims, claim{expr: e, at: a.at, name: a.ref.name.at})
 	}
 	for _, s := range r.swaps {
-		claims = append(claims, claim{expr: Has{s.Proto, s.At}, at: s.At, name: s.At})
+		claims = append(claims, claim{expr: Has(s), at: s.At, name: s.At})
 	}
 	return claims
 }

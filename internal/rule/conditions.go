@@ -209,5 +209,5 @@ func looksLikeValue(word string) bool {
 	if word[0] == '-' || word[0] == '+' {
 		word = word[1:]
 	}
-	return word != "" && (isDigit(word[0]) || word[0] == '@')
+	return word != "" && (isDigit(word[0]) || word[0] == '@') || kindOfAddress(word) != field.Number
 }

@@ -176,6 +176,8 @@ func (p *parser) noIf(named bool) {
 		p.fail(t.at, "", "a rule is missing before %s", p.words(t.at))
 	case t.text == "then":
 		p.fail(t.at, "if all "+rest, "then without if")
+	case !ref && t.text != "tcp.ack" && p.startsAction(t):
+		p.fail(t.at, "if all then "+rest, "%s stands behind if and then, or behind the last else", p.words(t.at))
 	case nearest(t.text, []string{"if"}) != "", t.text == "when":
 		p.fail(t.at, "did you mean if?", "unknown word %s", p.words(t.at))
 	case strings.Contains(t.text+p.second().text, ":") && !named && t.word:

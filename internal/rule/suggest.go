@@ -41,6 +41,11 @@ func suggest(word string, candidates []string) string {
 	if s := nearest(name, candidates); s != "" {
 		return "did you mean " + s + "?"
 	}
+	if prefix, _, ok := strings.Cut(name, "_"); ok {
+		if p, known := field.ProtocolByName(prefix); known {
+			return "the fields of " + p.Header().Title + ": repacket fields " + prefix
+		}
+	}
 	return ""
 }
 

@@ -40,13 +40,14 @@ func (c *checker) verdict(r ruleNode) {
 	if !r.drops() || len(r.actions)+len(r.swaps) == 0 {
 		return
 	}
-	other := Span{}
-	if len(r.actions) > 0 {
-		other = r.actions[0].at
-	} else {
-		other = r.swaps[0].At
+	var others []Span
+	for _, a := range r.actions {
+		others = append(others, a.at)
 	}
-	c.fail(r.verdicts[0].at, "leave out "+c.words(other), "drop stands alone: nothing is left of the packet to rewrite")
+	for _, s := range r.swaps {
+		others = append(others, s.At)
+	}
+	c.fail(r.verdicts[0].at, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
 }
 
 // lacking warns of each not of a field test that also holds where the header
@@ -106,11 +107,20 @@ func (c *checker) lacks(e Not, tests []Test, where union) {
 	if rest.empty() || told {
 		return
 	}
-	text := titles(tested)
+	text := anyHeader(tested)
 	if others := c.instead(tested, rest); len(others) > 0 {
 		text += ", such as " + strings.Join(others, ", ")
 	}
 	c.warn(Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
+}
+
+// anyHeader names headers, each as something that packets have.
+func anyHeader(h headers) string {
+	text := titles(h)
+	if strings.Contains(text, "tag") {
+		return "a " + text
+	}
+	return text
 }
 
 // instead names headers that packets of u have and that none with one of the
@@ -141,5 +151,5 @@ func (c *checker) otherwise(e Expr, tests []Test, tested headers) string {
 		}
 	}
 	text := Print(Test{Field: t.Field, In: rest})
-	return fmt.Sprintf("only where %s is there: %s%s", titles(tested), name, strings.TrimPrefix(text, t.Field.Name))
+	return fmt.Sprintf("only where %s is there: %s%s", anyHeader(tested), name, strings.TrimPrefix(text, t.Field.Name))
 }
