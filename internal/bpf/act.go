@@ -65,7 +65,7 @@ var verdicts = map[rule.Verdict]int64{
 }
 
 // Verdict is what a program returns for a verdict.
-func Verdict(v rule.Verdict) uint32 { return uint32(verdicts[v]) }
+func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(verdicts[v]) }
 
 // exchange lets two windows change places.
 func (c *compiler) exchange(e plan.Exchange) {

@@ -34,8 +34,19 @@ const CounterSize = 16
 // instructions, so no jump within the limit can miss its target.
 const MaxInstructions = 32767
 
+// Hook is where a program runs: that says what its context is and how it may
+// change a packet.
+type Hook uint8
+
+// The hooks.
+const (
+	XDP Hook = iota // struct xdp_md
+	TC              // struct __sk_buff, at tcx or in a classifier
+)
+
 // Options are what a program is bound to.
 type Options struct {
+	Hook Hook
 	// Counters is a PERCPU_ARRAY map of Counter, one a rule as written.
 	Counters int
 	// Fragments: a packet can lie in several buffers, so its length comes from

@@ -135,7 +135,7 @@ func spoil(ins asm.Instructions) {
 		}
 	}
 	for i := range ins {
-		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == bpf.Verdict(rule.Pass) {
+		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == bpf.XDP.Verdict(rule.Pass) {
 			ins[i].Constant = 1 // XDP_DROP
 		}
 	}

@@ -135,7 +135,7 @@ func (b *bench) try(frame []byte) error {
 		b.counted[want.Index].Packets++
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
-	if verdict != bpf.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
+	if verdict != bpf.XDP.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
 		return b.differs(Difference{Frame: frame, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil
