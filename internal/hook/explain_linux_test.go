@@ -29,19 +29,19 @@ func TestExplain(t *testing.T) {
 	}{
 		"link taken":      {unix.EBUSY, actLink, native, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
 		"other mode":      {unix.EEXIST, actGive, generic, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
-		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
-		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
-		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use generic XDP: --hook xdp-generic"},
-		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use generic XDP: --hook xdp-generic"},
-		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use generic XDP: --hook xdp-generic"},
-		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use generic XDP: --hook xdp-generic"},
+		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
+		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
+		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
+		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
+		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
+		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use tc: --hook tc"},
 		"generic EINVAL":  {unix.EINVAL, actLink, generic, "*fmt.wrapError: cannot attach to eth1: invalid argument | "},
 		"generic ERANGE":  {unix.ERANGE, actLink, generic, "*fmt.wrapError: cannot attach to eth1: numerical result out of range | "},
 		"gone":            {unix.ENODEV, actGive, native, "*hook.ErrNoInterface: there is no interface eth1 | "},
 		"no bpf(2)":       {unix.ENOSYS, actLoad, old, "*hook.ErrUnsupported: cannot load the program: this kernel (4.19.0-27-amd64) lacks BPF programs as they are used here, which came with Linux 5.10 | "},
 		"no links":        {fmt.Errorf("probe: %w", ebpf.ErrNotSupported), actLink, old, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (4.19.0-27-amd64) lacks links for XDP, which came with Linux 5.9 | "},
-		"no XDP links":    {unix.EINVAL, actLink, scene{"eth1", Generic, all, "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
-		"no replace":      {unix.EINVAL, actTake, scene{"eth1", Generic, all, "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
+		"no XDP links":    {unix.EINVAL, actLink, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
+		"no replace":      {unix.EINVAL, actTake, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
 		"no bound maps":   {unix.EINVAL, actLabel, scene{kernel: "5.9.16"}, "*hook.ErrUnsupported: cannot label the program: this kernel (5.9.16) lacks maps bound to programs, which came with Linux 5.10 | "},
 		"no privilege":    {unix.EPERM, actLink, with(native, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"one missing":     {unix.EACCES, actGive, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot attach to eth1: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
@@ -137,18 +137,18 @@ func TestPrivilegeMissing(t *testing.T) {
 		without(t, func() {
 			_, err := ebpf.NewProgram(passProgram(ProgramName))
 			wantMissing(t, "load", ExplainLoad(err), "CAP_BPF", "CAP_NET_ADMIN")
-			wantMissing(t, "give", Give(ifindex, prog, Native), "CAP_NET_ADMIN")
+			wantMissing(t, "give", Give(ifindex, In, prog, Native), "CAP_NET_ADMIN")
 		}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
 		wantNothing(t, ifindex)
-		if err := Give(ifindex, prog, Native); err != nil {
+		if err := Give(ifindex, In, prog, Native); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex)
+		found, err := Find(ifindex, In)
 		if err != nil {
 			t.Fatal(err)
 		}
 		without(t, func() {
-			_, err := Find(ifindex)
+			_, err := Find(ifindex, In)
 			wantMissing(t, "find", err, "CAP_SYS_ADMIN")
 			_, err = List()
 			wantMissing(t, "list", err, "CAP_SYS_ADMIN")
@@ -165,13 +165,13 @@ func TestLeastPrivilege(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		without(t, func() {
 			prog := loadOurs(t, someMeta(true))
-			l, err := Link(ifindex, prog, Native)
+			l, err := Link(ifindex, In, prog, Native)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
 			var taken *ErrTaken
-			if _, err := Link(ifindex, prog, Native); !errors.As(err, &taken) {
+			if _, err := Link(ifindex, In, prog, Native); !errors.As(err, &taken) {
 				t.Fatalf("linked twice: %v", err)
 			}
 			if want := programID(t, prog); taken.ProgramID != want || taken.Mode != Native {

@@ -152,21 +152,21 @@ type attachment struct {
 // attachments attach until the test ends.
 var attachments = []attachment{
 	{"link", func(t *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		l, err := Link(ifindex, prog, mode)
+		l, err := Link(ifindex, In, prog, mode)
 		if err == nil {
 			t.Cleanup(func() { l.Close() })
 		}
 		return err
 	}},
 	{"give", func(_ *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		return Give(ifindex, prog, mode)
+		return Give(ifindex, In, prog, mode)
 	}},
 }
 
 // wantNothing expects a free interface.
 func wantNothing(t *testing.T, ifindex int) {
 	t.Helper()
-	found, err := Find(ifindex)
+	found, err := Find(ifindex, In)
 	var nothing *ErrNothing
 	if !errors.As(err, &nothing) {
 		t.Errorf("found %+v, error %v, want nothing", found, err)
@@ -176,7 +176,7 @@ func wantNothing(t *testing.T, ifindex int) {
 // wantProgram expects this very program.
 func wantProgram(t *testing.T, ifindex int, id uint32) {
 	t.Helper()
-	found, err := Find(ifindex)
+	found, err := Find(ifindex, In)
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -206,9 +206,9 @@ func childMain(role string) {
 			return err
 		}
 		if role != "link" {
-			return Give(iface.Index, prog, Native)
+			return Give(iface.Index, In, prog, Native)
 		}
-		_, err = Link(iface.Index, prog, Native)
+		_, err = Link(iface.Index, In, prog, Native)
 		return err
 	}()
 	fmt.Println("ready", err)
