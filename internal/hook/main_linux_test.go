@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -185,37 +187,46 @@ func wantProgram(t *testing.T, ifindex int, id uint32) {
 	}
 }
 
-// childMain attaches to left in the namespace that it was started in. As
-// "link" it then waits to be killed; the others end at once.
+// childMain attaches to left in the namespace that it was started in. As "link"
+// or as one of tcRole's it then waits to be killed; the others end at once.
 func childMain(role string) {
-	err := func() error {
-		if role == "give in a private mount namespace" {
-			if err := likeNetnsExec(); err != nil {
-				return err
-			}
-		}
-		iface, err := Interface("left")
-		if err != nil {
-			return err
-		}
-		prog, err := ebpf.NewProgram(passProgram(ProgramName))
-		if err != nil {
-			return err
-		}
-		if err := Label(prog, Meta{PID: os.Getpid(), Foreground: role == "link"}); err != nil {
-			return err
-		}
-		if role != "link" {
-			return Give(iface.Index, In, prog, Native)
-		}
-		_, err = Link(iface.Index, In, prog, Native)
-		return err
-	}()
+	h, err := childAttach(role)
 	fmt.Println("ready", err)
-	if role == "link" {
+	if !strings.HasPrefix(role, "give") {
 		// Until the end of stdin, which is the parent's death at the latest.
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()
 	}
+	runtime.KeepAlive(h)
+}
+
+func childAttach(role string) (Handle, error) {
+	if role == "give in a private mount namespace" {
+		if err := likeNetnsExec(); err != nil {
+			return nil, err
+		}
+	}
+	iface, err := Interface("left")
+	if err != nil {
+		return nil, err
+	}
+	spec, mode, dir := passProgram(ProgramName), Native, In
+	for _, hook := range tcHooks {
+		if role == tcRole(hook) {
+			spec, mode, dir, noTCX = tcProgram(ProgramName, nil, tcUnspec), TC, hook.dir, hook.way == ByClsact
+		}
+	}
+	prog, err := ebpf.NewProgram(spec)
+	if err != nil {
+		return nil, err
+	}
+	foreground := !strings.HasPrefix(role, "give")
+	if err := Label(prog, Meta{PID: os.Getpid(), Foreground: foreground}); err != nil {
+		return nil, err
+	}
+	if !foreground {
+		return nil, Give(iface.Index, dir, prog, mode)
+	}
+	return Link(iface.Index, dir, prog, mode)
 }
 
 // likeNetnsExec does to the mounts what ip netns exec does.
