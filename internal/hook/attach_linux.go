@@ -109,7 +109,7 @@ func free(at place, act action) error {
 		return explainOn(at, err, act)
 	}
 	defer l.close()
-	l.onlyOurs = true
+	l.onlyOurs, l.doing = true, act
 	there, err := l.tc(d, at.dir)
 	if err == nil && at.mode == TC && at.dir == In {
 		var xdp []*Attached

@@ -96,6 +96,9 @@ func linkClsact(at place, prog *ebpf.Program) (Handle, error) {
 }
 
 func (h *stubHandle) Update(prog *ebpf.Program) error {
+	if gone, err := h.Gone(); err == nil && gone {
+		return &ErrNoInterface{Index: h.at.ifindex}
+	}
 	if err := h.slot.Put(uint32(0), prog); err != nil {
 		return explainOn(h.at, fmt.Errorf("fill the slot: %w", err), actReplace)
 	}

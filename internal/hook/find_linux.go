@@ -97,6 +97,8 @@ type look struct {
 	// onlyOurs leaves out programs that cannot be ours, where that is to be
 	// seen without the right to open them.
 	onlyOurs bool
+	// doing is what asking for programs is part of.
+	doing action
 }
 
 func newLook() (*look, error) {
@@ -109,7 +111,7 @@ func newLook() (*look, error) {
 		conn.close()
 		return nil, err
 	}
-	return &look{conn: conn, qdiscs: qdiscs}, nil
+	return &look{conn: conn, qdiscs: qdiscs, doing: actQuery}, nil
 }
 
 func (l *look) close() { l.conn.close() }
@@ -132,7 +134,7 @@ func (l *look) all(d device, dir Direction) ([]*Attached, error) {
 func (l *look) tc(d device, dir Direction) ([]*Attached, error) {
 	state, _, err := queryTCX(d.Index, dir)
 	if err != nil {
-		return nil, explain(err, actQuery, newScene(d.Name, dir, TC))
+		return nil, explain(err, l.doing, newScene(d.Name, dir, TC))
 	}
 	all, err := openTCX(d.Iface, dir, state)
 	if err != nil {
@@ -151,7 +153,7 @@ func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter,
 	}
 	filters, err := l.conn.filters(d.Index, dir)
 	if err != nil {
-		return nil, nil, explain(err, actQuery, newScene(d.Name, dir, TC))
+		return nil, nil, explain(err, l.doing, newScene(d.Name, dir, TC))
 	}
 	for _, f := range filters {
 		ours, _ := f.calledOurs()

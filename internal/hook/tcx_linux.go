@@ -2,6 +2,8 @@ package hook
 
 import (
 	"errors"
+	"runtime"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -24,30 +26,39 @@ type tcxState struct {
 	revision uint64
 }
 
+// progQuery is what bpf(2) takes and gives for BPF_PROG_QUERY.
+type progQuery struct {
+	ifindex, attachType     uint32
+	queryFlags, attachFlags uint32
+	programs                uint64 // a pointer
+	count, _                uint32
+	_, _, _                 uint64
+	revision                uint64
+}
+
 // queryTCX asks what is on a hook; there is false where the kernel has no tcx.
+// (The library's function takes a missing privilege for a missing tcx.)
 func queryTCX(ifindex int, dir Direction) (s tcxState, there bool, err error) {
 	if noTCX {
 		return s, false, nil
 	}
-	var result *link.QueryResult
-	for range tcxAttempts {
-		result, err = link.QueryPrograms(link.QueryOptions{Target: ifindex, Attach: tcxTypes[dir]})
-		if !errors.Is(err, unix.ENOSPC) { // one came while it was asked
-			break
-		}
+	const room = 64 // BPF_MPROG_MAX
+	ids := make([]ebpf.ProgramID, room)
+	var pinner runtime.Pinner
+	pinner.Pin(&ids[0])
+	defer pinner.Unpin()
+	q := progQuery{
+		ifindex: uint32(ifindex), attachType: uint32(tcxTypes[dir]),
+		programs: uint64(uintptr(unsafe.Pointer(&ids[0]))), count: room,
 	}
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
-		// So says a kernel that does not know the hooks.
+	_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_QUERY, uintptr(unsafe.Pointer(&q)), unsafe.Sizeof(q))
+	switch errno {
+	case 0:
+		return tcxState{ids[:min(q.count, room)], q.revision}, true, nil
+	case unix.EINVAL, unix.ENOSYS: // a kernel that does not know the hooks
 		return s, false, nil
 	}
-	if err != nil {
-		return s, false, err
-	}
-	for _, p := range result.Programs {
-		s.programs = append(s.programs, p.ID)
-	}
-	s.revision = result.Revision
-	return s, true, nil
+	return s, false, errno
 }
 
 // linkTC links a program to tcx, or puts it in a clsact stub.
