@@ -193,7 +193,7 @@ type ErrEgressXDP struct {
 }
 
 func (e *ErrEgressXDP) Error() string {
-	return fmt.Sprintf("%s sees only packets that arrive, not those that leave %s", e.Mode, e.Interface)
+	return fmt.Sprintf("XDP sees only packets that arrive, not those that leave %s", e.Interface)
 }
 
 // Hint says what to do instead.

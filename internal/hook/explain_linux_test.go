@@ -65,15 +65,6 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// whole is an error's type, message and hint.
-func whole(err error) string {
-	hint := ""
-	if h, ok := err.(interface{ Hint() string }); ok {
-		hint = h.Hint()
-	}
-	return fmt.Sprintf("%T: %v | %s", err, err, hint)
-}
-
 func TestOlder(t *testing.T) {
 	tests := []struct {
 		release, version string
