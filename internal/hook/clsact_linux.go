@@ -116,7 +116,7 @@ func (h *stubHandle) Gone() (bool, error) {
 // Close removes the filter. Where that fails, the emptied slot still leaves the
 // packets alone.
 func (h *stubHandle) Close() error {
-	err := error(nil)
+	var err error
 	h.closed.Do(func() {
 		defer h.conn.close()
 		if err = h.conn.removeOurs(h.at, h.filter); errors.Is(err, unix.ENOENT) {
@@ -168,15 +168,11 @@ func (a *Attached) changeClsact(to *ebpf.Program) error {
 func (c *tcConn) addOurs(at place, prog *ebpf.Program, name string) (f filter, err error) {
 	for range tcxAttempts {
 		f, err = c.tryAddOurs(at, prog, name)
-		switch {
-		case errors.Is(err, errQdiscChanged), errors.Is(err, unix.ESTALE):
-			continue
-		case err != nil:
-			return filter{}, err
+		if !errors.Is(err, errQdiscChanged) {
+			break
 		}
-		return f, nil
 	}
-	return filter{}, err
+	return f, err
 }
 
 // errIngressOnly: the interface has an ingress qdisc where clsact is needed.
@@ -187,7 +183,13 @@ var errNoClsact = errors.New("the kernel has no clsact")
 
 // explainClsact explains an error of adding a filter.
 func explainClsact(at place, err error, act action) error {
-	if errors.Is(err, unix.ENOENT) {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		// One of ours came since it was seen that there was none.
+		if taken := free(at, act); taken != nil {
+			return taken
+		}
+	case errors.Is(err, unix.ENOENT):
 		err = fmt.Errorf("%w: %w", errNoClsact, err)
 	}
 	return explainOn(at, err, act)

@@ -27,6 +27,7 @@ var (
 	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7"}
 	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13"}
 	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13"}
+	actHooks   = action{"ask for the hooks of the kernel", []capability{capNetAdmin}, "BPF", "4.4"}
 	actList    = action{"list the interfaces", nil, "XDP", "4.12"}
 	actRoute   = action{"list the routes", nil, "routes", "2.2"}
 )
@@ -70,6 +71,8 @@ func explain(err error, a action, s scene) error {
 	case is(unix.EPERM, unix.EACCES):
 		return &ErrPrivilege{Doing: a.doing(s), Missing: s.have.missing(a.need), Err: err}
 	case is(unix.EBUSY, unix.EEXIST):
+		return s.taken(err)
+	case is(unix.ESTALE, errQdiscChanged) && s.mode == TC:
 		return s.taken(err)
 	case is(unix.ENODEV):
 		return &ErrNoInterface{Name: s.iface, Err: err}

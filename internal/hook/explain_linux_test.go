@@ -20,6 +20,7 @@ func TestExplain(t *testing.T) {
 	old := scene{iface: "eth1", mode: Native, have: all, kernel: "4.19.0-27-amd64"}
 	generic := native
 	generic.mode = Generic
+	tc := scene{iface: "eth1", dir: Out, mode: TC, have: all, kernel: "6.1.0-13-amd64"}
 	with := func(s scene, have capabilities) scene { s.have = have; return s }
 	tests := map[string]struct {
 		err  error
@@ -48,6 +49,16 @@ func TestExplain(t *testing.T) {
 		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.ErrPrivilege: cannot load the program: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
 		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"},
+		"tc no clsact":    {errNoClsact, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF) | "},
+		"tc ingress":      {errIngressOnly, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has an ingress qdisc, which has no place for packets that leave | put clsact and its filters in its place: tc qdisc del dev eth1 ingress, tc qdisc add dev eth1 clsact"},
+		"tc full":         {unix.ERANGE, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has as many tc programs as there can be | look at them with: bpftool net"},
+		"tc block":        {unix.EOPNOTSUPP, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: the qdisc of eth1 takes no filters of its own: it shares a block with others | "},
+		"tc race":         {unix.ESTALE, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc qdisc race":   {errQdiscChanged, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc gone":         {unix.ENODEV, actGive, tc, "*hook.ErrNoInterface: there is no interface eth1 | "},
+		"tc no privilege": {unix.EPERM, actLink, with(tc, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"tc query":        {unix.EPERM, actQuery, with(tc, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the tc programs on eth1: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
+		"tc unknown":      {unix.EINVAL, actReplace, tc, "*fmt.wrapError: cannot replace the program on eth1: invalid argument | "},
 		"unknown":         {unix.EIO, actGive, native, "*fmt.wrapError: cannot attach to eth1: input/output error | "},
 	}
 	for name, test := range tests {
@@ -206,13 +217,22 @@ func TestMessages(t *testing.T) {
 			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},
 			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
 		},
+		"out": {
+			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true},
+			"*hook.ErrTaken: eth1 (out) is taken: repacket is attached there (tc program 7) | take it off first: repacket detach -i eth1 -Q out",
+		},
+		"out in the foreground": {
+			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true, PID: 99},
+			"*hook.ErrTaken: eth1 (out) is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
+		},
 		"near": {
 			&ErrNoInterface{Name: "etj1", Near: []string{"eth1", "eth0"}},
 			"*hook.ErrNoInterface: there is no interface etj1 | did you mean eth1 or eth0?",
 		},
-		"number":   {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
-		"no route": {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
-		"nothing":  {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
+		"number":      {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
+		"no route":    {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
+		"nothing":     {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
+		"nothing out": {&ErrNothing{Interface: "eth1", Direction: Out}, "*hook.ErrNothing: nothing is attached to eth1 (out) | "},
 	}
 	for name, test := range tests {
 		if diff := cmp.Diff(test.want, whole(test.err)); diff != "" {

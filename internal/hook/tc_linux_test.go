@@ -8,8 +8,10 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
 )
@@ -319,4 +321,21 @@ func TestTCBesideAnothersXDP(t *testing.T) {
 		}
 		wantFound(t, ifindex, In, others)
 	})
+}
+
+func TestHasTCX(t *testing.T) {
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress}) // lo
+	if there, e := HasTCX(); e != nil || there != (err == nil) {
+		t.Errorf("%v, %v, but lo says %v", there, e, err)
+	}
+	without(t, func() {
+		var privilege *ErrPrivilege
+		if there, err := HasTCX(); !errors.As(err, &privilege) {
+			t.Errorf("without privilege: %v, %v", there, err)
+		}
+	}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
+	withWay(t, ByClsact)
+	if there, err := HasTCX(); err != nil || there {
+		t.Errorf("without tcx: %v, %v", there, err)
+	}
 }

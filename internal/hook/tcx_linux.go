@@ -2,6 +2,7 @@ package hook
 
 import (
 	"errors"
+	"math"
 	"runtime"
 	"unsafe"
 
@@ -59,6 +60,20 @@ func queryTCX(ifindex int, dir Direction) (s tcxState, there bool, err error) {
 		return s, false, nil
 	}
 	return s, false, errno
+}
+
+// HasTCX tells whether the kernel has tcx; else tc programs go to clsact. It
+// takes CAP_NET_ADMIN; the error is ErrPrivilege.
+func HasTCX() (bool, error) {
+	// Of an interface that there is not: who knows the hooks misses it.
+	_, there, err := queryTCX(math.MaxInt32, In)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return true, nil
+	case err != nil:
+		return false, explain(err, actHooks, newScene("", In, TC))
+	}
+	return there, nil
 }
 
 // linkTC links a program to tcx, or puts it in a clsact stub.
