@@ -231,29 +231,34 @@ func TestTCPrivilegeMissing(t *testing.T) {
 
 func TestTCInterfaceMissing(t *testing.T) {
 	for _, way := range []Way{ByTCX, ByClsact} {
-		withWay(t, way)
-		inNamespace(t, func() {
-			prog := loadSpec(t, tcProgram(ProgramName, nil, tcUnspec))
-			for _, ifindex := range []int{-1, 0, 4711} {
-				for _, dir := range []Direction{In, Out} {
-					var missing *ErrNoInterface
-					if h, err := Link(ifindex, dir, prog, TC); !errors.As(err, &missing) {
-						t.Errorf("link to %d: %v, %v", ifindex, h, err)
-					}
-					if err := Give(ifindex, dir, prog, TC); !errors.As(err, &missing) {
-						t.Errorf("give to %d: %v", ifindex, err)
-					}
-					if removed, err := RemoveStale(ifindex); !errors.As(err, &missing) {
-						t.Errorf("remove from %d: %v, %v", ifindex, removed, err)
-					}
-				}
-			}
+		t.Run(way.String(), func(t *testing.T) {
+			withWay(t, way)
+			inNamespace(t, func() { missingInterface(t) })
 		})
+	}
+}
+
+func missingInterface(t *testing.T) {
+	prog := loadSpec(t, tcProgram(ProgramName, nil, tcUnspec))
+	for _, ifindex := range []int{-1, 0, 4711} {
+		for _, dir := range []Direction{In, Out} {
+			var missing *ErrNoInterface
+			if h, err := Link(ifindex, dir, prog, TC); !errors.As(err, &missing) {
+				t.Errorf("link to %d: %v, %v", ifindex, h, err)
+			}
+			if err := Give(ifindex, dir, prog, TC); !errors.As(err, &missing) {
+				t.Errorf("give to %d: %v", ifindex, err)
+			}
+			if removed, err := RemoveStale(ifindex); !errors.As(err, &missing) {
+				t.Errorf("remove from %d: %v, %v", ifindex, removed, err)
+			}
+		}
 	}
 }
 
 // There is an end to how many programs tcx takes.
 func TestTCXIsFull(t *testing.T) {
+	needTCX(t)
 	onWire(t, func(w wire) {
 		var err error
 		for n := 0; err == nil; n++ {

@@ -47,8 +47,20 @@ func onTC(t *testing.T, test func(t *testing.T, w wire, h tcHook)) {
 // withWay makes tc be what it is without tcx, if that is asked for.
 func withWay(t *testing.T, way Way) {
 	before := noTCX
+	if way == ByTCX {
+		needTCX(t)
+	}
 	t.Cleanup(func() { noTCX = before })
 	noTCX = way == ByClsact
+}
+
+// needTCX skips a test on kernels before 6.6.
+func needTCX(t *testing.T) {
+	t.Helper()
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress}) // lo
+	if errors.Is(err, unix.EINVAL) {
+		t.Skip("this kernel has no tcx")
+	}
 }
 
 // wire is a pair; the test is at left, whose number is ifindex.
