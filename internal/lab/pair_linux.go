@@ -31,23 +31,28 @@ type End struct {
 }
 
 func (cfg *PairConfig) setDefaults() {
-	cfg.A.setDefaults("left", 1)
-	cfg.B.setDefaults("right", 2)
+	cfg.A = cfg.A.or("left", net.HardwareAddr{2, 0, 0, 0, 0, 1}, "192.0.2.1/24", "")
+	cfg.B = cfg.B.or("right", net.HardwareAddr{2, 0, 0, 0, 0, 2}, "192.0.2.2/24", "")
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
 }
 
-func (e *End) setDefaults(name string, last byte) {
+// or is the end with these values where it has none. An empty addr6 is none.
+func (e End) or(name string, mac net.HardwareAddr, addr, addr6 string) End {
 	if e.Name == "" {
 		e.Name = name
 	}
 	if e.MAC == nil {
-		e.MAC = net.HardwareAddr{2, 0, 0, 0, 0, last}
+		e.MAC = mac
 	}
 	if !e.Addr.IsValid() {
-		e.Addr = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 24)
+		e.Addr = netip.MustParsePrefix(addr)
 	}
+	if !e.Addr6.IsValid() && addr6 != "" {
+		e.Addr6 = netip.MustParsePrefix(addr6)
+	}
+	return e
 }
 
 // Pair is two namespaces joined by a veth pair: A's end is Config.A, B's end is
