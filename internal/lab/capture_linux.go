@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -104,7 +105,8 @@ func fromFilter(from net.HardwareAddr) []bpf.Instruction {
 }
 
 // Receive returns the next packet, which is the caller's. When none has come by
-// the deadline the error is os.ErrDeadlineExceeded.
+// the deadline the error is os.ErrDeadlineExceeded; what has come already is
+// returned after it, too.
 func (c *Capture) Receive(deadline time.Time) (Packet, error) {
 	p, err := c.receive(deadline)
 	if err != nil {
@@ -114,48 +116,68 @@ func (c *Capture) Receive(deadline time.Time) (Packet, error) {
 }
 
 func (c *Capture) receive(deadline time.Time) (Packet, error) {
-	if err := c.file.SetReadDeadline(deadline); err != nil {
-		return Packet{}, err
-	}
 	raw, err := c.file.SyscallConn()
 	if err != nil {
 		return Packet{}, err
 	}
-	var n, oobn int
-	var from unix.Sockaddr
-	var failed error
-	err = raw.Read(func(fd uintptr) bool {
-		n, oobn, _, from, failed = unix.Recvmsg(int(fd), c.buf, c.oob, 0)
-		return failed != unix.EAGAIN && failed != unix.EINTR
-	})
-	if err != nil {
+	var m message
+	if err := raw.Control(func(fd uintptr) { m = c.receiveFrom(fd) }); err != nil {
 		return Packet{}, err
 	}
-	if failed != nil {
-		return Packet{}, os.NewSyscallError("recvmsg", failed)
+	if m.again() {
+		if err := c.file.SetReadDeadline(deadline); err != nil {
+			return Packet{}, err
+		}
+		err := raw.Read(func(fd uintptr) bool {
+			m = c.receiveFrom(fd)
+			return !m.again()
+		})
+		if err != nil {
+			return Packet{}, err
+		}
 	}
-	if n < vnetHeaderSize {
-		return Packet{}, fmt.Errorf("%d bytes are no packet", n)
+	if m.err != nil {
+		return Packet{}, os.NewSyscallError("recvmsg", m.err)
 	}
-	return c.decode(n, oobn, from)
+	if m.n < vnetHeaderSize {
+		return Packet{}, fmt.Errorf("%d bytes are no packet", m.n)
+	}
+	return c.decode(m)
 }
 
-// decode reads what recvmsg has left in the buffers.
-func (c *Capture) decode(n, oobn int, from unix.Sockaddr) (Packet, error) {
-	p := Packet{Data: bytes.Clone(c.buf[vnetHeaderSize:n])}
+// message is what recvmsg has left in the buffers.
+type message struct {
+	n, oobn int
+	from    unix.Sockaddr
+	err     error
+}
+
+// again: there was nothing.
+func (m message) again() bool {
+	return errors.Is(m.err, unix.EAGAIN) || errors.Is(m.err, unix.EINTR)
+}
+
+func (c *Capture) receiveFrom(fd uintptr) (m message) {
+	m.n, m.oobn, _, m.from, m.err = unix.Recvmsg(int(fd), c.buf, c.oob, unix.MSG_DONTWAIT)
+	return m
+}
+
+// decode puts together the packet and what stands beside it.
+func (c *Capture) decode(m message) (Packet, error) {
+	p := Packet{Data: bytes.Clone(c.buf[vnetHeaderSize:m.n])}
 	var good bool
 	p.Offload, good = parseHeader(c.buf)
-	if ll, ok := from.(*unix.SockaddrLinklayer); ok {
+	if ll, ok := m.from.(*unix.SockaddrLinklayer); ok {
 		p.Outgoing = ll.Pkttype == unix.PACKET_OUTGOING
 	}
-	messages, err := unix.ParseSocketControlMessage(c.oob[:oobn])
+	messages, err := unix.ParseSocketControlMessage(c.oob[:m.oobn])
 	if err != nil {
 		return Packet{}, err
 	}
 	status := uint32(0)
-	for _, m := range messages {
-		if m.Header.Level == unix.SOL_PACKET && m.Header.Type == unix.PACKET_AUXDATA {
-			status = readAux(m.Data, &p)
+	for _, c := range messages {
+		if c.Header.Level == unix.SOL_PACKET && c.Header.Type == unix.PACKET_AUXDATA {
+			status = readAux(c.Data, &p)
 		}
 	}
 	switch {

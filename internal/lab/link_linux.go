@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -37,10 +38,10 @@ func connect(a, b *Namespace, cfg PairConfig) error {
 	if err := b.Do(func() error { return setUpEnd(cfg.B, cfg.A, cfg.Offload) }); err != nil {
 		return err
 	}
-	if err := a.Do(func() error { return waitUp(cfg.A.Name) }); err != nil {
+	if err := a.Do(func() error { return settle(cfg.A, cfg.B) }); err != nil {
 		return err
 	}
-	return b.Do(func() error { return waitUp(cfg.B.Name) })
+	return b.Do(func() error { return settle(cfg.B, cfg.A) })
 }
 
 // addVeth adds a pair whose end B is in the namespace b.
@@ -64,13 +65,12 @@ func setUpEnd(end, peer End, offload bool) error {
 			return fmt.Errorf("switch the checksum offload of %s off: %w", end.Name, err)
 		}
 	}
-	return setUp(end, peer)
+	return setUp(end)
 }
 
-// setUp gives one interface its features, its addresses and its neighbour, and
-// sets it up, in the namespace of the calling thread. Of the peer it takes
-// addresses and MAC.
-func setUp(end, peer End) error {
+// setUp gives one interface its features and its addresses, and sets it up, in
+// the namespace of the calling thread.
+func setUp(end End) error {
 	link, err := netlink.LinkByName(end.Name)
 	if err != nil {
 		return fmt.Errorf("find %s: %w", end.Name, err)
@@ -78,7 +78,7 @@ func setUp(end, peer End) error {
 	if err := setFeatures(end.Name, end.Features); err != nil {
 		return fmt.Errorf("set features of %s: %w", end.Name, err)
 	}
-	if err := setIPv6(end.Name, end.Addr6.IsValid()); err != nil {
+	if err := setIPv6(link, end); err != nil {
 		return fmt.Errorf("set up IPv6 on %s: %w", end.Name, err)
 	}
 	for _, addr := range []netip.Prefix{end.Addr, end.Addr6} {
@@ -86,8 +86,26 @@ func setUp(end, peer End) error {
 			return fmt.Errorf("give %s to %s: %w", addr, end.Name, err)
 		}
 	}
+	if end.Addr6.IsValid() {
+		if err := finishIPv6(link); err != nil {
+			return fmt.Errorf("set up IPv6 on %s: %w", end.Name, err)
+		}
+	}
 	if err := netlink.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", end.Name, err)
+	}
+	return nil
+}
+
+// settle waits until an interface carries packets and its addresses are in use,
+// and then makes its neighbour known. Of the peer it takes addresses and MAC.
+func settle(end, peer End) error {
+	if err := waitUp(end); err != nil {
+		return err
+	}
+	link, err := netlink.LinkByName(end.Name)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", end.Name, err)
 	}
 	for _, addr := range []netip.Prefix{peer.Addr, peer.Addr6} {
 		if err := addNeighbour(link, addr, peer.MAC); err != nil {
@@ -97,8 +115,9 @@ func setUp(end, peer End) error {
 	return nil
 }
 
-// addAddress gives an interface an address, if it is one. An IPv6 address is
-// usable at once.
+func hasEthernet(link netlink.Link) bool { return link.Attrs().EncapType == "ether" }
+
+// addAddress gives an interface an address, if it is one.
 func addAddress(link netlink.Link, addr netip.Prefix) error {
 	if !addr.IsValid() {
 		return nil
@@ -107,9 +126,6 @@ func addAddress(link netlink.Link, addr netip.Prefix) error {
 		IP:   addr.Addr().AsSlice(),
 		Mask: net.CIDRMask(addr.Bits(), addr.Addr().BitLen()),
 	}}
-	if addr.Addr().Is6() {
-		a.Flags = unix.IFA_F_NODAD
-	}
 	return netlink.AddrAdd(link, a)
 }
 
@@ -127,9 +143,17 @@ func addNeighbour(link netlink.Link, addr netip.Prefix, mac net.HardwareAddr) er
 	})
 }
 
-// waitUp waits until the kernel lets packets out of an interface. That is later
-// than "up": the transmit queues open when the carrier is seen.
-func waitUp(name string) error {
+// waitUp waits until the kernel lets packets out of an interface and takes those
+// for its addresses. That is later than "up": the transmit queues open when the
+// carrier is seen.
+func waitUp(end End) error {
+	return waitLink(end.Name, "come up", func(link netlink.Link) bool {
+		return operational(link) && addressesUsable(link)
+	})
+}
+
+// waitLink waits until a condition holds on an interface.
+func waitLink(name, what string, condition func(netlink.Link) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), linkUpTimeout)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -139,13 +163,13 @@ func waitUp(name string) error {
 		if err != nil {
 			return fmt.Errorf("find %s: %w", name, err)
 		}
-		if operational(link) {
+		if condition(link) {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to come up: %w", name, ctx.Err())
+			return fmt.Errorf("wait for %s to %s: %w", name, what, ctx.Err())
 		}
 	}
 }
@@ -156,6 +180,16 @@ func operational(link netlink.Link) bool {
 	a := link.Attrs()
 	state := a.OperState == netlink.OperUp || a.OperState == netlink.OperUnknown && link.Type() != "veth"
 	return state && a.RawFlags&unix.IFF_RUNNING != 0 && a.RawFlags&unix.IFF_UP != 0
+}
+
+// addressesUsable: IPv6 addresses are tentative until their interface is ready
+// and somebody in the kernel has had the time to make their routes. (Without
+// duplicate address detection by flag, IFA_F_NODAD, they never look so.)
+func addressesUsable(link netlink.Link) bool {
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
+	return err == nil && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
+		return a.Flags&unix.IFA_F_TENTATIVE != 0
+	})
 }
 
 // removeLink removes a veth with its peer at once: a namespace that some other

@@ -28,6 +28,8 @@ type End struct {
 	Addr6 netip.Prefix
 	// Features are switches that are not as PairConfig.Offload leaves them.
 	Features Features
+
+	forward bool // packets go on from here to other interfaces
 }
 
 func (cfg *PairConfig) setDefaults() {

@@ -50,10 +50,10 @@ func (p *Pair) AddVXLAN(cfg VXLANConfig) (VXLANConfig, error) {
 			if err := addVXLAN(cfg.ID, p.Config.MTU-vxlanOverhead, s.end, s.under, s.remote); err != nil {
 				return err
 			}
-			if err := setUp(s.end, s.peer); err != nil {
+			if err := setUp(s.end); err != nil {
 				return err
 			}
-			return waitUp(s.end.Name)
+			return settle(s.end, s.peer)
 		})
 		if err != nil {
 			return cfg, fmt.Errorf("make a vxlan tunnel: %w", err)
