@@ -17,9 +17,13 @@ import (
 const linkUpTimeout = 5 * time.Second
 
 // Connect joins two namespaces by one more veth pair, for networks of other
-// shapes than Pair and Router. It goes when one of them is closed.
+// shapes than Pair and Router. The ends have only the addresses that they are
+// given; the kernel chooses a MAC that is missing. The pair goes when one of the
+// namespaces is closed.
 func Connect(a, b *Namespace, cfg PairConfig) error {
-	cfg.setDefaults()
+	if cfg.MTU == 0 {
+		cfg.MTU = 1500
+	}
 	if err := connect(a, b, cfg); err != nil {
 		return fmt.Errorf("connect two namespaces: %w", err)
 	}
