@@ -266,3 +266,40 @@ func TestBigTCP(t *testing.T) {
 		t.Error("no packet is larger than 64 KiB")
 	}
 }
+
+// TestNothingOfAllIsLeft: networks and watchers of every kind close what they
+// have opened.
+func TestNothingOfAllIsLeft(t *testing.T) {
+	once := func() {
+		r, err := NewRouter(RouterConfig{})
+		must(t, err)
+		name := r.Config.ClientSide.Name
+		capture, err := OpenCapture(r.Router, name, CaptureConfig{})
+		must(t, err)
+		skbs, err := WatchSkbs(r.Router, name, In)
+		must(t, err)
+		tagging, err := PushVLAN(r.Router, name, Tag{0x8100, 1})
+		must(t, err)
+		tun, err := OpenTun(r.Client, TunConfig{End: End{Addr: netip.MustParsePrefix("203.0.113.1/24")}})
+		must(t, err)
+		_, err = Stream(StreamConfig{From: r.Client, To: r.Client, Dial: netip.MustParseAddrPort("127.0.0.1:5201"), Bytes: 1})
+		must(t, err)
+		must(t, errors.Join(capture.Close(), skbs.Close(), tagging.Close(), tun.Close(), r.Close(), r.Close()))
+	}
+	once() // what the libraries keep open is open now
+	fds, names := openFDs(t), interfaceNames(t)
+	once()
+	if got := openFDs(t); got != fds {
+		t.Errorf("%d descriptors are open, before it were %d", got, fds)
+	}
+	if got := interfaceNames(t); strings.Join(got, " ") != strings.Join(names, " ") {
+		t.Errorf("interfaces %q, before it were %q", got, names)
+	}
+	r, err := NewRouter(RouterConfig{Server: End{Name: "a-name-of-sixteen"}})
+	if err == nil || r != nil {
+		t.Errorf("a router with an impossible name: %v, %v", r, err)
+	}
+	if got := openFDs(t); got != fds {
+		t.Errorf("after a failure %d descriptors are open, before it were %d", got, fds)
+	}
+}

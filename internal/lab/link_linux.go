@@ -36,10 +36,10 @@ func connect(a, b *Namespace, cfg PairConfig) error {
 	if err := a.Do(func() error { return addVeth(b, cfg) }); err != nil {
 		return err
 	}
-	if err := a.Do(func() error { return setUpEnd(cfg.A, cfg.B, cfg.Offload) }); err != nil {
+	if err := a.Do(func() error { return setUpEnd(cfg.A, cfg.Offload) }); err != nil {
 		return err
 	}
-	if err := b.Do(func() error { return setUpEnd(cfg.B, cfg.A, cfg.Offload) }); err != nil {
+	if err := b.Do(func() error { return setUpEnd(cfg.B, cfg.Offload) }); err != nil {
 		return err
 	}
 	if err := a.Do(func() error { return settle(cfg.A, cfg.B) }); err != nil {
@@ -62,7 +62,7 @@ func addVeth(b *Namespace, cfg PairConfig) error {
 }
 
 // setUpEnd gives a veth's end its features, and all that setUp gives.
-func setUpEnd(end, peer End, offload bool) error {
+func setUpEnd(end End, offload bool) error {
 	if !offload {
 		// Segmentation offload goes with it.
 		if err := setFeatures(end.Name, Features{TxChecksum: false}); err != nil {

@@ -132,7 +132,9 @@ func streamTCP(cfg StreamConfig, deadline time.Time) (r StreamResult, err error)
 	err = sendTCP(cfg, deadline, &r)
 	if !r.SentFrom.IsValid() {
 		listener.Close() // nobody will come
-		<-done
+		if closed := <-done; !errors.Is(closed, net.ErrClosed) {
+			err = errors.Join(err, closed)
+		}
 		return r, err
 	}
 	err = errors.Join(err, <-done)

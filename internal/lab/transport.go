@@ -73,14 +73,14 @@ func (t *transport) describe(packet []byte, length int, v6 bool) error {
 	}
 	t.check = map[uint8]int{protocolTCP: 16, protocolUDP: 6, protocolICMPv6: 2}[t.protocol]
 	t.payload = t.start + size
-	switch {
-	case t.protocol == protocolTCP:
+	switch t.protocol {
+	case protocolTCP:
 		t.payload = t.start + int(packet[t.start+12]>>4)*4
 		t.gso = GSOTCP4
 		if v6 {
 			t.gso = GSOTCP6
 		}
-	case t.protocol == protocolUDP:
+	case protocolUDP:
 		t.gso = GSOUDP
 	}
 	return nil
