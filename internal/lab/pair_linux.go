@@ -1,18 +1,10 @@
 package lab
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
-	"time"
-
-	"github.com/safchain/ethtool"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // PairConfig says how two namespaces are joined. The zero value is a pair with
@@ -32,38 +24,46 @@ type End struct {
 	Name string           // default "left", "right"
 	MAC  net.HardwareAddr // default 02:00:00:00:00:01, 02:00:00:00:00:02
 	Addr netip.Prefix     // IPv4; default 192.0.2.1/24, 192.0.2.2/24 (RFC 5737)
+	// Addr6 is an IPv6 address; without one there is no IPv6 on the interface.
+	Addr6 netip.Prefix
+	// Features are switches that are not as PairConfig.Offload leaves them.
+	Features Features
+
+	forward bool // packets go on from here to other interfaces
 }
 
 func (cfg *PairConfig) setDefaults() {
-	cfg.A.setDefaults("left", 1)
-	cfg.B.setDefaults("right", 2)
+	cfg.A = cfg.A.or("left", net.HardwareAddr{2, 0, 0, 0, 0, 1}, "192.0.2.1/24", "")
+	cfg.B = cfg.B.or("right", net.HardwareAddr{2, 0, 0, 0, 0, 2}, "192.0.2.2/24", "")
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
 }
 
-func (e *End) setDefaults(name string, last byte) {
+// or is the end with these values where it has none. An empty addr6 is none.
+func (e End) or(name string, mac net.HardwareAddr, addr, addr6 string) End {
 	if e.Name == "" {
 		e.Name = name
 	}
 	if e.MAC == nil {
-		e.MAC = net.HardwareAddr{2, 0, 0, 0, 0, last}
+		e.MAC = mac
 	}
 	if !e.Addr.IsValid() {
-		e.Addr = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, last}), 24)
+		e.Addr = netip.MustParsePrefix(addr)
 	}
+	if !e.Addr6.IsValid() && addr6 != "" {
+		e.Addr6 = netip.MustParsePrefix(addr6)
+	}
+	return e
 }
 
 // Pair is two namespaces joined by a veth pair: A's end is Config.A, B's end is
 // Config.B. Nothing moves on it unless somebody sends: the neighbours are
-// static and IPv6 is off.
+// static, and IPv6 is off or at least has nothing to find out.
 type Pair struct {
 	A, B   *Namespace
 	Config PairConfig // defaults filled in
 }
-
-// linkUpTimeout is how long the two ends may take to see each other.
-const linkUpTimeout = 5 * time.Second
 
 // NewPair makes two namespaces and joins them. When it returns, both ends carry
 // packets. After an error nothing is left.
@@ -88,120 +88,7 @@ func (p *Pair) build() (err error) {
 			return err
 		}
 	}
-	if err := p.A.Do(p.addLink); err != nil {
-		return err
-	}
-	cfg := p.Config
-	if err := p.A.Do(func() error { return setUpEnd(cfg.A, cfg.B, cfg.Offload) }); err != nil {
-		return err
-	}
-	if err := p.B.Do(func() error { return setUpEnd(cfg.B, cfg.A, cfg.Offload) }); err != nil {
-		return err
-	}
-	return p.waitUp()
-}
-
-// disableIPv6 keeps router solicitations, listener reports and duplicate
-// address detection off the interfaces that the namespace gets later.
-func disableIPv6() error {
-	for _, which := range []string{"all", "default"} {
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+which+"/disable_ipv6", []byte("1"), 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // a kernel without IPv6
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *Pair) addLink() error {
-	cfg := p.Config
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.HardwareAddr, attrs.MTU = cfg.A.Name, cfg.A.MAC, cfg.MTU
-	veth := netlink.NewVeth(attrs)
-	veth.PeerName, veth.PeerHardwareAddr, veth.PeerMTU = cfg.B.Name, cfg.B.MAC, uint32(cfg.MTU)
-	veth.PeerNamespace = netlink.NsFd(p.B.FD())
-	if err := netlink.LinkAdd(veth); err != nil {
-		return fmt.Errorf("add %s and %s: %w", cfg.A.Name, cfg.B.Name, err)
-	}
-	return nil
-}
-
-// setUpEnd gives one end its address, its neighbour and its features, in the
-// namespace of the calling thread.
-func setUpEnd(end, peer End, offload bool) error {
-	link, err := netlink.LinkByName(end.Name)
-	if err != nil {
-		return fmt.Errorf("find %s: %w", end.Name, err)
-	}
-	if !offload {
-		if err := disableTxChecksum(end.Name); err != nil {
-			return fmt.Errorf("switch the checksum offload of %s off: %w", end.Name, err)
-		}
-	}
-	addr := &netlink.Addr{IPNet: &net.IPNet{
-		IP:   end.Addr.Addr().AsSlice(),
-		Mask: net.CIDRMask(end.Addr.Bits(), end.Addr.Addr().BitLen()),
-	}}
-	if err := netlink.AddrAdd(link, addr); err != nil {
-		return fmt.Errorf("give %s to %s: %w", end.Addr, end.Name, err)
-	}
-	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("set %s up: %w", end.Name, err)
-	}
-	neigh := &netlink.Neigh{
-		LinkIndex:    link.Attrs().Index,
-		State:        netlink.NUD_PERMANENT,
-		IP:           peer.Addr.Addr().AsSlice(),
-		HardwareAddr: peer.MAC,
-	}
-	if err := netlink.NeighSet(neigh); err != nil {
-		return fmt.Errorf("tell %s its neighbour %s: %w", end.Name, peer.Addr.Addr(), err)
-	}
-	return nil
-}
-
-// disableTxChecksum makes the stack finish every checksum by itself;
-// segmentation offload goes with it.
-func disableTxChecksum(name string) error {
-	tool, err := ethtool.NewEthtool()
-	if err != nil {
-		return err
-	}
-	defer tool.Close()
-	return tool.Change(name, map[string]bool{"tx-checksum-ip-generic": false})
-}
-
-// waitUp waits until the kernel lets packets out of both ends. That is later
-// than "up": the transmit queues open when the carrier is seen.
-func (p *Pair) waitUp() error {
-	ctx, cancel := context.WithTimeout(context.Background(), linkUpTimeout)
-	defer cancel()
-	if err := p.A.Do(func() error { return waitOperational(ctx, p.Config.A.Name) }); err != nil {
-		return err
-	}
-	return p.B.Do(func() error { return waitOperational(ctx, p.Config.B.Name) })
-}
-
-func waitOperational(ctx context.Context, name string) error {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("find %s: %w", name, err)
-		}
-		if link.Attrs().OperState == netlink.OperUp && link.Attrs().RawFlags&unix.IFF_RUNNING != 0 {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("wait for %s to come up: %w", name, ctx.Err())
-		}
-	}
+	return connect(p.A, p.B, p.Config)
 }
 
 // Close removes the veth pair and both namespaces, and kills what Command
@@ -215,20 +102,4 @@ func (p *Pair) Close() error {
 		errs = append(errs, p.B.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// removeLink removes a veth with its peer at once: a namespace that some other
-// process still holds would keep it.
-func removeLink(name string) error {
-	link, err := netlink.LinkByName(name)
-	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("find %s: %w", name, err)
-	}
-	if err := netlink.LinkDel(link); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	return nil
 }

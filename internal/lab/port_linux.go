@@ -15,8 +15,9 @@ import (
 
 // Port sends and receives whole Ethernet frames on one interface.
 type Port struct {
-	conn *packet.Conn
-	buf  [1 << 16]byte
+	conn    *packet.Conn
+	offload *os.File // for SendOffloaded
+	buf     [1 << 16]byte
 }
 
 // OpenPort opens the interface of that name in the namespace. Receive gives the
@@ -36,13 +37,16 @@ func OpenPort(ns *Namespace, name string, from net.HardwareAddr) (*Port, error) 
 		if err != nil {
 			return err
 		}
+		if p.offload, err = rawSocketHere(name, nil); err != nil {
+			return err
+		}
 		p.conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("open %s for raw frames: %w", name, err)
+	if err == nil {
+		err = p.growBuffer()
 	}
-	if err := p.growBuffer(); err != nil {
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s for raw frames: %w", name, err), p.Close())
 	}
 	return p, nil
@@ -119,4 +123,13 @@ func (p *Port) Dropped() (int, error) {
 }
 
 // Close closes the port.
-func (p *Port) Close() error { return p.conn.Close() }
+func (p *Port) Close() error {
+	var errs []error
+	if p.offload != nil {
+		errs = append(errs, p.offload.Close())
+	}
+	if p.conn != nil {
+		errs = append(errs, p.conn.Close())
+	}
+	return errors.Join(errs...)
+}
