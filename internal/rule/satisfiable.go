@@ -9,35 +9,67 @@ import (
 )
 
 // claim is one thing that a rule asks of a packet: a member of its condition,
-// or that the field of an action is there.
+// or that the header of an action is there.
 type claim struct {
 	expr Expr
 	// at is where it stands, and name the part of it that names a field or a
 	// header.
 	at, name Span
+	// only is the field, if it is there only on some values of another one.
+	only *field.Field
+	// sum: a checksum is made right or wrong.
+	sum bool
 }
 
 // plain tells that a claim names no field: what it stands for needs no title.
 func (cl claim) plain() bool { return cl.name == cl.at }
 
-// claims are all that a rule asks of a packet.
-func (c *checker) claims(r *Rule) []claim {
-	list := c.members(r.Cond)
-	for _, a := range r.Actions {
-		name := c.firstWord(a.At)
-		list = append(list, claim{c.asks(a), a.At, name})
+// test is the test that a claim is, if it is one.
+func (cl claim) test() (Test, bool) {
+	if and, pair := cl.expr.(And); pair && cl.only != nil {
+		return and.X[1].(Test), true
 	}
-	return list
+	t, ok := cl.expr.(Test)
+	return t, ok && cl.only == nil
 }
 
-// asks is what an action asks for: its header, and for fix and bad of an L4
-// checksum a whole datagram, of which the checker knows the first part.
-func (c *checker) asks(a Action) Expr {
-	has := Has{a.Field.Proto, a.At}
-	if a.Op == Set || a.Field.Proto.Header().Layer != 4 {
-		return has
+// claims are all that a rule asks of a packet.
+func (c *checker) claims(r *Rule) []claim {
+	var list []claim
+	for _, a := range r.Actions {
+		list = append(list, c.asks(a))
 	}
-	return And{[]Expr{has, Test{field.MustByName("ip_flag_mf"), only(0), a.At}}, a.At}
+	for _, s := range r.Swaps {
+		list = append(list, claim{expr: Has{s.Proto, s.At}, at: s.At, name: s.At})
+	}
+	slices.SortStableFunc(list, func(a, b claim) int { return a.at.Start - b.at.Start })
+	return append(c.members(r.asked()), list...)
+}
+
+// asks is what an action asks for: its header; for a field that is there only
+// on some values of another one, one of these; and for fix and bad of an L4
+// checksum a whole datagram, of which the checker knows the first part.
+func (c *checker) asks(a Action) claim {
+	has := Has{a.Field.Proto, a.At}
+	out := claim{expr: has, at: a.At, name: c.firstWord(a.At)}
+	switch {
+	case a.Field.Only != nil:
+		out.expr, out.only = guard(a.Field, a.At), a.Field
+	case a.Op != Set && a.Field.Proto.Header().Layer == field.TransportLayer:
+		out.expr, out.sum = And{[]Expr{has, whole(a.At)}, a.At}, true
+	}
+	return out
+}
+
+// whole holds on what may be a whole datagram.
+func whole(at Span) Expr {
+	return Or{[]Expr{
+		And{[]Expr{
+			Test{field.MustByName("ip_flag_mf"), only(0), at},
+			Test{field.MustByName("ip_tot_len"), between(1, 65535), at},
+		}, at},
+		Test{field.MustByName("ip6_len"), between(1, 65535), at},
+	}, at}
 }
 
 // members are the claims of a condition: those of an and, or itself.
@@ -47,8 +79,14 @@ func (c *checker) members(e Expr) []claim {
 		xs = and.X
 	}
 	var list []claim
-	for _, x := range xs {
-		list = append(list, claim{x, x.Span(), c.nameOf(x)})
+	for i := 0; i < len(xs); i++ {
+		cl := claim{expr: xs[i]}
+		if i+1 < len(xs) && guards(xs[i], xs[i+1]) {
+			i++
+			cl.expr, cl.only = And{xs[i-1 : i+1], xs[i].Span()}, xs[i].(Test).Field
+		}
+		cl.at, cl.name = xs[i].Span(), c.nameOf(xs[i])
+		list = append(list, cl)
 	}
 	return list
 }
@@ -78,9 +116,9 @@ func (c *checker) firstWord(at Span) Span {
 // words is a piece of the source for a message.
 func (c *checker) words(at Span) string { return excerpt(c.program.Source, at) }
 
-// whole is the condition of a rule as part 3.1 of the design has it: with the
+// complete is the condition of a rule as part 3.1 of the design has it: with the
 // headers of all fields that its actions name.
-func (c *checker) whole(r *Rule) Expr {
+func (c *checker) complete(r *Rule) Expr {
 	var xs []Expr
 	for _, cl := range c.claims(r) {
 		xs = append(xs, cl.expr)
@@ -132,24 +170,29 @@ func (c *checker) never(e Expr) *Diagnostic {
 
 // clash says why no packet meets both a and b, of which b stands behind a.
 func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
-	for layer := 4; layer >= 2; layer-- {
+	for layer := range field.Layers {
+		layer = field.Layers - 1 - layer // the innermost first
 		x, y := inA.headers(layer), inB.headers(layer)
 		if x&1 == 0 && y&1 == 0 && x&y == 0 {
-			return c.twoHeaders(a, b, x, y)
+			return c.twoHeaders(a, b, layer, inA, inB)
 		}
 	}
-	s, isTest := a.expr.(Test)
-	t, both := b.expr.(Test)
+	s, isTest := a.test()
+	t, both := b.test()
 	if isTest && both && s.Field == t.Field {
 		return c.twoValues(a, b)
 	}
 	for _, pair := range [][2]claim{{a, b}, {b, a}} {
-		if text := c.needsBelow(pair[0], pair[1]); text != "" {
+		text := c.onlyThere(pair[0], pair[1])
+		if text == "" {
+			text = c.needsBelow(pair[0], pair[1])
+		}
+		if text != "" {
 			return c.diagnostic(Error, b.at, "", "nothing can match: %s", text)
 		}
 	}
 	hint := ""
-	if _, sum := b.expr.(And); sum {
+	if b.sum {
 		hint = "fix and bad ask for a whole datagram, no fragment"
 	}
 	return c.diagnostic(Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
@@ -157,29 +200,33 @@ func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
 
 // headers are the headers of a layer, as bits, that packets of u may have; the
 // lowest bit: none.
-func (u union) headers(layer int) uint16 {
-	var all uint16
+func (u union) headers(layer field.Layer) headers {
+	var all stacks
 	for _, s := range u.states {
-		all |= s.layers[layer]
+		all |= s.stacks
 	}
-	return all
+	return all.layer(layer)
 }
 
-// protocols are the headers of a set of bits.
-func protocols(bits uint16) []field.Protocol {
-	return slices.DeleteFunc(field.Protocols(), func(p field.Protocol) bool { return bits&(1<<p) == 0 })
-}
-
-func titles(bits uint16) string {
+func titles(h headers) string {
 	var names []string
-	for _, p := range protocols(bits) {
+	for _, p := range h.list() {
 		names = append(names, p.Header().Title)
 	}
 	return strings.Join(names, " or ")
 }
 
-// twoHeaders is the error for claims on different headers x and y of a layer.
-func (c *checker) twoHeaders(a, b claim, x, y uint16) *Diagnostic {
+// title names the innermost header, no option, that every packet of u has.
+func (u union) title() string {
+	for layer := field.TransportLayer; ; layer-- {
+		if h := u.headers(layer); h&1 == 0 || layer == field.LinkLayer {
+			return titles(h)
+		}
+	}
+}
+
+// twoHeaders is the error for claims on different headers of a layer.
+func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *Diagnostic {
 	first, second := c.words(a.name), c.words(b.name)
 	hasA, hasB := a.plain(), b.plain()
 	if _, group := a.expr.(Or); group && hasA {
@@ -188,25 +235,62 @@ func (c *checker) twoHeaders(a, b claim, x, y uint16) *Diagnostic {
 	if _, group := b.expr.(Or); group && hasB {
 		second = "(" + second + ")"
 	}
-	msg := fmt.Sprintf("%s is %s, %s is %s", first, titles(x), second, titles(y))
+	msg := fmt.Sprintf("%s is %s, %s is %s", first, inA.title(), second, inB.title())
 	switch {
 	case hasA && hasB:
 		msg = first + " and " + second
 	case hasA:
-		msg = fmt.Sprintf("%s and %s (%s)", first, second, titles(y))
+		msg = fmt.Sprintf("%s and %s (%s)", first, second, inB.title())
 	case hasB:
-		msg = fmt.Sprintf("%s (%s) and %s", first, titles(x), second)
+		msg = fmt.Sprintf("%s (%s) and %s", first, inA.title(), second)
 	}
 	hint := "only outer headers are looked at"
-	if theirs := protocols(x); len(theirs) == 1 {
-		if f, ok := field.ByName(strings.ToLower(second)); ok {
-			if twin, ok := field.ByName(theirs[0].String() + strings.TrimPrefix(f.Name, f.Proto.String())); ok {
-				rest := c.words(Span{b.name.End, b.at.End})
-				hint = fmt.Sprintf("for %s: %s %s (%s)", theirs[0].Header().Title, twin.Name, rest, hint)
+	if text := c.twin(b, inA.headers(layer).list()); text != "" {
+		hint = fmt.Sprintf("%s (%s)", text, hint)
+	} else if text := otherICMP(inA, inB); text != "" {
+		hint = text
+	}
+	return c.diagnostic(Error, b.name, hint, "no packet has both: %s", msg)
+}
+
+// twin is the hint that names the same field in the one header that there is.
+func (c *checker) twin(b claim, theirs []field.Protocol) string {
+	ref, ok := resolveField(token{text: strings.ToLower(c.words(b.name))})
+	if !ok || len(theirs) != 1 {
+		return ""
+	}
+	f, there := ref.fields[0], theirs[0].Header()
+	twin, ok := field.ByName(there.Prefix + strings.TrimPrefix(f.Name, f.Proto.Header().Prefix))
+	for _, s := range field.Shorts() {
+		for _, name := range s.Fields {
+			if g := field.MustByName(name); slices.Contains(s.Fields, f.Name) && g.Proto == theirs[0] {
+				twin, ok = g, true
 			}
 		}
 	}
-	return c.diagnostic(Error, b.name, hint, "no packet has both: %s", msg)
+	if !ok || twin.Proto != theirs[0] {
+		return ""
+	}
+	text := fmt.Sprintf("for %s: %s", there.Title, twin.Name)
+	if twin.Kind == f.Kind && twin.Width == f.Width {
+		text += " " + c.words(Span{b.name.End, b.at.End})
+	}
+	return text
+}
+
+// otherICMP is the hint for ICMP over IPv6 and the other way round.
+func otherICMP(a, b union) string {
+	for _, pair := range [][2]union{{a, b}, {b, a}} {
+		transport, network := pair[0].headers(field.TransportLayer), pair[1].headers(field.NetworkLayer)
+		switch {
+		case pair[1].headers(field.TransportLayer)&1 == 0:
+		case transport == 1<<field.ICMP && network == 1<<field.IP6:
+			return "over IPv6 it is icmp6"
+		case transport == 1<<field.ICMP6 && network == 1<<field.IP:
+			return "over IPv4 it is icmp"
+		}
+	}
+	return ""
 }
 
 // twoValues is the error for two tests of one field that exclude each other.
@@ -234,26 +318,41 @@ func (c *checker) asked(cl claim) (text string, equal bool) {
 	return text, true
 }
 
+// onlyThere says where the field of cl is there, if that is why other excludes
+// it.
+func (c *checker) onlyThere(cl, other claim) string {
+	if cl.only == nil || packets(guard(cl.only, cl.at)).meets(packets(other.expr)) {
+		return ""
+	}
+	return fmt.Sprintf("%s is there only with %s", c.words(cl.name), printOnly(cl.only))
+}
+
 // needsBelow says which value of test's field the header that cl asks for
 // needs, if that is why they exclude each other.
 func (c *checker) needsBelow(cl, test claim) string {
-	t, ok := test.expr.(Test)
-	headers := packets(cl.expr).headers(4)
-	if !ok || headers&1 != 0 {
+	t, ok := test.test()
+	if !ok {
 		return ""
 	}
+	wide := widest[t.Field]
 	allowed := field.Set{}
-	for _, p := range protocols(headers) {
-		for _, k := range carried[p].facts {
-			if k.f == widest[t.Field] {
-				allowed = allowed.Union(k.in)
+	for i := range allStacks {
+		this := having[wide.Proto] & (1 << i)
+		if this == 0 || !packets(cl.expr).meets(one(state{stacks: this})) {
+			continue
+		}
+		in := field.All(wide.Width)
+		for _, n := range needs[wide] {
+			if n.stacks&this != 0 {
+				in = n.in
 			}
 		}
+		allowed = allowed.Union(in)
 	}
 	if allowed.Empty() || !allowed.Intersect(factOf(t.Field, t.In).in).Empty() {
 		return ""
 	}
-	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: widest[t.Field], In: allowed}))
+	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: wide, In: allowed}))
 }
 
 // maxHalves is how many warnings there are at most before no more members of
@@ -292,7 +391,10 @@ func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
 	if len(c.program.Warnings) >= maxHalves {
 		return
 	}
-	_, why := c.contradiction(append(slices.Clone(around), c.members(x)...))
+	_, why := c.contradiction(c.members(x)) // what is wrong in it comes first
+	if why == nil {
+		_, why = c.contradiction(append(slices.Clone(around), c.members(x)...))
+	}
 	if why == nil {
 		return
 	}
