@@ -110,15 +110,6 @@ func ProtocolByName(name string) (Protocol, bool) {
 	return None, false
 }
 
-// Link is what a packet begins with on a link.
-type Link uint8
-
-// The links.
-const (
-	Ethernet Link = iota
-	RawIP         // an IPv4 or IPv6 header, as on tun and WireGuard
-)
-
 // Kind says how a field's value is written and shown.
 type Kind uint8
 
