@@ -15,7 +15,7 @@ import (
 // come first; fixed ones are sums of the packet as it leaves, so they come
 // last, the outer header's behind that of what it carries.
 func (w *writer) act(s plan.Step) string {
-	lines := w.extent(s)
+	var lines []string
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
 			lines = append(lines, w.adjust(sum)...)

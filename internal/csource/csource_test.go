@@ -44,7 +44,7 @@ var golden = map[string]string{
 func TestPrint(t *testing.T) {
 	for name, text := range golden {
 		p := checked(t, text)
-		got := Print(p, plan.Build(p), Options{Fragments: name != "look"})
+		got := Print(p, plan.Build(p, field.Ethernet), Options{Fragments: name != "look"})
 		path := filepath.Join("testdata", name+".c")
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -68,6 +68,9 @@ func everyField() string {
 	var b strings.Builder
 	for _, f := range field.Fields() {
 		top := f.Max().Lo
+		if f.Width > 64 {
+			top = 1<<63 - 1
+		}
 		fmt.Fprintf(&b, "if ip_tos 1 %s %s then %s %s\n", f.Name, value(f, top), f.Name, value(f, 0))
 		fmt.Fprintf(&b, "if ip_tos 2 %s %s then %s %s\n", f.Name, value(f, 0), f.Name, value(f, top))
 		if f.Width < 3 {
@@ -81,8 +84,13 @@ func everyField() string {
 }
 
 func value(f *field.Field, v uint64) string {
-	if f.Kind == field.Address4 {
+	switch f.Kind {
+	case field.Address4:
 		return fmt.Sprintf("%d.%d.%d.%d", byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case field.MAC:
+		return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case field.Address6:
+		return fmt.Sprintf("2001:db8:%x::%x:%x:%x", v>>48, v>>32&0xffff, v>>16&0xffff, v&0xffff)
 	}
 	return fmt.Sprint(v)
 }
@@ -102,13 +110,15 @@ func TestEveryField(t *testing.T) {
 		t.Fatalf("only %d of about %d rules are valid", len(kept), n)
 	}
 	p := checked(t, strings.Join(kept, "\n"))
-	source := Print(p, plan.Build(p), Options{})
+	source := Print(p, plan.Build(p, field.Ethernet), Options{})
 	for _, f := range field.Fields() {
-		if m := memberOf(f); !strings.Contains(source, f.Proto.String()+"->"+m.name) {
-			t.Errorf("%s is not looked at", f.Name)
+		for _, p := range pieces(f) {
+			if place := variable(f.Proto) + "->" + memberOf(p).name; !strings.Contains(source, place) {
+				t.Errorf("%s is not looked at: no %s", f.Name, place)
+			}
 		}
 	}
-	compare(t, p, rand.New(rand.NewPCG(1, 7)), 4000)
+	compare(t, field.Ethernet, p, rand.New(rand.NewPCG(1, 7)), 4000)
 }
 
 // TestManyRules: the kernel takes programs of many rules.
@@ -117,7 +127,7 @@ func TestManyRules(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(&b, "if udp_dest %d ip_src 10.0.%d.0/24 then udp_dest %d, udp_check fix\n", i, i, i+1)
 	}
-	compare(t, checked(t, b.String()), rand.New(rand.NewPCG(1, 8)), 500)
+	compare(t, field.Ethernet, checked(t, b.String()), rand.New(rand.NewPCG(1, 8)), 500)
 }
 
 // TestNeverTrue: alternatives that no packet of a class can meet are no

@@ -238,7 +238,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 	{name: wayOffset, text: `
 static __always_inline __u32 way_offset(__u32 way)
 {
-	return way & 0xffff;
+	return way & 0x7fff;
 }
 `},
 	{name: carries6, needs: []part{extent6, wayBehind, wayOffset}, text: `
@@ -281,8 +281,8 @@ __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 at = sizeof(struct tcp_header), length;
 	struct tcp_header *tcp;
+	__u32 length, next = 0;
 
 	if (l4 > 0x7fff)
 		return 0;
@@ -292,20 +292,18 @@ __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 	length = (tcp->hlen_res_nonce >> 4) * 4;
 	if (l4 + length > limit || (void *)tcp + length > end)
 		return 0;
-	for (int options = 0; options < 40 && at < length; options++) {
+	for (__u32 at = sizeof(*tcp); at + sizeof(struct mss_option) <= 15 * 4; at++) {
 		__u8 *option = (void *)tcp + at;
 
-		if ((void *)(option + 1) > end || option[0] == 0) /* the end of them */
+		if (at + sizeof(struct mss_option) > length || (void *)option + sizeof(struct mss_option) > end)
 			return 0;
-		if (option[0] == 1) { /* no operation */
-			at++;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
 			continue;
-		}
-		if (at + 1 >= length || (void *)(option + 2) > end || option[1] < 2 || at + option[1] > length)
-			return 0;
 		if (option[0] == 2 && option[1] == sizeof(struct mss_option))
 			return at;
-		at += option[1];
+		if (option[0] == 0 || option[1] < 2) /* the end of them, or nonsense */
+			return 0;
+		next = at + option[1];
 	}
 	return 0;
 }
@@ -389,18 +387,18 @@ __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 `},
-	{name: pseudoHeader, needs: []part{headerOf(field.IP)}, args: []param{ipHeader}, text: `
-/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768), but for a length. */
+	{name: pseudoHeader, needs: []part{datagramLength}, args: []param{ipHeader}, text: `
+/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
 static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 {
-	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol);
+	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
 }
 `},
-	{name: pseudoHeader6, needs: []part{headerOf(field.IP6)}, args: []param{ip6Header}, text: `
-/* The addresses that are summed up besides (RFC 8200 section 8.1). */
-static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6)
+	{name: pseudoHeader6, needs: []part{headerOf(field.IP6)}, text: `
+/* What is summed up besides over IPv6 (RFC 8200 section 8.1). */
+static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 protocol, __u16 length)
 {
-	__u64 sum = 0;
+	__u64 sum = bpf_htons(protocol) + bpf_htons(length);
 
 #pragma unroll
 	for (int i = 0; i < 4; i++)

@@ -213,7 +213,12 @@ func structure(p field.Protocol) string {
 		at = m.off + m.size
 	}
 	b.WriteString(unnamed(at, h.Fixed))
-	fmt.Fprintf(&b, "};\n\n_Static_assert(sizeof(struct %s) == %d, \"no padding\");\n", structureName(p), h.Fixed)
+	if h.Fixed%word != 0 {
+		b.WriteString("} __attribute__((packed, aligned(2)))")
+	} else {
+		b.WriteString("}")
+	}
+	fmt.Fprintf(&b, ";\n\n_Static_assert(sizeof(struct %s) == %d, \"no padding\");\n", structureName(p), h.Fixed)
 	return b.String()
 }
 
