@@ -18,23 +18,35 @@ func (w *writer) entry(pl *plan.Program) string {
 	}
 	w.eachChain(pl)
 	w.nameChains(pl)
+	return head + w.link(pl) + "}\n"
+}
+
+// link is the body of the entry, by what packets begin with.
+func (w *writer) link(pl *plan.Program) string {
+	if pl.Link == field.RawIP {
+		return w.rawEntry(pl.Levels[0])
+	}
 	levels := make([]*routine, len(pl.Levels))
 	for i, l := range pl.Levels {
 		levels[i] = w.level(l, i)
 	}
-	switch {
-	case pl.Link == field.RawIP:
-		return head + w.rawEntry(pl.Levels[0]) + "}\n"
-	case len(levels) > 1 && !same(levels):
-		return head + w.tagsEntry(levels) + "}\n"
+	switch r := levels[0]; {
+	case !same(levels):
+		return w.tagsEntry(levels)
+	case r == nil:
+		return nothing
+	case !r.params[insideType]:
+		return w.ethernetEntry(r)
 	}
-	return head + w.frameEntry(levels[0]) + "}\n"
+	return w.frameEntry(levels[0])
 }
+
+const nothing = "\t(void)ctx;\n\treturn XDP_PASS;\n"
 
 // blind is the body of a program that looks at no header.
 func (w *writer) blind(c *plan.Chain) string {
 	if len(c.Steps) == 0 {
-		return "\t(void)ctx;\n\treturn XDP_PASS;\n"
+		return nothing
 	}
 	w.params = map[param]bool{}
 	return w.steps(c)
@@ -186,6 +198,14 @@ func (w *writer) rawEntry(l plan.Level) string {
 const locals = `	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 `
+
+// ethernetEntry goes on with every frame alike.
+func (w *writer) ethernetEntry(r *routine) string {
+	w.structure(field.Eth)
+	w.params = map[param]bool{}
+	return locals + "\n\tif (data + sizeof(struct eth_header) > end)\n\t\treturn XDP_PASS;\n" +
+		"\treturn " + w.callOf(r, given{"eth": "data"}) + ";\n"
+}
 
 // frameEntry steps over the tags of a frame.
 func (w *writer) frameEntry(r *routine) string {
