@@ -45,14 +45,14 @@ func TestAgreesWithReference(t *testing.T) {
 // found are programs and packets on which something was wrong once, or that
 // random ones seldom meet.
 var found = []string{
-	"if tcp then ip_hl 15 ip_check fix tcp_dest 5",         // the header grows over what is set
-	"if icmp then icmp_check bad icmp_type 0 icmp_code 0",  // a message of zeros
-	"if udp_src 0xffff then udp_src 0",                     // a change that is none
-	"if udp_dest 3 or ip_tos 5 or not tcp then ip_ttl 9",   // other packets alike
-	"if ip_tot_len 0 then ip_tot_len 20 ip_hl 5 ip_tos 0",  // segmentation offload
-	"if ip_ttl 0-9,20-29,40-49,60-69,80-255 then ip_ttl 7", // a list that nears both ends
-	"if ip then ip_hl 4 ip_check fix",                      // never acts
-	"if eth_dest 02:00:00:00:05:00/40 then swap eth reflect",     // a part of an address
+	"if tcp then ip_hl 15 ip_check fix tcp_dest 5",           // the header grows over what is set
+	"if icmp then icmp_check bad icmp_type 0 icmp_code 0",    // a message of zeros
+	"if udp_src 0xffff then udp_src 0",                       // a change that is none
+	"if udp_dest 3 or ip_tos 5 or not tcp then ip_ttl 9",     // other packets alike
+	"if ip_tot_len 0 then ip_tot_len 20 ip_hl 5 ip_tos 0",    // segmentation offload
+	"if ip_ttl 0-9,20-29,40-49,60-69,80-255 then ip_ttl 7",   // a list that nears both ends
+	"if ip then ip_hl 4 ip_check fix",                        // never acts
+	"if eth_dest 02:00:00:00:05:00/40 then swap eth reflect", // a part of an address
 	"if ip6_src 2001:db8::/33,fe80::1-fe80::ffff then ip6_dest ::1 swap tcp",
 	"if tcp then tcp_mss 1360 tcp_check fix; if tcp_mss ge 1000 then tcp_mss 999",
 	"if tcp then tcp_mss 5 ip6_src ::5",

@@ -37,8 +37,9 @@ func (w *writer) link(pl *plan.Program) string {
 		return nothing
 	case !r.params[insideType]:
 		return w.ethernetEntry(r)
+	default:
+		return w.frameEntry(r)
 	}
-	return w.frameEntry(levels[0])
 }
 
 const nothing = "\t(void)ctx;\n\treturn XDP_PASS;\n"
@@ -113,10 +114,9 @@ func (w *writer) level(l plan.Level, tags int) *routine {
 	w.params = map[param]bool{ctxParam: true, inside: true, frameEnd: true, insideType: true}
 	body := w.levelBody(l, ip, ip6)
 	r := w.routineOf(body)
-	if r.name == "" {
-		c := byTags([]plan.Class{{Tags: tags}})
-		r.name, r.title = strings.TrimPrefix(c.name+"_frame", "_"), "Frames"+c.title
-	}
+	r.uses = append(r.uses, plan.Class{Tags: tags})
+	c := byTags(r.uses)
+	r.name, r.title = strings.TrimPrefix(c.name+"_frame", "_"), "Frames"+c.title+", by what they carry"
 	return r
 }
 

@@ -275,7 +275,8 @@ var tcpFunctions = []function{
 	{name: findMSS, needs: []part{headerOf(field.TCP), headerOf(field.MSS)}, text: `
 /*
  * The distance of the option MSS from the TCP header at offset l4, whose
- * datagram ends at limit; 0 if there is none. Not static: see way_behind.
+ * datagram ends at limit; 0 if there is none. It is not static, so that the
+ * verifier looks at it once and not at every call.
  */
 __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 {

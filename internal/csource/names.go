@@ -85,7 +85,7 @@ func baseLabel(uses []plan.Class, pl *plan.Program) label {
 		titles = append(titles, p.Header().Title)
 	}
 	title := strings.Join(titles, " and ") + " packets"
-	if bare && tellsTransport(pl) {
+	if bare && headers[0] != field.ARP && tellsTransport(pl) {
 		title = "All other " + title
 	}
 	return label{strings.Join(names, "_or_") + "_packet", title}

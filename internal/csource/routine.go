@@ -91,8 +91,12 @@ func (w *writer) callOf(r *routine, g given) string {
 	return r.name + "(" + strings.Join(args, ", ") + ")"
 }
 
-// mostParams is how many parameters a function has that is really called.
-const mostParams = 5
+// mostParams is how many parameters a function can have that is really called,
+// and longBody how long is one that should be: jumps reach so far only.
+const (
+	mostParams = 5
+	longBody   = 5000
+)
 
 // written is the routine's function, which is called so often.
 func (r *routine) written(calls int) string {
@@ -100,7 +104,7 @@ func (r *routine) written(calls int) string {
 		return r.text
 	}
 	how := "__always_inline"
-	if calls > 1 && len(r.params) <= mostParams {
+	if (calls > 1 || len(r.body) > longBody) && len(r.params) <= mostParams {
 		how = "__noinline"
 	}
 	var params []string

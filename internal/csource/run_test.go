@@ -54,10 +54,6 @@ func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	if err != nil {
 		t.Fatalf("load %s: %+v\n%s", p.Source, err, source)
 	}
-	if info, err := c.Programs[ProgramName].Info(); err == nil {
-		n, _ := info.VerifiedInstructions()
-		t.Logf("%d %s", n, p.Source)
-	}
 	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], len(p.Written), source, c.Close}
 }
 
