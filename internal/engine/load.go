@@ -19,6 +19,8 @@ import (
 
 // LoadOptions say what a program is loaded for.
 type LoadOptions struct {
+	// Hook is where the program is to run.
+	Hook bpf.Hook
 	// Fragments makes the program aware of packets in several buffers. Native
 	// mode needs it for a large MTU, where it costs about 1 ns; in generic mode
 	// it harms the tc programs behind it, which then see packets without their
@@ -61,6 +63,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		return nil, err
 	}
 	opt := bpf.Options{
+		Hook:      o.Hook,
 		Counters:  l.counters.FD(),
 		Fragments: o.Fragments,
 		Limit:     o.Limit,
@@ -112,13 +115,13 @@ func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec,
 	if err != nil {
 		return nil, err
 	}
-	return &ebpf.ProgramSpec{
-		Name:         hook.ProgramName,
-		Type:         ebpf.XDP,
-		AttachType:   ebpf.AttachXDP,
-		Instructions: instructions,
-		License:      license,
-	}, nil
+	spec := &ebpf.ProgramSpec{Name: hook.ProgramName, Instructions: instructions, License: license}
+	if o.Hook == bpf.TC { // no AttachType: a program array would compare it
+		spec.Type = ebpf.SchedCLS
+	} else {
+		spec.Type, spec.AttachType = ebpf.XDP, ebpf.AttachXDP
+	}
+	return spec, nil
 }
 
 // license is what the kernel is told. Some helpers ask for the GPL.

@@ -80,7 +80,7 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 			return Proof{}, err
 		}
 	}
-	b := &bench{program: p, link: o.Link, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	b := &bench{program: p, link: o.Link, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
 	for _, frame := range <-made {
 		if err := b.try(frame); err != nil {
 			return b.proof, err
@@ -99,7 +99,7 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
 	out := make([][]byte, 0, n)
 	for len(out) < n {
-		if frame := packetgen.Frame(r, p); o.Fragments || len(frame) <= longestInOne {
+		if frame := packetgen.FrameOn(o.Link, r, p); o.Fragments || len(frame) <= longestInOne {
 			out = append(out, frame)
 		}
 	}
@@ -110,6 +110,7 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 type bench struct {
 	program *rule.Program
 	link    field.Link
+	hook    bpf.Hook
 	loaded  *Loaded
 	limit   uint64
 	out     []byte
@@ -135,7 +136,7 @@ func (b *bench) try(frame []byte) error {
 		b.counted[want.Index].Packets++
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
-	if verdict != bpf.XDP.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
+	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
 		return b.differs(Difference{Frame: frame, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil

@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(frame[:len(frame)-1]) // the last header is cut off
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		p := parse(frame)
+		p := parse(field.Ethernet, frame)
 		for proto, at := range p.at {
 			fixed := ethernetLen
 			if proto != field.Eth {
