@@ -220,8 +220,9 @@ type Sum struct {
 	Op    SumOp
 	// L3 is the header that the pseudo-header is made of: field.IP or field.IP6.
 	L3 field.Protocol
-	// Const is modulo 65535.
+	// Const is modulo 65535; Parts are what it consists of.
 	Const uint32
+	Parts [parts]uint32
 	Terms []Term
 	// Changes are what Const and Terms come from, for those who would rather
 	// do the arithmetic themselves.
@@ -233,6 +234,30 @@ type Sum struct {
 	// rule gives the IPv4 header another length, so it may come to lie over
 	// layer-4 bytes that the rule changes too.
 	Last bool
+}
+
+// Part says what a part of a sum changes besides the checksum.
+type Part uint8
+
+// The parts.
+const (
+	Own       Part = iota // bytes of the checksum's own header
+	Pseudo                // the pseudo-header, which is in no packet
+	PseudoIP6             // the pseudo-header, by bytes of the IPv6 header
+	parts     = 3
+)
+
+// Part is what of an adjusted sum belongs to a part; ok is false if nothing
+// does. A hook that must tell its packets' checksum from what is summed up
+// elsewhere carries out each part in its own way.
+func (s Sum) Part(p Part) (_ Sum, ok bool) {
+	out := Sum{Check: s.Check, Const: s.Parts[p], ZeroIsNone: s.ZeroIsNone}
+	for _, t := range s.Terms {
+		if t.Part == p {
+			out.Terms = append(out.Terms, t)
+		}
+	}
+	return out, out.Const != 0 || len(out.Terms) > 0
 }
 
 // Change is a field that a checksum covers and that becomes Value, or what From
@@ -251,8 +276,7 @@ type Change struct {
 type Term struct {
 	Window
 	Factor int
-	// Pseudo is that of the Change that it comes from.
-	Pseudo bool
+	Part   Part
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done

@@ -78,13 +78,24 @@ func (s *Sum) cover(c Class, change Change, known patterns) {
 		}
 		change.Weight, change.Pseudo = c.weight(change.Field, cover), cover.Pseudo
 		s.Changes = append(s.Changes, change)
+		part := partOf(change)
 		if change.From != nil {
-			s.old(change.From, -change.Weight, cover.Pseudo, known)
+			s.old(change.From, -change.Weight, part, known)
 		} else {
-			s.add(change.Value, change.Weight)
+			s.add(change.Value, change.Weight, part)
 		}
-		s.old(change.Field, change.Weight, cover.Pseudo, known)
+		s.old(change.Field, change.Weight, part, known)
 	}
+}
+
+func partOf(c Change) Part {
+	switch {
+	case !c.Pseudo:
+		return Own
+	case c.Field.Proto == field.IP6:
+		return PseudoIP6
+	}
+	return Pseudo
 }
 
 // coverSwap adds what a swap changes: nothing, where source and destination
@@ -99,21 +110,23 @@ func (s *Sum) coverSwap(c Class, swap rule.Swap, known patterns) {
 }
 
 // old subtracts the value that a field had when the packet arrived.
-func (s *Sum) old(f *field.Field, weight int, pseudo bool, known patterns) {
+func (s *Sum) old(f *field.Field, weight int, part Part, known patterns) {
 	if v, ok := known.of(f.Proto).get(f); ok {
-		s.add(v, -weight)
+		s.add(v, -weight, part)
 		return
 	}
 	// A window shows the field shifted; the weight is for its value. A field of
 	// several windows is one of whole words, which count alike (2^16 is 1).
 	for _, w := range fieldWindows(f) {
-		s.Terms = append(s.Terms, Term{w, weight >> bits.TrailingZeros32(w.Mask), pseudo})
+		s.Terms = append(s.Terms, Term{w, weight >> bits.TrailingZeros32(w.Mask), part})
 	}
 }
 
-func (s *Sum) add(v field.Value, weight int) {
+func (s *Sum) add(v field.Value, weight int, part Part) {
 	sum := int64((v.Hi%modulus+v.Lo%modulus)%modulus) * int64(weight) % modulus
-	s.Const = uint32((int64(s.Const) + sum + modulus) % modulus)
+	for _, c := range []*uint32{&s.Const, &s.Parts[part]} {
+		*c = uint32((int64(*c) + sum + modulus) % modulus)
+	}
 }
 
 // merge joins the terms that read the same bytes with the same factor.
@@ -122,7 +135,7 @@ func (s *Sum) merge() {
 next:
 	for _, t := range s.Terms {
 		for i, o := range out {
-			if o.Factor == t.Factor && o.Pseudo == t.Pseudo && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
+			if o.Factor == t.Factor && o.Part == t.Part && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
 				out[i].Mask |= t.Mask
 				continue next
 			}
