@@ -20,6 +20,10 @@ const (
 // act rewrites, leaves the rule's number for the epilogue and goes there.
 // Nothing from the first store on can fail.
 func (c *compiler) act(s plan.Step) {
+	if c.opt.Hook == TC {
+		c.actTC(s)
+		return
+	}
 	c.ticket()
 	done := c.newLabel()
 	if only, ok := onlyChange(s); ok {
@@ -42,6 +46,11 @@ func (c *compiler) act(s plan.Step) {
 	}
 	c.lastSums(s.Sums)
 	c.bind(done, false)
+	c.counted(s)
+}
+
+// counted leaves the rule's number and the verdict, and goes to the epilogue.
+func (c *compiler) counted(s plan.Step) {
 	c.about("count")
 	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
 	c.verdict(s)
@@ -54,18 +63,17 @@ func (c *compiler) verdict(s plan.Step) {
 		return
 	}
 	c.about(s.Verdict.String())
-	c.emit(asm.StoreImm(asm.R10, slotVerdict, verdicts[s.Verdict], asm.Word))
-	if s.Verdict == rule.ToInterface {
+	c.emit(asm.StoreImm(asm.R10, slotVerdict, int64(c.to.verdicts[s.Verdict]), asm.Word))
+	switch {
+	case s.Verdict == rule.ToInterface:
 		c.emit(storeLong(slotRedirect, int64(c.opt.Redirect[s.Redirect])))
+	case s.Verdict == rule.Reflect && c.opt.Hook == TC:
+		c.emit(
+			asm.LoadMem(value, c.reg.ctx, skbIfindex, asm.Word),
+			asm.StoreMem(asm.R10, slotRedirect, value, asm.DWord),
+		)
 	}
 }
-
-var verdicts = map[rule.Verdict]int64{
-	rule.Pass: xdpPass, rule.Drop: xdpDrop, rule.Reflect: xdpTx, rule.ToInterface: xdpRedirect,
-}
-
-// Verdict is what a program returns for a verdict.
-func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(verdicts[v]) }
 
 // exchange lets two windows change places.
 func (c *compiler) exchange(e plan.Exchange) {

@@ -59,7 +59,7 @@ func (c *compiler) sumChunk() {
 		asm.Mov.Reg(asm.R3, asm.R10),
 		asm.Add.Imm(asm.R3, chunkAt),
 		asm.Mov.Reg(asm.R4, size),
-		asm.FnXdpLoadBytes.Call(),
+		c.to.loadBytes.Call(),
 	)
 	c.jumpTo(fail, asm.JNE.Imm(asm.R0, 0, ""))
 	c.emit(

@@ -34,19 +34,12 @@ const CounterSize = 16
 // instructions, so no jump within the limit can miss its target.
 const MaxInstructions = 32767
 
-// Hook is where a program runs: that says what its context is and how it may
-// change a packet.
-type Hook uint8
-
-// The hooks.
-const (
-	XDP Hook = iota // struct xdp_md
-	TC              // struct __sk_buff, at tcx or in a classifier
-)
-
 // Options are what a program is bound to.
 type Options struct {
 	Hook Hook
+	// Rules is the number of rules as written. At tc, entries of the counters
+	// behind theirs count what was left alone, by Reason.
+	Rules int
 	// Counters is a PERCPU_ARRAY map of Counter, one a rule as written.
 	Counters int
 	// Fragments: a packet can lie in several buffers, so its length comes from
@@ -85,14 +78,14 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 }
 
 func compile(p *plan.Program, o Options) (*compiler, error) {
-	c := &compiler{plan: p, opt: o, entries: map[*plan.Chain]label{}, placed: map[*plan.Chain]bool{}}
+	c := &compiler{plan: p, opt: o, to: o.Hook.site(), entries: map[place]label{}, placed: map[place]bool{}}
 	c.note.Rule = noRule
 	c.use = usesOf(p)
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.use.calls() {
+	if c.use.calls() || o.Hook == TC {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.newLabel(), c.newLabel()
@@ -178,6 +171,7 @@ type compiler struct {
 	builder
 	plan *plan.Program
 	opt  Options
+	to   site
 	reg  registers
 	use  uses
 	// compared: the only value that the step changes is known to differ.
@@ -188,14 +182,27 @@ type compiler struct {
 
 	pass, count label // leave the packet; count it, then leave it
 	// entries are the places of the chains, placed those that have been emitted.
-	entries map[*plan.Chain]label
-	placed  map[*plan.Chain]bool
+	entries map[place]label
+	placed  map[place]bool
 	// chains are those that are still to be emitted.
-	chains []*plan.Chain
+	chains []place
 	// rest is what stands behind the exit.
 	rest []func()
-	// tags is the number of VLAN tags of the packets of the chain at hand.
-	tags int
+	// tags is the number of VLAN tags of the packets of the chain at hand; aside:
+	// the first of them lies beside the packet, as tc has it.
+	tags  int
+	aside bool
+	// class is that of the chain at hand.
+	class plan.Class
+	// leftAlone are the places where packets are counted that are left alone.
+	leftAlone map[Reason]label
+}
+
+// place is where a chain is: once for each place of the first tag, if it looks
+// at the link.
+type place struct {
+	*plan.Chain
+	aside bool
 }
 
 // Offsets from the bases, and of what is parsed, in bytes (IEEE 802.3, RFC 791).
@@ -212,14 +219,6 @@ const (
 	plainVerHL  = 0x45   // version 4, five words
 	typeTag     = 0x8100 // IEEE 802.1Q
 	typeService = 0x88a8 // IEEE 802.1ad
-)
-
-// Verdicts of linux/bpf.h.
-const (
-	xdpDrop     = 1
-	xdpPass     = 2
-	xdpTx       = 3
-	xdpRedirect = 4
 )
 
 // program lays everything out, what is common first.
@@ -241,13 +240,20 @@ func (c *compiler) program() {
 		next := c.chains[0]
 		c.chains = c.chains[1:]
 		if !c.placed[next] {
-			c.enter(next)
+			c.aside = next.aside
+			c.enter(next.Chain)
 		}
 	}
 }
 
 // later puts something behind the exit.
-func (c *compiler) later(emit func()) { c.rest = append(c.rest, emit) }
+func (c *compiler) later(emit func()) {
+	aside := c.aside
+	c.rest = append(c.rest, func() {
+		c.aside = aside
+		emit()
+	})
+}
 
 // entry is the label of a chain, which is emitted behind all else unless it is
 // entered before; an empty one is the way out.
@@ -255,25 +261,33 @@ func (c *compiler) entry(ch *plan.Chain) label {
 	if len(ch.Steps) == 0 {
 		return c.pass
 	}
-	l, ok := c.entries[ch]
+	at := c.placeOf(ch)
+	l, ok := c.entries[at]
 	if !ok {
 		l = c.newLabel()
-		c.entries[ch] = l
-		c.chains = append(c.chains, ch)
+		c.entries[at] = l
+		c.chains = append(c.chains, at)
 	}
 	return l
 }
 
+func (c *compiler) placeOf(ch *plan.Chain) place {
+	return place{ch, c.aside && ch.OnLink()}
+}
+
 // enter goes on with a chain, and emits it here if that has not been done.
 func (c *compiler) enter(ch *plan.Chain) {
-	at := c.entry(ch)
-	if c.placed[ch] || at == c.pass {
-		c.goTo(at)
+	at, l := c.placeOf(ch), c.entry(ch)
+	if c.placed[at] || l == c.pass || c.dead && !c.labels[l].used {
+		c.goTo(l)
 		return
 	}
-	c.placed[ch] = true
-	c.bind(at, true)
+	c.placed[at] = true
+	c.bind(l, true)
+	was := c.class
+	c.class, c.tags = ch.Class, ch.Class.Tags
 	c.chain(ch)
+	c.class, c.tags = was, was.Tags
 }
 
 // prologue gives up at the deadline and loads the packet's ends.
@@ -295,9 +309,17 @@ func (c *compiler) prologue() {
 		return
 	}
 	c.about("packet")
+	c.ends()
+	if c.opt.Hook == TC {
+		c.pull()
+	}
+}
+
+// ends loads the packet's ends.
+func (c *compiler) ends() {
 	c.emit(
-		asm.LoadMem(c.reg.l3, c.reg.ctx, 0, asm.Word),  // xdp_md.data
-		asm.LoadMem(c.reg.end, c.reg.ctx, 4, asm.Word), // xdp_md.data_end
+		asm.LoadMem(c.reg.l3, c.reg.ctx, c.to.data, asm.Word),
+		asm.LoadMem(c.reg.end, c.reg.ctx, c.to.end, asm.Word),
 	)
 }
 
@@ -310,7 +332,6 @@ func (c *compiler) guard(base asm.Register, n int, short label) {
 
 // chain emits the steps of a class; what no step takes passes.
 func (c *compiler) chain(ch *plan.Chain) {
-	c.tags = ch.Class.Tags
 	for i, s := range ch.Steps {
 		next := c.pass
 		if i < len(ch.Steps)-1 {
@@ -349,8 +370,8 @@ func swapped(v uint32, size int) int32 {
 func (c *compiler) at(w plan.Window) (asm.Register, int16) {
 	switch w.Header {
 	case field.Eth:
-		return c.reg.l3, int16(w.Off - tagLen*c.tags)
-	case field.VLAN:
+		return c.reg.l3, int16(w.Off - tagLen*c.tagsInBytes())
+	case field.VLAN: // its type is in the packet, also where its first half is not
 		return c.reg.l3, int16(ethLen + w.Off - tagLen*c.tags)
 	case field.CVLAN:
 		return c.reg.l3, int16(ethLen + w.Off - tagLen*(c.tags-1))
@@ -361,6 +382,14 @@ func (c *compiler) at(w plan.Window) (asm.Register, int16) {
 		return asm.R1, int16(l4Base + w.Off)
 	}
 	return c.reg.l4, int16(l4Base + w.Off)
+}
+
+// tagsInBytes is how many tags lie in the packet.
+func (c *compiler) tagsInBytes() int {
+	if c.aside {
+		return c.tags - 1
+	}
+	return c.tags
 }
 
 var sizes = map[int]asm.Size{1: asm.Byte, 2: asm.Half, 4: asm.Word}

@@ -162,8 +162,12 @@ func (c *compiler) loadWindow(w plan.Window, host bool) {
 	if c.load == want {
 		return
 	}
-	base, off := c.at(w)
-	c.emit(asm.LoadMem(value, base, off, sizes[w.Size]))
+	if c.beside(w) {
+		c.loadBeside(w)
+	} else {
+		base, off := c.at(w)
+		c.emit(asm.LoadMem(value, base, off, sizes[w.Size]))
+	}
 	if host {
 		c.emit(asm.HostTo(asm.BE, value, sizes[w.Size]))
 	}

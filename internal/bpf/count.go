@@ -6,6 +6,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // epilogue counts the packet, whose rule is on the stack, and passes it on.
@@ -13,6 +14,9 @@ func (c *compiler) epilogue() {
 	c.about("count")
 	c.bind(c.count, c.acts()) // other chains stand behind
 	c.length()
+	if c.opt.Hook == TC {
+		c.emit(asm.LoadMem(segments, asm.R10, slotSegments, asm.DWord))
+	}
 	c.emit(
 		asm.Mov.Reg(asm.R2, asm.R10),
 		asm.Add.Imm(asm.R2, slotRule),
@@ -22,7 +26,7 @@ func (c *compiler) epilogue() {
 	c.jumpTo(c.pass, asm.JEq.Imm(asm.R0, 0, ""))
 	c.emit(
 		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord),
-		asm.Add.Imm(asm.R1, 1),
+		c.onePacket(asm.R1),
 		asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
 		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord),
 		asm.Add.Reg(asm.R1, length),
@@ -31,13 +35,21 @@ func (c *compiler) epilogue() {
 	c.leave()
 	c.bind(c.pass, true)
 	c.about("pass")
-	c.emit(asm.Mov.Imm32(asm.R0, xdpPass))
+	c.emit(asm.Mov.Imm32(asm.R0, c.to.verdicts[rule.Pass]))
 	c.exit()
 }
 
 // acts tells whether there is anything to count.
 func (c *compiler) acts() bool {
 	return slices.ContainsFunc(c.plan.Chains(), func(ch *plan.Chain) bool { return len(ch.Steps) > 0 })
+}
+
+// onePacket adds what the packet counts for: at tc, as many as it is cut into.
+func (c *compiler) onePacket(to asm.Register) asm.Instruction {
+	if c.opt.Hook == TC {
+		return asm.Add.Reg(to, segments)
+	}
+	return asm.Add.Imm(to, 1)
 }
 
 // leave returns the verdict of the rule that acted, where that may not be to
@@ -53,7 +65,7 @@ func (c *compiler) leave() {
 		return
 	}
 	redirect := c.newLabel()
-	c.jumpTo(redirect, asm.JEq.Imm(asm.R0, xdpRedirect, ""))
+	c.jumpTo(redirect, asm.JEq.Imm32(asm.R0, c.to.verdicts[rule.ToInterface], ""))
 	c.exit()
 	c.bind(redirect, false)
 	c.emit(
@@ -68,8 +80,15 @@ func (c *compiler) leave() {
 // counter. The context is not needed behind it.
 const length = asm.R6
 
+// segments is where at tc the number of packets outlives it.
+const segments = asm.R7
+
 // length leaves the packet's length in length.
 func (c *compiler) length() {
+	if c.opt.Hook == TC {
+		c.emit(asm.LoadMem(length, c.reg.ctx, skbLength, asm.Word))
+		return
+	}
 	if c.opt.Fragments {
 		if c.reg.ctx != asm.R1 {
 			c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx))
@@ -78,8 +97,8 @@ func (c *compiler) length() {
 		return
 	}
 	c.emit(
-		asm.LoadMem(asm.R2, c.reg.ctx, 0, asm.Word),
-		asm.LoadMem(length, c.reg.ctx, 4, asm.Word),
+		asm.LoadMem(asm.R2, c.reg.ctx, c.to.data, asm.Word),
+		asm.LoadMem(length, c.reg.ctx, c.to.end, asm.Word),
 		asm.Sub.Reg(length, asm.R2),
 	)
 }

@@ -33,16 +33,8 @@ func (p *Program) ELF(rules int) ([]byte, error) {
 	}
 	o.bits(".BTF", 0, types)
 	o.bits(".BTF.ext", 0, extended)
-	o.tables(p.sectionName())
+	o.tables(p.section)
 	return o.bytes(), nil
-}
-
-// sectionName is what loaders know the kind of the program by.
-func (p *Program) sectionName() string {
-	if p.fragments {
-		return "xdp.frags"
-	}
-	return "xdp"
 }
 
 // code adds the instructions: those of the program itself, and those of its
@@ -75,7 +67,7 @@ func (p *Program) code(o *object) error {
 		}
 		program = program[:end]
 	}
-	o.bits(p.sectionName(), executable, program)
+	o.bits(p.section, executable, program)
 	o.symbol(ProgramName, elf.STB_GLOBAL, elf.STT_FUNC, len(program))
 	return nil
 }

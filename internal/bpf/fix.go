@@ -20,15 +20,16 @@ const (
 	headerAt   = -152 // the IPv4 header, at most 60 bytes
 	headerRoom = 64
 
-	slotLeft   = -160 // IPv6: the bytes from the layer-4 header to the packet's end
-	slotSeen   = -168 // what extension headers say
-	slotLength = -176 // the length of one of them
-	slotNext   = -224 // the kind of one of them
-	slotSteps  = -216 // how many of them have been stepped over
-	slotMSS    = -184 // the base of the option MSS
-	slotOption = -192 // where in the TCP header the search for it is
-	slotEnd    = -200 // the length of the TCP header
-	slotFound  = -208 // where in it the option is, or 0
+	slotSegments = -232 // tc: how many packets the packet is cut into
+	slotLeft     = -160 // IPv6: the bytes from the layer-4 header to the packet's end
+	slotSeen     = -168 // what extension headers say
+	slotLength   = -176 // the length of one of them
+	slotNext     = -224 // the kind of one of them
+	slotSteps    = -216 // how many of them have been stepped over
+	slotMSS      = -184 // the base of the option MSS
+	slotOption   = -192 // where in the TCP header the search for it is
+	slotEnd      = -200 // the length of the TCP header
+	slotFound    = -208 // where in it the option is, or 0
 )
 
 // wholeDatagram jumps to no unless the layer-4 datagram is all here, and
@@ -86,9 +87,12 @@ func (c *compiler) wholeHeader(w plan.WholeHeader, no label) {
 // inFrame jumps to no unless the bytes from an offset on are in the packet,
 // in whichever buffer. Offset and length are on the stack.
 func (c *compiler) inFrame(offset, length int16, no label) {
+	if c.opt.Hook == TC {
+		c.emit(asm.LoadMem(value, c.reg.ctx, skbLength, asm.Word))
+	} else {
+		c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx), asm.FnXdpGetBuffLen.Call())
+	}
 	c.emit(
-		asm.Mov.Reg(asm.R1, c.reg.ctx),
-		asm.FnXdpGetBuffLen.Call(),
 		asm.LoadMem(temp, asm.R10, offset, asm.DWord),
 		asm.LoadMem(asm.R3, asm.R10, length, asm.DWord),
 		asm.Add.Reg(temp, asm.R3),
@@ -131,7 +135,7 @@ func (c *compiler) sumHeader() {
 		asm.Mov.Reg(asm.R3, asm.R10),
 		asm.Add.Imm(asm.R3, headerAt),
 		asm.LoadMem(asm.R4, asm.R10, slotHeader, asm.DWord),
-		asm.FnXdpLoadBytes.Call(),
+		c.to.loadBytes.Call(),
 	)
 	c.jumpTo(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
 	c.emit(

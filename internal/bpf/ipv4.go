@@ -143,7 +143,7 @@ func (c *compiler) headerLength() {
 // packet's start. dst and R1 are not the base.
 func (c *compiler) offset(dst, base asm.Register, n int32) {
 	c.emit(
-		asm.LoadMem(asm.R1, c.reg.ctx, 0, asm.Word), // xdp_md.data
+		asm.LoadMem(asm.R1, c.reg.ctx, c.to.data, asm.Word),
 		asm.Mov.Reg(dst, base),
 		asm.Sub.Reg(dst, asm.R1),
 		asm.Add.Imm(dst, n),

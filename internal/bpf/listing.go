@@ -22,7 +22,7 @@ type Program struct {
 	Notes []Note
 
 	functions []function // behind the program's own instructions
-	fragments bool
+	section   string
 }
 
 // Note says what an instruction is for.
@@ -44,7 +44,11 @@ func Annotate(p *plan.Program, o Options) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Program{c.ins, c.notes, c.functions, o.Fragments}, nil
+	section := c.to.section
+	if o.Fragments {
+		section += ".frags"
+	}
+	return &Program{c.ins, c.notes, c.functions, section}, nil
 }
 
 // Disassemble lists the program: offsets in units of eight bytes, as the

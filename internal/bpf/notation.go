@@ -31,7 +31,7 @@ func newLister(list asm.Instructions) lister {
 var (
 	operators = map[asm.ALUOp]string{
 		asm.Mov: "=", asm.Add: "+=", asm.Sub: "-=", asm.And: "&=", asm.Or: "|=", asm.Xor: "^=",
-		asm.LSh: "<<=", asm.RSh: ">>=", asm.ArSh: "s>>=",
+		asm.Div: "/=", asm.LSh: "<<=", asm.RSh: ">>=", asm.ArSh: "s>>=",
 	}
 	comparisons = map[asm.JumpOp]string{
 		asm.JEq: "==", asm.JNE: "!=", asm.JGT: ">", asm.JGE: ">=", asm.JLT: "<", asm.JLE: "<=", asm.JSet: "&", asm.JSLT: "s<",

@@ -93,7 +93,7 @@ func (c *compiler) findMSS() {
 		asm.Mov.Reg(asm.R3, asm.R10),
 		asm.Add.Imm(asm.R3, room),
 		asm.Mov.Imm(asm.R4, 2),
-		asm.FnXdpLoadBytes.Call(),
+		c.to.loadBytes.Call(),
 	)
 	c.jumpTo(done, asm.JNE.Imm(asm.R0, 0, ""))
 	c.emit(asm.LoadMem(value, asm.R10, room, asm.Byte), asm.Mov.Imm(length, 1))

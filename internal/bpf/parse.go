@@ -14,6 +14,7 @@ func (c *compiler) parse() {
 		c.rawIP(l)
 		return
 	}
+	c.besides()
 	slow, body := c.newLabel(), c.newLabel()
 	c.later(func() { c.slow(slow, body) })
 	if l.IP == nil {
@@ -61,6 +62,26 @@ func (c *compiler) slow(here, body label) {
 		}
 		c.dispatch(places, tags)
 	}
+}
+
+// besides parses packets whose first tag the kernel has taken out of them, as it
+// does at tc. Where tags are stepped over, such a packet is one without a tag.
+func (c *compiler) besides() {
+	if c.opt.Hook != TC || len(c.plan.Levels) == 1 {
+		return
+	}
+	tagged := c.newLabel()
+	c.about("vlan tag")
+	c.emit(asm.LoadMem(value, c.reg.ctx, skbTagged, asm.Word))
+	c.jumpTo(tagged, asm.JNE.Imm(value, 0, ""))
+	c.later(func() {
+		c.aside = true
+		c.bind(tagged, false)
+		c.guard(c.reg.l3, ethLen, c.pass)
+		for tags := 1; tags <= maxTags; tags++ {
+			c.dispatch(c.placesFor(c.plan.Levels[tags], noLabel), tags)
+		}
+	})
 }
 
 // places are where packets of a level go on, by their network header.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"testing"
 
+	"repacket/internal/bpf"
 	"repacket/internal/engine"
 	"repacket/internal/field"
 	"repacket/internal/rule"
@@ -107,7 +108,7 @@ func TestProve(t *testing.T) {
 	for _, test := range proved {
 		t.Run(test.name, func(t *testing.T) {
 			p := checked(t, test.text)
-			for _, o := range []engine.LoadOptions{{}, {Fragments: true}, {Limit: 1, Timed: true}} {
+			for _, o := range []engine.LoadOptions{{}, {Fragments: true}, {Limit: 1, Timed: true}, {Hook: bpf.TC}, {Hook: bpf.TC, Limit: 1, Timed: true}} {
 				proves(t, p, o, 200)
 			}
 		})
@@ -134,6 +135,7 @@ func TestProveEveryField(t *testing.T) {
 				"if " + f.Name + " " + low + "-" + half + " then " + f.Name + " " + top,
 			} {
 				proves(t, checked(t, text), engine.LoadOptions{}, 200)
+				proves(t, checked(t, text), engine.LoadOptions{Hook: bpf.TC}, 100)
 			}
 		})
 	}

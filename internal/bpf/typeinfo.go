@@ -74,7 +74,7 @@ type part struct {
 // parts are the program itself and, where there are any, its functions.
 func (p *Program) parts() []part {
 	whole := len(p.Instructions)
-	program := part{section: p.sectionName(), end: whole, functions: []function{{name: ProgramName, of: programFunction()}}}
+	program := part{section: p.section, end: whole, functions: []function{{name: ProgramName, of: programFunction()}}}
 	if len(p.functions) == 0 {
 		return []part{program}
 	}

@@ -64,6 +64,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	}
 	opt := bpf.Options{
 		Hook:      o.Hook,
+		Rules:     l.rules,
 		Counters:  l.counters.FD(),
 		Fragments: o.Fragments,
 		Limit:     o.Limit,
@@ -150,7 +151,7 @@ func (l *Loaded) makeMaps(o LoadOptions) (err error) {
 		Type:       ebpf.PerCPUArray,
 		KeySize:    4,
 		ValueSize:  bpf.CounterSize,
-		MaxEntries: uint32(l.rules),
+		MaxEntries: uint32(l.rules + bpf.ReasonCount),
 	})
 	if err != nil {
 		return fmt.Errorf("make the counters: %w", err)

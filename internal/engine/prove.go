@@ -99,11 +99,25 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
 	out := make([][]byte, 0, n)
 	for len(out) < n {
-		if frame := packetgen.FrameOn(o.Link, r, p); o.Fragments || len(frame) <= longestInOne {
+		if frame := packetgen.FrameOn(o.Link, r, p); testable(o, frame) {
 			out = append(out, frame)
 		}
 	}
 	return out
+}
+
+// testable tells whether the kernel runs a program on a frame that is not
+// received: at tc it asks for the header that the type promises, and for one
+// buffer.
+func testable(o LoadOptions, frame []byte) bool {
+	const shortest, header = 34, 20 // bytes
+	switch {
+	case o.Hook == bpf.XDP:
+		return o.Fragments || len(frame) <= longestInOne
+	case len(frame) < shortest+header || len(frame) > longestInOne:
+		return false
+	}
+	return true
 }
 
 // bench is a loaded program beside the reference.

@@ -170,7 +170,9 @@ func (b *builder) leaf(c Class) Leaf {
 func (b *builder) chain(c Class) *Chain {
 	steps := steps(b.program, c)
 	for _, old := range b.chains {
-		if sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !onLink(steps)) {
+		// What counts segments has to know the header of layer 4.
+		known := old.Class.L4 == c.L4 || old.Class.L4 == field.None
+		if known && sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !old.OnLink()) {
 			return old
 		}
 	}
@@ -183,11 +185,11 @@ func sameSteps(a, b []Step) bool {
 	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
 }
 
-// onLink tells whether steps look at the link's header or at a tag, whose
+// OnLink tells whether steps look at the link's header or at a tag, whose
 // place depends on the number of tags.
-func onLink(list []Step) bool {
-	for _, s := range list {
-		for _, w := range windows(s) {
+func (c *Chain) OnLink() bool {
+	for _, s := range c.Steps {
+		for _, w := range s.Windows() {
 			if w.Header.Header().Layer < field.NetworkLayer {
 				return true
 			}
@@ -196,9 +198,9 @@ func onLink(list []Step) bool {
 	return false
 }
 
-// windows are all windows of a step but those of its sums: no checksum covers
+// Windows are all windows of a step but those of its sums: no checksum covers
 // what is below IP.
-func windows(s Step) []Window {
+func (s Step) Windows() []Window {
 	out := conditionWindows(s.Cond)
 	for _, w := range s.Writes {
 		out = append(out, w.Window)

@@ -64,6 +64,14 @@ func (w Window) holds(f *field.Field) bool {
 	return w.Off <= f.Byte() && f.Byte()+f.Size() <= w.Off+w.Size
 }
 
+// MaskOf is where the bits of a field, or of the part of it that the window
+// holds, are in the window.
+func (w Window) MaskOf(f *field.Field) uint32 {
+	p := pattern{header: f.Proto}
+	p.put(f, f.Max())
+	return p.window(w.Off, w.Size).Mask
+}
+
 // part names the bytes of a field that the window holds.
 func (w Window) part(f *field.Field) string {
 	first := max(w.Off, f.Byte())

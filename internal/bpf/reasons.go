@@ -1,0 +1,23 @@
+package bpf
+
+// Reason says why a packet on which a rule should have acted was left alone. At
+// tc such packets are counted behind the rules: the entry of a reason is the
+// number of rules as written plus the reason.
+type Reason int
+
+// The reasons.
+const (
+	// ReasonSegments: the rule says how packets are cut up, and the packet is yet
+	// to be cut up by segmentation offload.
+	ReasonSegments Reason = iota
+	// ReasonPartial: the rule sets a checksum of layer 4 to a value, and that of
+	// the packet is yet to be made.
+	ReasonPartial
+	// ReasonHeaders: the headers could not be brought into one buffer.
+	ReasonHeaders
+	// ReasonTag: the rule sets the type of a VLAN tag to one that the kernel does
+	// not keep beside the packet.
+	ReasonTag
+	// ReasonCount is how many there are.
+	ReasonCount = iota
+)
