@@ -13,14 +13,17 @@ import (
 // layer-4 checksum take the pointers into the packet away, so what needs them
 // comes before: the sums of what changes are kept, then all else is stored.
 func (w *writer) editAtTC(s plan.Step) []string {
-	lines := w.leaveAlone(s)
 	l4 := w.layer4(s)
-	lines = append(lines, l4.before...)
+	lines := l4.before
 	if terms := w.uncovered(s); len(terms) > 0 {
 		w.need(fold)
 		lines = append(lines, flow("__u64 bytes = ", terms, " +")+";")
 		l4.after = append(l4.after, "bpf_csum_update(ctx, bpf_htons(fold(bytes)));")
 	}
+	if len(lines) > 0 {
+		lines = append(lines, "")
+	}
+	lines = append(lines, w.leaveAlone(s)...)
 	var last []string
 	for _, sum := range s.Sums {
 		switch {
@@ -34,11 +37,14 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	}
 	lines = append(lines, w.swaps(s.Exchanges)...)
 	lines = append(lines, w.writes(s.Writes)...)
-	if w.sets(s, field.Eth, 12) {
+	if sets(s, field.Eth, 12) {
 		lines = append(lines, w.header(field.Eth)+"->type = eth_type;")
 	}
 	lines = slices.Concat(lines, l4.stored, l4.after, last)
-	if w.sets(s, field.VLAN, 0) {
+	if setsCheck(s) {
+		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
+	}
+	if sets(s, field.VLAN, 0) {
 		w.need(retag)
 		lines = append(lines, "retag(ctx, tci);")
 	}
@@ -46,9 +52,15 @@ func (w *writer) editAtTC(s plan.Step) []string {
 }
 
 // sets tells whether a step writes the member at an offset of a header.
-func (w *writer) sets(s plan.Step, p field.Protocol, off int) bool {
+func sets(s plan.Step, p field.Protocol, off int) bool {
 	fields, _ := written(s.Writes)
 	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Proto == p && memberOf(f).off == off })
+}
+
+// setsCheck tells whether a step gives a checksum of layer 4 a value.
+func setsCheck(s plan.Step) bool {
+	fields, _ := written(s.Writes)
+	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP })
 }
 
 // leaveAlone lets packets pass that cannot be rewritten whole: structural
@@ -60,7 +72,7 @@ func (w *writer) leaveAlone(s plan.Step) []string {
 	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
 		conds = append(conds, "ctx->gso_size")
 	}
-	if w.sets(s, field.Eth, 12) {
+	if sets(s, field.Eth, 12) {
 		conds = append(conds, "ctx->vlan_present")
 	}
 	if len(conds) == 0 {
@@ -134,11 +146,11 @@ func (w *writer) replacePseudo(place, change, flags string) string {
 // what changes in the pseudo-header, and to be broken one more.
 func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags string, out *steps4) {
 	w.need(isPartial)
-	length := w.call(datagramLength)
+	length := datagramLength
 	if sum.L3 == field.IP6 {
-		length = w.call(datagramLength6)
+		length = datagramLength6
 	}
-	out.before = append(out.before, "__u32 carried = "+length+";")
+	out.before = append(out.before, "__u32 carried = "+w.call(length)+";")
 	beside := "0"
 	if terms := w.pseudoHeader(sum); len(terms) > 0 {
 		beside = terms[0]
