@@ -11,10 +11,23 @@ import (
 	"repacket/internal/rule"
 )
 
-// act writes what a step does. Adjusted checksums read the old values, so they
-// come first; fixed ones are sums of the packet as it leaves, so they come
-// last, the outer header's behind that of what it carries.
+// act writes what a step does.
 func (w *writer) act(s plan.Step) string {
+	var lines []string
+	if w.options.Hook == TC {
+		lines = w.editAtTC(s)
+	} else {
+		lines = w.edit(s)
+	}
+	w.need(count)
+	lines = append(lines, fmt.Sprintf("count(ctx, %d);", s.Rule), w.verdict(s))
+	return strings.Join(lines, "\n")
+}
+
+// edit writes the changes of a packet. Adjusted checksums read the old values,
+// so they come first; fixed ones are sums of the packet as it leaves, so they
+// come last, the outer header's behind that of what it carries.
+func (w *writer) edit(s plan.Step) []string {
 	var lines []string
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
@@ -28,9 +41,7 @@ func (w *writer) act(s plan.Step) string {
 			lines = append(lines, w.remake(sum)...)
 		}
 	}
-	w.need(count)
-	lines = append(lines, fmt.Sprintf("count(ctx, %d);", s.Rule), w.verdict(s))
-	return strings.Join(lines, "\n")
+	return lines
 }
 
 // verdict writes what becomes of the packet.
@@ -96,8 +107,17 @@ func (w *writer) address(f *field.Field) string {
 
 // writes stores constants, one statement a member.
 func (w *writer) writes(list []plan.Write) []string {
-	values := map[*field.Field]uint64{}
-	var fields []*field.Field
+	fields, values := written(list)
+	var lines []string
+	for _, g := range groups(fields) {
+		lines = append(lines, w.write(g, func(f *field.Field) uint64 { return values[f] }))
+	}
+	return lines
+}
+
+// written are the fields, cut up, that are written, and their values.
+func written(list []plan.Write) (fields []*field.Field, values map[*field.Field]uint64) {
+	values = map[*field.Field]uint64{}
 	for _, wr := range list {
 		for _, f := range narrow(wr.Fields) {
 			part, overlap := shared(wr, f)
@@ -110,11 +130,7 @@ func (w *writer) writes(list []plan.Write) []string {
 			values[f] |= part
 		}
 	}
-	var lines []string
-	for _, g := range groups(fields) {
-		lines = append(lines, w.write(g, func(f *field.Field) uint64 { return values[f] }))
-	}
-	return lines
+	return fields, values
 }
 
 // shared are the bits of f's value that a write holds, which may be a part of
@@ -209,13 +225,17 @@ func (w *writer) difference(more, less string) string {
 // which count alike: 2^16 is 1 modulo 65535.
 func (w *writer) weighed(c plan.Change, i, weight int) (now, was string) {
 	piece := pieces(c.Field)[i]
-	was = w.counted(piece, weight)
 	if c.From != nil {
-		return w.counted(pieces(c.From)[i], weight), was
+		return w.counted(pieces(c.From)[i], weight), w.counted(piece, weight)
 	}
-	g := group{memberOf(piece), []*field.Field{piece}}
-	value := bitsOf(c.Field, piece, c.Value)
-	return w.placed(g, shiftTo(g, weight), func(*field.Field) uint64 { return value }), was
+	return w.constantly(piece, bitsOf(c.Field, piece, c.Value), weight), w.counted(piece, weight)
+}
+
+// constantly writes what a value of a field that is no wider than a member adds
+// to a sum.
+func (w *writer) constantly(f *field.Field, v uint64, weight int) string {
+	g := group{memberOf(f), []*field.Field{f}}
+	return w.placed(g, shiftTo(g, weight), func(*field.Field) uint64 { return v })
 }
 
 // shiftTo is by how much a member is shifted, so that its field has a weight.

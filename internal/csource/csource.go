@@ -28,6 +28,7 @@ const ProgramName = "repacket"
 // Print writes the program of a plan in C. p is what the plan was made of.
 func Print(p *rule.Program, pl *plan.Program, o Options) string {
 	w := &writer{program: p, options: o, needs: map[part]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
+	w.needs[map[Hook]part{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
 	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
 		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters()},

@@ -42,27 +42,44 @@ var golden = map[string]string{
 	"classes":  "ping: if icmp_type echo-request then icmp_code 1; if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0; if not ip",
 }
 
+// goldenAtTC are rules for the hook tc.
+var goldenAtTC = map[string]string{
+	"tc":     "if ip_dest 192.0.2.1 udp_dest 443 then ip_dest 10.0.0.1 udp_dest 8080; if ip6_hlim 1 then drop",
+	"tctags": "if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect",
+	"tcfix":  "if ip udp_dest 53 then udp_check fix, ip_ttl 9; if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1",
+}
+
 // TestPrint holds the programs to what stands in testdata, where people have
 // read them.
 func TestPrint(t *testing.T) {
 	for name, text := range golden {
 		p := checked(t, text)
 		got := Print(p, plan.Build(p, field.Ethernet), Options{Fragments: name != "look", Interfaces: map[string]int{"eth1": 3}})
-		path := filepath.Join("testdata", name+".c")
-		if *update {
-			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(path)
-		if err != nil {
+		holds(t, name, got)
+	}
+	for name, text := range goldenAtTC {
+		p := checked(t, text)
+		holds(t, name, Print(p, plan.Build(p, field.Ethernet), Options{Hook: TC, Interfaces: map[string]int{"eth1": 3}}))
+	}
+}
+
+// holds holds a program to a file in testdata.
+func holds(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".c")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(string(want), got); d != "" {
-			t.Errorf("%s (-want +got, write it with -update):\n%s", path, d)
-		}
-		object(t, got)
 	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s (-want +got, write it with -update):\n%s", path, d)
+	}
+	object(t, got)
 }
 
 // everyField is a program that tests each field of a header for one value, for

@@ -70,21 +70,57 @@ func TestAgreesOnFound(t *testing.T) {
 	}
 }
 
+// TestAgreesAtTC is the same at the hook tc, as far as a test run goes: tags
+// are in the bytes, and checksums are complete.
+func TestAgreesAtTC(t *testing.T) {
+	r := rand.New(rand.NewPCG(*seed, 4))
+	acted := 0
+	for n := 0; n < *programs/2; {
+		link := field.Link(n % 5 / 4)
+		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{elsewhere}}.Program(r))
+		if err != nil {
+			continue
+		}
+		n++
+		acted += compareAt(t, Options{Hook: TC, Interfaces: map[string]int{elsewhere: 9}}, link, p, r, 250)
+	}
+	t.Logf("%d programs, a rule acted on %d packets: no difference", *programs/2, acted)
+	if acted < *programs*20 {
+		t.Error("too few packets meet a rule")
+	}
+}
+
+// testable tells whether a test run at tc takes a frame.
+func testable(frame []byte) bool { return len(frame) >= 34+20 && len(frame) <= 3500 }
+
 // elsewhere is an interface that rules redirect to.
 const elsewhere = "eth9"
 
-// verdicts are what XDP programs return.
-var verdicts = map[rule.Verdict]uint32{rule.Pass: 2, rule.Drop: 1, rule.Reflect: 3, rule.ToInterface: 4}
+// verdicts are what programs return: XDP_PASS and so on, TC_ACT_UNSPEC,
+// TC_ACT_SHOT, and TC_ACT_REDIRECT.
+var verdicts = map[Hook]map[rule.Verdict]uint32{
+	XDP: {rule.Pass: 2, rule.Drop: 1, rule.Reflect: 3, rule.ToInterface: 4},
+	TC:  {rule.Pass: 1<<32 - 1, rule.Drop: 2, rule.Reflect: 7, rule.ToInterface: 7},
+}
 
 // compare runs a program built by clang on packets made for it: the same bytes
 // leave as by the reference, the verdict is the same, and the counters say the
 // same. It returns on how many packets a rule acted.
 func compare(t *testing.T, link field.Link, p *rule.Program, r *rand.Rand, frames int) (acted int) {
 	t.Helper()
-	l := load(t, link, p, Options{Fragments: r.IntN(2) == 0, Interfaces: map[string]int{elsewhere: 9}})
+	return compareAt(t, Options{Fragments: r.IntN(2) == 0, Interfaces: map[string]int{elsewhere: 9}}, link, p, r, frames)
+}
+
+// compareAt is compare for any hook.
+func compareAt(t *testing.T, o Options, link field.Link, p *rule.Program, r *rand.Rand, frames int) (acted int) {
+	t.Helper()
+	l := load(t, link, p, o)
 	defer l.close()
 	want := make([]counter, len(p.Written))
 	for _, frame := range packetgen.FramesOn(link, r, p, frames) {
+		if o.Hook == TC && !testable(frame) {
+			continue
+		}
 		ref := reference.RunOn(link, p, frame)
 		if ref.Index >= 0 {
 			acted++
@@ -92,8 +128,8 @@ func compare(t *testing.T, link field.Link, p *rule.Program, r *rand.Rand, frame
 			want[ref.Index].Bytes += uint64(len(frame))
 		}
 		verdict, out := l.run(t, frame)
-		if verdict != verdicts[ref.Verdict] || !bytes.Equal(out, ref.Frame) {
-			t.Fatalf("%s\n%s\nin   %x\nwant %x, verdict %d\ngot  %x, verdict %d", l.source, p.Source, frame, ref.Frame, verdicts[ref.Verdict], out, verdict)
+		if verdict != verdicts[o.Hook][ref.Verdict] || !bytes.Equal(out, ref.Frame) {
+			t.Fatalf("%s\n%s\nin   %x\nwant %x, verdict %d\ngot  %x, verdict %d", l.source, p.Source, frame, ref.Frame, verdicts[o.Hook][ref.Verdict], out, verdict)
 		}
 	}
 	if got := l.counters(t); !slices.Equal(got, want) {

@@ -97,7 +97,7 @@ func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 // same tells whether all levels are the same, and need no tag.
 func same(levels []*routine) bool {
 	for _, r := range levels {
-		if r != levels[0] || r != nil && (r.params["vlan"] || r.params["cvlan"]) {
+		if r != levels[0] || r != nil && (r.params["vlan"] || r.params["cvlan"] || r.params[outerTCI]) {
 			return false
 		}
 	}
@@ -192,19 +192,38 @@ func (w *writer) rawEntry(l plan.Level) string {
 				n.version, w.structure(n.proto), w.callOf(w.network(n.network, n.proto), at))
 		}
 	}
-	return locals + "\n" + body + "\treturn " + w.callOf(w.chains[l.Other], at) + ";\n"
+	return w.locals("") + body + "\treturn " + w.callOf(w.chains[l.Other], at) + ";\n"
 }
 
 const locals = `	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 `
 
+// locals declare where the packet is. At tc the headers may not be there yet.
+func (w *writer) locals(more string) string {
+	if w.options.Hook != TC {
+		return locals + more + "\n"
+	}
+	w.need(pull)
+	return "\tvoid *data, *end;\n" + more + `
+	if (pull(ctx))
+		return XDP_PASS;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+`
+}
+
 // ethernetEntry goes on with every frame alike.
 func (w *writer) ethernetEntry(r *routine) string {
 	w.structure(field.Eth)
 	w.params = map[param]bool{}
-	return locals + "\n\tif (data + sizeof(struct eth_header) > end)\n\t\treturn XDP_PASS;\n" +
-		"\treturn " + w.callOf(r, given{"eth": "data"}) + ";\n"
+	return w.locals("") + "\tif (data + sizeof(struct eth_header) > end)\n\t\treturn XDP_PASS;\n" +
+		"\treturn " + w.callOf(r, given{"eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")}) + ";\n"
+}
+
+// frameType writes the type of a frame, which may lie beside it at tc.
+func (w *writer) frameType(inPacket string) string {
+	return "ctx->vlan_present ? (__be16)ctx->vlan_proto : " + inPacket
 }
 
 // frameEntry steps over the tags of a frame.
@@ -212,10 +231,13 @@ func (w *writer) frameEntry(r *routine) string {
 	w.need(behindTags)
 	w.params = map[param]bool{}
 	r.name, r.title = "frame", "Frames, by what they carry"
-	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data"})
-	return locals + `	__u32 l3 = behind_tags(data, end);
-	__be16 *type = data + l3 - sizeof(*type);
-
+	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")})
+	tags := ""
+	if w.options.Hook == TC {
+		tags = ", ctx->vlan_present ? 1 : 2"
+	}
+	return w.locals("\t__u32 l3;\n\t__be16 *type;\n") + `	l3 = behind_tags(data, end` + tags + `);
+	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return XDP_PASS;
 	return ` + call + ";\n"
@@ -227,26 +249,57 @@ func (w *writer) tagsEntry(levels []*routine) string {
 	w.structure(field.Eth)
 	w.structure(field.VLAN)
 	w.params = map[param]bool{}
-	var calls []string
-	for i, r := range levels {
-		calls = append(calls, w.callOf(r, given{
-			insideType:  [...]string{"eth->type", "vlan->type", "cvlan->type"}[i],
-			inside:      [...]string{"eth + 1", "vlan + 1", "cvlan + 1"}[i],
-			frameOffset: [...]string{"14", "18", "22"}[i],
-		}))
+	outer := "eth->type"
+	if w.options.Hook == TC {
+		outer = "eth_type"
 	}
-	text := `	struct eth_header *eth = data;
-	struct vlan_header *vlan = (void *)(eth + 1);
-`
+	calls := []string{
+		w.callOf(levels[0], given{insideType: "eth->type", outerType: "eth->type", inside: "eth + 1", frameOffset: "14"}),
+		w.callOf(levels[1], given{insideType: "vlan->type", outerType: outer, inside: "vlan + 1", frameOffset: "l3"}),
+		w.callOf(levels[2], given{insideType: "cvlan->type", outerType: outer, inside: "cvlan + 1", frameOffset: "l3 + 4"}),
+	}
 	twice := calls[1] != calls[2]
+	declared, used := "\tstruct eth_header *eth;\n\tstruct vlan_header *vlan;\n", strings.Join(calls[1:], "\n")
+	var b strings.Builder
+	b.WriteString("\teth = data;\n\tvlan = (void *)(eth + 1);\n\tif ((void *)vlan > end)\n\t\treturn XDP_PASS;\n")
+	w.outerTag(&b, calls[0], used)
+	if strings.Contains(used, "l3") {
+		declared += "\t__u32 l3 = 18;\n"
+	}
+	for _, p := range []param{outerType, outerTCI} {
+		if w.options.Hook == TC && strings.Contains(used, string(p)) {
+			declared += "\t__be16 " + string(p) + ";\n"
+		}
+	}
 	if twice {
-		text += "\tstruct cvlan_header *cvlan = (void *)(vlan + 1);\n"
+		declared += "\tstruct cvlan_header *cvlan;\n"
 		w.structure(field.CVLAN)
+		b.WriteString("\tcvlan = (void *)(vlan + 1);\n\tif (!is_tag(vlan->type, cvlan, end))\n\t\treturn " + calls[1] + ";\n")
 	}
-	text += "\n\tif ((void *)(eth + 1) > end)\n\t\treturn XDP_PASS;\n" +
-		"\tif (!is_tag(eth->type, vlan, end))\n\t\treturn " + calls[0] + ";\n"
-	if twice {
-		text += "\tif (!is_tag(vlan->type, cvlan, end))\n\t\treturn " + calls[1] + ";\n"
+	return w.locals(declared) + b.String() + "\treturn " + calls[2] + ";\n"
+}
+
+// outerTag goes on without a tag, or finds the first one. One that lies beside
+// the packet is taken for one whose type is where the frame's would be.
+func (w *writer) outerTag(b *strings.Builder, untagged, used string) {
+	without := "if (!is_tag(eth->type, vlan, end))"
+	if w.options.Hook != TC {
+		b.WriteString("\t" + without + "\n\t\treturn " + untagged + ";\n")
+		return
 	}
-	return locals + text + "\treturn " + calls[2] + ";\n"
+	beside := "\tif (ctx->vlan_present) { /* the outer tag lies beside the packet */\n\t\tvlan = data + 10;\n"
+	in := "\t} else {\n\t\t" + without + "\n\t\t\treturn " + untagged + ";\n"
+	for _, v := range []struct {
+		name       param
+		beside, in string
+	}{{outerType, "ctx->vlan_proto", "eth->type"}, {outerTCI, "bpf_htons(ctx->vlan_tci)", "vlan->pcp_dei_id"}, {frameOffset, "14", ""}} {
+		if !strings.Contains(used, string(v.name)) {
+			continue
+		}
+		beside += fmt.Sprintf("\t\t%s = %s;\n", v.name, v.beside)
+		if v.in != "" {
+			in += fmt.Sprintf("\t\t%s = %s;\n", v.name, v.in)
+		}
+	}
+	b.WriteString(beside + in + "\t}\n")
 }

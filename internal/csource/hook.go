@@ -33,14 +33,6 @@ func (o Options) section() string {
 	return "xdp"
 }
 
-// context is the type of what the kernel hands to the program.
-func (o Options) context() string {
-	if o.Hook == TC {
-		return "struct __sk_buff"
-	}
-	return "struct xdp_md"
-}
-
 // tcWords are the words of the hook tc for those of XDP.
 var tcWords = strings.NewReplacer(
 	"struct xdp_md", "struct __sk_buff",

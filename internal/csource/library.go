@@ -23,10 +23,13 @@ const (
 	noWay        part = "NO_WAY"
 	routedFlag   part = "WAY_ROUTED"
 	moreFlag     part = "WAY_MORE"
+	hookXDP      part = "XDP"
+	hookTC       part = "TC"
 )
 
 // The functions that programs are made of, by name.
 const (
+	pull            part = "pull"
 	isTag           part = "is_tag"
 	behindTags      part = "behind_tags"
 	begins          part = "begins"
@@ -54,6 +57,10 @@ const (
 	checksum        part = "checksum"
 	nonzero         part = "nonzero"
 	wrong           part = "wrong"
+	replace         part = "replace"
+	isPartial       part = "is_partial"
+	store           part = "store"
+	retag           part = "retag"
 	count           part = "count"
 )
 
@@ -70,9 +77,16 @@ type function struct {
 }
 
 // functions are all of them, each behind those that it needs.
-var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, sumFunctions, endFunctions)
+var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, sumFunctions, tcFunctions, endFunctions)
 
 var frameFunctions = []function{
+	{name: pull, text: `
+/* Brings the headers to where they can be read and written. */
+static __always_inline long pull(struct __sk_buff *ctx)
+{
+	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
+}
+`},
 	{name: isTag, text: `
 /* Whether a VLAN tag stands behind a type. */
 static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
@@ -85,7 +99,7 @@ static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
  * The offset of what the frame carries, behind at most two VLAN tags. What that
  * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 behind_tags(const void *data, const void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end{TC}, int most{})
 {
 	__u32 at = 14; /* two addresses, type */
 
@@ -95,6 +109,8 @@ static __always_inline __u32 behind_tags(const void *data, const void *end)
 	for (int tags = 0; tags < 2; tags++) {
 		const __be16 *type = data + at - sizeof(*type);
 
+{TC}		if (tags >= most)
+{TC}			break;
 		if (!is_tag(*type, data + at, end))
 			break;
 		at += 4;
@@ -311,157 +327,14 @@ __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 `},
 }
 
-var sumFunctions = []function{
-	{name: fold, text: `
-/*
- * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
- * are numbers modulo 65535, and 0xffff is another 0.
- */
-static __always_inline __u32 fold(__u64 sum)
-{
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	return (sum >> 16) + (sum & 0xffff);
-}
-`},
-	{name: minus, text: `
-/* The opposite of a number in a sum: 2^32 - 1 is 0 modulo 65535. */
-static __always_inline __u64 minus(__u32 number)
-{
-	return 0xffffffff - number;
-}
-`},
-	{name: adjusted, needs: []part{fold}, text: `
-/*
- * A checksum less what changes under it (RFC 1624). What was right stays
- * right, what was wrong stays wrong by as much, and without a change it keeps
- * its bytes.
- */
-static __always_inline __be16 adjusted(__be16 check, __u64 change)
-{
-	__u32 was = bpf_ntohs(check);
-	__u32 less = fold(change);
-
-	if (less == 0 || less == 0xffff)
-		return check;
-	return bpf_htons(was < less ? was + 0xffff - less : was - less);
-}
-`},
-	{name: nonzero, text: `
-/* UDP: 0 means that there is no checksum, so 0 is sent as 0xffff (RFC 768). */
-static __always_inline __be16 nonzero(__be16 check)
-{
-	return check ? check : 0xffff;
-}
-`},
-	{name: adjustedUDP, needs: []part{adjusted, nonzero}, text: `
-static __always_inline __be16 adjusted_udp(__be16 check, __u64 change)
-{
-	return check ? nonzero(adjusted(check, change)) : 0;
-}
-`},
-	{name: sumBytes, text: `
-/*
- * The sum of bytes of the packet, which may lie in several buffers. That they
- * are in the frame the caller knows. It is not static, so that the verifier
- * looks at it once and not at every call.
- */
-__noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
-{
-	__be32 chunk[64] = {};
-	__u32 sum = 0;
-
-	for (int i = 0; i < 255 && length >= sizeof(chunk); i++) {
-		if (bpf_xdp_load_bytes(ctx, offset, chunk, sizeof(chunk)))
-			return 0;
-		sum = bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
-		offset += sizeof(chunk);
-		length -= sizeof(chunk);
+// functionOf finds a function. Other parts need nothing.
+func functionOf(p part) function {
+	for _, f := range functions {
+		if f.name == p {
+			return f
+		}
 	}
-	if (length == 0)
-		return sum;
-	__builtin_memset(chunk, 0, sizeof(chunk));
-	barrier_var(length); /* or clang leaves out the mask, which the verifier needs */
-	if (bpf_xdp_load_bytes(ctx, offset, chunk, ((length - 1) & (sizeof(chunk) - 1)) + 1))
-		return 0;
-	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
-}
-`},
-	{name: pseudoHeader, needs: []part{datagramLength}, args: []param{ipHeader}, text: `
-/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
-static __always_inline __u64 pseudo_header(const struct ip_header *ip)
-{
-	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
-}
-`},
-	{name: pseudoHeader6, needs: []part{headerOf(field.IP6)}, text: `
-/* What is summed up besides over IPv6 (RFC 8200 section 8.1). */
-static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 protocol, __u16 length)
-{
-	__u64 sum = bpf_htons(protocol) + bpf_htons(length);
-
-#pragma unroll
-	for (int i = 0; i < 4; i++)
-		sum += (__u64)ip6->src[i] + ip6->dest[i];
-	return sum;
-}
-`},
-	{name: checksum, needs: []part{fold}, text: `
-/* The checksum that makes a sum 0. */
-static __always_inline __be16 checksum(__u64 sum)
-{
-	__u32 check = 0xffff - fold(sum);
-
-	return check == 0xffff ? 0 : check;
-}
-`},
-	{name: wrong, text: `
-/* Wrong by one, and never 0. */
-static __always_inline __be16 wrong(__be16 check)
-{
-	return check == 0xffff ? bpf_htons(1) : bpf_htons(bpf_ntohs(check) + 1);
-}
-`},
-}
-
-var endFunctions = []function{
-	{name: swap, text: `
-/* Two fields change places, both of so many bytes. */
-static __always_inline void swap(void *one, void *other, __u32 size)
-{
-	typedef __be16 __attribute__((may_alias)) word;
-	word *a = one, *b = other;
-
-#pragma unroll
-	for (__u32 i = 0; i < size / sizeof(word); i++) {
-		word kept = a[i];
-
-		a[i] = b[i];
-		b[i] = kept;
-	}
-}
-`},
-	{name: count, text: `
-static __always_inline void count(struct xdp_md *ctx, __u32 rule)
-{
-	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
-
-	if (counter) {
-		counter->packets++;
-		counter->bytes += bpf_xdp_get_buff_len(ctx);
-	}
-}
-`},
-}
-
-// of finds a function.
-func functionOf(p part) (function, bool) {
-	i := slices.IndexFunc(functions, func(f function) bool { return f.name == p })
-	if i < 0 {
-		return function{}, false
-	}
-	return functions[i], true
+	return function{}
 }
 
 // need notes that a part is needed, and what it needs itself.
@@ -470,7 +343,7 @@ func (w *writer) need(p part) {
 		return
 	}
 	w.needs[p] = true
-	f, _ := functionOf(p)
+	f := functionOf(p)
 	for _, n := range f.needs {
 		w.need(n)
 	}
@@ -482,7 +355,7 @@ func (w *writer) need(p part) {
 // call writes the call of a function whose arguments are always the same.
 func (w *writer) call(p part) string {
 	w.need(p)
-	f, _ := functionOf(p)
+	f := functionOf(p)
 	args := make([]string, len(f.args))
 	for i, a := range f.args {
 		w.use(a)
@@ -505,7 +378,7 @@ func (w *writer) library() []string {
 // needed leaves out what is marked with a part that is not needed: lines that
 // begin with it, and what stands between it and {}.
 func (w *writer) needed(text string) string {
-	for _, p := range []part{routedFlag, moreFlag} {
+	for _, p := range []part{routedFlag, moreFlag, hookXDP, hookTC} {
 		mark := "{" + string(p) + "}"
 		for {
 			before, after, found := strings.Cut(text, mark)

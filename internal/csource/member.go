@@ -293,8 +293,30 @@ func (w *writer) allBits(g group) string {
 	return strings.Join(names, " | ")
 }
 
-// place is the member in the packet, such as udp->dest.
-func (w *writer) place(m *member) string { return w.header(m.proto) + "->" + m.name }
+// place is the member in the packet, such as udp->dest. What may lie beside the
+// packet at tc is a parameter.
+func (w *writer) place(m *member) string {
+	if beside, ok := w.besides(m); ok {
+		w.use(beside)
+		return string(beside)
+	}
+	return w.inPacket(m)
+}
+
+// besides is the parameter for what may lie beside the packet: of an outer VLAN
+// tag all but the type of what it carries.
+func (w *writer) besides(m *member) (param, bool) {
+	switch {
+	case w.options.Hook != TC:
+	case m.proto == field.Eth && m.off == 12:
+		return outerType, true
+	case m.proto == field.VLAN && m.off == 0:
+		return outerTCI, true
+	}
+	return "", false
+}
+
+func (w *writer) inPacket(m *member) string { return w.header(m.proto) + "->" + m.name }
 
 // header is the pointer to a header.
 func (w *writer) header(p field.Protocol) string {

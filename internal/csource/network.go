@@ -3,6 +3,7 @@ package csource
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -37,7 +38,14 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 	if p == field.IP {
 		ways = ways[:1]
 	}
-	inner := w.ways(ways, given{param(variable(t.Proto)): "l4", wayParam: "way", "option": "option"})
+	offset := "l3 + header_length(ip)"
+	if p == field.IP6 {
+		offset = "l3 + way_offset(way)"
+	}
+	inner := w.ways(ways, given{param(variable(t.Proto)): "l4", wayParam: "way", "option": "option", l4Offset: offset})
+	if strings.Contains(strings.Join(inner, "\n"), offset) {
+		w.use(frameOffset)
+	}
 	if len(inner) == 1 {
 		return head + "\n\t\t" + inner[0] + "\n"
 	}

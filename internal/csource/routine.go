@@ -16,19 +16,29 @@ type param string
 const (
 	ctxParam    param = "ctx"
 	frameEnd    param = "end"
-	inside      param = "at"   // what the link's header carries
-	insideType  param = "type" // and its type
-	frameOffset param = "l3"   // where the IP header begins in the frame
+	inside      param = "at"       // what the link's header carries
+	insideType  param = "type"     // and its type
+	outerType   param = "eth_type" // at tc, that of the frame and
+	outerTCI    param = "tci"      // the outer VLAN tag, which may lie beside the packet
+	frameOffset param = "l3"       // where the IP header begins in the frame
 	ipHeader    param = "ip"
 	ip6Header   param = "ip6"
-	wayParam    param = "way" // from the IPv6 header to the layer-4 header
+	l4Offset    param = "l4_offset" // at tc, where the layer-4 header begins in the frame
+	wayParam    param = "way"       // from the IPv6 header to the layer-4 header
 )
 
 // declarations are those of the parameters, in order.
 var declarations = func() []declaration {
 	out := []declaration{
-		{ctxParam, "struct xdp_md *ctx"}, {inside, "void *at"}, {frameEnd, "void *end"},
-		{insideType, "__be16 type"}, {frameOffset, "__u32 l3"}, {wayParam, "__u32 way"},
+		{ctxParam, "struct xdp_md *ctx"},
+		{inside, "void *at"},
+		{frameEnd, "void *end"},
+		{insideType, "__be16 type"},
+		{outerType, "__be16 eth_type"},
+		{outerTCI, "__be16 tci"},
+		{frameOffset, "__u32 l3"},
+		{wayParam, "__u32 way"},
+		{l4Offset, "__u32 l4_offset"},
 	}
 	for _, p := range field.Protocols() {
 		name := variable(p)

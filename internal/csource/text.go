@@ -99,10 +99,16 @@ func flow(head string, words []string, sep string) string {
 	return b.String()
 }
 
-// indented puts tabs before every line.
+// indented puts tabs before every line that is not empty.
 func indented(text string, tabs int) string {
 	before := strings.Repeat("\t", tabs)
-	return before + strings.ReplaceAll(text, "\n", "\n"+before)
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		if l != "" {
+			lines[i] = before + l
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // comment writes a text as a comment.

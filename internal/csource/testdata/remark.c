@@ -208,9 +208,11 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 l3 = behind_tags(data, end);
-	__be16 *type = data + l3 - sizeof(*type);
+	__u32 l3;
+	__be16 *type;
 
+	l3 = behind_tags(data, end);
+	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return XDP_PASS;
 	return frame(ctx, data + l3, end, *type);

@@ -369,17 +369,21 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	struct eth_header *eth = data;
-	struct vlan_header *vlan = (void *)(eth + 1);
-	struct cvlan_header *cvlan = (void *)(vlan + 1);
+	struct eth_header *eth;
+	struct vlan_header *vlan;
+	__u32 l3 = 18;
+	struct cvlan_header *cvlan;
 
-	if ((void *)(eth + 1) > end)
+	eth = data;
+	vlan = (void *)(eth + 1);
+	if ((void *)vlan > end)
 		return XDP_PASS;
 	if (!is_tag(eth->type, vlan, end))
 		return untagged_frame(ctx, eth + 1, end, eth->type, eth);
+	cvlan = (void *)(vlan + 1);
 	if (!is_tag(vlan->type, cvlan, end))
-		return tagged_frame(ctx, vlan + 1, end, vlan->type, 18, eth, vlan);
-	return tagged_frame(ctx, cvlan + 1, end, cvlan->type, 22, eth, vlan);
+		return tagged_frame(ctx, vlan + 1, end, vlan->type, l3, eth, vlan);
+	return tagged_frame(ctx, cvlan + 1, end, cvlan->type, l3 + 4, eth, vlan);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,229 @@
+package csource
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+)
+
+// editAtTC writes the changes of a packet at tc. The calls that change a
+// layer-4 checksum take the pointers into the packet away, so what needs them
+// comes before: the sums of what changes are kept, then all else is stored.
+func (w *writer) editAtTC(s plan.Step) []string {
+	l4 := w.layer4(s)
+	lines := l4.before
+	if terms := w.uncovered(s); len(terms) > 0 {
+		w.need(fold)
+		lines = append(lines, flow("__u64 bytes = ", terms, " +")+";")
+		l4.after = append(l4.after, "bpf_csum_update(ctx, bpf_htons(fold(bytes)));")
+	}
+	if len(lines) > 0 {
+		lines = append(lines, "")
+	}
+	lines = append(lines, w.leaveAlone(s)...)
+	var last []string
+	for _, sum := range s.Sums {
+		switch {
+		case sum.Check.Proto != field.IP:
+		case sum.Op == plan.Adjust:
+			lines = append(lines, w.adjust(sum)...)
+		default:
+			last = w.remakeAtTC(sum, "l3 + 10", "l3", "length")
+			l4.stored = append(l4.stored, "__u32 length = "+w.call(headerLength)+";")
+		}
+	}
+	lines = append(lines, w.swaps(s.Exchanges)...)
+	lines = append(lines, w.writes(s.Writes)...)
+	if sets(s, field.Eth, 12) {
+		lines = append(lines, w.header(field.Eth)+"->type = eth_type;")
+	}
+	lines = slices.Concat(lines, l4.stored, l4.after, last)
+	if setsCheck(s) {
+		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
+	}
+	if sets(s, field.VLAN, 0) {
+		w.need(retag)
+		lines = append(lines, "retag(ctx, tci);")
+	}
+	return lines
+}
+
+// sets tells whether a step writes the member at an offset of a header.
+func sets(s plan.Step, p field.Protocol, off int) bool {
+	fields, _ := written(s.Writes)
+	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Proto == p && memberOf(f).off == off })
+}
+
+// setsCheck tells whether a step gives a checksum of layer 4 a value.
+func setsCheck(s plan.Step) bool {
+	fields, _ := written(s.Writes)
+	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP })
+}
+
+// leaveAlone lets packets pass that cannot be rewritten whole: structural
+// fields of packets that are still to be cut up, and the type of a frame whose
+// tag lies beside it.
+func (w *writer) leaveAlone(s plan.Step) []string {
+	var conds []string
+	fields, _ := written(s.Writes)
+	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
+		conds = append(conds, "ctx->gso_size")
+	}
+	if sets(s, field.Eth, 12) {
+		conds = append(conds, "ctx->vlan_present")
+	}
+	if len(conds) == 0 {
+		return nil
+	}
+	return []string{"if (" + strings.Join(conds, " || ") + ") /* cannot be rewritten whole */", "\treturn XDP_PASS;"}
+}
+
+// steps4 are what a step does to a layer-4 checksum: while nothing is stored
+// yet, when all else is, and with the pointers into the packet gone.
+type steps4 struct{ before, stored, after []string }
+
+// layer4 writes what a step does to the checksum of layer 4.
+func (w *writer) layer4(s plan.Step) steps4 {
+	i := slices.IndexFunc(s.Sums, func(s plan.Sum) bool { return s.Check.Proto != field.IP })
+	if i < 0 {
+		return steps4{}
+	}
+	sum := s.Sums[i]
+	w.use(l4Offset)
+	var out steps4
+	var own, pseudo []plan.Change
+	for _, c := range sum.Changes {
+		if c.Pseudo {
+			pseudo = append(pseudo, c)
+		} else {
+			own = append(own, c)
+		}
+	}
+	place := fmt.Sprintf("l4_offset + %d", memberOf(sum.Check).off)
+	flags := "0"
+	if sum.ZeroIsNone {
+		flags = "BPF_F_MARK_MANGLED_0"
+	}
+	keep := func(name string, list []plan.Change) []string {
+		terms, names := w.change(list)
+		out.before = append(out.before, flow("__u64 "+name+" = ", terms, " +")+";")
+		return names
+	}
+	follow := func(names []string, call string) []string {
+		return []string{comment(sum.Check.Name + " follows " + strings.Join(names, ", ")), call}
+	}
+	var pseudoCall []string
+	if len(pseudo) > 0 {
+		names := keep("pseudo", pseudo)
+		pseudoCall = follow(names, w.replacePseudo(place, "pseudo", flags))
+	}
+	if sum.Op == plan.Adjust {
+		if len(own) > 0 {
+			w.need(replace)
+			out.after = follow(keep("own", own), fmt.Sprintf("replace(ctx, %s, own, %s);", place, flags))
+		}
+		out.after = append(out.after, pseudoCall...)
+		return out
+	}
+	w.named4(sum, place, pseudoCall, flags, &out)
+	return out
+}
+
+func (w *writer) replacePseudo(place, change, flags string) string {
+	w.need(replace)
+	if flags == "0" {
+		flags = "BPF_F_PSEUDO_HDR"
+	} else {
+		flags = "BPF_F_PSEUDO_HDR | " + flags
+	}
+	return fmt.Sprintf("replace(ctx, %s, %s, %s);", place, change, flags)
+}
+
+// named4 fixes or breaks a checksum. One that is left to the device gets only
+// what changes in the pseudo-header, and to be broken one more.
+func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags string, out *steps4) {
+	w.need(isPartial)
+	length := datagramLength
+	if sum.L3 == field.IP6 {
+		length = datagramLength6
+	}
+	out.before = append(out.before, "__u32 carried = "+w.call(length)+";")
+	beside := "0"
+	if terms := w.pseudoHeader(sum); len(terms) > 0 {
+		beside = terms[0]
+	}
+	out.stored = append(out.stored, "__u64 beside = "+beside+";")
+	partial := pseudoCall
+	if sum.Op == plan.Bad {
+		partial = append(partial, w.replacePseudo(place, "1", flags))
+	}
+	whole := w.remakeAtTC(sum, place, "l4_offset", "carried")
+	if len(partial) == 0 {
+		out.after = append(conditional("!is_partial(ctx, "+place+")", whole), out.after...)
+		return
+	}
+	lines := conditional("is_partial(ctx, "+place+")", append(partial, ""))
+	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "" })
+	lines[len(lines)-1] = "} else {"
+	for _, l := range whole {
+		lines = append(lines, "\t"+l)
+	}
+	out.after = append(append(lines, "}"), out.after...)
+}
+
+// remakeAtTC sums up anew what a checksum covers, without pointers.
+func (w *writer) remakeAtTC(s plan.Sum, place, at, length string) []string {
+	w.need(sumBytes)
+	w.need(checksum)
+	w.need(store)
+	w.use(frameOffset)
+	sum := fmt.Sprintf("sum_bytes(ctx, %s, %s)", at, length)
+	word, open, end := "fix", "checksum(", ")"
+	if s.Check.Proto != field.IP {
+		sum += " + beside"
+	}
+	if s.ZeroIsNone {
+		w.need(nonzero)
+		open, end = "nonzero("+open, ")"+end
+	}
+	if s.Op == plan.Bad {
+		w.need(wrong)
+		word, open, end = "bad", "wrong("+open, ")"+end
+	}
+	lines := []string{
+		comment(s.Check.Name + " " + word),
+		"store(ctx, " + place + ", 0);",
+		"store(ctx, " + place + ", " + open + sum + end + ");",
+	}
+	if s.Check.Proto != field.IP {
+		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);")
+	}
+	return lines
+}
+
+// uncovered are the terms of what the stores change in the sum of all bytes
+// behind the link's header where no checksum makes up for it: hardware may have
+// summed up the bytes. The calls for layer-4 checksums see to those.
+func (w *writer) uncovered(s plan.Step) []string {
+	follows := map[field.Protocol]bool{}
+	for _, sum := range s.Sums {
+		follows[sum.Check.Proto] = sum.Op == plan.Adjust
+	}
+	var terms []string
+	fields, values := written(s.Writes)
+	for _, f := range fields {
+		proto := f.Proto
+		if proto == field.MSS {
+			proto = field.TCP
+		}
+		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] {
+			continue
+		}
+		weight := 1 << (15 - (f.Bit+f.Width-1)%16)
+		terms = append(terms, w.difference(w.constantly(f, values[f], weight), w.counted(f, weight)))
+	}
+	return terms
+}
