@@ -16,9 +16,13 @@ import (
 	"time"
 )
 
-// patience is how long the tests of a package may take. They take seconds: a
-// fault that makes them hang is noticed.
-const patience = 60 * time.Second
+// The tests of a package take seconds: a fault that makes them hang is noticed.
+// An endless loop shows by the CPU time it takes, which a machine that does
+// other work too does not stretch; waiting for ever shows by patience alone.
+const (
+	cpuTime  = 60 * time.Second
+	patience = 10 * time.Minute
+)
 
 // outcome is what became of a fault.
 type outcome int
@@ -124,11 +128,17 @@ func (b *bench) tests(ctx context.Context, j judge, overlay, name string) (failu
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", errors.Join(ctx.Err(), &buildError{string(out)})
 	}
-	args := append(slices.Clone(b.exec), binary, "-test.failfast", "-test.timeout="+patience.String(), "-test.run="+j.run)
+	args := append(slices.Clone(b.exec), within(cpuTime, binary, "-test.failfast", "-test.timeout="+patience.String(), "-test.run="+j.run)...)
 	if b.uses(j.pkg, "pgregory.net/rapid") {
 		args = append(args, "-rapid.seed=1", "-rapid.nofailfile")
 	}
 	return b.execute(ctx, j.pkg, args)
+}
+
+// within is a command that is killed when it has taken so much CPU time.
+func within(cpu time.Duration, command ...string) []string {
+	limit := fmt.Sprintf(`ulimit -t %.0f && exec "$0" "$@"`, cpu.Seconds())
+	return append([]string{"sh", "-c", limit}, command...)
 }
 
 // execute runs tests where they can do no harm, and ends them, with all that

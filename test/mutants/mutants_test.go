@@ -85,6 +85,17 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestEndlessLoopIsNoticed: by the CPU time it takes, and what ends is not.
+func TestEndlessLoopIsNoticed(t *testing.T) {
+	b := &bench{tmp: t.TempDir()}
+	for script, want := range map[string]bool{"while :; do :; done": true, "exit 0": false} {
+		failure, err := b.execute(t.Context(), "test/mutants", within(time.Second, "sh", "-c", script))
+		if err != nil || (failure != "") != want {
+			t.Errorf("%s: %q, %v", script, failure, err)
+		}
+	}
+}
+
 // TestFaultsAreFiles: each fault changes the file, leaves one that can be
 // parsed, and has a text of its own.
 func TestFaultsAreFiles(t *testing.T) {
