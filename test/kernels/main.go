@@ -25,7 +25,7 @@ var lines = []string{"6.1", "6.12"}
 
 // modules are the kernel modules that the tests need. What they need in turn
 // is found out.
-var modules = []string{"veth"}
+var modules = []string{"veth", "tun", "bridge", "macvlan", "vxlan", "sch_ingress", "cls_bpf"}
 
 // options are what a run may be narrowed to.
 type options struct {
