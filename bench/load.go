@@ -16,6 +16,7 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/plan"
 )
@@ -68,7 +69,7 @@ const anyMap = 1
 
 // compiled is what the compiler makes of the rule.
 func compiled(r *benchRule, what counting, counters int) (asm.Instructions, error) {
-	return bpf.Compile(plan.Build(r.checked), bpf.Options{Counters: counters, Fragments: what == countAll})
+	return bpf.Compile(plan.Build(r.checked, field.Ethernet), bpf.Options{Counters: counters, Fragments: what == countAll})
 }
 
 // oursNotCounting loads the program of the compiler without its last part,

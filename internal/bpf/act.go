@@ -7,11 +7,14 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // Places on the stack, by their offset from the frame pointer.
 const (
-	slotRule = -8 // the rule that acted, for the epilogue (32 bits)
+	slotRule     = -8  // the rule that acted, for the epilogue (32 bits)
+	slotVerdict  = -4  // what becomes of the packet, where not all pass (32 bits)
+	slotRedirect = -16 // the interface that it is sent to
 )
 
 // act rewrites, leaves the rule's number for the epilogue and goes there.
@@ -31,6 +34,9 @@ func (c *compiler) act(s plan.Step) {
 		}
 	}
 	c.storeFixed(s.Sums)
+	for _, e := range s.Exchanges {
+		c.exchange(e)
+	}
 	for _, w := range s.Writes {
 		c.write(w)
 	}
@@ -38,14 +44,48 @@ func (c *compiler) act(s plan.Step) {
 	c.bind(done, false)
 	c.about("count")
 	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
+	c.verdict(s)
 	c.goTo(c.count)
+}
+
+// verdict leaves what is to become of the packet for the epilogue.
+func (c *compiler) verdict(s plan.Step) {
+	if !c.use.verdicts {
+		return
+	}
+	c.about(s.Verdict.String())
+	c.emit(asm.StoreImm(asm.R10, slotVerdict, verdicts[s.Verdict], asm.Word))
+	if s.Verdict == rule.ToInterface {
+		c.emit(storeLong(slotRedirect, int64(c.opt.Redirect[s.Redirect])))
+	}
+}
+
+var verdicts = map[rule.Verdict]int64{
+	rule.Pass: xdpPass, rule.Drop: xdpDrop, rule.Reflect: xdpTx, rule.ToInterface: xdpRedirect,
+}
+
+// Verdict is what a program returns for a verdict.
+func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(verdicts[v]) }
+
+// exchange lets two windows change places.
+func (c *compiler) exchange(e plan.Exchange) {
+	c.about(e.String())
+	base, a := c.at(e.A)
+	_, b := c.at(e.B)
+	size := sizes[e.A.Size]
+	c.emit(
+		asm.LoadMem(value, base, a, size),
+		asm.LoadMem(temp, base, b, size),
+		asm.StoreMem(base, a, temp, size),
+		asm.StoreMem(base, b, value, size),
+	)
 }
 
 // onlyChange is the checksum that changes, if the step writes one field whose
 // old value is not known. UDP's is left out: what asking first would save, the
 // question costs.
 func onlyChange(s plan.Step) (plan.Sum, bool) {
-	if len(s.Writes) != 1 || len(s.Sums) != 1 {
+	if len(s.Writes) != 1 || len(s.Sums) != 1 || len(s.Exchanges) > 0 {
 		return plan.Sum{}, false
 	}
 	sum := s.Sums[0]

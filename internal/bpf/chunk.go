@@ -36,7 +36,7 @@ func loadFunction(dst asm.Register, name string) asm.Instruction {
 func (c *compiler) sumChunk() {
 	const frame, offset, size = asm.R6, asm.R7, asm.R8
 	fail, small, whole := c.newLabel(), c.newLabel(), c.newLabel()
-	c.function(chunkFunction)
+	c.function(chunkFunction, frameFunctionType(chunkFunction))
 	c.about("sum of a chunk")
 	c.emit(
 		asm.Mov.Reg(frame, asm.R2),
@@ -89,15 +89,17 @@ func (c *compiler) sumChunk() {
 // function starts a function behind what has been emitted. The kernel takes
 // the address only of functions that it has type information for, and then
 // wants it for the program too.
-func (c *compiler) function(name string) {
+func (c *compiler) function(name string, of *btf.Func) {
 	c.dead, c.load = false, held{}
-	c.functions = append(c.functions, function{at: len(c.ins), name: name})
+	c.functions = append(c.functions, function{at: len(c.ins), name: name, of: of})
 }
 
 // function is where a function of the program starts.
 type function struct {
 	at   int
 	name string
+	of   *btf.Func
+	id   btf.TypeID // of it, in an object
 }
 
 // describe adds names and types of the functions, if there is more than one.
@@ -107,7 +109,7 @@ func (c *compiler) describe(ins asm.Instructions) {
 	}
 	ins[0] = btf.WithFuncMetadata(ins[0].WithSymbol(ProgramName), programFunction())
 	for _, f := range c.functions {
-		ins[f.at] = btf.WithFuncMetadata(ins[f.at].WithSymbol(f.name), chunkFunctionType())
+		ins[f.at] = btf.WithFuncMetadata(ins[f.at].WithSymbol(f.name), f.of)
 	}
 }
 
@@ -119,21 +121,6 @@ func programFunction() *btf.Func {
 		Type: &btf.FuncProto{
 			Return: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed},
 			Params: []btf.FuncParam{{Name: "ctx", Type: &btf.Pointer{Target: (*btf.Void)(nil)}}},
-		},
-	}
-}
-
-// chunkFunctionType is the type of the function that bpf_loop calls.
-func chunkFunctionType() *btf.Func {
-	return &btf.Func{
-		Name:    chunkFunction,
-		Linkage: btf.StaticFunc,
-		Type: &btf.FuncProto{
-			Return: &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed},
-			Params: []btf.FuncParam{
-				{Name: "index", Type: &btf.Int{Name: "unsigned int", Size: 4}},
-				{Name: "frame", Type: &btf.Pointer{Target: (*btf.Void)(nil)}},
-			},
 		},
 	}
 }

@@ -3,8 +3,8 @@
 //
 // The program's shape: one check of the packet's length, the Ethernet type,
 // the layer-4 header if some rule asks for it, then the chain of the class.
-// What is rare (VLAN tags, IPv4 options) stands behind the exit and jumps
-// back, so that plain packets run straight through.
+// That is for plain IPv4 packets, which run straight through. All else (short
+// packets, tags, ARP, IPv6, IPv4 options) stands behind the exit.
 //
 // Both architectures that are built, amd64 and arm64, are little-endian, and
 // so is the code: loads are compared with swapped constants, and checksums
@@ -18,6 +18,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // Counter is what a program counts by rule and CPU, in the order of rules as
@@ -33,8 +34,19 @@ const CounterSize = 16
 // instructions, so no jump within the limit can miss its target.
 const MaxInstructions = 32767
 
+// Hook is where a program runs: that says what its context is and how it may
+// change a packet.
+type Hook uint8
+
+// The hooks.
+const (
+	XDP Hook = iota // struct xdp_md
+	TC              // struct __sk_buff, at tcx or in a classifier
+)
+
 // Options are what a program is bound to.
 type Options struct {
+	Hook Hook
 	// Counters is a PERCPU_ARRAY map of Counter, one a rule as written.
 	Counters int
 	// Fragments: a packet can lie in several buffers, so its length comes from
@@ -47,6 +59,8 @@ type Options struct {
 	Tickets int
 	// Timed: let every packet pass from the deadline on.
 	Timed bool
+	// Redirect are the numbers of the interfaces that rules redirect to.
+	Redirect map[string]int
 	// Deadline is an ARRAY map of one 64-bit word, a CLOCK_MONOTONIC_COARSE
 	// time in nanoseconds. Needed for Timed only.
 	Deadline int
@@ -71,22 +85,23 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 }
 
 func compile(p *plan.Program, o Options) (*compiler, error) {
-	c := &compiler{plan: p, opt: o}
+	c := &compiler{plan: p, opt: o, entries: map[*plan.Chain]label{}, placed: map[*plan.Chain]bool{}}
 	c.note.Rule = noRule
+	c.use = usesOf(p)
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.fixes = hasFix(p); c.fixes {
+	if c.use.calls() {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.newLabel(), c.newLabel()
-	c.ip, c.joined = c.newLabel(), c.newLabel()
-	c.noIP = c.entry(p.NoIP)
-	c.plain = c.entry(p.IP)
 	c.program()
 	if c.chunks {
 		c.sumChunk()
+	}
+	if c.use.options {
+		c.findMSS()
 	}
 	ins := c.finish()
 	c.describe(ins)
@@ -94,6 +109,45 @@ func compile(p *plan.Program, o Options) (*compiler, error) {
 		return nil, &TooLargeError{n}
 	}
 	return c, nil
+}
+
+// uses is what a program needs beyond the plain way.
+type uses struct {
+	sums     bool // some rule makes a whole sum
+	options  bool // some rule asks for TCP's MSS
+	verdicts bool // some rule does not let the packet pass
+	redirect bool
+}
+
+// calls tells whether helpers are called before the last store, so that
+// registers have to outlive calls.
+func (u uses) calls() bool { return u.sums || u.options }
+
+func usesOf(p *plan.Program) uses {
+	var u uses
+	for _, ch := range p.Chains() {
+		u.options = u.options || ch.Class.MSS
+		for _, s := range ch.Steps {
+			u.verdicts = u.verdicts || s.Verdict != rule.Pass
+			u.redirect = u.redirect || s.Verdict == rule.ToInterface
+			for _, sum := range s.Sums {
+				u.sums = u.sums || sum.Op != plan.Adjust
+			}
+		}
+	}
+	for _, l := range p.Levels { // a chain may be that of packets without the option too
+		for _, n := range []*plan.Network{l.IP, l.IP6} {
+			if n == nil {
+				continue
+			}
+			for _, t := range n.L4 {
+				for _, leaf := range t.Ways {
+					u.options = u.options || leaf.Scans()
+				}
+			}
+		}
+	}
+	return u
 }
 
 func slots(ins asm.Instructions) int {
@@ -122,20 +176,26 @@ const (
 
 type compiler struct {
 	builder
-	plan  *plan.Program
-	opt   Options
-	reg   registers
-	fixes bool // some rule makes a whole sum
+	plan *plan.Program
+	opt  Options
+	reg  registers
+	use  uses
 	// compared: the only value that the step changes is known to differ.
 	compared bool
 	// chunks: a datagram is summed, so the function for it is needed.
 	chunks    bool
 	functions []function
 
-	pass, count  label // leave the packet; count it, then leave it
-	ip, joined   label // IPv4 header found; layer-4 base known
-	noIP, plain  label // the chains of packets without IPv4, without layer 4
-	vlan, option label
+	pass, count label // leave the packet; count it, then leave it
+	// entries are the places of the chains, placed those that have been emitted.
+	entries map[*plan.Chain]label
+	placed  map[*plan.Chain]bool
+	// chains are those that are still to be emitted.
+	chains []*plan.Chain
+	// rest is what stands behind the exit.
+	rest []func()
+	// tags is the number of VLAN tags of the packets of the chain at hand.
+	tags int
 }
 
 // Offsets from the bases, and of what is parsed, in bytes (IEEE 802.3, RFC 791).
@@ -149,49 +209,71 @@ const (
 	totLenAt    = ethLen + 2
 	fragmentAt  = ethLen + 6
 	protocolAt  = ethLen + 9
-	plainVerHL  = 0x45 // version 4, five words
-	typeIPv4    = 0x0800
+	plainVerHL  = 0x45   // version 4, five words
 	typeTag     = 0x8100 // IEEE 802.1Q
 	typeService = 0x88a8 // IEEE 802.1ad
 )
 
-// Pass is the verdict of every program: XDP_PASS of linux/bpf.h.
-const Pass = 2
-
-// entry is the label of a chain; an empty one is the way out.
-func (c *compiler) entry(ch plan.Chain) label {
-	if len(ch.Steps) == 0 {
-		return c.pass
-	}
-	return c.newLabel()
-}
+// Verdicts of linux/bpf.h.
+const (
+	xdpDrop     = 1
+	xdpPass     = 2
+	xdpTx       = 3
+	xdpRedirect = 4
+)
 
 // program lays everything out, what is common first.
 func (c *compiler) program() {
 	c.prologue()
-	if c.plan.Alike {
-		c.chain(c.plan.NoIP)
-		c.epilogue()
-		return
-	}
-	c.vlan, c.option = c.newLabel(), c.newLabel()
-	c.ethernet()
-	c.layer4()
-	if c.plain != c.pass {
-		c.bind(c.plain, false)
-		c.chain(c.plan.IP)
+	if c.plan.Blind() {
+		c.enter(c.plan.Levels[0].Other)
+	} else {
+		c.parse()
 	}
 	c.epilogue()
-	if len(c.plan.L4) > 0 {
-		c.bind(c.option, false)
-		c.options()
+	for len(c.rest) > 0 || len(c.chains) > 0 {
+		if len(c.rest) > 0 {
+			next := c.rest[0]
+			c.rest = c.rest[1:]
+			next()
+			continue
+		}
+		next := c.chains[0]
+		c.chains = c.chains[1:]
+		if !c.placed[next] {
+			c.enter(next)
+		}
 	}
-	c.bind(c.vlan, false)
-	c.tags()
-	if c.noIP != c.pass {
-		c.bind(c.noIP, false)
-		c.chain(c.plan.NoIP)
+}
+
+// later puts something behind the exit.
+func (c *compiler) later(emit func()) { c.rest = append(c.rest, emit) }
+
+// entry is the label of a chain, which is emitted behind all else unless it is
+// entered before; an empty one is the way out.
+func (c *compiler) entry(ch *plan.Chain) label {
+	if len(ch.Steps) == 0 {
+		return c.pass
 	}
+	l, ok := c.entries[ch]
+	if !ok {
+		l = c.newLabel()
+		c.entries[ch] = l
+		c.chains = append(c.chains, ch)
+	}
+	return l
+}
+
+// enter goes on with a chain, and emits it here if that has not been done.
+func (c *compiler) enter(ch *plan.Chain) {
+	at := c.entry(ch)
+	if c.placed[ch] || at == c.pass {
+		c.goTo(at)
+		return
+	}
+	c.placed[ch] = true
+	c.bind(at, true)
+	c.chain(ch)
 }
 
 // prologue gives up at the deadline and loads the packet's ends.
@@ -209,7 +291,7 @@ func (c *compiler) prologue() {
 		)
 		c.jumpTo(c.pass, asm.JGE.Reg(value, asm.R1, ""))
 	}
-	if c.plan.Alike {
+	if c.plan.Blind() {
 		return
 	}
 	c.about("packet")
@@ -217,41 +299,6 @@ func (c *compiler) prologue() {
 		asm.LoadMem(c.reg.l3, c.reg.ctx, 0, asm.Word),  // xdp_md.data
 		asm.LoadMem(c.reg.end, c.reg.ctx, 4, asm.Word), // xdp_md.data_end
 	)
-	if c.fixes {
-		c.emit(storeLong(slotL3, ethLen))
-	}
-}
-
-// ethernet finds the IPv4 header of an untagged packet.
-func (c *compiler) ethernet() {
-	c.about("ethernet type")
-	c.guard(c.reg.l3, c.need(), c.noIP)
-	c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
-	c.jumpTo(c.vlan, asm.JNE.Imm32(value, swapped(typeIPv4, 2), ""))
-	c.bind(c.ip, true)
-}
-
-// tags steps over at most two VLAN tags; the Ethernet type is in value.
-func (c *compiler) tags() {
-	c.about("vlan tag")
-	for range maxTags {
-		tag := c.newLabel()
-		c.jumpTo(tag, asm.JEq.Imm32(value, swapped(typeTag, 2), ""))
-		c.jumpTo(c.noIP, asm.JNE.Imm32(value, swapped(typeService, 2), ""))
-		c.bind(tag, false)
-		c.emit(asm.Add.Imm(c.reg.l3, tagLen))
-		c.guard(c.reg.l3, c.need(), c.noIP)
-		if c.fixes {
-			c.emit(
-				asm.LoadMem(value, asm.R10, slotL3, asm.DWord),
-				asm.Add.Imm(value, tagLen),
-				asm.StoreMem(asm.R10, slotL3, value, asm.DWord),
-			)
-		}
-		c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
-		c.jumpTo(c.ip, asm.JEq.Imm32(value, swapped(typeIPv4, 2), ""))
-	}
-	c.goTo(c.noIP)
 }
 
 // guard jumps to short unless n bytes from base are in the first buffer.
@@ -261,124 +308,9 @@ func (c *compiler) guard(base asm.Register, n int, short label) {
 	c.load = held{}
 }
 
-// need is how many bytes a packet must have for anything to be done with its
-// IPv4 header. Where only rules of layer 4 are left, their header is asked
-// for at once.
-func (c *compiler) need() int {
-	return l4Base + c.covered()
-}
-
-// covered is the part of the layer-4 header that the first guard covers.
-func (c *compiler) covered() int {
-	if c.noIP != c.pass || c.plain != c.pass || len(c.plan.L4) == 0 {
-		return 0
-	}
-	least := c.plan.L4[0].Proto.Header().Fixed
-	for _, ch := range c.plan.L4 {
-		least = min(least, ch.Proto.Header().Fixed)
-	}
-	return least
-}
-
-// layer4 finds the layer-4 header and sends the packet to its chain. In temp
-// is the total length less 1 and less the options: so 0, which segmentation
-// offload sends and which leaves the frame alone to count, is the largest.
-func (c *compiler) layer4() {
-	if len(c.plan.L4) == 0 {
-		if c.plain == c.pass {
-			c.goTo(c.pass)
-		}
-		return
-	}
-	if one := c.plan.L4; len(one) == 1 { // first: most packets that do not match are of another protocol
-		c.about("protocol, fragment")
-		c.emit(asm.LoadMem(value, c.reg.l3, protocolAt, asm.Byte))
-		c.jumpTo(c.plain, asm.JNE.Imm32(value, int32(one[0].Proto.Header().Number), ""))
-		c.emit(asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
-		c.jumpTo(c.plain, asm.JSet.Imm32(value, swapped(0x1fff, 2), ""))
-	}
-	c.about("options")
-	c.emit(asm.LoadMem(value, c.reg.l3, ethLen, asm.Byte))
-	c.jumpTo(c.option, asm.JNE.Imm32(value, plainVerHL, ""))
-	c.emit(asm.Mov.Reg(c.reg.l4, c.reg.l3))
-	c.totalLength()
-	c.bind(c.joined, true)
-	if len(c.plan.L4) == 1 {
-		c.header(c.plan.L4[0])
-		return
-	}
-	c.about("fragment, protocol")
-	// Fragment offset, time to live and protocol, in one load; no offset and
-	// the protocol are looked for, everything else is masked out.
-	c.emit(
-		asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Word),
-		asm.And.Imm32(value, swapped(0x1fff00ff, 4)),
-	)
-	last := len(c.plan.L4) - 1
-	entries := make([]label, last+1)
-	for i, ch := range c.plan.L4 {
-		number := swapped(uint32(ch.Proto.Header().Number), 4)
-		if i == last {
-			c.jumpTo(c.plain, asm.JNE.Imm32(value, number, ""))
-			break
-		}
-		entries[i] = c.newLabel()
-		c.jumpTo(entries[i], asm.JEq.Imm32(value, number, ""))
-	}
-	for i := last; i >= 0; i-- {
-		if i != last {
-			c.bind(entries[i], false)
-		}
-		c.header(c.plan.L4[i])
-	}
-}
-
-// header checks that a layer-4 header is all there, then runs its chain.
-func (c *compiler) header(ch plan.Chain) {
-	c.about(ch.Proto.String() + " header")
-	fixed := ch.Proto.Header().Fixed
-	if fixed > c.covered() {
-		c.guard(c.reg.l4, l4Base+fixed, c.plain)
-	}
-	c.jumpTo(c.plain, asm.JLT.Imm32(temp, int32(ipLen+fixed-1), ""))
-	c.chain(ch)
-}
-
-func (c *compiler) totalLength() {
-	c.about("total length")
-	c.emit(
-		asm.LoadMem(temp, c.reg.l3, totLenAt, asm.Half),
-		asm.HostTo(asm.BE, temp, asm.Half),
-		asm.Add.Imm32(temp, -1),
-	)
-}
-
-// options finds the layer-4 header behind IPv4 options; version and header
-// length are in value. A version that is not 4, or a header of less than five
-// words, has nothing behind it.
-func (c *compiler) options() {
-	c.about("options")
-	c.emit(asm.Mov.Reg(temp, value), asm.And.Imm(temp, 0xf0))
-	c.jumpTo(c.plain, asm.JNE.Imm(temp, 0x40, ""))
-	c.emit(asm.And.Imm(value, 0xf))
-	c.jumpTo(c.plain, asm.JLT.Imm(value, 5, ""))
-	c.emit(asm.LSh.Imm(value, 2))
-	c.totalLength()
-	c.jumpTo(c.plain, asm.JLT.Reg32(temp, value, ""))
-	c.emit(
-		asm.Add.Imm(value, -ipLen),
-		asm.Sub.Reg32(temp, value),
-		asm.Mov.Reg(c.reg.l4, c.reg.l3),
-		asm.Add.Reg(c.reg.l4, value),
-	)
-	if c.covered() > 0 {
-		c.guard(c.reg.l4, l4Base+c.covered(), c.plain)
-	}
-	c.goTo(c.joined)
-}
-
 // chain emits the steps of a class; what no step takes passes.
-func (c *compiler) chain(ch plan.Chain) {
+func (c *compiler) chain(ch *plan.Chain) {
+	c.tags = ch.Class.Tags
 	for i, s := range ch.Steps {
 		next := c.pass
 		if i < len(ch.Steps)-1 {
@@ -399,9 +331,6 @@ func (c *compiler) chain(ch plan.Chain) {
 		}
 	}
 	c.note.Rule = noRule
-	if len(ch.Steps) == 0 {
-		c.goTo(c.pass)
-	}
 }
 
 // swapped is a big-endian constant of size bytes as a little-endian load
@@ -415,10 +344,21 @@ func swapped(v uint32, size int) int32 {
 	return int32(out)
 }
 
-// at is where a window starts: a base register and an offset from it.
+// at is where a window starts: a base register and an offset from it. The
+// option MSS has its base on the stack, so it may take an instruction.
 func (c *compiler) at(w plan.Window) (asm.Register, int16) {
-	if w.Header == field.IP {
+	switch w.Header {
+	case field.Eth:
+		return c.reg.l3, int16(w.Off - tagLen*c.tags)
+	case field.VLAN:
+		return c.reg.l3, int16(ethLen + w.Off - tagLen*c.tags)
+	case field.CVLAN:
+		return c.reg.l3, int16(ethLen + w.Off - tagLen*(c.tags-1))
+	case field.ARP, field.IP, field.IP6:
 		return c.reg.l3, int16(ethLen + w.Off)
+	case field.MSS:
+		c.emit(asm.LoadMem(asm.R1, asm.R10, slotMSS, asm.DWord))
+		return asm.R1, int16(l4Base + w.Off)
 	}
 	return c.reg.l4, int16(l4Base + w.Off)
 }

@@ -1,11 +1,17 @@
 package bpf
 
-import "github.com/cilium/ebpf/asm"
+import (
+	"slices"
+
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/plan"
+)
 
 // epilogue counts the packet, whose rule is on the stack, and passes it on.
 func (c *compiler) epilogue() {
 	c.about("count")
-	c.bind(c.count, c.noIP != c.pass) // the chain without IPv4 stands behind
+	c.bind(c.count, c.acts()) // other chains stand behind
 	c.length()
 	c.emit(
 		asm.Mov.Reg(asm.R2, asm.R10),
@@ -22,9 +28,39 @@ func (c *compiler) epilogue() {
 		asm.Add.Reg(asm.R1, length),
 		asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
 	)
+	c.leave()
 	c.bind(c.pass, true)
 	c.about("pass")
-	c.emit(asm.Mov.Imm32(asm.R0, Pass))
+	c.emit(asm.Mov.Imm32(asm.R0, xdpPass))
+	c.exit()
+}
+
+// acts tells whether there is anything to count.
+func (c *compiler) acts() bool {
+	return slices.ContainsFunc(c.plan.Chains(), func(ch *plan.Chain) bool { return len(ch.Steps) > 0 })
+}
+
+// leave returns the verdict of the rule that acted, where that may not be to
+// pass.
+func (c *compiler) leave() {
+	if !c.use.verdicts {
+		return
+	}
+	c.about("verdict")
+	c.emit(asm.LoadMem(asm.R0, asm.R10, slotVerdict, asm.Word))
+	if !c.use.redirect {
+		c.exit()
+		return
+	}
+	redirect := c.newLabel()
+	c.jumpTo(redirect, asm.JEq.Imm(asm.R0, xdpRedirect, ""))
+	c.exit()
+	c.bind(redirect, false)
+	c.emit(
+		asm.LoadMem(asm.R1, asm.R10, slotRedirect, asm.DWord),
+		asm.Mov.Imm(asm.R2, 0),
+		asm.FnRedirect.Call(),
+	)
 	c.exit()
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/reference"
 )
@@ -44,7 +45,7 @@ func TestLimit(t *testing.T) {
 // acts, because another CPU can draw between reading and drawing. No packet
 // shows that for sure, so the instructions are looked at.
 func TestTicketIsCompared(t *testing.T) {
-	ins, err := bpf.Compile(plan.Build(checked(t, "if udp")), bpf.Options{Limit: 3})
+	ins, err := bpf.Compile(plan.Build(checked(t, "if udp"), field.Ethernet), bpf.Options{Limit: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestLargeNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := bpf.Options{Counters: counters.FD(), Tickets: tickets.FD(), Limit: large + 2}
-	ins, err := bpf.Compile(plan.Build(checked(t, "if udp")), o)
+	ins, err := bpf.Compile(plan.Build(checked(t, "if udp"), field.Ethernet), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func (p *Program) sectionName() string {
 }
 
 // code adds the instructions: those of the program itself, and those of its
-// function, which loaders want in .text.
+// functions, which loaders want in .text.
 func (p *Program) code(o *object) error {
 	var raw bytes.Buffer
 	if err := slices.Clone(p.Instructions).Marshal(&raw, binary.LittleEndian); err != nil {
@@ -55,7 +55,7 @@ func (p *Program) code(o *object) error {
 	at := newLister(p.Instructions).at
 	for i, ins := range p.Instructions {
 		if ins.OpCode.IsDWordLoad() && ins.Src != asm.R0 {
-			if err := o.relocate(raw.Bytes(), at[i]*asm.InstructionSize, ins); err != nil {
+			if err := o.relocate(raw.Bytes(), at[i]*asm.InstructionSize, ins, p.inText(ins.Reference())); err != nil {
 				return err
 			}
 		}
@@ -66,7 +66,13 @@ func (p *Program) code(o *object) error {
 		end := at[p.functions[0].at] * asm.InstructionSize
 		o.bits(".text", executable, program[end:])
 		o.symbol("", elf.STB_LOCAL, elf.STT_SECTION, 0)
-		o.symbol(p.functions[0].name, elf.STB_LOCAL, elf.STT_FUNC, len(program)-end)
+		for i, f := range p.functions {
+			last := len(program)
+			if i+1 < len(p.functions) {
+				last = at[p.functions[i+1].at] * asm.InstructionSize
+			}
+			o.symbolAt(f.name, elf.STB_LOCAL, elf.STT_FUNC, at[f.at]*asm.InstructionSize-end, last-at[f.at]*asm.InstructionSize)
+		}
 		program = program[:end]
 	}
 	o.bits(p.sectionName(), executable, program)
@@ -74,16 +80,29 @@ func (p *Program) code(o *object) error {
 	return nil
 }
 
+// inText is how far into .text the function of a name begins, in bytes.
+func (p *Program) inText(name string) uint32 {
+	at := newLister(p.Instructions).at
+	for _, f := range p.functions {
+		if f.name == name {
+			return uint32(at[f.at]-at[p.functions[0].at]) * asm.InstructionSize
+		}
+	}
+	return 0
+}
+
 // relocate clears the address that the instruction at an offset loads, and
-// notes what it is the address of.
-func (o *object) relocate(raw []byte, off int, ins asm.Instruction) error {
+// notes what it is the address of: of a function, the section and the offset
+// in it.
+func (o *object) relocate(raw []byte, off int, ins asm.Instruction, inText uint32) error {
 	const registers, constant = 1, 4 // places in an instruction; the source stands in the upper half
 	raw[off+registers] &= 0x0f
 	clear(raw[off+constant:][:4])
 	switch ins.Src {
 	case asm.PseudoMapFD:
 		o.relocations = append(o.relocations, relocation{off, CountersName})
-	case asm.PseudoFunc: // the section and the offset in it, which is 0
+	case asm.PseudoFunc:
+		binary.LittleEndian.PutUint32(raw[off+constant:], inText)
 		o.relocations = append(o.relocations, relocation{off, ""})
 	default:
 		return errors.New("it has a limit or a deadline, which only a running program can be bound to")

@@ -38,10 +38,16 @@ func (o *object) bits(name string, flags elf.SectionFlag, data []byte) {
 
 // symbol names the start of the section that was added last.
 func (o *object) symbol(name string, bind elf.SymBind, kind elf.SymType, size int) {
+	o.symbolAt(name, bind, kind, 0, size)
+}
+
+// symbolAt names a place in the section that was added last.
+func (o *object) symbolAt(name string, bind elf.SymBind, kind elf.SymType, at, size int) {
 	s := elf.Sym64{
 		Name:  o.names.add(name),
 		Info:  elf.ST_INFO(bind, kind),
 		Shndx: uint16(len(o.sections)),
+		Value: uint64(at),
 		Size:  uint64(size),
 	}
 	if bind == elf.STB_LOCAL {

@@ -9,7 +9,7 @@ import (
 
 // Programs that sum whole datagrams or headers use more of the stack.
 const (
-	slotL3     = -24  // offset of the IPv4 header from the packet's start
+	slotL3     = -24  // offset of the IP header from the packet's start
 	slotHeader = -32  // length of the IPv4 header
 	slotL4     = -40  // offset of the layer-4 header
 	slotL4Len  = -48  // length of the layer-4 datagram
@@ -19,36 +19,42 @@ const (
 	slotFixed  = -80  // the first checksum made, in memory order; the next is 8 lower
 	headerAt   = -152 // the IPv4 header, at most 60 bytes
 	headerRoom = 64
+
+	slotLeft   = -160 // IPv6: the bytes from the layer-4 header to the packet's end
+	slotSeen   = -168 // what extension headers say
+	slotLength = -176 // the length of one of them
+	slotNext   = -224 // the kind of one of them
+	slotSteps  = -216 // how many of them have been stepped over
+	slotMSS    = -184 // the base of the option MSS
+	slotOption = -192 // where in the TCP header the search for it is
+	slotEnd    = -200 // the length of the TCP header
+	slotFound  = -208 // where in it the option is, or 0
 )
-
-func hasFix(p *plan.Program) bool {
-	for _, ch := range append([]plan.Chain{p.NoIP, p.IP}, p.L4...) {
-		for _, s := range ch.Steps {
-			for _, sum := range s.Sums {
-				if sum.Op != plan.Adjust {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// headerLength leaves 4*ip_hl in temp.
-func (c *compiler) headerLength() {
-	c.emit(
-		asm.LoadMem(temp, c.reg.l3, ethLen, asm.Byte),
-		asm.And.Imm(temp, 0xf),
-		asm.LSh.Imm(temp, 2),
-	)
-}
 
 // wholeDatagram jumps to no unless the layer-4 datagram is all here, and
 // leaves its place and length on the stack. That the header is there is known.
 func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
-	const moreFragments = 0x2000
 	c.about("if " + w.String())
 	c.load = held{}
+	if isIP6(w.L3) {
+		c.wholeDatagram6(no)
+	} else {
+		c.wholeDatagram4(no)
+	}
+	if w.Proto == field.UDP {
+		base, off := c.at(plan.Window{Header: field.UDP, Off: field.MustByName("udp_len").Byte()})
+		c.emit(asm.LoadMem(asm.R3, base, off, asm.Half), asm.HostTo(asm.BE, asm.R3, asm.Half))
+		c.jumpTo(no, asm.JNE.Reg(asm.R3, value, ""))
+	}
+	c.offset(value, c.reg.l4, l4Base)
+	c.emit(asm.StoreMem(asm.R10, slotL4, value, asm.DWord))
+	c.inFrame(slotL4, slotL4Len, no)
+}
+
+// wholeDatagram4 leaves the datagram's length on the stack and in value, and
+// jumps to no if an IPv4 datagram is not whole.
+func (c *compiler) wholeDatagram4(no label) {
+	const moreFragments = 0x2000
 	c.emit(asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
 	c.jumpTo(no, asm.JSet.Imm32(value, swapped(moreFragments, 2), ""))
 	c.emit(asm.LoadMem(value, c.reg.l3, totLenAt, asm.Half), asm.HostTo(asm.BE, value, asm.Half))
@@ -59,17 +65,6 @@ func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
 		asm.And.Imm(value, 0xffff), // it is; the verifier must see it to bound the loop over the chunks
 		asm.StoreMem(asm.R10, slotL4Len, value, asm.DWord),
 	)
-	if w.Proto == field.UDP {
-		base, off := c.at(plan.Window{Header: field.UDP, Off: field.MustByName("udp_len").Byte()})
-		c.emit(asm.LoadMem(asm.R3, base, off, asm.Half), asm.HostTo(asm.BE, asm.R3, asm.Half))
-		c.jumpTo(no, asm.JNE.Reg(asm.R3, value, ""))
-	}
-	c.emit(
-		asm.LoadMem(asm.R3, asm.R10, slotL3, asm.DWord),
-		asm.Add.Reg(asm.R3, temp),
-		asm.StoreMem(asm.R10, slotL4, asm.R3, asm.DWord),
-	)
-	c.inFrame(slotL4, slotL4Len, no)
 }
 
 // wholeHeader jumps to no unless the IPv4 header is all here.
@@ -83,6 +78,8 @@ func (c *compiler) wholeHeader(w plan.WholeHeader, no label) {
 		c.jumpTo(no, asm.JLT.Imm(temp, ipLen, ""))
 	}
 	c.emit(asm.StoreMem(asm.R10, slotHeader, temp, asm.DWord))
+	c.offset(value, c.reg.l3, ethLen)
+	c.emit(asm.StoreMem(asm.R10, slotL3, value, asm.DWord))
 	c.inFrame(slotL3, slotHeader, no)
 }
 
@@ -151,7 +148,7 @@ func (c *compiler) sumHeader() {
 
 // sumDatagram adds up the pseudo-header and the datagram as it arrived.
 func (c *compiler) sumDatagram(s plan.Sum) {
-	c.pseudoHeader(s.Check.Proto)
+	c.pseudoHeader(s)
 	c.emit(
 		asm.StoreMem(asm.R10, slotSum, sum, asm.DWord),
 		asm.StoreMem(asm.R10, slotCtx, c.reg.ctx, asm.DWord),
@@ -170,23 +167,25 @@ func (c *compiler) sumDatagram(s plan.Sum) {
 	c.chunks = true
 }
 
-// pseudoHeader starts the sum of TCP and UDP (RFC 9293 section 3.1, RFC 768).
-func (c *compiler) pseudoHeader(p field.Protocol) {
+// pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC
+// 768, RFC 8200 section 8.1).
+func (c *compiler) pseudoHeader(s plan.Sum) {
 	c.emit(asm.Mov.Imm(sum, 0))
-	if p == field.ICMP {
+	if s.Check.Proto == field.ICMP {
 		return
 	}
-	src := int16(ethLen + field.MustByName("ip_src").Byte())
+	at, bytes := addressesAt(s.L3)
 	c.emit(
-		asm.LoadMem(value, c.reg.l3, src, asm.Word),
-		asm.LoadMem(temp, c.reg.l3, src+4, asm.Word),
-		asm.Add.Reg(value, temp),
-		asm.LoadMem(temp, asm.R10, slotL4Len, asm.DWord),
-		asm.HostTo(asm.BE, temp, asm.Half),
-		asm.Add.Reg(value, temp),
-		asm.Add.Imm(value, swapped(uint32(p.Header().Number), 2)),
+		asm.LoadMem(value, asm.R10, slotL4Len, asm.DWord),
+		asm.HostTo(asm.BE, value, asm.Half),
+		asm.Add.Imm(value, swapped(uint32(s.Check.Proto.Header().Number), 2)),
 	)
-	c.fold(2*0xffffffff+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
+	words := int64(0)
+	for off := at; off < at+bytes; off += 4 {
+		c.emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
+		words++
+	}
+	c.fold(words*0xffffffff+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
 	c.emit(asm.Mov.Reg(sum, value))
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "write what the code says into the golde
 // listing disassembles the program of a rule.
 func listing(t *testing.T, p *rule.Program, o bpf.Options) string {
 	t.Helper()
-	a, err := bpf.Annotate(plan.Build(p), o)
+	a, err := bpf.Annotate(plan.Build(p, field.Ethernet), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +124,7 @@ func instructions(text string) map[int]string {
 func verifierSays(t *testing.T, p *rule.Program, o bpf.Options) map[int]string {
 	t.Helper()
 	o.Counters = newMap(t, countersOf(p)).FD()
-	ins, err := bpf.Compile(plan.Build(p), o)
+	ins, err := bpf.Compile(plan.Build(p, field.Ethernet), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/packetgen"
 	"repacket/internal/plan"
@@ -62,7 +63,7 @@ type program struct {
 func loadDirect(t *testing.T, p *rule.Program, fragments bool) program {
 	t.Helper()
 	counts := newMap(t, countersOf(p))
-	ins, err := bpf.Compile(plan.Build(p), bpf.Options{Counters: counts.FD(), Fragments: fragments})
+	ins, err := bpf.Compile(plan.Build(p, field.Ethernet), bpf.Options{Counters: counts.FD(), Fragments: fragments})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func loadObject(t *testing.T, p *rule.Program, fragments bool) program {
 
 func object(t *testing.T, p *rule.Program, fragments bool) []byte {
 	t.Helper()
-	a, err := bpf.Annotate(plan.Build(p), bpf.Options{Fragments: fragments})
+	a, err := bpf.Annotate(plan.Build(p, field.Ethernet), bpf.Options{Fragments: fragments})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestObjectForLoaders(t *testing.T) {
 // TestObjectIsForNoRun: what a program is bound to while it runs cannot be
 // written to a file.
 func TestObjectIsForNoRun(t *testing.T) {
-	a, err := bpf.Annotate(plan.Build(checked(t, "if all then ip_ttl 1")), bpf.Options{Limit: 5})
+	a, err := bpf.Annotate(plan.Build(checked(t, "if all then ip_ttl 1"), field.Ethernet), bpf.Options{Limit: 5})
 	if err != nil {
 		t.Fatal(err)
 	}

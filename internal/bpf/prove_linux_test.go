@@ -3,6 +3,7 @@ package bpf_test
 import (
 	"encoding/binary"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -81,6 +82,22 @@ var proved = []struct{ name, text string }{
 	{"a header that grows over what is set", "if icmp or tcp_syn on then ip_hl 8 ip_check fix icmp_type 3"},
 	{"a header that grows over a checksum that is adjusted", "if udp then ip_hl 7 ip_check bad udp_dest 5"},
 	{"a header that shrinks", "if ip then ip_hl 5 ip_check fix"},
+	{"tags", "if vlan_id 5 then vlan_pcp 3 else if cvlan then cvlan_id 9 vlan_dei on else if vlan then eth_type 0x88a8"},
+	{"types", "if eth_type arp or vlan_type 0x0800 or cvlan_type 0x86dd then eth_dest 02:00:00:00:00:01 else if eth_src 02:00:00:00:00:00/16 then eth_src ff:ff:ff:ff:ff:ff"},
+	{"tags are stepped over", "if tcp_dest 80 then tcp_dest 81 else if arp_op 1 then arp_op 2"},
+	{"ARP", "if arp_op request arp_tpa 10.0.0.0/8 then arp_sha 02:00:00:00:00:01 arp_spa 10.0.0.1 arp_tha 02:00:00:00:00:02 arp_op reply"},
+	{"both versions of IP", "if udp_dest 53 then udp_dest 5353 else if tcp_syn on then ttl 9 else if icmp6 then icmp6_code 5 else if ip6 then ip6_flow 7"},
+	{"addresses of IPv6", "if ip6_src 2001:db8::/32 then ip6_dest 2001:db8::1 else if ip6_dest ne 2001:db8::1-2001:db8::ffff,ff00::/8 then ip6_src fe80::1 ip6_dest ff02::1"},
+	{"the pseudo-header of IPv6", "if udp then ip6_next 6 ip6_len 77 else if tcp then ip6_next 17 ip6_len 5 ip6_hlim 3 else if icmp6 then ip6_next 59 ip6_len 9"},
+	{"bits over bytes of IPv6", "if ip6_dscp 1-46 ip6_ecn 0-2 then ip6_dscp 10 ip6_flow 0xfffff else if ip6 then ip6_ecn 3"},
+	{"fix over IPv6", "if udp ip6 then udp_check fix ip6_src ::1 else if tcp ip6 then tcp_check fix tcp_seq 9 else if icmp6 then icmp6_check fix icmp6_type 4"},
+	{"bad over both", "if udp then udp_check bad else if tcp then tcp_check bad else if icmp6 then icmp6_check bad"},
+	{"MSS", "if tcp_mss 1361-65535 then tcp_mss 1360 else if tcp_mss ge 0 then tcp_mss 9 tcp_window 5 else if tcp then tcp_urg_ptr 3"},
+	{"MSS and a sum", "if tcp_mss ge 1000 then tcp_mss 536 tcp_check fix else if tcp_mss 5-7 then tcp_mss 0 tcp_check bad"},
+	{"echo only", "if icmp_id 5-50000 then icmp_seq 7 else if icmp then icmp_code 1"},
+	{"all flags of TCP", "if tcp_flags syn,syn-ack then tcp_flags rst else if tcp_flags 0-7 then tcp_flags 0xff"},
+	{"swaps", "if udp_dest 0-30000 then swap udp swap ip swap eth else if tcp then swap tcp swap ip6 tcp_window 5 else if icmp6 then swap ip6 swap eth"},
+	{"verdicts", "if udp_dest 0-30000 then drop else if tcp then swap eth reflect else if icmp6 then pass else ip6_hlim 9 pass"},
 	{"no such header", "if all then ip_hl 4 ip_check fix else if all then ip_hl 0 ip_check bad else if all"},
 }
 
@@ -102,12 +119,17 @@ func TestProve(t *testing.T) {
 func TestProveEveryField(t *testing.T) {
 	for _, f := range field.Fields() {
 		t.Run(f.Name, func(t *testing.T) {
-			zero, half, top := word(f, 0), word(f, f.Max().Lo/2), word(f, f.Max().Lo)
-			low := word(f, min(1, f.Max().Lo/2)) // a range from 0 is a prefix
+			middle := field.Value{Hi: f.Max().Hi / 2, Lo: f.Max().Lo / 2}
+			zero, half, top := word(f, field.Value{}), word(f, middle), word(f, f.Max())
+			low := word(f, field.V(min(1, middle.Lo))) // a range from 0 is a prefix
+			there := f.Proto.Header().Name
+			if there == "" || f.Only != nil {
+				there = f.Name + " ge " + zero
+			}
 			for _, text := range []string{
 				"if " + f.Name + " " + top + " then " + f.Name + " " + zero,
-				"if " + f.Proto.String() + " then " + f.Name + " " + top,
-				"if " + f.Proto.String() + " then " + f.Name + " " + zero,
+				"if " + there + " then " + f.Name + " " + top,
+				"if " + there + " then " + f.Name + " " + zero,
 				"if " + f.Name + " " + zero + "-" + half + " then " + f.Name + " " + half,
 				"if " + f.Name + " " + low + "-" + half + " then " + f.Name + " " + top,
 			} {
@@ -118,13 +140,19 @@ func TestProveEveryField(t *testing.T) {
 }
 
 // word writes a value of f.
-func word(f *field.Field, v uint64) string {
-	if f.Kind != field.Address4 {
-		return strconv.FormatUint(v, 10)
+func word(f *field.Field, v field.Value) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], v.Hi)
+	binary.BigEndian.PutUint64(b[8:], v.Lo)
+	switch f.Kind {
+	case field.Address4:
+		return netip.AddrFrom4([4]byte(b[12:])).String()
+	case field.Address6:
+		return netip.AddrFrom16(b).String()
+	case field.MAC:
+		return net.HardwareAddr(b[10:]).String()
 	}
-	var b [4]byte
-	binary.BigEndian.PutUint32(b[:], uint32(v))
-	return netip.AddrFrom4(b).String()
+	return strconv.FormatUint(v.Lo, 10)
 }
 
 // proves fails if the program in the kernel differs from the reference, or if

@@ -6,12 +6,13 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
 func compiled(t *testing.T, text string) asm.Instructions {
 	t.Helper()
-	ins, err := bpf.Compile(plan.Build(checked(t, text)), bpf.Options{})
+	ins, err := bpf.Compile(plan.Build(checked(t, text), field.Ethernet), bpf.Options{})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -88,8 +89,8 @@ func TestFirstGuard(t *testing.T) {
 		"if udp":                  14 + 20 + 8,
 		"if tcp":                  14 + 20 + 20,
 		"if tcp else if icmp":     14 + 20 + 8,
-		"if udp else if ip":       14 + 20,
-		"if udp else if not ip":   14 + 20,
+		"if udp else if ip":       14 + 20 + 8,
+		"if udp else if not ip":   14 + 20 + 8,
 		"if ip_ttl 9 else if all": 14 + 20,
 	} {
 		got := int64(-1)

@@ -44,9 +44,12 @@ func (p *Program) typeInfo(rules int) (types, more []byte, err error) {
 		return nil, nil, err
 	}
 	parts := p.parts()
-	for i := range parts {
-		if parts[i].id, err = b.Add(parts[i].function); err != nil {
-			return nil, nil, err
+	for _, part := range parts {
+		for i := range part.functions {
+			f := &part.functions[i]
+			if f.id, err = b.Add(f.of); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	types, err = b.Marshal(nil, &btf.MarshalOptions{Order: binary.LittleEndian})
@@ -61,25 +64,22 @@ func (p *Program) typeInfo(rules int) (types, more []byte, err error) {
 	return append(types, strings.data...), more, nil
 }
 
-// part is a section of instructions, which is one function.
+// part is a section of instructions and the functions in it.
 type part struct {
 	section    string
 	start, end int // the first instruction, and that behind the last
-	function   *btf.Func
-	id         btf.TypeID
+	functions  []function
 }
 
-// parts are the program itself and, where there is one, its function.
+// parts are the program itself and, where there are any, its functions.
 func (p *Program) parts() []part {
 	whole := len(p.Instructions)
+	program := part{section: p.sectionName(), end: whole, functions: []function{{name: ProgramName, of: programFunction()}}}
 	if len(p.functions) == 0 {
-		return []part{{section: p.sectionName(), end: whole, function: programFunction()}}
+		return []part{program}
 	}
-	at := p.functions[0].at
-	return []part{
-		{section: p.sectionName(), end: at, function: programFunction()},
-		{section: ".text", start: at, end: whole, function: chunkFunctionType()},
-	}
+	program.end = p.functions[0].at
+	return []part{program, {section: ".text", start: program.end, end: whole, functions: p.functions}}
 }
 
 // The records of .BTF.ext, as the kernel's documentation of BTF has them.
@@ -121,7 +121,10 @@ func (p *Program) extended(parts []part, strings *stringTable) []byte {
 			})
 		}
 		name := strings.add(part.section)
-		functions = append(append(functions, encode(sectionHeader{name, 1})...), encode(functionInfo{0, part.id})...)
+		functions = append(functions, encode(sectionHeader{name, uint32(len(part.functions))})...)
+		for _, f := range part.functions {
+			functions = append(functions, encode(functionInfo{uint32(at[f.at]-at[part.start]) * asm.InstructionSize, f.id})...)
+		}
 		lines = append(append(lines, encode(sectionHeader{name, uint32(len(list))})...), encode(list)...)
 	}
 	header := extendedHeader{

@@ -6,6 +6,7 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/csource"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
@@ -35,7 +36,7 @@ func (a *app) compile(words []string) error {
 
 // emit is the program as C, as a listing, or as an ELF object.
 func emit(p *rule.Program, form string) ([]byte, error) {
-	planned := plan.Build(p)
+	planned := plan.Build(p, field.Ethernet)
 	if form == "c" {
 		return []byte(csource.Print(p, planned, csource.Options{})), nil
 	}

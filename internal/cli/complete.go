@@ -12,7 +12,7 @@ import (
 func (a *app) completions(root *cobra.Command) {
 	for _, c := range append(root.Commands(), root) {
 		if c.Flags().Lookup("file") != nil {
-			c.ValidArgsFunction = completeProgram
+			c.ValidArgsFunction = a.completeProgram
 		}
 		for name, values := range flagValues {
 			if c.Flags().Lookup(name) != nil {
@@ -42,11 +42,19 @@ var flagValues = map[string][]string{
 }
 
 // completeProgram offers the words that may follow in a rule: behind a field
-// the names of its values, elsewhere fields, protocols and the small words.
-func completeProgram(_ *cobra.Command, words []string, _ string) ([]string, cobra.ShellCompDirective) {
+// the names of its values, behind swap and redirect what these take, elsewhere
+// fields, protocols and the small words.
+func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp
 	if len(words) == 0 {
 		return []string{"if"}, directive
+	}
+	switch strings.ToLower(words[len(words)-1]) {
+	case "swap":
+		return []string{"eth", "ip", "ip6", "tcp", "udp"}, directive
+	case "redirect":
+		names, _ := a.env.Kernel.Interfaces()
+		return names, directive
 	}
 	var offer []string
 	if f, ok := field.ByName(strings.ToLower(words[len(words)-1])); ok {
@@ -61,9 +69,11 @@ func completeProgram(_ *cobra.Command, words []string, _ string) ([]string, cobr
 		}
 		return append(offer, "eq", "ne", "lt", "le", "gt", "ge"), directive
 	}
-	offer = []string{"then", "and", "or", "not", "all", "else"}
+	offer = []string{"then", "and", "or", "not", "all", "else", "swap", "pass", "drop", "reflect", "redirect"}
 	for _, p := range field.Protocols() {
-		offer = append(offer, p.String())
+		if name := p.Header().Name; name != "" {
+			offer = append(offer, name)
+		}
 	}
 	for _, s := range field.Shorts() {
 		offer = append(offer, s.Name)

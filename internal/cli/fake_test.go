@@ -53,8 +53,9 @@ func (f *fake) run() (status int, stdout, stderr string) {
 // start carries out a command that goes on until it is stopped.
 func (f *fake) start() { go func() { f.exit <- Run(f.Env) }() }
 
-// patience is how long a test waits for what must come.
-const patience = 10 * time.Second
+// patience is how long a test waits for what must come. It is long because an
+// emulated processor that others use too can be 50 times slower than a real one.
+const patience = 30 * time.Second
 
 // await waits until the text has been written to b.
 func (f *fake) await(b *buffer, text string) {

@@ -21,8 +21,8 @@ func (a *app) fields(words []string) error {
 		return nil
 	}
 	name := strings.ToLower(words[0])
-	if p, ok := field.ProtocolByName(name); ok && len(fieldsOf(p)) > 0 {
-		a.fieldTable([]field.Protocol{p})
+	if protocols := named(name); len(protocols) > 0 {
+		a.fieldTable(protocols)
 		return nil
 	}
 	if fs, ok := field.ShortByName(name); ok {
@@ -41,6 +41,12 @@ func (a *app) fields(words []string) error {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
 	return usage(hint, "no field is named %q", words[0])
+}
+
+// named are the headers whose fields begin with a protocol's name: tcp has an
+// option, too.
+func named(name string) []field.Protocol {
+	return slices.DeleteFunc(field.Protocols(), func(p field.Protocol) bool { return p.Header().Prefix != name || len(fieldsOf(p)) == 0 })
 }
 
 func fieldsOf(p field.Protocol) []*field.Field {
@@ -81,8 +87,8 @@ func fieldValues(f *field.Field) string {
 	switch {
 	case f.Kind == field.Flag:
 		return "on, off"
-	case f.Kind == field.Address4:
-		return "IPv4 address"
+	case f.Kind == field.Address4, f.Kind == field.Address6, f.Kind == field.MAC:
+		return f.Kind.String()
 	case f.Kind == field.Checksum:
 		return fmt.Sprintf("0 to %v, fix, bad", f.Max())
 	case len(f.Names) > 0:
@@ -104,6 +110,9 @@ func checksums(f *field.Field) []string {
 
 func headerTitle(p field.Protocol) string {
 	h := p.Header()
+	if h.Name == "" {
+		return fmt.Sprintf("%s, %s", h.Title, h.RFC)
+	}
 	return fmt.Sprintf("%s (%s), %s", h.Title, h.Name, h.RFC)
 }
 
@@ -175,6 +184,9 @@ func (a *app) fieldDetail(f *field.Field) {
 		{"  values", fieldValues(f)},
 	}
 	rows = append(rows, labelled("  names", wrap(valueNames(f.Names)))...)
+	if f.Only != nil {
+		rows = append(rows, []string{"  only with", onlyWith(f)})
+	}
 	if len(f.Aliases) > 0 {
 		rows = append(rows, []string{"  aliases", strings.Join(f.Aliases, " ")})
 	}
@@ -205,6 +217,22 @@ func valueNames(names field.NameSet) []string {
 		words = append(words, fmt.Sprintf("%s=%d", n.Word, n.Value))
 	}
 	return words
+}
+
+// onlyWith is the test of the packets on which f is there.
+func onlyWith(f *field.Field) string {
+	names := field.MustByName(f.Only.Field).Names
+	var words []string
+	for _, r := range f.Only.In {
+		for v := r.Lo; v.Cmp(r.Hi) <= 0; v = v.Inc() {
+			word := v.String()
+			if name := names.Word(v.Lo); name != "" {
+				word = name
+			}
+			words = append(words, word)
+		}
+	}
+	return f.Only.Field + " " + strings.Join(words, ",")
 }
 
 // labelled are rows of which the first carries the label.
@@ -241,6 +269,10 @@ func exampleRule(name string, f *field.Field) string {
 		test, set = "443", "8080"
 	case f.Kind == field.Address4:
 		test, set = "10.20.0.0/16", "192.0.2.1"
+	case f.Kind == field.Address6:
+		test, set = "2001:db8::/32", "2001:db8::1"
+	case f.Kind == field.MAC:
+		test, set = "02:00:00:00:00:01", "02:00:00:00:00:02"
 	case f.Kind == field.Checksum:
 		test, set = "0xdead", "fix"
 	case len(f.Names) > 1:
@@ -260,6 +292,7 @@ type fieldEvent struct {
 	Kind       string            `json:"kind"`
 	Names      map[string]uint64 `json:"names,omitempty"`
 	Unit       string            `json:"unit,omitempty"`
+	Only       string            `json:"only,omitempty"`
 	Checksums  []string          `json:"checksums"`
 	Structural bool              `json:"structural"`
 	Meaning    string            `json:"meaning"`
@@ -271,9 +304,13 @@ func (a *app) fieldObject(f *field.Field) {
 	for _, n := range f.Names {
 		names[n.Word] = n.Value
 	}
+	only := ""
+	if f.Only != nil {
+		only = onlyWith(f)
+	}
 	a.out.object(fieldEvent{
 		event: a.out.event("field"), Name: f.Name, Aliases: append([]string{}, f.Aliases...), Header: f.Proto.String(),
-		Bit: f.Bit, Width: f.Width, Kind: f.Kind.String(), Names: names, Unit: f.Unit,
+		Bit: f.Bit, Width: f.Width, Kind: f.Kind.String(), Names: names, Unit: f.Unit, Only: only,
 		Checksums: append([]string{}, checksums(f)...), Structural: f.Structural, Meaning: f.Doc, RFC: f.RFC,
 	})
 }

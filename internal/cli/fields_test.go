@@ -66,6 +66,10 @@ func TestFieldsListsAllFields(t *testing.T) {
 	if strings.Contains(stdout, "tcp_src") || !strings.Contains(stdout, "udp_len") {
 		t.Errorf("the fields of udp are:\n%s", stdout)
 	}
+	_, stdout, _ = newFake(t, "fields", "tcp").run()
+	if !strings.Contains(stdout, "tcp_src") || !strings.Contains(stdout, "tcp_mss") {
+		t.Errorf("the fields of tcp are:\n%s", stdout)
+	}
 }
 
 // What is told about a field, held to the RFC by hand: RFC 2474 puts the six
@@ -83,6 +87,21 @@ func TestFieldDetail(t *testing.T) {
   checksums  ip_check follow a change
   source     RFC 2474
   example    repacket -i eth1 if ip_dscp cs6 then ip_dscp cs0
+`)
+}
+
+// A field that is there only in some messages says in which (RFC 792).
+func TestFieldOnlyWith(t *testing.T) {
+	_, stdout, _ := newFake(t, "fields", "icmp_id").run()
+	wantText(t, "stdout", stdout, `icmp_id  identifier, in echo and timestamp messages
+  header     ICMP (icmp), RFC 792
+  place      byte 4 of the header, 16 bits
+  values     0 to 65535
+  only with  icmp_type echo-reply,echo-request,timestamp-request,timestamp-reply
+  aliases    icmp_identifier
+  checksums  icmp_check follow a change
+  source     RFC 792
+  example    repacket -i eth1 if icmp_id 1 then icmp_id 2
 `)
 }
 

@@ -49,7 +49,6 @@ func TestScripts(t *testing.T) {
 			"foreign": foreign, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
-		Deadline:            time.Now().Add(2 * time.Minute),
 		UpdateScripts:       *update,
 	}
 	testscript.Run(t, params)

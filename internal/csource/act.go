@@ -3,10 +3,12 @@ package csource
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // act writes what a step does. Adjusted checksums read the old values, so they
@@ -19,15 +21,77 @@ func (w *writer) act(s plan.Step) string {
 			lines = append(lines, w.adjust(sum)...)
 		}
 	}
+	lines = append(lines, w.swaps(s.Exchanges)...)
 	lines = append(lines, w.writes(s.Writes)...)
-	for i := len(s.Sums) - 1; i >= 0; i-- {
-		if s.Sums[i].Op != plan.Adjust {
-			lines = append(lines, w.remake(s.Sums[i])...)
+	for _, sum := range slices.Backward(s.Sums) {
+		if sum.Op != plan.Adjust {
+			lines = append(lines, w.remake(sum)...)
 		}
 	}
 	w.need(count)
-	lines = append(lines, fmt.Sprintf("return count(ctx, %d);", s.Rule))
+	lines = append(lines, fmt.Sprintf("count(ctx, %d);", s.Rule), w.verdict(s))
 	return strings.Join(lines, "\n")
+}
+
+// verdict writes what becomes of the packet.
+func (w *writer) verdict(s plan.Step) string {
+	switch s.Verdict {
+	case rule.Drop:
+		return "return XDP_DROP;"
+	case rule.Reflect:
+		return "return XDP_TX;"
+	case rule.ToInterface:
+		return fmt.Sprintf("return bpf_redirect(%s, 0);", w.index(s.Redirect))
+	}
+	return "return XDP_PASS;"
+}
+
+// index names the index of an interface.
+func (w *writer) index(name string) string {
+	i := slices.Index(w.redirects, name)
+	if i < 0 {
+		i = len(w.redirects)
+		w.redirects = append(w.redirects, name)
+	}
+	return fmt.Sprintf("INTERFACE_%d", i+1)
+}
+
+// indexes are the definitions of the interfaces that rules redirect to.
+func (w *writer) indexes() string {
+	var b strings.Builder
+	for i, name := range w.redirects {
+		if index, ok := w.options.Interfaces[name]; ok {
+			fmt.Fprintf(&b, "#define INTERFACE_%d %d /* %s */\n", i+1, index, harmless(name))
+		} else {
+			fmt.Fprintf(&b, "#error the index of the interface %s is not known: define INTERFACE_%d\n", harmless(name), i+1)
+		}
+	}
+	return b.String()
+}
+
+// swaps writes what changes places, one statement a header.
+func (w *writer) swaps(list []plan.Exchange) []string {
+	var lines []string
+	done := map[field.Protocol]bool{}
+	for _, e := range list {
+		if done[e.Swap.Proto] {
+			continue
+		}
+		done[e.Swap.Proto] = true
+		w.need(swap)
+		src, dest := e.Swap.Fields()
+		lines = append(lines, fmt.Sprintf("swap(%s, %s, %d);", w.address(src), w.address(dest), src.Size()))
+	}
+	return lines
+}
+
+// address writes where a field of whole bytes begins.
+func (w *writer) address(f *field.Field) string {
+	place := w.place(memberOf(pieces(f)[0]))
+	if array, first := strings.CutSuffix(place, "[0]"); first {
+		return array
+	}
+	return "&" + place
 }
 
 // writes stores constants, one statement a member.
@@ -35,9 +99,15 @@ func (w *writer) writes(list []plan.Write) []string {
 	values := map[*field.Field]uint64{}
 	var fields []*field.Field
 	for _, wr := range list {
-		for _, f := range wr.Fields {
-			values[f] = wr.Get(f, field.V(uint64(wr.Value))).Lo
-			fields = append(fields, f)
+		for _, f := range narrow(wr.Fields) {
+			part, overlap := shared(wr, f)
+			if !overlap {
+				continue
+			}
+			if !slices.Contains(fields, f) {
+				fields = append(fields, f)
+			}
+			values[f] |= part
 		}
 	}
 	var lines []string
@@ -45,6 +115,20 @@ func (w *writer) writes(list []plan.Write) []string {
 		lines = append(lines, w.write(g, func(f *field.Field) uint64 { return values[f] }))
 	}
 	return lines
+}
+
+// shared are the bits of f's value that a write holds, which may be a part of
+// them, and whether it holds any.
+func shared(wr plan.Write, f *field.Field) (part uint64, any bool) {
+	below := 8*(wr.Off+wr.Size) - f.Bit - f.Width // bits of the window below f, or if negative of f below the window
+	if below >= 8*wr.Size || below <= -f.Width {
+		return 0, false
+	}
+	v := uint64(wr.Value & wr.Mask)
+	if below < 0 {
+		return v << -below & f.Max().Lo, true
+	}
+	return v >> below & f.Max().Lo, true
 }
 
 func (w *writer) write(g group, of func(*field.Field) uint64) string {
@@ -72,6 +156,9 @@ func (w *writer) adjust(s plan.Sum) []string {
 	}
 	w.need(function)
 	change, names := w.change(s.Changes)
+	if len(change) > 1 && !strings.Contains(change[0], "minus(") {
+		change[0] = "(__u64)" + bracketed(change[0]) // terms of 32 bits would lose a carry between them
+	}
 	return []string{
 		comment(s.Check.Name + " follows " + strings.Join(names, ", ")),
 		flow(fmt.Sprintf("%s = %s(%s, ", check, function, check), change, " +") + ");",
@@ -94,11 +181,13 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			continue // done
 		}
 		delete(weights, c.Field)
-		more, less := w.weighed(c, max(weight, -weight))
-		if weight < 0 {
-			more, less = less, more
+		for i := range pieces(c.Field) {
+			more, less := w.weighed(c, i, max(weight, -weight))
+			if weight < 0 {
+				more, less = less, more
+			}
+			terms = append(terms, w.difference(more, less))
 		}
-		terms = append(terms, w.difference(more, less))
 	}
 	return terms, names
 }
@@ -115,22 +204,41 @@ func (w *writer) difference(more, less string) string {
 	return bracketed(more) + " + " + less
 }
 
-// weighed writes what the new and the old value of a field add to a sum of
-// 16-bit words: the bits of the member as they stand in it, shifted.
-func (w *writer) weighed(c plan.Change, weight int) (now, was string) {
-	g := group{memberOf(c.Field), []*field.Field{c.Field}}
-	shift := bits.TrailingZeros(uint(weight)) - g.shift(c.Field)
+// weighed writes what a piece of the new and of the old value of a field adds
+// to a sum of 16-bit words. A field of several pieces is one of whole words,
+// which count alike: 2^16 is 1 modulo 65535.
+func (w *writer) weighed(c plan.Change, i, weight int) (now, was string) {
+	piece := pieces(c.Field)[i]
+	was = w.counted(piece, weight)
+	if c.From != nil {
+		return w.counted(pieces(c.From)[i], weight), was
+	}
+	g := group{memberOf(piece), []*field.Field{piece}}
+	value := bitsOf(c.Field, piece, c.Value)
+	return w.placed(g, shiftTo(g, weight), func(*field.Field) uint64 { return value }), was
+}
+
+// shiftTo is by how much a member is shifted, so that its field has a weight.
+func shiftTo(g group, weight int) int {
+	shift := bits.TrailingZeros(uint(weight)) - g.shift(g.fields[0])
 	if shift < 0 {
 		shift += 16 // 2^16 is 1 modulo 65535
 	}
-	now, was = w.placed(g, shift, func(*field.Field) uint64 { return c.Value.Lo }), g.host(w.place(g.member))
+	return shift
+}
+
+// counted writes what a field that is no wider than a member adds to a sum:
+// the bits of the member as they stand in it, shifted.
+func (w *writer) counted(f *field.Field, weight int) string {
+	g := group{memberOf(f), []*field.Field{f}}
+	text := g.host(w.place(g.member))
 	if !g.full() {
-		was += " & " + w.bits(c.Field)
+		text += " & " + w.bits(f)
 	}
-	if shift > 0 {
-		was = fmt.Sprintf("%s << %d", bracketed(was), shift)
+	if shift := shiftTo(g, weight); shift > 0 {
+		text = fmt.Sprintf("%s << %d", bracketed(text), shift)
 	}
-	return now, was
+	return text
 }
 
 // bracketed puts brackets around what has operators.
@@ -139,37 +247,4 @@ func bracketed(x string) string {
 		return "(" + x + ")"
 	}
 	return x
-}
-
-// remake sums up anew what a checksum covers, to fix or to break it.
-func (w *writer) remake(s plan.Sum) []string {
-	w.need(sumBytes)
-	w.need(checksum)
-	w.use(frameOffset)
-	w.use(ipHeader)
-	check := w.place(memberOf(s.Check))
-	sum := []string{"sum_bytes(ctx, l3, header_length(ip))"}
-	w.need(headerLength)
-	if s.Check.Proto != field.IP {
-		w.need(datagramLength)
-		sum[0] = "sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip))"
-	}
-	if s.Check.Proto == field.TCP || s.Check.Proto == field.UDP {
-		w.need(pseudoHeader)
-		sum = append(sum, "pseudo_header(ip)")
-	}
-	word, open, end := "fix", "checksum(", ");"
-	if s.ZeroIsNone {
-		w.need(nonzero)
-		open, end = "nonzero("+open, ")"+end
-	}
-	if s.Op == plan.Bad {
-		w.need(wrong)
-		word, open, end = "bad", "wrong("+open, ")"+end
-	}
-	return []string{
-		comment(s.Check.Name + " " + word),
-		check + " = 0;",
-		flow(check+" = "+open, sum, " +") + end,
-	}
 }

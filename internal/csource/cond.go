@@ -38,7 +38,7 @@ func (w *writer) conds(list []plan.Cond) []expr {
 func (w *writer) test(t plan.Test) expr {
 	if v, single := t.In.Single(); single {
 		var parts []expr
-		for _, g := range groups(t.Fields) {
+		for _, g := range groups(within(t.Window, t.Fields)) {
 			parts = append(parts, w.equal(g, t.Not, func(f *field.Field) uint64 { return t.Get(f, v).Lo }))
 		}
 		if t.Not {
@@ -46,7 +46,7 @@ func (w *writer) test(t plan.Test) expr {
 		}
 		return all(parts)
 	}
-	f := t.Fields[0]
+	f := within(t.Window, t.Fields)[0]
 	in := make(field.Set, len(t.In))
 	for i, r := range t.In {
 		in[i] = field.Range{Lo: t.Get(f, r.Lo), Hi: t.Get(f, r.Hi)}
@@ -128,7 +128,7 @@ func (w *writer) inRange(f *field.Field, r field.Range, not bool) expr {
 // prefixMask is the mask of an address prefix, if the range is one.
 func prefixMask(f *field.Field, lo, hi uint64) (mask uint64, ok bool) {
 	host := lo ^ hi
-	if f.Kind != field.Address4 || host&(host+1) != 0 || lo&host != 0 || hi&host != host {
+	if f.Kind != field.Address4 && f.Kind != field.MAC || host&(host+1) != 0 || lo&host != 0 || hi&host != host {
 		return 0, false
 	}
 	return f.Max().Lo &^ host, bits.OnesCount64(host) < f.Width
@@ -149,29 +149,29 @@ func (w *writer) list(f *field.Field, in field.Set) string {
 	if name, known := w.lists[text]; known {
 		return name
 	}
-	name := f.Name + "_listed"
+	name := strings.NewReplacer("[", "_", "]", "").Replace(f.Name) + "_listed"
 	if n := len(w.lists); n > 0 {
 		name += fmt.Sprintf("_%d", n+1)
 	}
 	w.lists[text] = name
-	w.functions = append(w.functions, fmt.Sprintf(
+	w.routines = append(w.routines, &routine{text: fmt.Sprintf(
 		"static __always_inline int %s(__u32 value)\n{\n\tswitch (value) {\n%s\n\t\treturn 1;\n\t}\n\treturn 0;\n}\n",
-		name, text[len(f.Name):]))
+		name, text[len(f.Name):])})
 	return name
 }
 
 // wholeDatagram writes that a datagram is all here.
 func (w *writer) wholeDatagram(c plan.WholeDatagram) expr {
-	w.need(wholeDatagram)
-	w.use(frameOffset)
-	w.use(ipHeader)
-	whole := atom("whole_datagram(ctx, l3, ip)")
-	if c.Proto != field.UDP {
-		return whole
+	whole, length := wholeDatagram, datagramLength
+	if c.L3 == field.IP6 {
+		whole, length = wholeDatagram6, datagramLength6
 	}
-	w.need(datagramLength)
+	out := atom(w.call(whole))
+	if c.Proto != field.UDP {
+		return out
+	}
 	m := memberOf(field.MustByName("udp_len"))
-	return all([]expr{whole, atom(w.place(m) + " == " + m.wire("datagram_length(ip)"))})
+	return all([]expr{out, atom(w.place(m) + " == " + m.wire(w.call(length)))})
 }
 
 // wholeHeader writes that the IPv4 header is all here, by the length that it

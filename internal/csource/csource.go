@@ -1,11 +1,11 @@
-// Package csource writes a plan as C: the same XDP program for people to read
+// Package csource writes a plan as C: the same program for people to read
 // and audit, and for other tools to load. It does byte for byte what the
 // instructions of internal/bpf do, but it is not written like them: the C says
 // what is meant, and how that is done well is left to clang.
 //
 // What is written has nothing in it that the rules do not need: helpers,
 // headers and masks are written down only where something before has asked
-// for them. It includes linux/bpf.h and libbpf's two headers, nothing else.
+// for them. It includes headers of the kernel and libbpf's two, nothing else.
 package csource
 
 import (
@@ -25,74 +25,63 @@ const CountersMap = "repacket_counts"
 // ProgramName is the name of the program's function.
 const ProgramName = "repacket"
 
-// Options say what a program is written for.
-type Options struct {
-	// Fragments makes the program take packets in several buffers (native mode
-	// with a large MTU).
-	Fragments bool
-}
-
-// section is the ELF section by which loaders know what the program is.
-func (o Options) section() string {
-	if o.Fragments {
-		return "xdp.frags"
-	}
-	return "xdp"
-}
-
 // Print writes the program of a plan in C. p is what the plan was made of.
 func Print(p *rule.Program, pl *plan.Program, o Options) string {
-	w := &writer{program: p, needs: map[part]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
-	main := w.entry(pl, o) // first, because it notes what it needs
+	w := &writer{program: p, options: o, needs: map[part]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
+	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
-		[]string{w.title(o), includes}, w.headers(), []string{w.defines(), w.counters()},
-		w.library(), w.functions, []string{main, license})
+		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters()},
+		w.library(), w.written(main), []string{main, license})
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
-	return strings.Join(parts, "\n")
+	return o.words(strings.Join(parts, "\n"))
 }
 
 // writer writes one program. What the text asks for on its way is noted, and
 // written down before it.
 type writer struct {
 	program *rule.Program
+	options Options
 	needs   map[part]bool
 	masks   map[*field.Field]bool // fields whose bits are named
 	// lists are the functions that know long lists of values, by what they say.
 	lists map[string]string
-	// functions are those of the lists and of the classes of packets.
-	functions []string
-	// params are the parameters that the class at hand uses.
+	// routines are the program's own functions, each behind those that it calls.
+	routines []*routine
+	chains   map[*plan.Chain]*routine
+	// redirects are the interfaces that rules redirect to.
+	redirects []string
+	// params are the parameters that the routine at hand uses.
 	params map[param]bool
 }
 
-// param is a parameter of the function of a class.
-type param string
-
-// The parameters. ctx is there always.
-const (
-	frameOffset param = "l3" // where the IPv4 header begins in the frame
-	ipHeader    param = "ip"
-	l4Header    param = "l4"
-)
-
-const includes = `#include <linux/bpf.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-`
+func (w *writer) includes() string {
+	text := "#include <linux/bpf.h>\n"
+	if w.options.Hook == TC {
+		text += "#include <linux/pkt_cls.h>\n"
+	}
+	return text + "#include <bpf/bpf_endian.h>\n#include <bpf/bpf_helpers.h>\n"
+}
 
 const license = `char LICENSE[] SEC("license") = "Dual MIT/GPL";
 `
 
 // title is the comment at the top: the rules, and how to use the file.
-func (w *writer) title(o Options) string {
+func (w *writer) title() string {
 	var b strings.Builder
-	b.WriteString("/*\n * One XDP program for these rules, written by repacket. The first rule that\n" +
-		" * matches acts; every packet passes on.\n *\n")
+	hook, passes := "XDP", "every packet passes on"
+	if w.options.Hook == TC {
+		hook = "tc"
+	}
+	if slices.ContainsFunc(w.program.Rules, func(r *rule.Rule) bool { return r.Verdict != rule.Pass }) {
+		passes = "what none takes passes on"
+	}
+	b.WriteString("/*\n" + starred(fmt.Sprintf(
+		"One %s program for these rules, written by repacket. The first rule that matches acts; %s.", hook, passes)) + " *\n")
 	for i, r := range w.program.Written {
 		b.WriteString(starred(fmt.Sprintf("%d: %s", i, words(r))))
 	}
 	fmt.Fprintf(&b, " *\n * clang -O2 -g -target bpf -I/usr/include/$(uname -m)-linux-gnu -c %[1]s.c -o %[1]s.o\n"+
-		" * section %s, map %s: packets and bytes by rule and CPU\n */\n", ProgramName, o.section(), CountersMap)
+		" * section %s, map %s: packets and bytes by rule and CPU\n */\n", ProgramName, w.options.section(), CountersMap)
 	return b.String()
 }
 

@@ -31,12 +31,15 @@ func checked(t *testing.T, text string) *rule.Program {
 
 // golden are rules that between them show what programs look like.
 var golden = map[string]string{
-	"look":    "if all",
-	"port":    "if udp_dest 443 then udp_dest 8080",
-	"remark":  "voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0",
-	"lists":   "if udp_dest 53,443,5000-5100,8080,9000-9999 or tcp_dest ne 22 ip_ttl ge 64 then ip_dest 10.0.0.1",
-	"repair":  "if udp then udp_check fix ip_ttl 3 else if ip_ttl 1 then ip_check bad",
-	"classes": "ping: if icmp_type echo-request then icmp_code 1; if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0; if not ip",
+	"look":     "if all",
+	"port":     "if udp_dest 443 then udp_dest 8080",
+	"remark":   "voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0",
+	"lists":    "if udp_dest 53,443,5000-5100,8080,9000-9999 or tcp_dest ne 22 ip_ttl ge 64 then ip_dest 10.0.0.1",
+	"repair":   "if udp then udp_check fix ip_ttl 3 else if ip_ttl 1 then ip_check bad",
+	"option":   "if tcp_syn on then tcp_mss 1360",
+	"verdicts": "if vlan_id 100 udp_dest 7 then swap eth swap udp reflect; if arp_spa 10.0.0.0/8 then drop; if eth_dest 02:00:00:00:00:01 then redirect eth1",
+	"repair6":  "if ip6_src 2001:db8::/32 udp then udp_check fix, ip6_dest 2001:db8::1",
+	"classes":  "ping: if icmp_type echo-request then icmp_code 1; if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0; if not ip",
 }
 
 // TestPrint holds the programs to what stands in testdata, where people have
@@ -44,7 +47,7 @@ var golden = map[string]string{
 func TestPrint(t *testing.T) {
 	for name, text := range golden {
 		p := checked(t, text)
-		got := Print(p, plan.Build(p), Options{Fragments: name != "look"})
+		got := Print(p, plan.Build(p, field.Ethernet), Options{Fragments: name != "look", Interfaces: map[string]int{"eth1": 3}})
 		path := filepath.Join("testdata", name+".c")
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -62,53 +65,86 @@ func TestPrint(t *testing.T) {
 	}
 }
 
-// everyField is one program that tests each field for one value, for a range
-// and for a list, and sets it.
-func everyField() string {
-	var b strings.Builder
+// everyField is a program that tests each field of a header for one value, for
+// a range and for a list, and sets it.
+func everyField(proto field.Protocol) (lines []string) {
 	for _, f := range field.Fields() {
+		if f.Proto != proto {
+			continue
+		}
 		top := f.Max().Lo
-		fmt.Fprintf(&b, "if ip_tos 1 %s %s then %s %s\n", f.Name, value(f, top), f.Name, value(f, 0))
-		fmt.Fprintf(&b, "if ip_tos 2 %s %s then %s %s\n", f.Name, value(f, 0), f.Name, value(f, top))
+		if f.Width > 64 {
+			top = 1<<63 - 1
+		}
+		lines = append(lines,
+			fmt.Sprintf("if %s %s %s then %s %s", guard(f, 1), f.Name, value(f, top), f.Name, value(f, 0)),
+			fmt.Sprintf("if %s %s %s then %s %s", guard(f, 2), f.Name, value(f, 0), f.Name, value(f, top)))
 		if f.Width < 3 {
 			continue
 		}
-		fmt.Fprintf(&b, "if ip_tos 3 %s %s-%s then %s %s\n", f.Name, value(f, 1), value(f, top/2), f.Name, value(f, top/2))
-		fmt.Fprintf(&b, "if ip_tos 4 %s %s,%s,%s-%s,%s then %s %s\n", f.Name,
-			value(f, 0), value(f, 2), value(f, 4), value(f, 5), value(f, 7), f.Name, value(f, top/3))
+		lines = append(lines,
+			fmt.Sprintf("if %s %s %s-%s then %s %s", guard(f, 3), f.Name, value(f, 1), value(f, top/2), f.Name, value(f, top/2)),
+			fmt.Sprintf("if %s %s %s,%s,%s-%s,%s then %s %s", guard(f, 4), f.Name,
+				value(f, 0), value(f, 2), value(f, 4), value(f, 5), value(f, 7), f.Name, value(f, top/3)))
 	}
-	return b.String()
+	return lines
+}
+
+// guard is a test that keeps the rules of a field apart.
+func guard(f *field.Field, n int) string {
+	switch f.Proto {
+	case field.Eth:
+		return fmt.Sprintf("not vlan eth_src 02:00:00:00:00:%02x", n)
+	case field.VLAN, field.CVLAN:
+		return fmt.Sprintf("eth_dest 02:00:00:00:00:%02x", n)
+	case field.ARP:
+		return fmt.Sprintf("arp_op %d", n)
+	case field.IP6, field.ICMP6:
+		return fmt.Sprintf("ip6_flow %d", n)
+	}
+	return fmt.Sprintf("ip_tos %d", n)
 }
 
 func value(f *field.Field, v uint64) string {
-	if f.Kind == field.Address4 {
+	switch f.Kind {
+	case field.Address4:
 		return fmt.Sprintf("%d.%d.%d.%d", byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case field.MAC:
+		return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", byte(v>>40), byte(v>>32), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	case field.Address6:
+		return fmt.Sprintf("2001:db8:%x::%x:%x:%x", v>>48, v>>32&0xffff, v>>16&0xffff, v&0xffff)
 	}
 	return fmt.Sprint(v)
 }
 
 // TestEveryField compiles all fields of the table without a warning, in one
-// translation, and compares the program with the reference.
+// translation a header, and compares the programs with the reference.
 func TestEveryField(t *testing.T) {
-	text := everyField()
-	// ip_tos 1 and ip_dscp or ip_ecn can contradict each other
-	var kept []string
-	for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
-		if _, err := rule.Check(line); err == nil {
-			kept = append(kept, line)
+	for _, proto := range field.Protocols() {
+		var kept []string
+		lines := everyField(proto)
+		for _, line := range lines { // a field and its guard can contradict each other
+			if _, err := rule.Check(line); err == nil {
+				kept = append(kept, line)
+			}
 		}
-	}
-	if n := 4 * len(field.Fields()); len(kept) < n*2/3 {
-		t.Fatalf("only %d of about %d rules are valid", len(kept), n)
-	}
-	p := checked(t, strings.Join(kept, "\n"))
-	source := Print(p, plan.Build(p), Options{})
-	for _, f := range field.Fields() {
-		if m := memberOf(f); !strings.Contains(source, f.Proto.String()+"->"+m.name) {
-			t.Errorf("%s is not looked at", f.Name)
+		if len(kept) < len(lines)*2/3 {
+			t.Fatalf("%s: only %d of %d rules are valid", proto, len(kept), len(lines))
 		}
+		p := checked(t, strings.Join(kept, "\n"))
+		source := Print(p, plan.Build(p, field.Ethernet), Options{})
+		for _, f := range field.Fields() {
+			if f.Proto != proto {
+				continue
+			}
+			for _, piece := range pieces(f) {
+				if place := variable(proto) + "->" + memberOf(piece).name; !strings.Contains(source, place) {
+					t.Errorf("%s is not looked at: no %s", f.Name, place)
+				}
+			}
+		}
+		compare(t, field.Ethernet, p, rand.New(rand.NewPCG(1, 7)), 800)
 	}
-	compare(t, p, rand.New(rand.NewPCG(1, 7)), 4000)
 }
 
 // TestManyRules: the kernel takes programs of many rules.
@@ -117,7 +153,7 @@ func TestManyRules(t *testing.T) {
 	for i := range 100 {
 		fmt.Fprintf(&b, "if udp_dest %d ip_src 10.0.%d.0/24 then udp_dest %d, udp_check fix\n", i, i, i+1)
 	}
-	compare(t, checked(t, b.String()), rand.New(rand.NewPCG(1, 8)), 500)
+	compare(t, field.Ethernet, checked(t, b.String()), rand.New(rand.NewPCG(1, 8)), 500)
 }
 
 // TestNeverTrue: alternatives that no packet of a class can meet are no

@@ -2,6 +2,7 @@ package csource
 
 import (
 	"slices"
+	"strings"
 
 	"repacket/internal/field"
 )
@@ -9,33 +10,51 @@ import (
 // part is a piece of the program that is written only if it is needed.
 type part string
 
-// headerOf is the structure of a header, protocolNumber its number.
+// headerOf is the structure of a header, protocolNumber and etherType its
+// numbers.
 func headerOf(p field.Protocol) part       { return part("struct " + p.String()) }
 func protocolNumber(p field.Protocol) part { return part("number " + p.String()) }
+func etherType(p field.Protocol) part      { return part("type " + p.String()) }
 
 // The parts that are no function.
 const (
 	addressMacro part = "ADDRESS"
-	ipVariable   part = "ip"
+	extension    part = "struct extension"
+	noWay        part = "NO_WAY"
+	routedFlag   part = "WAY_ROUTED"
+	moreFlag     part = "WAY_MORE"
 )
 
 // The functions that programs are made of, by name.
 const (
-	findIP         part = "find_ip"
-	headerLength   part = "header_length"
-	carries        part = "carries"
-	datagramLength part = "datagram_length"
-	wholeDatagram  part = "whole_datagram"
-	fold           part = "fold"
-	minus          part = "minus"
-	adjusted       part = "adjusted"
-	adjustedUDP    part = "adjusted_udp"
-	sumBytes       part = "sum_bytes"
-	pseudoHeader   part = "pseudo_header"
-	checksum       part = "checksum"
-	nonzero        part = "nonzero"
-	wrong          part = "wrong"
-	count          part = "count"
+	isTag           part = "is_tag"
+	behindTags      part = "behind_tags"
+	begins          part = "begins"
+	isARP           part = "is_arp"
+	headerLength    part = "header_length"
+	extent          part = "extent"
+	carries         part = "carries"
+	extent6         part = "extent6"
+	wayBehind       part = "way_behind"
+	wayOffset       part = "way_offset"
+	carries6        part = "carries6"
+	findMSS         part = "find_mss"
+	datagramLength  part = "datagram_length"
+	wholeDatagram   part = "whole_datagram"
+	datagramLength6 part = "datagram_length6"
+	wholeDatagram6  part = "whole_datagram6"
+	fold            part = "fold"
+	minus           part = "minus"
+	adjusted        part = "adjusted"
+	adjustedUDP     part = "adjusted_udp"
+	swap            part = "swap"
+	sumBytes        part = "sum_bytes"
+	pseudoHeader    part = "pseudo_header"
+	pseudoHeader6   part = "pseudo_header6"
+	checksum        part = "checksum"
+	nonzero         part = "nonzero"
+	wrong           part = "wrong"
+	count           part = "count"
 )
 
 // function is one of them: what it needs besides, and its text.
@@ -43,67 +62,105 @@ type function struct {
 	name  part
 	needs []part
 	masks []string // fields whose bits it names
-	text  string
+	// args are what it is called with where the arguments are always the same.
+	args []param
+	// text may have lines that begin with a part in braces: they are written
+	// only if that part is needed.
+	text string
 }
 
 // functions are all of them, each behind those that it needs.
-var functions = []function{
-	{name: findIP, needs: []part{headerOf(field.IP)}, text: `
+var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, sumFunctions, endFunctions)
+
+var frameFunctions = []function{
+	{name: isTag, text: `
+/* Whether a VLAN tag stands behind a type. */
+static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
+{
+	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
+}
+`},
+	{name: behindTags, needs: []part{isTag}, text: `
 /*
- * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
- * none of 20 bytes.
+ * The offset of what the frame carries, behind at most two VLAN tags. What that
+ * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 find_ip(void *data, void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end)
 {
 	__u32 at = 14; /* two addresses, type */
 
+	if (data + at > end)
+		return 0;
 #pragma unroll
-	for (int tags = 0; tags <= 2; tags++) {
-		__be16 *type = data + at - 2;
+	for (int tags = 0; tags < 2; tags++) {
+		const __be16 *type = data + at - sizeof(*type);
 
-		if (data + at > end)
-			return 0;
-		if (*type == bpf_htons(0x0800))
-			return data + at + sizeof(struct ip_header) <= end ? at : 0;
-		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
-			return 0;
+		if (!is_tag(*type, data + at, end))
+			break;
 		at += 4;
 	}
-	return 0;
+	return at;
 }
 `},
-	{name: headerLength, needs: []part{headerOf(field.IP)}, masks: []string{"ip_hl"}, text: `
+	{name: begins, text: `
+/* Whether a packet begins with an IP header of that version and size. */
+static __always_inline int begins(const void *data, const void *end, __u8 version, __u32 size)
+{
+	return data + size <= end && *(const __u8 *)data >> 4 == version;
+}
+`},
+	{name: isARP, needs: []part{headerOf(field.ARP)}, text: `
+/* Whether ARP is there and speaks of Ethernet and IPv4 addresses (RFC 826). */
+static __always_inline int is_arp(const struct arp_header *arp, const void *end)
+{
+	const __u8 *is = arp->bytes_0;
+
+	return (const void *)(arp + 1) <= end && is[0] == 0 && is[1] == 1 && is[2] == 8 && is[3] == 0 &&
+	       is[4] == 6 && is[5] == 4;
+}
+`},
+}
+
+var ipFunctions = []function{
+	{name: headerLength, needs: []part{headerOf(field.IP)}, masks: []string{"ip_hl"}, args: []param{ipHeader}, text: `
 /* In bytes, options included. */
 static __always_inline __u32 header_length(const struct ip_header *ip)
 {
 	return (ip->ver_hl & IP_HL) * 4;
 }
 `},
-	{name: carries, needs: []part{headerLength}, masks: []string{"ip_offset"}, text: `
+	{name: extent, needs: []part{headerOf(field.IP)}, args: []param{ipHeader}, text: `
+/*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+`},
+	{name: carries, needs: []part{headerLength, extent}, masks: []string{"ip_offset"}, text: `
 /*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
- * frame and the total length. Segmentation offload sends a total length of 0;
- * then the frame alone counts.
+ * frame and what counts of it.
  */
 static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
 				   __u8 protocol, __u32 fixed)
 {
-	__u32 total = bpf_ntohs(ip->tot_len);
-
 	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
 	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
-	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 `},
-	{name: datagramLength, needs: []part{headerLength}, text: `
+	{name: datagramLength, needs: []part{headerLength}, args: []param{ipHeader}, text: `
 /* The length of what the IPv4 header carries. */
 static __always_inline __u16 datagram_length(const struct ip_header *ip)
 {
 	return bpf_ntohs(ip->tot_len) - header_length(ip);
 }
 `},
-	{name: wholeDatagram, needs: []part{headerOf(field.IP)}, masks: []string{"ip_flag_mf"}, text: `
+	{name: wholeDatagram, needs: []part{headerOf(field.IP)}, masks: []string{"ip_flag_mf"}, args: []param{ctxParam, frameOffset, ipHeader}, text: `
 /* Whether the datagram is all here; that it is no later fragment is known. */
 static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
 {
@@ -111,6 +168,150 @@ static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const st
 	       l3 + bpf_ntohs(ip->tot_len) <= bpf_xdp_get_buff_len(ctx);
 }
 `},
+}
+
+var ip6Functions = []function{
+	{name: extent6, needs: []part{headerOf(field.IP6), extension}, args: []param{ip6Header, frameEnd}, text: `
+/*
+ * How much of a frame counts from the IPv6 header on. Segmentation offload sends
+ * a payload length of 0 with the option for jumbograms (RFC 2675); then all of
+ * it does.
+ */
+static __always_inline __u32 extent6(const struct ip6_header *ip6, const void *end)
+{
+	const struct extension *options = (const void *)(ip6 + 1);
+
+	if (!ip6->len && ip6->next == 0 && (const void *)(options + 1) <= end &&
+	    options->bytes[0] == 0xc2 && options->bytes[1] == 4)
+		return 0x7fffffff;
+	return sizeof(*ip6) + bpf_ntohs(ip6->len);
+}
+`},
+	{name: wayBehind, needs: []part{extent6, noWay}, text: `
+/*
+ * The way from the IPv6 header at offset l3 to what follows its extension
+ * headers, of which at most eight are stepped over (RFC 8200 section 4): the
+ * protocol in the upper half, the offset from the IPv6 header in the lower one.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 at = sizeof(struct ip6_header), limit;
+	struct ip6_header *ip6;
+{WAY_ROUTED}	__u32 routed = 0;
+{WAY_MORE}	__u32 more = 0;
+	__u8 next;
+
+	if (l3 > 22)
+		return NO_WAY;
+	ip6 = data + l3;
+	if ((void *)(ip6 + 1) > end || *(__u8 *)ip6 >> 4 != 6)
+		return NO_WAY;
+	limit = extent6(ip6, end);
+	next = ip6->next;
+	for (int headers = 0; headers <= 8; headers++) {
+		struct extension *header = (void *)ip6 + at;
+		int first = headers == 0;
+
+		if (next != 43 && next != 44 && next != 60 && !(next == 0 && first))
+			return next << 16 | at{WAY_ROUTED} | routed{}{WAY_MORE} | more{};
+		if (headers == 8 || at + sizeof(*header) > limit || (void *)(header + 1) > end)
+			return NO_WAY;
+		if (next == 44) { /* a fragment; only the first one has what follows */
+			if (header->bytes[0] || header->bytes[1] & 0xf8)
+				return NO_WAY;
+{WAY_MORE}			if (header->bytes[1] & 1)
+{WAY_MORE}				more = WAY_MORE;
+			at += sizeof(*header);
+		} else { /* hop-by-hop, routing or destination options */
+{WAY_ROUTED}			if (next == 43 && header->bytes[1]) /* segments left */
+{WAY_ROUTED}				routed = WAY_ROUTED;
+			at += (header->length + 1) * sizeof(*header);
+		}
+		next = header->next;
+	}
+	return NO_WAY;
+}
+`},
+	{name: wayOffset, text: `
+static __always_inline __u32 way_offset(__u32 way)
+{
+	return way & 0x7fff;
+}
+`},
+	{name: carries6, needs: []part{extent6, wayBehind, wayOffset}, text: `
+/*
+ * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
+ * part lies inside both the frame and what counts of it.
+ */
+static __always_inline int carries6(const struct ip6_header *ip6, __u32 way, const void *l4,
+				    const void *end, __u8 protocol, __u32 fixed)
+{
+	return (way >> 16 & 0xff) == protocol && way_offset(way) + fixed <= extent6(ip6, end) &&
+	       l4 + fixed <= end;
+}
+`},
+	{name: datagramLength6, needs: []part{wayOffset}, args: []param{ip6Header, wayParam}, text: `
+/* The length of what follows the extension headers. */
+static __always_inline __u16 datagram_length6(const struct ip6_header *ip6, __u32 way)
+{
+	return sizeof(*ip6) + bpf_ntohs(ip6->len) - way_offset(way);
+}
+`},
+	{name: wholeDatagram6, needs: []part{headerOf(field.IP6), moreFlag}, args: []param{ctxParam, frameOffset, ip6Header, wayParam}, text: `
+/* Whether the datagram is all here; that it is no later fragment is known. */
+static __always_inline int whole_datagram6(struct xdp_md *ctx, __u32 l3, const struct ip6_header *ip6,
+					   __u32 way)
+{
+	return !(way & WAY_MORE) && ip6->len &&
+	       l3 + sizeof(*ip6) + bpf_ntohs(ip6->len) <= bpf_xdp_get_buff_len(ctx);
+}
+`},
+}
+
+var tcpFunctions = []function{
+	{name: findMSS, needs: []part{headerOf(field.TCP), headerOf(field.MSS)}, text: `
+/*
+ * The distance of the option MSS from the TCP header at offset l4, whose
+ * datagram ends at limit; 0 if there is none. It is not static, so that the
+ * verifier looks at it once and not at every call.
+ */
+__noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	struct tcp_header *tcp;
+	__u32 length, next = 0;
+
+	if (l4 > 0x7fff)
+		return 0;
+	tcp = data + l4;
+	if ((void *)(tcp + 1) > end)
+		return 0;
+	length = (tcp->hlen_res_nonce >> 4) * 4;
+	if (l4 + length > limit || (void *)tcp + length > end)
+		return 0;
+	for (__u32 at = sizeof(*tcp); at + sizeof(struct mss_option) <= 15 * 4; at++) {
+		__u8 *option = (void *)tcp + at;
+
+		if (at + sizeof(struct mss_option) > length || (void *)option + sizeof(struct mss_option) > end)
+			return 0;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
+			continue;
+		if (option[0] == 2 && option[1] == sizeof(struct mss_option))
+			return at;
+		if (option[0] == 0 || option[1] < 2) /* the end of them, or nonsense */
+			return 0;
+		next = at + option[1];
+	}
+	return 0;
+}
+`},
+}
+
+var sumFunctions = []function{
 	{name: fold, text: `
 /*
  * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
@@ -187,11 +388,23 @@ __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 `},
-	{name: pseudoHeader, needs: []part{datagramLength}, text: `
+	{name: pseudoHeader, needs: []part{datagramLength}, args: []param{ipHeader}, text: `
 /* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
 static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 {
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
+}
+`},
+	{name: pseudoHeader6, needs: []part{headerOf(field.IP6)}, text: `
+/* What is summed up besides over IPv6 (RFC 8200 section 8.1). */
+static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 protocol, __u16 length)
+{
+	__u64 sum = bpf_htons(protocol) + bpf_htons(length);
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum += (__u64)ip6->src[i] + ip6->dest[i];
+	return sum;
 }
 `},
 	{name: checksum, needs: []part{fold}, text: `
@@ -210,8 +423,27 @@ static __always_inline __be16 wrong(__be16 check)
 	return check == 0xffff ? bpf_htons(1) : bpf_htons(bpf_ntohs(check) + 1);
 }
 `},
+}
+
+var endFunctions = []function{
+	{name: swap, text: `
+/* Two fields change places, both of so many bytes. */
+static __always_inline void swap(void *one, void *other, __u32 size)
+{
+	typedef __be16 __attribute__((may_alias)) word;
+	word *a = one, *b = other;
+
+#pragma unroll
+	for (__u32 i = 0; i < size / sizeof(word); i++) {
+		word kept = a[i];
+
+		a[i] = b[i];
+		b[i] = kept;
+	}
+}
+`},
 	{name: count, text: `
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -219,9 +451,17 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 `},
+}
+
+// of finds a function.
+func functionOf(p part) (function, bool) {
+	i := slices.IndexFunc(functions, func(f function) bool { return f.name == p })
+	if i < 0 {
+		return function{}, false
+	}
+	return functions[i], true
 }
 
 // need notes that a part is needed, and what it needs itself.
@@ -230,16 +470,25 @@ func (w *writer) need(p part) {
 		return
 	}
 	w.needs[p] = true
-	i := slices.IndexFunc(functions, func(f function) bool { return f.name == p })
-	if i < 0 {
-		return
-	}
-	for _, n := range functions[i].needs {
+	f, _ := functionOf(p)
+	for _, n := range f.needs {
 		w.need(n)
 	}
-	for _, name := range functions[i].masks {
+	for _, name := range f.masks {
 		w.masks[field.MustByName(name)] = true
 	}
+}
+
+// call writes the call of a function whose arguments are always the same.
+func (w *writer) call(p part) string {
+	w.need(p)
+	f, _ := functionOf(p)
+	args := make([]string, len(f.args))
+	for i, a := range f.args {
+		w.use(a)
+		args[i] = string(a)
+	}
+	return string(p) + "(" + strings.Join(args, ", ") + ")"
 }
 
 // library are the functions that are needed.
@@ -247,8 +496,35 @@ func (w *writer) library() []string {
 	var out []string
 	for _, f := range functions {
 		if w.needs[f.name] {
-			out = append(out, f.text[1:])
+			out = append(out, w.needed(f.text[1:]))
 		}
 	}
 	return out
+}
+
+// needed leaves out what is marked with a part that is not needed: lines that
+// begin with it, and what stands between it and {}.
+func (w *writer) needed(text string) string {
+	for _, p := range []part{routedFlag, moreFlag} {
+		mark := "{" + string(p) + "}"
+		for {
+			before, after, found := strings.Cut(text, mark)
+			if !found {
+				break
+			}
+			line, rest, _ := strings.Cut(after, "\n")
+			inside, behind, inLine := strings.Cut(line, "{}")
+			switch {
+			case inLine && w.needs[p]:
+				text = before + inside + behind + "\n" + rest
+			case inLine:
+				text = before + behind + "\n" + rest
+			case w.needs[p]:
+				text = before + after
+			default:
+				text = before + rest
+			}
+		}
+	}
+	return text
 }

@@ -8,12 +8,15 @@ import (
 )
 
 // member is a part of a header's structure: one field that fills one, two or
-// four bytes, or the fields that share such bytes.
+// four bytes, a piece of a wider one, or the fields that share such bytes.
 type member struct {
 	proto     field.Protocol
 	name      string
 	off, size int // in bytes
 	fields    []*field.Field
+	// of is how many elements the array has that the member is the first of; 0
+	// is no array, -1 another element.
+	of int
 }
 
 // layouts are the members of each header, in order. Bytes of its fixed part
@@ -30,7 +33,7 @@ func members(p field.Protocol) []*member {
 	var out []*member
 	for off := 0; off < p.Header().Fixed; {
 		m := &member{proto: p, off: off, size: 1}
-		for _, f := range field.Fields() {
+		for _, f := range narrow(field.Fields()) {
 			if f.Proto == p && f.Byte() >= off && f.Byte() < off+m.size {
 				m.fields = append(m.fields, f)
 				m.size = max(m.size, f.Byte()-off+f.Size())
@@ -38,6 +41,7 @@ func members(p field.Protocol) []*member {
 		}
 		if len(m.fields) > 0 {
 			m.name = m.choose()
+			m.of = elements(m.fields[0])
 			out = append(out, m)
 		}
 		off += m.size
@@ -76,7 +80,23 @@ func (m *member) inAnother(f *field.Field) bool {
 }
 
 // short is the part of a field's name behind the protocol.
-func short(f *field.Field) string { return strings.TrimPrefix(f.Name, f.Proto.String()+"_") }
+func short(f *field.Field) string { return strings.TrimPrefix(f.Name, f.Proto.Header().Prefix+"_") }
+
+// variable is the name of the pointer to a header.
+func variable(p field.Protocol) string {
+	if p == field.MSS {
+		return "option"
+	}
+	return p.String()
+}
+
+// structureName is the name of the structure of a header.
+func structureName(p field.Protocol) string {
+	if p == field.MSS {
+		return "mss_option"
+	}
+	return p.String() + "_header"
+}
 
 // memberOf is the member that holds f.
 func memberOf(f *field.Field) *member {
@@ -149,14 +169,43 @@ func (w *writer) headers() []string {
 			out = append(out, structure(p))
 		}
 	}
+	if w.needs[extension] {
+		out = append(out, extensionText)
+	}
 	return out
+}
+
+const extensionText = `/* An extension header of IPv6, RFC 8200: what all have that can be stepped over. */
+struct extension {
+	__u8 next;
+	__u8 length; /* in 8-byte units, the first one not counted */
+	__u8 bytes[6];
+};
+`
+
+// wayDefines are what is said about the way behind an IPv6 header.
+func (w *writer) wayDefines() string {
+	text := ""
+	for _, d := range []struct {
+		part
+		text string
+	}{
+		{noWay, "#define NO_WAY (59 << 16) /* no next header */\n"},
+		{routedFlag, "#define WAY_ROUTED 0x01000000 /* a routing header has segments left */\n"},
+		{moreFlag, "#define WAY_MORE 0x02000000 /* more fragments follow */\n"},
+	} {
+		if w.needs[d.part] {
+			text += d.text
+		}
+	}
+	return text
 }
 
 // structure declares the fixed part of a header.
 func structure(p field.Protocol) string {
 	var b strings.Builder
 	h := p.Header()
-	fmt.Fprintf(&b, "/* %s, %s. */\nstruct %s_header {\n", h.Title, h.RFC, p)
+	fmt.Fprintf(&b, "/* %s, %s. */\nstruct %s {\n", sentence(h.Title), h.RFC, structureName(p))
 	at := 0
 	for _, m := range layouts[p] {
 		b.WriteString(unnamed(at, m.off))
@@ -164,12 +213,26 @@ func structure(p field.Protocol) string {
 		at = m.off + m.size
 	}
 	b.WriteString(unnamed(at, h.Fixed))
-	fmt.Fprintf(&b, "};\n\n_Static_assert(sizeof(struct %s_header) == %d, \"no padding\");\n", p, h.Fixed)
+	if h.Fixed%word != 0 {
+		b.WriteString("} __attribute__((packed, aligned(2)))")
+	} else {
+		b.WriteString("}")
+	}
+	fmt.Fprintf(&b, ";\n\n_Static_assert(sizeof(struct %s) == %d, \"no padding\");\n", structureName(p), h.Fixed)
 	return b.String()
 }
 
+// sentence begins with a capital letter.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
 // declaration is the member's line, with its fields if it holds several.
 func (m *member) declaration() string {
+	if m.of != 0 {
+		if m.of < 0 {
+			return ""
+		}
+		return fmt.Sprintf("\t%s %s[%d];\n", types[m.size], strings.TrimSuffix(m.name, "[0]"), m.of)
+	}
 	line := fmt.Sprintf("\t%s %s;", types[m.size], m.name)
 	var parts []string
 	for _, f := range m.fields {
@@ -204,7 +267,11 @@ func (w *writer) defines() string {
 		if w.needs[protocolNumber(p)] {
 			fmt.Fprintf(&b, "#define PROTOCOL_%s %d\n", strings.ToUpper(p.String()), p.Header().Number)
 		}
+		if w.needs[etherType(p)] {
+			fmt.Fprintf(&b, "#define TYPE_%s 0x%04x\n", strings.ToUpper(p.String()), p.Header().Number)
+		}
 	}
+	b.WriteString(w.wayDefines() + w.indexes())
 	if w.needs[addressMacro] {
 		b.WriteString("#define ADDRESS(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))\n")
 	}
@@ -227,14 +294,13 @@ func (w *writer) allBits(g group) string {
 }
 
 // place is the member in the packet, such as udp->dest.
-func (w *writer) place(m *member) string {
-	w.structure(m.proto)
-	if m.proto == field.IP {
-		w.use(ipHeader)
-	} else {
-		w.use(l4Header)
-	}
-	return m.proto.String() + "->" + m.name
+func (w *writer) place(m *member) string { return w.header(m.proto) + "->" + m.name }
+
+// header is the pointer to a header.
+func (w *writer) header(p field.Protocol) string {
+	w.structure(p)
+	w.use(param(variable(p)))
+	return variable(p)
 }
 
 func (w *writer) use(p param) { w.params[p] = true }
@@ -245,8 +311,14 @@ func (w *writer) protocol(p field.Protocol) string {
 	return "PROTOCOL_" + strings.ToUpper(p.String())
 }
 
+// etherType names the type of what follows a link's header.
+func (w *writer) etherType(p field.Protocol) string {
+	w.needs[etherType(p)] = true
+	return "TYPE_" + strings.ToUpper(p.String())
+}
+
 // structure names the protocol's header.
 func (w *writer) structure(p field.Protocol) string {
 	w.needs[headerOf(p)] = true
-	return p.String() + "_header"
+	return structureName(p)
 }

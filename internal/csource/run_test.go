@@ -7,6 +7,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
@@ -37,13 +38,14 @@ type loaded struct {
 	*ebpf.Program
 	counts *ebpf.Map
 	rules  int
+	source string
 	close  func()
 }
 
 // load prints, builds and loads the rules.
-func load(t *testing.T, p *rule.Program, o Options) *loaded {
+func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	t.Helper()
-	source := Print(p, plan.Build(p), o)
+	source := Print(p, plan.Build(p, link), o)
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object(t, source)))
 	if err != nil {
 		t.Fatalf("read the object: %v\n%s", err, source)
@@ -52,7 +54,7 @@ func load(t *testing.T, p *rule.Program, o Options) *loaded {
 	if err != nil {
 		t.Fatalf("load %s: %+v\n%s", p.Source, err, source)
 	}
-	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], len(p.Written), c.Close}
+	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], len(p.Written), source, c.Close}
 }
 
 // run runs one frame through the program.

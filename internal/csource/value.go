@@ -13,8 +13,8 @@ func (w *writer) constant(f *field.Field, v uint64) string {
 	case field.Address4:
 		w.need(addressMacro)
 		return fmt.Sprintf("ADDRESS(%d, %d, %d, %d)", byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
-	case field.Checksum:
-		return fmt.Sprintf("0x%04x", v)
+	case field.Checksum, field.MAC:
+		return fmt.Sprintf("0x%0*x", f.Width/4, v)
 	}
 	return fmt.Sprint(v)
 }

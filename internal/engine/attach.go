@@ -20,7 +20,7 @@ type Attachment struct {
 // Load and of hook.Give.
 func Attach(cfg Config) (*Attachment, error) {
 	p, err := attach(cfg, false, func(index int, l *Loaded, mode hook.Mode) error {
-		return hook.Give(index, l.Program, mode)
+		return hook.Give(index, hook.In, l.Program, mode)
 	})
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func Detach(name string) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a, err := hook.Find(iface.Index)
+	a, err := hook.Find(iface.Index, hook.In)
 	if err == nil && !a.Ours {
 		return false, nil
 	}

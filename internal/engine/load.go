@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -18,6 +19,8 @@ import (
 
 // LoadOptions say what a program is loaded for.
 type LoadOptions struct {
+	// Hook is where the program is to run.
+	Hook bpf.Hook
 	// Fragments makes the program aware of packets in several buffers. Native
 	// mode needs it for a large MTU, where it costs about 1 ns; in generic mode
 	// it harms the tc programs behind it, which then see packets without their
@@ -27,6 +30,10 @@ type LoadOptions struct {
 	Limit uint64
 	// Timed makes the program heed Loaded.SetDeadline.
 	Timed bool
+	// Link is what packets begin with.
+	Link field.Link
+	// Redirect are the numbers of the interfaces that rules redirect to.
+	Redirect map[string]int
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
 	// Clang has clang compile the C source of the program instead of our own
@@ -56,10 +63,12 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		return nil, err
 	}
 	opt := bpf.Options{
+		Hook:      o.Hook,
 		Counters:  l.counters.FD(),
 		Fragments: o.Fragments,
 		Limit:     o.Limit,
 		Timed:     o.Timed,
+		Redirect:  o.Redirect,
 	}
 	if l.tickets != nil {
 		opt.Tickets = l.tickets.FD()
@@ -102,17 +111,17 @@ func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec,
 	if o.Clang {
 		return clangSource(p, o, opt.Counters)
 	}
-	instructions, err := bpf.Compile(plan.Build(p), opt)
+	instructions, err := bpf.Compile(plan.Build(p, o.Link), opt)
 	if err != nil {
 		return nil, err
 	}
-	return &ebpf.ProgramSpec{
-		Name:         hook.ProgramName,
-		Type:         ebpf.XDP,
-		AttachType:   ebpf.AttachXDP,
-		Instructions: instructions,
-		License:      license,
-	}, nil
+	spec := &ebpf.ProgramSpec{Name: hook.ProgramName, Instructions: instructions, License: license}
+	if o.Hook == bpf.TC { // no AttachType: a program array would compare it
+		spec.Type = ebpf.SchedCLS
+	} else {
+		spec.Type, spec.AttachType = ebpf.XDP, ebpf.AttachXDP
+	}
+	return spec, nil
 }
 
 // license is what the kernel is told. Some helpers ask for the GPL.
@@ -129,7 +138,7 @@ func spoil(ins asm.Instructions) {
 		}
 	}
 	for i := range ins {
-		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && ins[i].Constant == bpf.Pass {
+		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == bpf.XDP.Verdict(rule.Pass) {
 			ins[i].Constant = 1 // XDP_DROP
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -79,7 +80,7 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 			return Proof{}, err
 		}
 	}
-	b := &bench{program: p, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	b := &bench{program: p, link: o.Link, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
 	for _, frame := range <-made {
 		if err := b.try(frame); err != nil {
 			return b.proof, err
@@ -98,7 +99,7 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
 	out := make([][]byte, 0, n)
 	for len(out) < n {
-		if frame := packetgen.Frame(r, p); o.Fragments || len(frame) <= longestInOne {
+		if frame := packetgen.FrameOn(o.Link, r, p); o.Fragments || len(frame) <= longestInOne {
 			out = append(out, frame)
 		}
 	}
@@ -108,6 +109,8 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 // bench is a loaded program beside the reference.
 type bench struct {
 	program *rule.Program
+	link    field.Link
+	hook    bpf.Hook
 	loaded  *Loaded
 	limit   uint64
 	out     []byte
@@ -126,14 +129,14 @@ func (b *bench) try(frame []byte) error {
 	if err != nil {
 		return err
 	}
-	want := reference.Run(b.program, frame)
+	want := reference.RunOn(b.link, b.program, frame)
 	b.proof.Packets++
 	if want.Index >= 0 {
 		b.proof.Acted++
 		b.counted[want.Index].Packets++
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
-	if verdict != bpf.Pass || !bytes.Equal(got, want.Frame) {
+	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
 		return b.differs(Difference{Frame: frame, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil

@@ -92,7 +92,7 @@ func nothingOn(name string) error {
 	if err != nil {
 		return err
 	}
-	found, err := hook.Find(i.Index)
+	found, err := hook.Find(i.Index, hook.In)
 	var nothing *hook.ErrNothing
 	if errors.As(err, &nothing) {
 		return nil

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
@@ -40,7 +39,7 @@ type Count struct {
 type Run struct {
 	written []rule.Written
 	loaded  *Loaded
-	link    link.Link
+	link    hook.Handle
 	mode    hook.Mode
 	note    string
 	done    chan struct{}
@@ -54,7 +53,7 @@ type Run struct {
 func Start(cfg Config) (*Run, error) {
 	r := &Run{written: cfg.Program.Written, done: make(chan struct{}), stop: make(chan struct{})}
 	put, err := attach(cfg, true, func(index int, l *Loaded, mode hook.Mode) (err error) {
-		r.link, err = hook.Link(index, l.Program, mode)
+		r.link, err = hook.Link(index, hook.In, l.Program, mode)
 		return err
 	})
 	if err != nil {
@@ -137,15 +136,11 @@ func (r *Run) watchLimits(cfg Config) {
 	}
 }
 
-// detached tells whether the kernel has cut the link, as it does when the
-// interface goes.
+// detached tells whether the program is no longer there, as when the interface
+// goes.
 func (r *Run) detached() bool {
-	info, err := r.link.Info()
-	if err != nil {
-		return false
-	}
-	xdp := info.XDP()
-	return xdp != nil && xdp.Ifindex == 0
+	gone, err := r.link.Gone()
+	return err == nil && gone
 }
 
 // placed is a program on an interface.

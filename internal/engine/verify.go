@@ -107,7 +107,7 @@ func cost(prog *ebpf.Program, frame []byte) (float64, error) {
 func idle() (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type:         ebpf.XDP,
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, bpf.Pass), asm.Return()},
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(bpf.XDP.Verdict(rule.Pass))), asm.Return()},
 		License:      "Dual MIT/GPL",
 	})
 }

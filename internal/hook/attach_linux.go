@@ -17,68 +17,193 @@ var modeFlags = [...]uint32{
 	Offload: unix.XDP_FLAGS_HW_MODE,
 }
 
-// Link puts a program on an interface until the link is closed or the process
-// ends, kill -9 included. The errors are ErrTaken, ErrUnsupported,
-// ErrPrivilege and ErrNoInterface; after any of them the interface is as it was.
-func Link(ifindex int, prog *ebpf.Program, mode Mode) (link.Link, error) {
+// place is where a program goes or is.
+type place struct {
+	ifindex int
+	dir     Direction
+	mode    Mode
+}
+
+// placeOf is where a program of its type can go.
+func placeOf(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (place, error) {
+	if mode == Auto && prog.Type() == ebpf.SchedCLS {
+		mode = TC
+	}
+	at := place{ifindex, dir, mode}
+	if mode != TC && dir == Out {
+		d, _ := deviceByIndex(ifindex) // only its name is wanted
+		return at, &ErrEgressXDP{Interface: d.Name, Mode: mode}
+	}
+	want := ebpf.XDP
+	if mode == TC {
+		want = ebpf.SchedCLS
+	}
+	if prog.Type() != want {
+		return at, fmt.Errorf("a program of type %s cannot be attached as %s", prog.Type(), mode)
+	}
+	return at, nil
+}
+
+// Link puts a program on an interface until the handle is closed or the process
+// ends, kill -9 included. At tc it comes before all that are there. The errors
+// are ErrTaken, ErrUnsupported, ErrPrivilege, ErrNoInterface and ErrEgressXDP;
+// after any of them the interface is as it was.
+//
+// It takes CAP_BPF and CAP_NET_ADMIN, and CAP_SYS_ADMIN where other programs
+// are on hooks of the interface that could be ours.
+func Link(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (Handle, error) {
+	at, err := placeOf(ifindex, dir, prog, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := free(at, actLink); err != nil {
+		return nil, err
+	}
+	if at.mode == TC {
+		return linkTC(at, prog)
+	}
 	l, err := link.AttachXDP(link.XDPOptions{
 		Program:   prog,
 		Interface: ifindex,
 		Flags:     link.XDPAttachFlags(modeFlags[mode]),
 	})
 	if err != nil {
-		return nil, explainOn(ifindex, err, actLink, mode)
+		return nil, explainOn(at, err, actLink)
 	}
-	return l, nil
+	return linkHandle{l, at}, nil
 }
 
 // Give puts a program on an interface for good: it stays until Take, or until
 // the interface goes. The errors are those of Link.
-func Give(ifindex int, prog *ebpf.Program, mode Mode) error {
+func Give(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) error {
+	at, err := placeOf(ifindex, dir, prog, mode)
+	if err != nil {
+		return err
+	}
+	if err := free(at, actGive); err != nil {
+		return err
+	}
+	if at.mode == TC {
+		return giveTC(at, prog)
+	}
 	flags := modeFlags[mode] | unix.XDP_FLAGS_UPDATE_IF_NOEXIST
 	if err := setXDP(ifindex, prog.FD(), 0, flags); err != nil {
-		return explainOn(ifindex, err, actGive, mode)
+		return explainOn(at, err, actGive)
 	}
 	return nil
 }
 
-// Take takes a program of ours off the interface where it was found. The kernel
-// compares programs while it does, so another's is never removed, not even one
-// that came a moment ago. The error is ErrNothing when the program is gone
-// already, and ErrTaken when it is another's or when a running process (then
-// with its PID) holds it there.
+// free expects that nothing of ours is on the interface in this direction, and
+// removes what dead processes have left there. XDP's slot is left to the
+// kernel when XDP is asked for: it knows better, and without CAP_SYS_ADMIN.
+func free(at place, act action) error {
+	d, err := deviceByIndex(at.ifindex)
+	if errors.Is(err, unix.ENODEV) || at.ifindex <= 0 {
+		return &ErrNoInterface{Index: at.ifindex, Err: err}
+	}
+	if err != nil {
+		return explainOn(at, err, act)
+	}
+	l, err := newLook()
+	if err != nil {
+		return explainOn(at, err, act)
+	}
+	defer l.close()
+	l.onlyOurs, l.doing = true, act
+	there, err := l.tc(d, at.dir)
+	if err == nil && at.mode == TC && at.dir == In {
+		var xdp []*Attached
+		xdp, err = openSlots(d)
+		there = append(there, xdp...)
+	}
+	if err != nil {
+		return err
+	}
+	for _, a := range there {
+		if a.Ours {
+			return a.taken(nil)
+		}
+	}
+	_, err = l.sweep(d)
+	return err
+}
+
+// Take takes a program of ours off the interface where it was found. Another's
+// is never removed, not even one that came a moment ago: the kernel compares
+// programs while it does, or (clsact) they are compared just before. The error
+// is ErrNothing when the program is gone already, and ErrTaken when it is
+// another's or when a running process (then with its PID) holds it there.
 func Take(a *Attached) error {
+	return a.change(nil, actTake)
+}
+
+// Replace puts another program of the same type in the place of one of ours
+// that was found on an interface, in one step: no packet is seen by both or by
+// neither. The errors are those of Take, and after any of them what was there
+// still is. It takes CAP_SYS_ADMIN, as finding does.
+func Replace(a *Attached, prog *ebpf.Program) error {
+	return a.change(prog, actReplace)
+}
+
+// change puts a program in the place of this one; nil takes it off.
+func (a *Attached) change(to *ebpf.Program, act action) error {
 	if !a.Ours {
 		return a.taken(nil)
 	}
 	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
 	if errors.Is(err, unix.ENOENT) {
-		return &ErrNothing{Interface: a.Interface}
+		return a.nothing()
 	}
+	at := a.place()
 	if err != nil {
-		return explain(err, actFind, newScene(a.Interface, a.Mode))
+		return explainOn(at, err, actFind)
 	}
 	defer func() { _ = prog.Close() }()
-	err = setXDP(a.Ifindex, noProgram, prog.FD(), modeFlags[a.Mode]|unix.XDP_FLAGS_REPLACE)
+	switch a.Way {
+	case ByTCX:
+		err = changeTCX(at, prog, to)
+	case ByClsact:
+		err = a.changeClsact(to)
+	default:
+		err = changeXDP(at, prog, to)
+	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		// Only a link resists, and a link of ours has a process.
+		// Only a process resists.
 		taken := a.taken(err)
 		taken.PID = a.Meta.PID
 		return taken
-	case errors.Is(err, unix.EEXIST):
+	case errors.Is(err, unix.EEXIST) && a.Way == ByXDP, errors.Is(err, unix.ENOENT) && a.Way != ByXDP:
 		return a.replaced(err)
 	}
-	return explainOn(a.Ifindex, err, actTake, a.Mode)
+	return explainOn(at, err, act)
 }
 
-// replaced explains why the interface has another program than a, or none.
+func changeXDP(at place, from, to *ebpf.Program) error {
+	fd := noProgram
+	if to != nil {
+		fd = to.FD()
+	}
+	return setXDP(at.ifindex, fd, from.FD(), modeFlags[at.mode]|unix.XDP_FLAGS_REPLACE)
+}
+
+func (a *Attached) place() place { return place{a.Ifindex, a.Direction, a.Mode} }
+
+func (a *Attached) nothing() *ErrNothing {
+	return &ErrNothing{Interface: a.Interface, Direction: a.Direction}
+}
+
+// replaced explains why the interface has another program than a, or none. At
+// tc another's is not in the place of ours but beside it.
 func (a *Attached) replaced(cause error) error {
-	now, err := Find(a.Ifindex)
+	now, err := Find(a.Ifindex, a.Direction)
 	if err != nil {
 		return err // most often ErrNothing
+	}
+	if a.Mode == TC && !now.Ours {
+		return a.nothing()
 	}
 	return now.taken(cause)
 }
@@ -87,6 +212,7 @@ func (a *Attached) replaced(cause error) error {
 func (a *Attached) taken(cause error) *ErrTaken {
 	taken := &ErrTaken{
 		Interface:   a.Interface,
+		Direction:   a.Direction,
 		Mode:        a.Mode,
 		ProgramID:   a.ProgramID,
 		ProgramName: a.ProgramName,
@@ -100,20 +226,20 @@ func (a *Attached) taken(cause error) *ErrTaken {
 }
 
 // explainOn explains an error with what the interface says about itself now.
-func explainOn(ifindex int, cause error, act action, mode Mode) error {
-	d, err := deviceByIndex(ifindex)
-	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return &ErrNoInterface{Index: ifindex, Err: cause}
+func explainOn(at place, cause error, act action) error {
+	d, err := deviceByIndex(at.ifindex)
+	if errors.Is(err, unix.ENODEV) || at.ifindex <= 0 {
+		return &ErrNoInterface{Index: at.ifindex, Err: cause}
 	}
 	if err != nil {
-		d.Name = fmt.Sprintf("interface %d", ifindex)
+		d.Name = fmt.Sprintf("interface %d", at.ifindex)
 	}
-	explained := explain(cause, act, newScene(d.Name, mode))
+	explained := explain(cause, act, newScene(d.Name, at.dir, at.mode))
 	var taken *ErrTaken
 	if !errors.As(explained, &taken) {
 		return explained
 	}
-	if len(d.slots) == 0 {
+	if at.mode == TC || len(d.slots) == 0 {
 		return taken
 	}
 	first := d.slots[0]

@@ -27,7 +27,7 @@ func TestAttachFindDetach(t *testing.T) {
 					if err := by.attach(t, ifindex, prog, mode); err != nil {
 						t.Fatal(err)
 					}
-					found, err := Find(ifindex)
+					found, err := Find(ifindex, In)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -47,7 +47,7 @@ func TestAttachFindDetach(t *testing.T) {
 
 func TestLinkGoesWhenClosed(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		l, err := Link(ifindex, loadOurs(t, someMeta(true)), Native)
+		l, err := Link(ifindex, In, loadOurs(t, someMeta(true)), Native)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,11 +62,11 @@ func TestTakeWhatWasGiven(t *testing.T) {
 	for _, mode := range []Mode{Native, Generic} {
 		inPair(t, lab.PairConfig{}, func(ifindex int) {
 			prog := loadOurs(t, someMeta(false))
-			if err := Give(ifindex, prog, mode); err != nil {
+			if err := Give(ifindex, In, prog, mode); err != nil {
 				t.Fatal(err)
 			}
 			prog.Close()
-			found, err := Find(ifindex)
+			found, err := Find(ifindex, In)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,10 +85,10 @@ func TestTakeWhatWasGiven(t *testing.T) {
 func TestTakeNeverTakesAnothers(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		prog := load(t, "somebody")
-		if err := Give(ifindex, prog, Native); err != nil {
+		if err := Give(ifindex, In, prog, Native); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex)
+		found, err := Find(ifindex, In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,10 +104,10 @@ func TestTakeNeverTakesAnothers(t *testing.T) {
 func TestTakeLosesTheRace(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		first, second := loadOurs(t, someMeta(false)), load(t, "somebody")
-		if err := Give(ifindex, first, Native); err != nil {
+		if err := Give(ifindex, In, first, Native); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex)
+		found, err := Find(ifindex, In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,12 +133,12 @@ func TestTakeLosesTheRace(t *testing.T) {
 func TestTakeLeavesAForegroundRun(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		prog := loadOurs(t, someMeta(true))
-		l, err := Link(ifindex, prog, Generic)
+		l, err := Link(ifindex, In, prog, Generic)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		found, err := Find(ifindex)
+		found, err := Find(ifindex, In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,7 +236,7 @@ func TestLinkGoesWithItsProcess(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		found, err := Find(iface.Index)
+		found, err := Find(iface.Index, In)
 		if err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func TestLinkGoesWithItsProcess(t *testing.T) {
 			t.Error("the child was not killed")
 		}
 		eventually(t, "the killed process's program goes", func() bool {
-			_, err := Find(iface.Index)
+			_, err := Find(iface.Index, In)
 			var nothing *ErrNothing
 			return errors.As(err, &nothing)
 		})
@@ -318,13 +318,13 @@ func TestInterfaceMissing(t *testing.T) {
 		prog := load(t, ProgramName)
 		for _, ifindex := range []int{-1, 0, 4711} {
 			var missing *ErrNoInterface
-			if l, err := Link(ifindex, prog, Native); !errors.As(err, &missing) {
+			if l, err := Link(ifindex, In, prog, Native); !errors.As(err, &missing) {
 				t.Errorf("link to %d: %v, %v", ifindex, l, err)
 			}
-			if err := Give(ifindex, prog, Native); !errors.As(err, &missing) {
+			if err := Give(ifindex, In, prog, Native); !errors.As(err, &missing) {
 				t.Errorf("give to %d: %v", ifindex, err)
 			}
-			if found, err := Find(ifindex); !errors.As(err, &missing) {
+			if found, err := Find(ifindex, In); !errors.As(err, &missing) {
 				t.Errorf("find on %d: %v, %v", ifindex, found, err)
 			}
 		}

@@ -6,10 +6,21 @@ import (
 	"strings"
 )
 
-// ErrTaken is returned when another program is on the interface already: in
-// its slot, or in that of the other mode.
+// onInterface names an interface, and the direction where it is not the usual
+// one.
+func onInterface(name string, dir Direction) string {
+	if dir == Out {
+		return name + " (out)"
+	}
+	return name
+}
+
+// ErrTaken is returned when another program is in the way. On XDP that is any,
+// in the slot of the same or of the other mode. At tc several programs have
+// room, so there it is another one of ours, on whichever hook it is.
 type ErrTaken struct {
 	Interface string
+	Direction Direction
 	// Mode, ProgramID and ProgramName tell which program it is; they are zero
 	// where that cannot be seen (any more).
 	Mode        Mode
@@ -23,17 +34,20 @@ type ErrTaken struct {
 }
 
 func (e *ErrTaken) Error() string {
+	where := onInterface(e.Interface, e.Direction)
 	switch {
 	case e.PID != 0:
-		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", e.Interface, e.PID)
+		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", where, e.PID)
 	case e.Ours:
-		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", e.Interface, e.Mode, e.ProgramID)
+		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", where, e.Mode, e.ProgramID)
+	case e.Mode == TC:
+		return fmt.Sprintf("%s is taken: another program came to its tc hook at the same time", where)
 	case e.ProgramID == 0:
-		return fmt.Sprintf("%s is taken: an XDP program was there, or is on the interface above it", e.Interface)
+		return fmt.Sprintf("%s is taken: an XDP program was there, or is on the interface above it", where)
 	case e.ProgramName == "":
-		return fmt.Sprintf("%s is taken by an %s program (%d)", e.Interface, e.Mode, e.ProgramID)
+		return fmt.Sprintf("%s is taken by an %s program (%d)", where, e.Mode, e.ProgramID)
 	}
-	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", e.Interface, e.Mode, e.ProgramName, e.ProgramID)
+	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", where, e.Mode, e.ProgramName, e.ProgramID)
 }
 
 // Hint says how the interface can be made free.
@@ -41,8 +55,12 @@ func (e *ErrTaken) Hint() string {
 	switch {
 	case e.PID != 0:
 		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
+	case e.Ours && e.Direction == Out:
+		return fmt.Sprintf("take it off first: repacket detach -i %s -Q out", e.Interface)
 	case e.Ours:
 		return fmt.Sprintf("take it off first: repacket detach -i %s", e.Interface)
+	case e.Mode == TC:
+		return "try again"
 	case e.ProgramID == 0:
 		return "try again, or look at the interfaces with: ip link"
 	}
@@ -61,7 +79,7 @@ type ErrUnsupported struct {
 	// Since is the first version of Linux that can, such as "5.9", where the
 	// kernel is too old; else "".
 	Since string
-	// TryGeneric: generic mode can do it.
+	// TryGeneric: native XDP alone cannot do it; tc can, and generic XDP.
 	TryGeneric bool
 	// Advice says what else helps, or is "".
 	Advice string
@@ -77,7 +95,7 @@ func (e *ErrUnsupported) Hint() string {
 		hints = append(hints, e.Advice)
 	}
 	if e.TryGeneric {
-		hints = append(hints, "use generic XDP: --hook "+Generic.String())
+		hints = append(hints, "use tc: --hook "+TC.String())
 	}
 	return strings.Join(hints, ", or ")
 }
@@ -158,7 +176,25 @@ func (*ErrNoDefaultRoute) Error() string {
 // Hint says what to do instead.
 func (*ErrNoDefaultRoute) Hint() string { return "name the interface: -i IFACE" }
 
-// ErrNothing is returned when no XDP program is on the interface.
-type ErrNothing struct{ Interface string }
+// ErrNothing is returned when no program is on the interface for this direction.
+type ErrNothing struct {
+	Interface string
+	Direction Direction
+}
 
-func (e *ErrNothing) Error() string { return "nothing is attached to " + e.Interface }
+func (e *ErrNothing) Error() string {
+	return "nothing is attached to " + onInterface(e.Interface, e.Direction)
+}
+
+// ErrEgressXDP is returned when XDP is asked for packets that leave.
+type ErrEgressXDP struct {
+	Interface string
+	Mode      Mode
+}
+
+func (e *ErrEgressXDP) Error() string {
+	return fmt.Sprintf("XDP sees only packets that arrive, not those that leave %s", e.Interface)
+}
+
+// Hint says what to do instead.
+func (*ErrEgressXDP) Hint() string { return "leave out --hook, or --hook " + TC.String() }

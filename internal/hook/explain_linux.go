@@ -19,19 +19,23 @@ type action struct {
 }
 
 var (
-	actLoad  = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10"}
-	actLabel = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10"}
-	actLink  = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9"}
-	actGive  = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12"}
-	actTake  = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7"}
-	actFind  = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13"}
-	actList  = action{"list the interfaces", nil, "XDP", "4.12"}
-	actRoute = action{"list the routes", nil, "routes", "2.2"}
+	actLoad    = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10"}
+	actLabel   = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10"}
+	actLink    = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9"}
+	actGive    = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12"}
+	actTake    = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7"}
+	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7"}
+	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13"}
+	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13"}
+	actHooks   = action{"ask for the hooks of the kernel", []capability{capNetAdmin}, "BPF", "4.4"}
+	actList    = action{"list the interfaces", nil, "XDP", "4.12"}
+	actRoute   = action{"list the routes", nil, "routes", "2.2"}
 )
 
 // scene is where an action was tried, and by whom.
 type scene struct {
 	iface  string
+	dir    Direction
 	mode   Mode
 	have   capabilities
 	kernel string // the release, such as "6.1.0-13-amd64"
@@ -67,9 +71,15 @@ func explain(err error, a action, s scene) error {
 	case is(unix.EPERM, unix.EACCES):
 		return &ErrPrivilege{Doing: a.doing(s), Missing: s.have.missing(a.need), Err: err}
 	case is(unix.EBUSY, unix.EEXIST):
-		return &ErrTaken{Interface: s.iface, Err: err}
+		return s.taken(err)
+	case is(unix.ESTALE, errQdiscChanged) && s.mode == TC:
+		return s.taken(err)
 	case is(unix.ENODEV):
 		return &ErrNoInterface{Name: s.iface, Err: err}
+	case s.mode == TC:
+		if refused := tcRefuses(err, a, s); refused != nil {
+			return refused
+		}
 	case is(unix.EINVAL) && older(s.kernel, a.since):
 		return tooOld(err, a, s)
 	case s.mode == Native || s.mode == Auto:
@@ -78,6 +88,14 @@ func explain(err error, a action, s scene) error {
 		}
 	}
 	return fmt.Errorf("cannot %s: %w", a.doing(s), err)
+}
+
+func (s scene) taken(err error) error {
+	taken := &ErrTaken{Interface: s.iface, Direction: s.dir, Err: err}
+	if s.mode == TC {
+		taken.Mode = TC
+	}
+	return taken
 }
 
 func tooOld(err error, a action, s scene) error {
@@ -122,6 +140,37 @@ func driverRefuses(err error, s scene) error {
 	return nil
 }
 
+// tcRefusals are the kernel's reasons to refuse a tc program.
+var tcRefusals = []struct {
+	err            error
+	reason, advice string
+	since          string
+}{
+	// tcx is asked first, so its absence is known where clsact is not there.
+	{errIngressOnly, "%s has an ingress qdisc, which has no place for packets that leave", "put clsact and its filters in its place: tc qdisc del dev %s ingress, tc qdisc add dev %s clsact", ""},
+	{errNoClsact, "this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF)", "", "6.6"},
+	{unix.ERANGE, "%s has as many tc programs as there can be", "look at them with: bpftool net", ""},
+	{unix.EOPNOTSUPP, "the qdisc of %s takes no filters of its own: it shares a block with others", "", ""},
+}
+
+// tcRefuses is the reason to refuse a tc program, or nil.
+func tcRefuses(err error, a action, s scene) error {
+	for _, r := range tcRefusals {
+		if !errors.Is(err, r.err) {
+			continue
+		}
+		return &ErrUnsupported{
+			Interface: s.iface,
+			Mode:      TC,
+			Reason:    fmt.Sprintf("cannot %s: %s", a.doing(s), strings.ReplaceAll(r.reason, "%s", s.iface)),
+			Since:     r.since,
+			Advice:    strings.ReplaceAll(r.advice, "%s", s.iface),
+			Err:       err,
+		}
+	}
+	return nil
+}
+
 // older tells whether a kernel's release is before a version. It only words
 // messages: distributions carry features back, so nothing is chosen by it.
 func older(release, version string) bool {
@@ -151,14 +200,14 @@ func ExplainLoad(err error) error {
 	if isVerifier(err) && errors.Is(err, unix.EACCES) {
 		// Without CAP_PERFMON the verifier forbids sums with packet pointers,
 		// which stepping over IPv4 options takes.
-		s := newScene("", Auto)
+		s := newScene("", In, Auto)
 		if missing := s.have.missing([]capability{capPerfmon}); len(missing) > 0 {
 			return &ErrPrivilege{Doing: actLoad.doing(s), Missing: missing, Err: err}
 		}
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !isVerifier(err) ||
 		errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.ENOSYS) {
-		return explain(err, actLoad, newScene("", Auto))
+		return explain(err, actLoad, newScene("", In, Auto))
 	}
 	return err
 }
@@ -171,8 +220,8 @@ func isVerifier(err error) bool {
 
 // newScene looks at the process and the kernel; it is not for the way that
 // succeeds.
-func newScene(iface string, mode Mode) scene {
-	s := scene{iface: iface, mode: mode, kernel: "unknown"}
+func newScene(iface string, dir Direction, mode Mode) scene {
+	s := scene{iface: iface, dir: dir, mode: mode, kernel: "unknown"}
 	if have, err := effective(); err == nil {
 		s.have = have
 	}

@@ -20,6 +20,7 @@ func TestExplain(t *testing.T) {
 	old := scene{iface: "eth1", mode: Native, have: all, kernel: "4.19.0-27-amd64"}
 	generic := native
 	generic.mode = Generic
+	tc := scene{iface: "eth1", dir: Out, mode: TC, have: all, kernel: "6.1.0-13-amd64"}
 	with := func(s scene, have capabilities) scene { s.have = have; return s }
 	tests := map[string]struct {
 		err  error
@@ -29,25 +30,35 @@ func TestExplain(t *testing.T) {
 	}{
 		"link taken":      {unix.EBUSY, actLink, native, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
 		"other mode":      {unix.EEXIST, actGive, generic, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
-		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
-		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use generic XDP: --hook xdp-generic"},
-		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use generic XDP: --hook xdp-generic"},
-		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use generic XDP: --hook xdp-generic"},
-		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use generic XDP: --hook xdp-generic"},
-		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use generic XDP: --hook xdp-generic"},
+		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
+		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
+		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
+		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
+		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
+		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use tc: --hook tc"},
 		"generic EINVAL":  {unix.EINVAL, actLink, generic, "*fmt.wrapError: cannot attach to eth1: invalid argument | "},
 		"generic ERANGE":  {unix.ERANGE, actLink, generic, "*fmt.wrapError: cannot attach to eth1: numerical result out of range | "},
 		"gone":            {unix.ENODEV, actGive, native, "*hook.ErrNoInterface: there is no interface eth1 | "},
 		"no bpf(2)":       {unix.ENOSYS, actLoad, old, "*hook.ErrUnsupported: cannot load the program: this kernel (4.19.0-27-amd64) lacks BPF programs as they are used here, which came with Linux 5.10 | "},
 		"no links":        {fmt.Errorf("probe: %w", ebpf.ErrNotSupported), actLink, old, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (4.19.0-27-amd64) lacks links for XDP, which came with Linux 5.9 | "},
-		"no XDP links":    {unix.EINVAL, actLink, scene{"eth1", Generic, all, "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
-		"no replace":      {unix.EINVAL, actTake, scene{"eth1", Generic, all, "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
+		"no XDP links":    {unix.EINVAL, actLink, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
+		"no replace":      {unix.EINVAL, actTake, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
 		"no bound maps":   {unix.EINVAL, actLabel, scene{kernel: "5.9.16"}, "*hook.ErrUnsupported: cannot label the program: this kernel (5.9.16) lacks maps bound to programs, which came with Linux 5.10 | "},
 		"no privilege":    {unix.EPERM, actLink, with(native, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"one missing":     {unix.EACCES, actGive, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot attach to eth1: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.ErrPrivilege: cannot load the program: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
 		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"},
+		"tc no clsact":    {errNoClsact, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF) | "},
+		"tc ingress":      {errIngressOnly, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has an ingress qdisc, which has no place for packets that leave | put clsact and its filters in its place: tc qdisc del dev eth1 ingress, tc qdisc add dev eth1 clsact"},
+		"tc full":         {unix.ERANGE, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has as many tc programs as there can be | look at them with: bpftool net"},
+		"tc block":        {unix.EOPNOTSUPP, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: the qdisc of eth1 takes no filters of its own: it shares a block with others | "},
+		"tc race":         {unix.ESTALE, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc qdisc race":   {errQdiscChanged, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc gone":         {unix.ENODEV, actGive, tc, "*hook.ErrNoInterface: there is no interface eth1 | "},
+		"tc no privilege": {unix.EPERM, actLink, with(tc, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"tc query":        {unix.EPERM, actQuery, with(tc, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the tc programs on eth1: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
+		"tc unknown":      {unix.EINVAL, actReplace, tc, "*fmt.wrapError: cannot replace the program on eth1: invalid argument | "},
 		"unknown":         {unix.EIO, actGive, native, "*fmt.wrapError: cannot attach to eth1: input/output error | "},
 	}
 	for name, test := range tests {
@@ -63,15 +74,6 @@ func TestExplain(t *testing.T) {
 	if err := explain(nil, actLink, native); err != nil {
 		t.Errorf("no error is explained as %v", err)
 	}
-}
-
-// whole is an error's type, message and hint.
-func whole(err error) string {
-	hint := ""
-	if h, ok := err.(interface{ Hint() string }); ok {
-		hint = h.Hint()
-	}
-	return fmt.Sprintf("%T: %v | %s", err, err, hint)
 }
 
 func TestOlder(t *testing.T) {
@@ -137,18 +139,18 @@ func TestPrivilegeMissing(t *testing.T) {
 		without(t, func() {
 			_, err := ebpf.NewProgram(passProgram(ProgramName))
 			wantMissing(t, "load", ExplainLoad(err), "CAP_BPF", "CAP_NET_ADMIN")
-			wantMissing(t, "give", Give(ifindex, prog, Native), "CAP_NET_ADMIN")
+			wantMissing(t, "give", Give(ifindex, In, prog, Native), "CAP_NET_ADMIN")
 		}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
 		wantNothing(t, ifindex)
-		if err := Give(ifindex, prog, Native); err != nil {
+		if err := Give(ifindex, In, prog, Native); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex)
+		found, err := Find(ifindex, In)
 		if err != nil {
 			t.Fatal(err)
 		}
 		without(t, func() {
-			_, err := Find(ifindex)
+			_, err := Find(ifindex, In)
 			wantMissing(t, "find", err, "CAP_SYS_ADMIN")
 			_, err = List()
 			wantMissing(t, "list", err, "CAP_SYS_ADMIN")
@@ -165,13 +167,13 @@ func TestLeastPrivilege(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		without(t, func() {
 			prog := loadOurs(t, someMeta(true))
-			l, err := Link(ifindex, prog, Native)
+			l, err := Link(ifindex, In, prog, Native)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
 			var taken *ErrTaken
-			if _, err := Link(ifindex, prog, Native); !errors.As(err, &taken) {
+			if _, err := Link(ifindex, In, prog, Native); !errors.As(err, &taken) {
 				t.Fatalf("linked twice: %v", err)
 			}
 			if want := programID(t, prog); taken.ProgramID != want || taken.Mode != Native {
@@ -215,13 +217,22 @@ func TestMessages(t *testing.T) {
 			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},
 			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
 		},
+		"out": {
+			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true},
+			"*hook.ErrTaken: eth1 (out) is taken: repacket is attached there (tc program 7) | take it off first: repacket detach -i eth1 -Q out",
+		},
+		"out in the foreground": {
+			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true, PID: 99},
+			"*hook.ErrTaken: eth1 (out) is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
+		},
 		"near": {
 			&ErrNoInterface{Name: "etj1", Near: []string{"eth1", "eth0"}},
 			"*hook.ErrNoInterface: there is no interface etj1 | did you mean eth1 or eth0?",
 		},
-		"number":   {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
-		"no route": {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
-		"nothing":  {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
+		"number":      {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
+		"no route":    {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
+		"nothing":     {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
+		"nothing out": {&ErrNothing{Interface: "eth1", Direction: Out}, "*hook.ErrNothing: nothing is attached to eth1 (out) | "},
 	}
 	for name, test := range tests {
 		if diff := cmp.Diff(test.want, whole(test.err)); diff != "" {

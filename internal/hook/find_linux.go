@@ -8,18 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Find looks at the XDP program on an interface; if there are two (one of them
-// on the network card), ours comes first. The errors are ErrNothing,
-// ErrNoInterface and ErrPrivilege (it takes CAP_SYS_ADMIN).
-func Find(ifindex int) (*Attached, error) {
+// Find looks at the programs on an interface for a direction and chooses one:
+// ours if it is there, else an XDP program, else the first one at tc. The
+// errors are ErrNothing, ErrNoInterface and ErrPrivilege (it takes
+// CAP_NET_ADMIN and CAP_SYS_ADMIN).
+func Find(ifindex int, dir Direction) (*Attached, error) {
 	d, err := deviceByIndex(ifindex)
 	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
 		return nil, &ErrNoInterface{Index: ifindex, Err: err}
 	}
-	if err != nil {
-		return nil, explain(err, actList, newScene("", Auto))
+	var l *look
+	if err == nil {
+		l, err = newLook()
 	}
-	all, err := openSlots(d)
+	if err != nil {
+		return nil, explain(err, actList, newScene("", dir, Auto))
+	}
+	defer l.close()
+	all, err := l.all(d, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -29,33 +35,173 @@ func Find(ifindex int) (*Attached, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, &ErrNothing{Interface: d.Name}
+		return nil, &ErrNothing{Interface: d.Name, Direction: dir}
 	}
 	return all[0], nil
 }
 
-// List looks at the XDP programs on all interfaces of the network namespace,
-// ours and others'.
+// List looks at the programs on all interfaces of the network namespace, ours
+// and others': by interface those for packets that arrive, then for those that
+// leave, in the order in which they run.
 func List() ([]Attached, error) {
 	ds, err := devices()
-	if err != nil {
-		return nil, explain(err, actList, newScene("", Auto))
+	var l *look
+	if err == nil {
+		l, err = newLook()
 	}
+	if err != nil {
+		return nil, explain(err, actList, newScene("", In, Auto))
+	}
+	defer l.close()
 	var all []Attached
 	for _, d := range ds {
-		found, err := openSlots(d)
-		if err != nil {
-			return nil, err
-		}
-		for _, a := range found {
-			all = append(all, *a)
+		for _, dir := range []Direction{In, Out} {
+			found, err := l.all(d, dir)
+			var gone *ErrNoInterface
+			if errors.As(err, &gone) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, a := range found {
+				all = append(all, *a)
+			}
 		}
 	}
 	return all, nil
 }
 
-// openSlots looks at the programs of an interface. One that has gone meanwhile
-// is left out.
+// RemoveStale removes what a process that died has left at the clsact hooks of
+// an interface: a stub with an empty slot, which does nothing. It tells whether
+// there was one. Link and Give do the same before they attach.
+func RemoveStale(ifindex int) (bool, error) {
+	at := place{ifindex: ifindex, mode: TC}
+	d, err := deviceByIndex(ifindex)
+	if err != nil {
+		return false, explainOn(at, err, actTake)
+	}
+	l, err := newLook()
+	if err != nil {
+		return false, explainOn(at, err, actTake)
+	}
+	defer l.close()
+	l.onlyOurs = true
+	return l.sweep(d)
+}
+
+// look is what it takes to look at the programs on interfaces.
+type look struct {
+	conn   *tcConn
+	qdiscs map[int]string
+	// onlyOurs leaves out programs that cannot be ours, where that is to be
+	// seen without the right to open them.
+	onlyOurs bool
+	// doing is what asking for programs is part of.
+	doing action
+}
+
+func newLook() (*look, error) {
+	conn, err := newTCConn()
+	if err != nil {
+		return nil, err
+	}
+	qdiscs, err := conn.qdiscs()
+	if err != nil {
+		conn.close()
+		return nil, err
+	}
+	return &look{conn: conn, qdiscs: qdiscs, doing: actQuery}, nil
+}
+
+func (l *look) close() { l.conn.close() }
+
+// all looks at the programs for a direction, in the order in which they run.
+func (l *look) all(d device, dir Direction) ([]*Attached, error) {
+	var all []*Attached
+	if dir == In {
+		xdp, err := openSlots(d)
+		if err != nil {
+			return nil, err
+		}
+		all = xdp
+	}
+	tc, err := l.tc(d, dir)
+	return append(all, tc...), err
+}
+
+// tc looks at the programs at tc.
+func (l *look) tc(d device, dir Direction) ([]*Attached, error) {
+	state, _, err := queryTCX(d.Index, dir)
+	if err != nil {
+		return nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+	}
+	all, err := openTCX(d.Iface, dir, state)
+	if err != nil {
+		return nil, err
+	}
+	filters, _, err := l.clsact(d, dir)
+	return append(all, filters...), err
+}
+
+// clsact looks at the programs in filters, and at the filters with a stub whose
+// process is dead.
+func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter, err error) {
+	kind := l.qdiscs[d.Index]
+	if kind == "" || kind == ingress && dir == Out {
+		return nil, nil, nil
+	}
+	filters, err := l.conn.filters(d.Index, dir)
+	if err != nil {
+		return nil, nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+	}
+	for _, f := range filters {
+		ours, _ := f.calledOurs()
+		if f.program == 0 || l.onlyOurs && !ours {
+			continue
+		}
+		a := &Attached{
+			Interface: d.Name, Ifindex: d.Index, Direction: dir,
+			Mode: TC, Way: ByClsact, ProgramID: f.program, filter: f,
+		}
+		switch err := a.open(); {
+		case errors.Is(err, errStale):
+			stale = append(stale, f)
+		case errors.Is(err, unix.ENOENT):
+		case err != nil:
+			return nil, nil, explain(err, actFind, newScene(d.Name, dir, TC))
+		default:
+			all = append(all, a)
+		}
+	}
+	return all, stale, nil
+}
+
+// sweep removes stubs whose process is dead, and tells whether there were any.
+func (l *look) sweep(d device) (bool, error) {
+	swept := false
+	for _, dir := range []Direction{In, Out} {
+		_, stale, err := l.clsact(d, dir)
+		if err != nil {
+			return swept, err
+		}
+		at := place{d.Index, dir, TC}
+		for _, f := range stale {
+			err := l.conn.removeOurs(at, f)
+			if errors.Is(err, unix.ENOENT) {
+				continue
+			}
+			if err != nil {
+				return swept, explainOn(at, err, actTake)
+			}
+			swept = true
+		}
+	}
+	return swept, nil
+}
+
+// openSlots looks at the XDP programs of an interface. One that has gone
+// meanwhile is left out.
 func openSlots(d device) ([]*Attached, error) {
 	var all []*Attached
 	for _, s := range d.slots {
@@ -64,41 +210,52 @@ func openSlots(d device) ([]*Attached, error) {
 			continue
 		}
 		if err != nil {
-			return nil, explain(err, actFind, newScene(d.Name, s.mode))
+			return nil, explain(err, actFind, newScene(d.Name, In, s.mode))
 		}
 		all = append(all, a)
 	}
 	return all, nil
 }
 
-// openSlot looks at one program. The error is the kernel's.
+// openSlot looks at one XDP program. The error is the kernel's.
 func openSlot(i Iface, s slot) (*Attached, error) {
-	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(s.program))
-	if err != nil {
+	a := &Attached{Interface: i.Name, Ifindex: i.Index, Mode: s.mode, ProgramID: s.program}
+	if err := a.open(); err != nil {
 		return nil, err
+	}
+	return a, nil
+}
+
+// errStale: the program is a stub with nothing in its slot.
+var errStale = errors.New("the process that was here is dead")
+
+// open looks at the program with this number, or at the one in its slot if it
+// is a stub. The error is the kernel's, or errStale.
+func (a *Attached) open() error {
+	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
+	if err != nil {
+		return err
 	}
 	defer func() { _ = prog.Close() }()
 	info, err := prog.Info()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	a := &Attached{
-		Interface:   i.Name,
-		Ifindex:     i.Index,
-		Mode:        s.mode,
-		ProgramID:   s.program,
-		ProgramName: info.Name,
-	}
-	if a.ProgramName != ProgramName {
-		return a, nil
+	a.ProgramName = info.Name
+	stubbed := info.Name == StubName && a.Way == ByClsact && a.ProgramID == a.filter.program
+	if info.Name != ProgramName && !stubbed {
+		return nil
 	}
 	ids, _ := info.MapIDs()
 	for _, id := range ids {
 		if err := a.readMap(id); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return a, nil
+	if stubbed && a.ProgramID != a.filter.program {
+		return a.open()
+	}
+	return nil
 }
 
 // readMap takes from one map of the program what it is there for.
@@ -112,16 +269,27 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 	if err != nil {
 		return err
 	}
-	switch info.Name {
-	case CountersMapName:
+	switch {
+	case info.Name == SlotMapName && info.Type == ebpf.ProgramArray && a.ProgramName == StubName:
+		return a.readSlot(m)
+	case info.Name == CountersMapName:
 		a.counters = uint32(id)
-	case MetaMapName:
+	case info.Name == MetaMapName:
 		// A map of that name with other contents is not ours.
 		if meta, err := readMeta(m); err == nil {
 			a.Meta, a.Ours = meta, true
 		}
 	}
 	return nil
+}
+
+// readSlot takes the number of the program in a stub's slot.
+func (a *Attached) readSlot(slot *ebpf.Map) error {
+	err := slot.Lookup(uint32(0), &a.ProgramID)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return errStale
+	}
+	return err
 }
 
 // Counters opens the program's map of counters. It stays readable until it is
@@ -132,10 +300,10 @@ func (a *Attached) Counters() (*ebpf.Map, error) {
 	}
 	m, err := ebpf.NewMapFromID(ebpf.MapID(a.counters))
 	if errors.Is(err, unix.ENOENT) {
-		return nil, &ErrNothing{Interface: a.Interface}
+		return nil, a.nothing()
 	}
 	if err != nil {
-		return nil, explain(err, actFind, newScene(a.Interface, a.Mode))
+		return nil, explain(err, actFind, newScene(a.Interface, a.Direction, a.Mode))
 	}
 	return m, nil
 }

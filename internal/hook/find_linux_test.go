@@ -19,10 +19,10 @@ func TestListSeesAllAndOnlyWhatIsThere(t *testing.T) {
 			t.Fatalf("listed %+v, %v, want none", all, err)
 		}
 		ours, others := loadOurs(t, someMeta(false)), load(t, "somebody")
-		if err := Give(ifindex, ours, Native); err != nil {
+		if err := Give(ifindex, In, ours, Native); err != nil {
 			t.Fatal(err)
 		}
-		if err := Give(1, others, Generic); err != nil { // lo
+		if err := Give(1, In, others, Generic); err != nil { // lo
 			t.Fatal(err)
 		}
 		all, err = List()
@@ -83,10 +83,10 @@ func TestOursTakesNameAndMetadata(t *testing.T) {
 				if test.content != "" {
 					bind(t, prog, test.content)
 				}
-				if err := Give(1, prog, Generic); err != nil {
+				if err := Give(1, In, prog, Generic); err != nil {
 					t.Fatal(err)
 				}
-				found, err := Find(1)
+				found, err := Find(1, In)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,10 +111,10 @@ func TestCounters(t *testing.T) {
 		if err := errors.Join(prog.BindMap(counters), counters.Put(uint32(2), uint64(4711))); err != nil {
 			t.Fatal(err)
 		}
-		if err := Give(1, prog, Generic); err != nil {
+		if err := Give(1, In, prog, Generic); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(1)
+		found, err := Find(1, In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,10 +135,10 @@ func TestCounters(t *testing.T) {
 
 func TestNoCounters(t *testing.T) {
 	inNamespace(t, func() {
-		if err := Give(1, loadOurs(t, someMeta(false)), Generic); err != nil {
+		if err := Give(1, In, loadOurs(t, someMeta(false)), Generic); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(1)
+		found, err := Find(1, In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,13 +156,13 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer prog.Close()
-			if err := errors.Join(Label(prog, someMeta(false)), Give(ifindex, prog, Generic)); err != nil {
+			if err := errors.Join(Label(prog, someMeta(false)), Give(ifindex, In, prog, Generic)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Link(ifindex, prog, Native); err == nil {
+			if _, err := Link(ifindex, In, prog, Native); err == nil {
 				t.Error("taken and yet linked")
 			}
-			found, err := Find(ifindex)
+			found, err := Find(ifindex, In)
 			if err != nil {
 				t.Fatal(err)
 			}

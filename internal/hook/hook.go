@@ -1,5 +1,5 @@
-// Package hook puts XDP programs on interfaces, finds them there and takes
-// them off again.
+// Package hook puts programs on interfaces, finds them there and takes them off
+// again: XDP programs on the way in, tc programs on the way in and out.
 //
 // A program is on an interface in one of two ways. By Link it belongs to the
 // process and goes when the process does, however that ends. By Give it belongs
@@ -7,7 +7,12 @@
 // file. Which program is ours is known by its name and by a map with metadata
 // that is bound to it. A program of somebody else is never replaced or removed.
 //
-// All functions work in the network namespace of the calling thread.
+// A program is ours by interface and direction: one of ours at most is on each,
+// whichever hook it uses. Two processes that attach in the same moment are told
+// apart by the kernel on each hook, but not between XDP and tc.
+//
+// All functions work in the network namespace of the calling thread, and what
+// they return stays in it.
 package hook
 
 // Names in the kernel by which a program of ours and its maps are known. The
@@ -16,31 +21,70 @@ const (
 	ProgramName     = "repacket"
 	MetaMapName     = "repacket_meta"
 	CountersMapName = "repacket_counts"
+	// StubName is the program and SlotMapName its map by which a program of a
+	// process is on an interface where the kernel has no link for tc.
+	StubName    = "repacket_stub"
+	SlotMapName = "repacket_slot"
 )
 
-// Mode is where in the kernel an XDP program runs.
+// Mode is where in the kernel a program runs.
 type Mode uint8
 
-// The modes. Auto leaves the choice to the kernel: native where the driver has
-// it, else generic. A program that was loaded for multi-buffer packets does not
-// belong in generic mode, so who loads such programs asks for Native first.
+// The modes. Auto leaves the choice to Choose and, where a program is there
+// already, to its type: an XDP program in native mode where the driver has it,
+// else in generic mode; a tc program at tc. A program that was loaded for
+// multi-buffer packets does not belong in generic mode, so who loads such
+// programs asks for Native.
 const (
 	Auto    Mode = iota
-	Native       // in the driver, before a socket buffer is made
-	Generic      // in the stack, behind it
-	Offload      // on the network card; only ever found, never asked for
+	Native       // XDP in the driver, before a socket buffer is made
+	Generic      // XDP in the stack, behind it
+	Offload      // XDP on the network card; only ever found, never asked for
+	TC           // at the traffic control hooks: tcx, or clsact where that is not
 )
 
-var modeNames = [...]string{Auto: "auto", Native: "xdp", Generic: "xdp-generic", Offload: "xdp-offload"}
+var modeNames = [...]string{Auto: "auto", Native: "xdp", Generic: "xdp-generic", Offload: "xdp-offload", TC: "tc"}
 
 // String is the mode's word on the command line.
 func (m Mode) String() string { return modeNames[m] }
 
-// Attached is an XDP program that was found on an interface.
+// Direction is which packets of an interface a program sees.
+type Direction uint8
+
+// The directions.
+const (
+	In  Direction = iota // packets that arrive
+	Out                  // packets that leave
+)
+
+var directionNames = [...]string{In: "in", Out: "out"}
+
+// String is the direction's word on the command line.
+func (d Direction) String() string { return directionNames[d] }
+
+// Way is what holds a program on its interface.
+type Way uint8
+
+// The ways. A program of a process is in a clsact stub's slot; one that was
+// given is in a clsact filter itself.
+const (
+	ByXDP Way = iota
+	ByTCX
+	ByClsact
+)
+
+var wayNames = [...]string{ByXDP: "xdp", ByTCX: "tcx", ByClsact: "clsact"}
+
+// String is the way's name in the kernel.
+func (w Way) String() string { return wayNames[w] }
+
+// Attached is a program that was found on an interface.
 type Attached struct {
 	Interface string
 	Ifindex   int
+	Direction Direction
 	Mode      Mode
+	Way       Way
 	// ProgramID is the kernel's number of the program, ProgramName its name
 	// there, which may be "".
 	ProgramID   uint32
@@ -50,4 +94,17 @@ type Attached struct {
 	Meta Meta
 	// counters is the kernel's number of the map with the counters, or 0.
 	counters uint32
+	// filter is the clsact filter that holds the program or the stub.
+	filter filter
+}
+
+// filter is a filter of a clsact or ingress qdisc, as rtnetlink tells it.
+type filter struct {
+	kind     string
+	pref     uint16 // the lowest comes first
+	protocol uint16 // in the wire's byte order, as the kernel has it
+	chain    uint32
+	handle   uint32 // 0 is not a filter but the place of all with this pref
+	program  uint32 // of a BPF filter
+	name     string // of a BPF filter, as whoever made it calls it
 }

@@ -16,36 +16,39 @@ func Interface(name string) (Iface, error) {
 	d, err := deviceByName(name)
 	switch {
 	case err == nil:
-		return d.Iface, nil
+		one := []Iface{d.Iface}
+		describe(one)
+		return one[0], nil
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
 		// The others say that no interface can have such a name.
 		return Iface{}, &ErrNoInterface{Name: name, Near: nearNames(name), Err: err}
 	}
-	return Iface{}, explain(err, actList, newScene(name, Auto))
+	return Iface{}, explain(err, actList, newScene(name, In, Auto))
 }
 
 // Interfaces lists all interfaces in the kernel's order.
 func Interfaces() ([]Iface, error) {
 	ds, err := devices()
 	if err != nil {
-		return nil, explain(err, actList, newScene("", Auto))
+		return nil, explain(err, actList, newScene("", In, Auto))
 	}
 	all := make([]Iface, len(ds))
 	for i, d := range ds {
 		all[i] = d.Iface
 	}
+	describe(all)
 	return all, nil
 }
 
 // nearNames are the names of interfaces close to a name that there is not.
 func nearNames(name string) []string {
-	all, err := Interfaces()
+	all, err := devices()
 	if err != nil {
 		return nil
 	}
 	names := make([]string, len(all))
-	for i, iface := range all {
-		names[i] = iface.Name
+	for i, d := range all {
+		names[i] = d.Name
 	}
 	return near(name, names)
 }
@@ -56,7 +59,7 @@ func DefaultRoute() (string, error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		index, err := defaultRouteOf(family)
 		if err != nil {
-			return "", explain(err, actRoute, newScene("", Auto))
+			return "", explain(err, actRoute, newScene("", In, Auto))
 		}
 		if index == 0 {
 			continue

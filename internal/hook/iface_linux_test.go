@@ -15,10 +15,15 @@ import (
 
 func TestInterface(t *testing.T) {
 	inPair(t, lab.PairConfig{MTU: 1400}, func(ifindex int) {
-		want := Iface{Name: "left", Index: ifindex, MTU: 1400, Kind: "veth", Up: true, Ethernet: true}
 		link, err := netlink.LinkByName("left")
 		if err != nil {
 			t.Fatal(err)
+		}
+		queues := link.Attrs().NumTxQueues
+		want := Iface{
+			Name: "left", Index: ifindex, MTU: 1400, Kind: "veth", Up: true, Ethernet: true,
+			Driver: "veth", Native: Supported, RxQueues: queues, TxQueues: queues,
+			Peer: link.Attrs().ParentIndex, PeerElsewhere: true,
 		}
 		const long = "a-name-longer-than-fifteen"
 		for _, alternative := range []string{"short", long} {
@@ -39,7 +44,10 @@ func TestInterface(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		lo := Iface{Name: "lo", Index: 1, MTU: 65536, Up: true, Ethernet: true}
+		lo := Iface{
+			Name: "lo", Index: 1, MTU: 65536, Up: true, Link: LoopbackLink, Ethernet: true,
+			Native: Missing, RxQueues: 1, TxQueues: 1,
+		}
 		if diff := cmp.Diff([]Iface{lo, want}, all); diff != "" {
 			t.Errorf("all (-want +got):\n%s", diff)
 		}

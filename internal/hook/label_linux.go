@@ -39,7 +39,7 @@ func Label(prog *ebpf.Program, meta Meta) error {
 	}
 	defer func() { _ = m.Close() }()
 	if err := prog.BindMap(m); err != nil {
-		return explain(err, actLabel, newScene("", Auto))
+		return explain(err, actLabel, newScene("", In, Auto))
 	}
 	return nil
 }

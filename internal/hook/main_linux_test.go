@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,21 +154,21 @@ type attachment struct {
 // attachments attach until the test ends.
 var attachments = []attachment{
 	{"link", func(t *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		l, err := Link(ifindex, prog, mode)
+		l, err := Link(ifindex, In, prog, mode)
 		if err == nil {
 			t.Cleanup(func() { l.Close() })
 		}
 		return err
 	}},
 	{"give", func(_ *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		return Give(ifindex, prog, mode)
+		return Give(ifindex, In, prog, mode)
 	}},
 }
 
 // wantNothing expects a free interface.
 func wantNothing(t *testing.T, ifindex int) {
 	t.Helper()
-	found, err := Find(ifindex)
+	found, err := Find(ifindex, In)
 	var nothing *ErrNothing
 	if !errors.As(err, &nothing) {
 		t.Errorf("found %+v, error %v, want nothing", found, err)
@@ -176,7 +178,7 @@ func wantNothing(t *testing.T, ifindex int) {
 // wantProgram expects this very program.
 func wantProgram(t *testing.T, ifindex int, id uint32) {
 	t.Helper()
-	found, err := Find(ifindex)
+	found, err := Find(ifindex, In)
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -185,37 +187,46 @@ func wantProgram(t *testing.T, ifindex int, id uint32) {
 	}
 }
 
-// childMain attaches to left in the namespace that it was started in. As
-// "link" it then waits to be killed; the others end at once.
+// childMain attaches to left in the namespace that it was started in. As "link"
+// or as one of tcRole's it then waits to be killed; the others end at once.
 func childMain(role string) {
-	err := func() error {
-		if role == "give in a private mount namespace" {
-			if err := likeNetnsExec(); err != nil {
-				return err
-			}
-		}
-		iface, err := Interface("left")
-		if err != nil {
-			return err
-		}
-		prog, err := ebpf.NewProgram(passProgram(ProgramName))
-		if err != nil {
-			return err
-		}
-		if err := Label(prog, Meta{PID: os.Getpid(), Foreground: role == "link"}); err != nil {
-			return err
-		}
-		if role != "link" {
-			return Give(iface.Index, prog, Native)
-		}
-		_, err = Link(iface.Index, prog, Native)
-		return err
-	}()
+	h, err := childAttach(role)
 	fmt.Println("ready", err)
-	if role == "link" {
+	if !strings.HasPrefix(role, "give") {
 		// Until the end of stdin, which is the parent's death at the latest.
 		_, _ = bufio.NewReader(os.Stdin).ReadByte()
 	}
+	runtime.KeepAlive(h)
+}
+
+func childAttach(role string) (Handle, error) {
+	if role == "give in a private mount namespace" {
+		if err := likeNetnsExec(); err != nil {
+			return nil, err
+		}
+	}
+	iface, err := Interface("left")
+	if err != nil {
+		return nil, err
+	}
+	spec, mode, dir := passProgram(ProgramName), Native, In
+	for _, hook := range tcHooks {
+		if role == tcRole(hook) {
+			spec, mode, dir, noTCX = tcProgram(ProgramName, nil, tcUnspec), TC, hook.dir, hook.way == ByClsact
+		}
+	}
+	prog, err := ebpf.NewProgram(spec)
+	if err != nil {
+		return nil, err
+	}
+	foreground := !strings.HasPrefix(role, "give")
+	if err := Label(prog, Meta{PID: os.Getpid(), Foreground: foreground}); err != nil {
+		return nil, err
+	}
+	if !foreground {
+		return nil, Give(iface.Index, dir, prog, mode)
+	}
+	return Link(iface.Index, dir, prog, mode)
 }
 
 // likeNetnsExec does to the mounts what ip netns exec does.

@@ -19,7 +19,7 @@ type Meta struct {
 	Rules     []MetaRule `json:"rules"`
 	Interface string     `json:"interface"`
 	Ifindex   int        `json:"ifindex"`
-	Direction string     `json:"direction"` // "in"
+	Direction string     `json:"direction"` // a Direction's word
 	Hook      string     `json:"hook"`      // a Mode's word
 	PID       int        `json:"pid"`
 	// Foreground: the program goes when the process PID ends.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,16 +100,27 @@ func parseDevice(reply []byte) (device, error) {
 		return device{}, fmt.Errorf("read the description of interface %d: %w", msg.Index, err)
 	}
 	d := device{Iface: Iface{
-		Index:    int(msg.Index),
-		Up:       msg.Flags&unix.IFF_UP != 0,
-		Ethernet: msg.Type == unix.ARPHRD_ETHER || msg.Type == unix.ARPHRD_LOOPBACK,
+		Index: int(msg.Index),
+		Up:    msg.Flags&unix.IFF_UP != 0,
+		Link:  linkType(msg.Type),
 	}}
+	d.Ethernet = d.Link == EthernetLink || d.Link == LoopbackLink
 	for _, attr := range attrs {
 		switch attr.Attr.Type & nl.NLA_TYPE_MASK {
 		case unix.IFLA_IFNAME:
 			d.Name = nl.BytesToString(attr.Value)
 		case unix.IFLA_MTU:
 			d.MTU = int(number(attr.Value))
+		case unix.IFLA_NUM_RX_QUEUES:
+			d.RxQueues = int(number(attr.Value))
+		case unix.IFLA_NUM_TX_QUEUES:
+			d.TxQueues = int(number(attr.Value))
+		case unix.IFLA_MASTER:
+			d.Master = int(number(attr.Value))
+		case unix.IFLA_LINK:
+			d.Peer = int(number(attr.Value))
+		case unix.IFLA_LINK_NETNSID:
+			d.PeerElsewhere = true
 		case unix.IFLA_LINKINFO:
 			d.Kind, err = parseKind(attr.Value)
 		case unix.IFLA_XDP:
@@ -120,7 +130,23 @@ func parseDevice(reply []byte) (device, error) {
 			return device{}, fmt.Errorf("read the description of interface %d: %w", msg.Index, err)
 		}
 	}
+	if d.Kind != "veth" && d.Kind != "netkit" { // there it is the interface below
+		d.Peer, d.PeerElsewhere = 0, false
+	}
 	return d, nil
+}
+
+// linkType reads an ARPHRD number.
+func linkType(arphrd uint16) LinkType {
+	switch arphrd {
+	case unix.ARPHRD_ETHER:
+		return EthernetLink
+	case unix.ARPHRD_LOOPBACK:
+		return LoopbackLink
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP:
+		return RawIPLink
+	}
+	return OtherLink
 }
 
 func parseKind(info []byte) (string, error) {
@@ -178,14 +204,11 @@ func setXDP(index, program, expected int, flags uint32) error {
 	req.AddData(msg)
 	req.AddData(xdp)
 
-	socket, err := nl.GetNetlinkSocketAt(netns.None(), netns.None(), unix.NETLINK_ROUTE)
+	socket, err := routeSocket()
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	// The driver's own words come along with its error. A kernel that does not
-	// know how still sends the error.
-	_ = socket.SetExtAck(true)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}}
 	_, err = req.Execute(unix.NETLINK_ROUTE, 0)
 	return err

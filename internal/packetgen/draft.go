@@ -19,111 +19,126 @@ var (
 	ipMF       = field.MustByName("ip_flag_mf")
 	ipOffset   = field.MustByName("ip_offset")
 	ipProtocol = field.MustByName("ip_protocol")
+	ip6Len     = field.MustByName("ip6_len")
+	ip6Next    = field.MustByName("ip6_next")
 	tcpHLen    = field.MustByName("tcp_hlen")
 	udpLen     = field.MustByName("udp_len")
 )
 
 // checkOf names each header's checksum.
 var checkOf = map[field.Protocol]*field.Field{
-	field.IP:   field.MustByName("ip_check"),
-	field.TCP:  field.MustByName("tcp_check"),
-	field.UDP:  field.MustByName("udp_check"),
-	field.ICMP: field.MustByName("icmp_check"),
+	field.IP:    field.MustByName("ip_check"),
+	field.TCP:   field.MustByName("tcp_check"),
+	field.UDP:   field.MustByName("udp_check"),
+	field.ICMP:  field.MustByName("icmp_check"),
+	field.ICMP6: field.MustByName("icmp6_check"),
 }
-
-const (
-	typeIPv4 = 0x0800
-	typeIPv6 = 0x86dd
-	typeARP  = 0x0806
-	typeCTag = 0x8100
-	typeSTag = 0x88a8
-)
 
 // draft is a frame in the making. It always has room for the headers that it
 // began with; what the headers say may be a lie.
 type draft struct {
-	r      *rand.Rand
-	w      *wish
-	frame  []byte
-	l3, l4 int
-	proto  field.Protocol // None: something unknown follows IP
+	r     *rand.Rand
+	w     *wish
+	frame []byte
+	// at is where the headers that the draft began with begin; 0 in all but
+	// the outermost: it has none.
+	at     [field.MSS + 1]int
+	types  []uint16       // of the tags
+	net    field.Protocol // IP, IP6 or ARP
+	hidden bool           // the type before it says something else
+	chain  []extension    // behind IPv6
+	proto  field.Protocol // behind IP; None: something unknown
+	l3, l4 int            // where net begins and where it ends
 }
 
 // newDraft builds a well-formed frame that is as w asks, but for the checksums.
 func newDraft(r *rand.Rand, w *wish) *draft {
-	d := &draft{r: r, w: w, proto: w.transport(r)}
-	hl := d.headerWords()
-	payload, total := d.lengths(4*hl + d.fixed())
-	tags := vlanTags(r)
-	d.l3 = 14 + 4*len(tags)
-	d.l4 = d.l3 + 4*hl
-	d.frame = make([]byte, d.l4+d.fixed()+payload)
+	d := &draft{r: r, w: w}
+	d.layout()
+	d.l3 = d.linkLen()
+	body := d.networkLen()
+	d.l4 = d.l3 + body
+	words := d.optionWords()
+	payload, total := d.lengths(body, d.fixed()+4*words)
+	d.frame = make([]byte, d.l4+d.fixed()+4*words+payload)
 	fill(r, d.frame)
-	d.link(tags)
-	d.network(hl, total)
-	options(r, d.frame[d.l3+20:d.l4], 158)
-	d.transport(payload)
+	d.places()
+	d.link()
+	d.network(total)
+	d.version()
+	d.transport(words, payload)
 	d.already()
 	d.grant()
 	return d
 }
 
-// transport is the header that follows IP: the one that is asked for, or one
-// that may be there.
-func (w *wish) transport(r *rand.Rand) field.Protocol {
-	if p := w.l4(); p != field.None {
-		return p
-	}
-	if r.IntN(8) == 0 {
-		return field.None
-	}
-	p := transports[r.IntN(len(transports))]
-	if there, known := w.has[p]; known && !there {
-		return field.None
-	}
-	return p
-}
-
 // fixed is the length of the transport header that every packet has.
 func (d *draft) fixed() int {
-	if d.proto == field.None {
+	switch {
+	case d.net == field.ARP:
+		return 0
+	case d.proto == field.None:
 		return 8
 	}
 	return d.proto.Header().Fixed
 }
 
-// headerWords chooses ip_hl; of less than 5 there is still room for 20 bytes.
-func (d *draft) headerWords() int {
-	in, ok := d.w.wanted(ipHL)
-	if !ok {
-		in = field.All(ipHL.Width)
+// places notes where the headers begin.
+func (d *draft) places() {
+	for i := range d.types {
+		d.at[field.VLAN+field.Protocol(i)] = 14 + 4*i
 	}
-	if in.Contains(field.V(5)) && d.r.IntN(3) > 0 { // most packets have no options
-		return 5
+	d.at[d.net] = d.l3
+	if d.proto != field.None {
+		d.at[d.proto] = d.l4
 	}
-	return max(5, int(pick(d.r, in).Lo))
 }
 
-// lengths chooses the number of payload bytes, so that what is asked of
-// ip_tot_len and udp_len is the truth where that is possible, and ip_tot_len.
-func (d *draft) lengths(headers int) (payload, total int) {
-	const sensible = 9000
+// holds tells whether the draft has the header of f.
+func (d *draft) holds(f *field.Field) bool {
+	outermost := field.Eth
+	if d.w.link == field.RawIP {
+		outermost = d.net
+	}
+	return f.Proto == outermost || d.at[f.Proto] > 0
+}
+
+// lengths chooses the number of payload bytes, so that what is asked of the
+// lengths in IP and UDP is the truth where that is possible, and the one in IP.
+func (d *draft) lengths(body, headers int) (payload, total int) {
 	payload = payloadLen(d.r)
 	if in, ok := d.w.wanted(udpLen); ok && d.proto == field.UDP {
-		if n := int(pick(d.r, in).Lo) - 8; n >= 0 && (n <= sensible || d.r.IntN(16) == 0) {
+		if n := int(pick(d.r, in).Lo) - 8; d.sensible(n) {
 			payload = min(n, 60000)
 		}
 	}
+	f := ipTotLen
+	headers += body
+	switch d.net {
+	case field.ARP:
+		return d.r.IntN(19), 0
+	case field.IP6:
+		f = ip6Len
+		headers -= 40
+	}
 	total = headers + payload
-	in, ok := d.w.wanted(ipTotLen)
-	if !ok || in.Contains(field.V(uint64(total))) {
+	in, ok := d.w.wanted(f)
+	switch {
+	case d.jumbo():
+		return payload, 0
+	case !ok || in.Contains(field.V(uint64(total))):
 		return payload, total
 	}
 	total = int(pick(d.r, in).Lo)
-	if n := total - headers; n >= 0 && (n <= sensible || d.r.IntN(16) == 0) {
+	if n := total - headers; d.sensible(n) {
 		payload = n
 	}
 	return payload, total
+}
+
+// sensible tells whether a payload of n bytes is worth the time.
+func (d *draft) sensible(n int) bool {
+	return n >= 0 && (n <= 9000 || n <= 60000 && d.r.IntN(16) == 0)
 }
 
 // payloadLen is mostly short, odd as often as even, seldom jumbo.
@@ -141,74 +156,42 @@ func payloadLen(r *rand.Rand) int {
 	return 8900 + r.IntN(101)
 }
 
-// vlanTags chooses the types of the tags.
-func vlanTags(r *rand.Rand) []uint16 {
-	types := []uint16{typeCTag, typeSTag}
-	var tags []uint16
-	for len(tags) < 2 && r.IntN(5) == 0 {
-		tags = append(tags, types[r.IntN(2)])
-	}
-	return tags
-}
-
-// link writes the types of the Ethernet header and its tags.
-func (d *draft) link(tags []uint16) {
-	for i, t := range tags {
-		binary.BigEndian.PutUint16(d.frame[12+4*i:], t)
-	}
-	t := uint16(typeIPv4)
-	if there, known := d.w.has[field.IP]; known && !there {
-		t = otherType(d.r)
-	}
-	binary.BigEndian.PutUint16(d.frame[d.l3-2:], t)
-}
-
-// otherType is an EtherType that is not IPv4.
-func otherType(r *rand.Rand) uint16 {
-	common := []uint16{typeARP, typeIPv6, typeCTag, typeSTag, 0x8847, 0x0801, 0x0008, 46}
-	return common[r.IntN(len(common))]
-}
-
-// network writes what a well-formed IPv4 header says.
-func (d *draft) network(hl, total int) {
-	number := uint64(2 + d.r.IntN(4)) // nothing that is looked into
-	if d.proto != field.None {
-		number = uint64(d.proto.Header().Number)
+// network writes what a well-formed header of the network layer says.
+func (d *draft) network(total int) {
+	switch d.net {
+	case field.ARP:
+		copy(d.frame[d.l3:], []byte{0, 1, 8, 0, 6, 4})
+		return
+	case field.IP6:
+		d.network6(total)
+		return
 	}
 	d.put(ipVer, 4)
-	d.put(ipHL, uint64(hl))
+	d.put(ipHL, uint64(d.l4-d.l3)/4)
 	d.put(ipTotLen, uint64(total))
 	d.put(ipFlags, uint64(2*d.r.IntN(2)))
 	d.put(ipOffset, 0)
-	d.put(ipProtocol, number)
+	d.put(ipProtocol, uint64(d.number()))
+	options(d.r, d.frame[d.l3+20:d.l4], 158)
+}
+
+// number is what the header below calls the transport header.
+func (d *draft) number() byte {
+	if d.proto != field.None {
+		return byte(d.proto.Header().Number)
+	}
+	unknown := []byte{2, 3, 5, 59, 132} // nothing that is looked into
+	return unknown[d.r.IntN(len(unknown))]
 }
 
 // transport writes what a well-formed transport header says.
-func (d *draft) transport(payload int) {
+func (d *draft) transport(words, payload int) {
 	switch d.proto {
 	case field.TCP:
-		words := d.r.IntN(min(10, payload/4) + 1)
 		d.put(tcpHLen, uint64(5+words))
-		options(d.r, d.frame[d.l4+20:][:4*words], 253)
+		d.tcpOptions(d.frame[d.l4+20:][:4*words])
 	case field.UDP:
 		d.put(udpLen, uint64(8+payload)&0xffff)
-	}
-}
-
-// options fills b, mostly with well-formed options (RFC 791, RFC 9293): no
-// operation, and one of the kinds for experiments (RFC 4727).
-func options(r *rand.Rand, b []byte, kind byte) {
-	if r.IntN(6) == 0 {
-		return
-	}
-	for len(b) > 0 {
-		n := 1
-		b[0] = 1
-		if len(b) >= 2 && r.IntN(2) == 0 {
-			n = 2 + r.IntN(len(b)-1)
-			b[0], b[1] = kind, byte(n)
-		}
-		b = b[n:]
 	}
 }
 
@@ -216,19 +199,16 @@ func options(r *rand.Rand, b []byte, kind byte) {
 // that makes no difference to a sum: 0 for all ones, all ones for 0.
 func (d *draft) already() {
 	for _, a := range d.w.actions {
-		if a.Op != rule.Set || !d.holds(a.Field) || d.structural(a.Field) || d.r.IntN(6) > 0 {
+		if a.Op != rule.Set || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(6) > 0 {
 			continue
 		}
 		v := a.Value
 		if d.r.IntN(2) == 0 {
 			v = a.Field.Max().AndNot(v)
 		}
-		d.put(a.Field, v.Lo)
+		d.set(a.Field, v)
 	}
 }
-
-// structural tells whether f says how the packet is built.
-func (d *draft) structural(f *field.Field) bool { return f.Structural || f == ipFlags }
 
 // grant writes a value of what is asked for into each field that is there,
 // checksums apart; the widest first, because narrow fields lie in wide ones.
@@ -239,26 +219,13 @@ func (d *draft) grant() {
 		if s.field.Kind == field.Checksum || !d.holds(s.field) || s.in.Contains(d.get(s.field)) {
 			continue
 		}
-		d.put(s.field, pick(d.r, s.in).Lo)
+		d.set(s.field, pick(d.r, s.in))
 	}
-}
-
-// holds tells whether the draft has the header of f.
-func (d *draft) holds(f *field.Field) bool {
-	return f.Proto == field.IP || f.Proto == d.proto
-}
-
-// start is the offset of a header in the frame.
-func (d *draft) start(p field.Protocol) int {
-	if p == field.IP {
-		return d.l3
-	}
-	return d.l4
 }
 
 // extend now and then adds padding behind the packet.
 func (d *draft) extend() {
-	if d.r.IntN(6) == 0 {
+	if d.r.IntN(6) == 0 || len(d.frame) < shortest {
 		padding := make([]byte, 1+d.r.IntN(60))
 		fill(d.r, padding)
 		d.frame = append(d.frame, padding...)
@@ -271,8 +238,9 @@ func (d *draft) towardsZero(p *rule.Program) {
 	if d.r.IntN(8) > 0 {
 		return
 	}
-	out := draft{frame: reference.Run(p, d.frame).Frame, l3: d.l3, l4: d.l4, proto: d.proto}
-	for _, proto := range []field.Protocol{field.IP, d.proto} {
+	out := *d
+	out.frame = reference.RunOn(d.w.link, p, d.frame).Frame
+	for _, proto := range []field.Protocol{d.net, d.proto} {
 		f, ok := checkOf[proto]
 		if _, asked := d.w.wanted(f); !ok || asked {
 			continue
@@ -289,23 +257,34 @@ func (d *draft) towardsZero(p *rule.Program) {
 	}
 }
 
-// put writes a field of a header that the draft has.
-func (d *draft) put(f *field.Field, v uint64) {
-	b := d.frame[d.start(f.Proto)+f.Byte():][:f.Size()]
-	mask, v := f.Mask().Lo, v<<f.Shift()
+// put writes a field of at most 64 bits of a header that the draft has.
+func (d *draft) put(f *field.Field, v uint64) { d.set(f, field.V(v)) }
+
+// set writes a field of a header that the draft has.
+func (d *draft) set(f *field.Field, v field.Value) {
+	b := d.frame[d.at[f.Proto]+f.Byte():][:f.Size()]
+	if f.Width > 64 {
+		binary.BigEndian.PutUint64(b, v.Hi)
+		binary.BigEndian.PutUint64(b[8:], v.Lo)
+		return
+	}
+	mask, n := f.Mask().Lo, v.Lo<<f.Shift()
 	for i := len(b) - 1; i >= 0; i-- {
-		b[i] = b[i]&^byte(mask) | byte(v)&byte(mask)
-		mask, v = mask>>8, v>>8
+		b[i] = b[i]&^byte(mask) | byte(n)&byte(mask)
+		mask, n = mask>>8, n>>8
 	}
 }
 
 // get reads a field of a header that the draft has.
 func (d *draft) get(f *field.Field) field.Value {
-	var v uint64
-	for _, b := range d.frame[d.start(f.Proto)+f.Byte():][:f.Size()] {
-		v = v<<8 | uint64(b)
+	var v field.Value
+	for _, b := range d.frame[d.at[f.Proto]+f.Byte():][:f.Size()] {
+		v = field.Value{Hi: v.Hi<<8 | v.Lo>>56, Lo: v.Lo<<8 | uint64(b)}
 	}
-	return field.V(v >> f.Shift() & f.Max().Lo)
+	if f.Width > 64 {
+		return v
+	}
+	return field.V(v.Lo >> f.Shift() & f.Max().Lo)
 }
 
 // fill writes random bytes; now and then only zeros and ones in all bits,

@@ -22,106 +22,140 @@ const attempts = 6
 // satisfy the condition of one of its rules, at the edges of its ranges where
 // it has any; some to miss it by one; the rest are hostile: fragments, cut
 // off, with lying lengths, of other protocols. In about half of those that
-// carry IPv4 all checksums are right.
+// carry IP all checksums are right.
 func Frames(r *rand.Rand, p *rule.Program, n int) [][]byte {
+	return FramesOn(field.Ethernet, r, p, n)
+}
+
+// FramesOn is Frames for any link. None has fewer than 14 bytes, because the
+// kernel takes no shorter ones for a test run.
+func FramesOn(link field.Link, r *rand.Rand, p *rule.Program, n int) [][]byte {
 	frames := make([][]byte, 0, n)
 	for range n {
-		frames = append(frames, Frame(r, p))
+		frames = append(frames, FrameOn(link, r, p))
 	}
 	return frames
 }
 
 // Frame makes one frame as Frames does.
-func Frame(r *rand.Rand, p *rule.Program) []byte {
+func Frame(r *rand.Rand, p *rule.Program) []byte { return FrameOn(field.Ethernet, r, p) }
+
+// FrameOn makes one frame as FramesOn does.
+func FrameOn(link field.Link, r *rand.Rand, p *rule.Program) []byte {
+	m := maker{link, r, p}
 	switch x := r.IntN(100); {
 	case len(p.Rules) == 0 || x < 10:
-		return stray(r)
+		return m.stray()
 	case x < 25:
-		return miss(r, p)
+		return m.miss()
 	case x < 35:
-		return spoiled(r, p)
+		return m.spoiled()
 	}
-	return hit(r, p)
+	return m.hit()
+}
+
+// maker makes frames.
+type maker struct {
+	link field.Link
+	r    *rand.Rand
+	p    *rule.Program
 }
 
 // hit makes a frame that makes a rule act, if one is found.
-func hit(r *rand.Rand, p *rule.Program) []byte {
+func (m maker) hit() []byte {
 	var frame []byte
 	for range attempts {
-		w, ok := aim(r, p)
+		w, ok := m.aim()
 		if !ok {
 			continue
 		}
-		d := newDraft(r, w)
+		d := newDraft(m.r, w)
 		d.finish()
 		d.extend()
-		d.towardsZero(p)
+		d.towardsZero(m.p)
 		frame = d.frame
-		if reference.Run(p, frame).Rule >= 0 {
+		if reference.RunOn(m.link, m.p, frame).Rule >= 0 {
 			return frame
 		}
 	}
 	if frame == nil {
-		return stray(r)
+		return m.stray()
 	}
 	return frame
 }
 
 // miss makes a frame that holds a value just outside one of the tests.
-func miss(r *rand.Rand, p *rule.Program) []byte {
-	w, ok := aim(r, p)
+func (m maker) miss() []byte {
+	w, ok := m.aim()
 	if !ok {
-		return stray(r)
+		return m.stray()
 	}
-	w.leaveOne(r)
-	d := newDraft(r, w)
+	w.leaveOne(m.r)
+	d := newDraft(m.r, w)
 	d.finish()
 	d.extend()
 	return d.frame
 }
 
 // spoiled makes a frame that fits a rule, then breaks the packet's build.
-func spoiled(r *rand.Rand, p *rule.Program) []byte {
-	w, ok := aim(r, p)
+func (m maker) spoiled() []byte {
+	w, ok := m.aim()
 	if !ok {
-		return stray(r)
+		return m.stray()
 	}
-	return hostile(r, w)
+	return hostile(m.r, w)
 }
 
 // stray makes a frame that takes no heed of any rule.
-func stray(r *rand.Rand) []byte {
-	if r.IntN(8) == 0 {
-		b := make([]byte, 14+r.IntN(80))
-		fill(r, b)
+func (m maker) stray() []byte {
+	if m.r.IntN(8) == 0 {
+		b := make([]byte, shortest+m.r.IntN(80))
+		fill(m.r, b)
 		return b
 	}
-	return hostile(r, &wish{has: map[field.Protocol]bool{}})
+	return hostile(m.r, newWish(m.link))
 }
+
+// shortest is the length of the shortest frame.
+const shortest = 14
 
 // aim picks a rule and finds out what a frame needs for that rule to act, and
 // none before it.
-func aim(r *rand.Rand, p *rule.Program) (*wish, bool) {
-	i := r.IntN(len(p.Rules))
-	target := p.Rules[i]
-	w := &wish{has: map[field.Protocol]bool{}, actions: target.Actions}
-	if !w.want(r, target.Cond, true) {
+func (m maker) aim() (*wish, bool) {
+	i := m.r.IntN(len(m.p.Rules))
+	target := m.p.Rules[i]
+	w := newWish(m.link)
+	w.actions = target.Actions
+	if !w.needs(m.r, target) {
 		return nil, false
+	}
+	const earlier = 8 // so many rules before it are kept away; with more it is luck
+	for _, before := range m.p.Rules[max(0, i-earlier):i] {
+		if len(before.Actions)+len(before.Swaps) > 0 && m.r.IntN(4) == 0 {
+			continue // may be away for want of its actions' headers
+		}
+		if !w.want(m.r, before.Cond, false) {
+			return nil, false
+		}
+	}
+	return w, w.implied(m.r)
+}
+
+// needs adds what it takes for a rule to act.
+func (w *wish) needs(r *rand.Rand, target *rule.Rule) bool {
+	if !w.want(r, target.Cond, true) {
+		return false
+	}
+	for _, s := range target.Swaps {
+		if !w.present(s.Proto) {
+			return false
+		}
 	}
 	for _, a := range target.Actions {
 		if !w.present(a.Field.Proto) {
-			return nil, false
+			return false
 		}
 		w.whole = w.whole || a.Op != rule.Set
 	}
-	const earlier = 8 // so many rules before it are kept away; with more it is luck
-	for _, before := range p.Rules[max(0, i-earlier):i] {
-		if len(before.Actions) > 0 && r.IntN(4) == 0 {
-			continue // may be away for want of its actions' headers
-		}
-		if !w.want(r, before.Cond, false) {
-			return nil, false
-		}
-	}
-	return w, w.implied()
+	return true
 }

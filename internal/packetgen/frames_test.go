@@ -57,31 +57,71 @@ var programs = map[string]*rule.Program{
 		&rule.Rule{Cond: and(test("ip_tot_len", 1000, 1100), test("tcp_check", 0, 0)), Actions: []rule.Action{action("tcp_check", rule.Fix, 0)}},
 	),
 	"no IP": program(&rule.Rule{Cond: not(rule.Has{Proto: field.IP})}),
+	"tags": program(
+		&rule.Rule{Cond: and(test("vlan_id", 100, 100), not(rule.Has{Proto: field.CVLAN}))},
+		&rule.Rule{Cond: and(test("cvlan_id", 7, 7), test("eth_type", 0x88a8, 0x88a8), test("udp_dest", 53, 53)), Actions: []rule.Action{action("vlan_pcp", rule.Set, 5)}},
+		&rule.Rule{Cond: test("vlan_type", 0x1234, 0x1234)},
+		&rule.Rule{Cond: test("eth_type", 0x88cc, 0x88cc)},
+		&rule.Rule{Cond: and(rule.Has{Proto: field.VLAN}, test("arp_op", 2, 2))},
+	),
+	"arp": program(&rule.Rule{
+		Cond:    and(test("arp_op", 1, 1), test("arp_tpa", 0xc0000201, 0xc0000201), test("eth_dest", 1<<48-1, 1<<48-1)),
+		Actions: []rule.Action{action("arp_sha", rule.Set, 0x020000000001)},
+	}),
+	"ip6": program(
+		&rule.Rule{Cond: and(wide("ip6_src", 0x20010db8<<32, 0x20010db8<<32|1), test("tcp_dest", 443, 443)), Actions: []rule.Action{action("tcp_check", rule.Fix, 0)}},
+		&rule.Rule{Cond: and(wide("ip6_dest", 0xfe80<<48, 0xfe80<<48), test("icmp6_type", 128, 128)), Swaps: []rule.Swap{{Proto: field.IP6}}, Verdict: rule.Reflect},
+		&rule.Rule{Cond: and(test("ip6_next", 44, 44), test("udp_src", 0, 1023)), Actions: []rule.Action{action("udp_check", rule.Bad, 0)}},
+		&rule.Rule{Cond: and(test("ip6_next", 0, 0), test("ip6_len", 0, 0), rule.Has{Proto: field.TCP})},
+		&rule.Rule{Cond: and(test("ip6_next", 43, 43), test("ip6_hlim", 0, 1)), Verdict: rule.Drop},
+		&rule.Rule{Cond: and(test("ip6_len", 100, 120), test("udp_len", 100, 101), test("ip6_flow", 5, 5))},
+	),
+	"mss": program(
+		&rule.Rule{Cond: and(test("tcp_syn", 1, 1), test("tcp_mss", 1361, 65535)), Actions: []rule.Action{action("tcp_mss", rule.Set, 1360)}},
+		&rule.Rule{Cond: and(test("tcp_mss", 0, 500), test("tcp_hlen", 15, 15), rule.Has{Proto: field.IP6})},
+		&rule.Rule{Cond: and(rule.Has{Proto: field.TCP}, not(rule.Has{Proto: field.MSS}))},
+	),
+}
+
+// rawPrograms are those that can act without Ethernet.
+var rawPrograms = []string{"port", "four fields", "fix", "branches", "no IP", "ip6", "mss"}
+
+// wide tests the upper half of a field of 128 bits.
+func wide(name string, lo, hi uint64) rule.Test {
+	return rule.Test{Field: field.MustByName(name), In: field.NewSet(field.Range{Lo: field.Value{Hi: lo}, Hi: field.Value{Hi: hi, Lo: 1<<64 - 1}})}
 }
 
 // TestFramesHitTheirRules: at least 40 of 100 frames make a rule act, every
 // rule acts, and not every frame is taken.
 func TestFramesHitTheirRules(t *testing.T) {
-	const n = 2000
 	for name, p := range programs {
-		acted := make([]int, len(p.Rules))
-		for _, frame := range packetgen.Frames(source(1), p, n) {
-			if i := reference.Run(p, frame).Rule; i >= 0 {
-				acted[i]++
-			}
-		}
-		total := 0
-		for i, k := range acted {
-			total += k
-			if k < n/100 {
-				t.Errorf("%s: rule %d acts on %d of %d frames", name, i, k, n)
-			}
-		}
-		if total < n*40/100 || total > n*95/100 {
-			t.Errorf("%s: rules act on %d of %d frames", name, total, n)
-		}
-		t.Logf("%s: %v of %d", name, acted, n)
+		hitRules(t, field.Ethernet, name, p)
 	}
+	for _, name := range rawPrograms {
+		hitRules(t, field.RawIP, name, programs[name])
+	}
+}
+
+func hitRules(t *testing.T, link field.Link, name string, p *rule.Program) {
+	t.Helper()
+	const n = 2000
+	acted := make([]int, len(p.Rules))
+	for _, frame := range packetgen.FramesOn(link, source(1), p, n) {
+		if i := reference.RunOn(link, p, frame).Rule; i >= 0 {
+			acted[i]++
+		}
+	}
+	total := 0
+	for i, k := range acted {
+		total += k
+		if k < n/100 {
+			t.Errorf("%s, %s: rule %d acts on %d of %d frames", name, link, i, k, n)
+		}
+	}
+	if total < n*40/100 || total > n*95/100 {
+		t.Errorf("%s, %s: rules act on %d of %d frames", name, link, total, n)
+	}
+	t.Logf("%s, %s: %v of %d", name, link, acted, n)
 }
 
 // TestFramesReachEdges: each edge of a test is met on both sides in frames
@@ -215,6 +255,88 @@ func transportSum(pkt gopacket.Packet) (kind string, right bool) {
 	err, mismatches := pkt.VerifyChecksums()
 	right = right && err == nil && len(mismatches) == 0
 	return kind, right
+}
+
+// TestFramesOfIPv6AreVaried counts, by the bytes and with the outside decoder,
+// what must occur over IPv6, in ARP and among TCP's options.
+func TestFramesOfIPv6AreVaried(t *testing.T) {
+	seen := map[string]int{}
+	count := func(kind string, is bool) {
+		if is {
+			seen[kind]++
+		}
+	}
+	for _, name := range []string{"ip6", "mss", "arp", "tags"} {
+		for _, frame := range packetgen.Frames(source(9), programs[name], 3000) {
+			pkt := decode(frame)
+			chain := 0
+			for _, l := range pkt.Layers() {
+				switch l := l.(type) {
+				case *layers.IPv6:
+					count("jumbo", l.Length == 0 && l.HopByHop != nil)
+					count("length 0", l.Length == 0 && l.HopByHop == nil)
+					count("length lies", int(l.Length) > len(frame))
+					count("version", l.Version != 6)
+				case *layers.IPv6HopByHop:
+					count("hop-by-hop not first", chain > 0)
+					chain++
+				case *layers.IPv6Routing:
+					count("segments left", l.SegmentsLeft > 0)
+					count("no segments left", l.SegmentsLeft == 0)
+					chain++
+				case *layers.IPv6Fragment:
+					count("first", l.MoreFragments && l.FragmentOffset == 0)
+					count("later", l.FragmentOffset > 0)
+					count("atomic", !l.MoreFragments && l.FragmentOffset == 0)
+					chain++
+				case *layers.IPv6Destination:
+					chain++
+				case *layers.TCP:
+					countOptions(l, count)
+				case *layers.ICMPv6:
+					count("ICMPv6", true)
+				case *layers.ARP:
+					count("ARP", l.HwAddressSize == 6 && l.ProtAddressSize == 4)
+					count("other hardware", l.AddrType != layers.LinkTypeEthernet)
+					count("other protocol", l.Protocol != layers.EthernetTypeIPv4)
+					count("other size", l.HwAddressSize != 6 || l.ProtAddressSize != 4)
+				}
+			}
+			count([]string{"", "1 extension", "2", "3"}[min(chain, 3)], chain > 0)
+			count("many", chain >= 7)
+			tags := 0
+			for tags < 3 && len(frame) >= 18+4*tags && slices.Contains([]byte{0x81, 0x88}, frame[12+4*tags]) && slices.Contains([]byte{0, 0xa8}, frame[13+4*tags]) {
+				tags++
+			}
+			count([]string{"no tag", "tag", "two tags", "three tags"}[tags], true)
+		}
+	}
+	for _, k := range []string{
+		"jumbo", "length 0", "length lies", "version", "hop-by-hop not first", "segments left", "no segments left", "first", "later", "atomic",
+		"1 extension", "2", "3", "many", "ICMPv6", "ARP", "other hardware", "other protocol", "other size",
+		"MSS at an even place", "MSS at an odd place", "MSS twice", "MSS of another length", "no MSS", "tag", "two tags", "three tags",
+	} {
+		if seen[k] == 0 {
+			t.Errorf("no frame of kind %q", k)
+		}
+	}
+	t.Logf("%v", seen)
+}
+
+// countOptions counts what there is of MSS, by the outside decoder.
+func countOptions(tcp *layers.TCP, count func(string, bool)) {
+	at, found := 0, 0
+	for _, o := range tcp.Options {
+		if o.OptionType == layers.TCPOptionKindMSS && o.OptionLength == 4 {
+			if found++; found == 1 {
+				count([]string{"MSS at an even place", "MSS at an odd place"}[at%2], true)
+			}
+		}
+		count("MSS of another length", o.OptionType == layers.TCPOptionKindMSS && o.OptionLength != 4)
+		at += int(o.OptionLength)
+	}
+	count("MSS twice", found > 1)
+	count("no MSS", found == 0)
 }
 
 func TestFramesAreTheSameAgain(t *testing.T) {

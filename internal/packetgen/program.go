@@ -3,22 +3,41 @@ package packetgen
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
 )
 
-// Program writes the text of a random program in the whole of the language:
-// one to five rules with every kind of test and action, in words and signs,
-// under canonical, other and short names. Most are valid; some contradict
-// themselves in a way that the checker finds.
-func Program(r *rand.Rand) string {
-	w := &writer{r: r}
+// Program writes the text of a random program in the whole of the language
+// but for redirections: one to five rules with every kind of test, action and
+// verdict, in words and signs, under canonical, other and short names. Most
+// are valid; some contradict themselves in a way that the checker finds.
+func Program(r *rand.Rand) string { return Style{}.Program(r) }
+
+// Style says what random programs may hold.
+type Style struct {
+	// Link is where they run: the fields of headers that its packets do not
+	// have are left out.
+	Link field.Link
+	// Redirect are the interfaces that rules may redirect to.
+	Redirect []string
+	// OnlyPass: no packet is dropped, reflected or redirected.
+	OnlyPass bool
+}
+
+// Program is Program in this style.
+func (s Style) Program(r *rand.Rand) string {
+	w := &writer{r: r, style: s}
 	for i := range 1 + min(r.IntN(5), r.IntN(5)) {
 		if i > 0 {
 			w.b.WriteString(w.oneOf(" ", " else ", "; ", "\n"))
 		}
 		w.rule(i)
+	}
+	if w.chance(8) {
+		w.add("else")
+		w.actions(w.shape())
 	}
 	w.b.WriteString(w.oneOf("", "", "", ";", " # the end\n"))
 	return w.b.String()
@@ -26,8 +45,11 @@ func Program(r *rand.Rand) string {
 
 // writer writes one program.
 type writer struct {
-	r *rand.Rand
-	b strings.Builder
+	r     *rand.Rand
+	style Style
+	b     strings.Builder
+	// typed: the rule tests icmp_type, so icmp_id and icmp_seq may not be there.
+	typed bool
 }
 
 func (w *writer) oneOf(words ...string) string { return words[w.r.IntN(len(words))] }
@@ -45,35 +67,95 @@ func (w *writer) add(words ...string) {
 	}
 }
 
-// rule writes one rule: for one transport protocol, or for any.
+// shape is the headers that packets are meant to have; None where it is all
+// the same.
+type shape struct {
+	ethernet bool
+	tags     int
+	net, l4  field.Protocol
+}
+
+// shape chooses headers that go together.
+func (w *writer) shape() shape {
+	s := shape{ethernet: w.style.Link == field.Ethernet}
+	if s.ethernet && w.chance(5) {
+		s.tags = 1 + w.r.IntN(2)
+		if w.chance(4) {
+			return s // what follows is all the same
+		}
+	}
+	if !w.chance(4) {
+		s.l4 = transports[w.r.IntN(len(transports))]
+		if w.chance(3) {
+			s.l4 = w.protocolOf(field.TCP, field.UDP)
+		}
+	}
+	switch s.l4 {
+	case field.None:
+		s.net = w.protocolOf(field.IP, field.IP, field.IP, field.IP6, field.IP6, field.ARP, field.None)
+		if s.net == field.ARP && !s.ethernet {
+			s.net = field.None
+		}
+	case field.TCP, field.UDP:
+		s.net = w.protocolOf(field.IP, field.IP, field.IP6, field.None)
+	default:
+		s.net = s.l4.Header().Over[0]
+	}
+	return s
+}
+
+func (w *writer) protocolOf(of ...field.Protocol) field.Protocol { return of[w.r.IntN(len(of))] }
+
+// headers are those that the packets have, the outermost first.
+func (s shape) headers() []field.Protocol {
+	var all []field.Protocol
+	if s.ethernet {
+		all = append(all, field.Eth)
+	}
+	all = append(all, []field.Protocol{field.VLAN, field.CVLAN}[:s.tags]...)
+	for _, p := range []field.Protocol{s.net, s.l4} {
+		if p != field.None {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// innermost tells whether nothing is known of what follows header p.
+func (s shape) innermost(p field.Protocol) bool {
+	all := s.headers()
+	return all[len(all)-1] == p
+}
+
+// rule writes one rule: for packets of one shape, or for any.
 func (w *writer) rule(i int) {
 	if w.chance(4) {
 		w.add(fmt.Sprintf("r%d:", i))
 	}
-	l4 := field.None
-	if !w.chance(4) {
-		l4 = transports[w.r.IntN(len(transports))]
-	}
+	s := w.shape()
+	w.typed = false
 	w.add("if")
-	w.or(&scope{l4: l4, open: l4 == field.None}, 0)
+	w.or(&scope{shape: s, open: s.l4 == field.None && s.net == field.None}, 0)
 	if !w.chance(6) {
 		w.add("then")
-		w.actions(l4)
+		w.actions(s)
 	}
 }
 
 // scope is what a condition can speak of without contradicting itself.
 type scope struct {
-	l4   field.Protocol // the transport protocol that is meant, or None
-	open bool           // alternatives may each choose a transport protocol
-	used []*field.Field // tested already, or fixed by the transport protocol
+	shape
+	open bool           // alternatives may each choose what follows the tags
+	used []*field.Field // tested already, or fixed by the headers that are meant
 }
 
 // alternative is a copy of s for one side of an or.
-func (s *scope) alternative(r *rand.Rand) *scope {
-	out := &scope{l4: s.l4, open: s.open, used: append([]*field.Field(nil), s.used...)}
-	if out.open && r.IntN(3) > 0 {
-		out.l4, out.open = transports[r.IntN(len(transports))], false
+func (w *writer) alternative(s *scope) *scope {
+	out := &scope{shape: s.shape, open: s.open, used: slices.Clone(s.used)}
+	typed := slices.ContainsFunc(s.used, func(f *field.Field) bool { return slices.Contains(typeFields, f) })
+	if s.open && !typed && w.r.IntN(3) > 0 {
+		other := w.shape()
+		out.net, out.l4, out.open = other.net, other.l4, false
 	}
 	return out
 }
@@ -84,7 +166,7 @@ func (w *writer) or(s *scope, depth int) {
 		if i > 0 {
 			w.add(w.oneOf("or", "or", "or", "||"))
 		}
-		w.and(s.alternative(w.r), depth)
+		w.and(w.alternative(s), depth)
 	}
 }
 
@@ -102,7 +184,7 @@ func (w *writer) and(s *scope, depth int) {
 func (w *writer) unary(s *scope, depth int) {
 	if w.chance(6) {
 		w.add(w.oneOf("not", "not", "not", "!"))
-		s = &scope{l4: s.l4, open: s.open} // the opposite of what is used is no contradiction
+		s = &scope{shape: s.shape, open: s.open} // the opposite of what is used is no contradiction
 		if s.l4 == field.None && w.chance(2) {
 			w.add(transports[w.r.IntN(len(transports))].String())
 			return
@@ -132,40 +214,69 @@ func (w *writer) group(s *scope, depth int) {
 	w.add(")")
 }
 
+// protocol is the word of a header that is there.
 func (w *writer) protocol(s *scope) string {
-	if s.l4 == field.None {
-		return w.oneOf("eth", "ip")
+	var words []string
+	for _, p := range s.headers() {
+		if name := p.Header().Name; name != "" && p != field.CVLAN {
+			words = append(words, name)
+		}
 	}
-	return w.oneOf("eth", "ip", s.l4.String(), s.l4.String())
+	if len(words) == 0 {
+		return "all"
+	}
+	return words[w.r.IntN(len(words))]
 }
 
 // test writes a test of a field that is not used yet.
 func (w *writer) test(s *scope) {
-	f := w.unused(s.used, func(f *field.Field) bool { return s.allows(f) })
+	f := w.unused(s.used, s.allows)
 	if f == nil {
-		w.add("ip")
+		w.add(w.protocol(s))
 		return
 	}
 	s.used = append(s.used, f)
+	w.typed = w.typed || f == icmpType
 	w.add(w.name(f))
 	w.values(f)
 }
 
+var icmpType = field.MustByName("icmp_type")
+
 // allows tells whether a test of f can hold where s does: fields of other
-// protocols cannot, and those that say which protocol follows are known.
+// headers cannot, and those that say which header follows are known.
 func (s *scope) allows(f *field.Field) bool {
-	if s.l4 == field.None {
-		return f.Proto == field.IP
+	used := func(names ...string) bool {
+		return slices.ContainsFunc(s.used, func(u *field.Field) bool { return slices.Contains(names, u.Name) })
 	}
-	known := f == ipVer || f == ipHL || f == ipOffset || f == ipProtocol
-	return f.Proto == s.l4 || f.Proto == field.IP && !known
+	switch f.Name {
+	case "ip_ver", "ip_hl", "ip_offset", "ip_protocol", "ip6_next":
+		return s.net == f.Proto && s.l4 == field.None
+	case "eth_type", "vlan_type", "cvlan_type":
+		return s.has(f.Proto) && s.innermost(f.Proto)
+	case "icmp_type":
+		return s.has(f.Proto) && !used("icmp_id", "icmp_seq")
+	case "icmp_id", "icmp_seq":
+		return s.has(f.Proto) && !used("icmp_type")
+	case "tcp_hlen":
+		return s.has(f.Proto) && !used("tcp_mss")
+	case "tcp_mss":
+		return s.has(field.TCP) && !used("tcp_hlen")
+	}
+	return s.has(f.Proto)
+}
+
+// has tells whether packets of this shape have a header, MSS included.
+func (s shape) has(p field.Protocol) bool {
+	return slices.Contains(s.headers(), p) || p == field.MSS && s.l4 == field.TCP
 }
 
 // unused picks a field that is allowed and shares no bit with those in used.
+// Fields of the outer headers come up less often, for they are in every packet.
 func (w *writer) unused(used []*field.Field, allowed func(*field.Field) bool) *field.Field {
 	var free []*field.Field
 	for _, f := range field.Fields() {
-		if allowed(f) && !overlaps(f, used) {
+		if allowed(f) && !overlaps(f, used) && (f.Proto != field.Eth || w.chance(3)) {
 			free = append(free, f)
 		}
 	}
@@ -204,28 +315,4 @@ func (w *writer) name(f *field.Field) string {
 		name = strings.ToUpper(name)
 	}
 	return name
-}
-
-// actions writes actions that touch no bit twice.
-func (w *writer) actions(l4 field.Protocol) {
-	var used []*field.Field
-	for i := range 1 + min(w.r.IntN(5), w.r.IntN(5)) {
-		f := w.unused(used, func(f *field.Field) bool { return f.Proto == field.IP || f.Proto == l4 })
-		if f == nil {
-			return
-		}
-		used = append(used, f)
-		if i > 0 && w.chance(3) {
-			w.add(w.oneOf(",", "and"))
-		}
-		w.add(w.name(f))
-		if w.chance(8) {
-			w.add("=")
-		}
-		if f.Kind == field.Checksum && !w.chance(3) {
-			w.add(w.oneOf("fix", "fix", "bad"))
-			continue
-		}
-		w.add(w.value(f, w.number(f)))
-	}
 }

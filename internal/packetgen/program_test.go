@@ -1,7 +1,6 @@
 package packetgen_test
 
 import (
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -11,20 +10,6 @@ import (
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
-
-// checked is a random valid program and how many texts were refused before it.
-func checked(t *testing.T, r *rand.Rand) (p *rule.Program, refused int) {
-	t.Helper()
-	for range 100 {
-		p, err := rule.Check(packetgen.Program(r))
-		if err == nil {
-			return p, refused
-		}
-		refused++
-	}
-	t.Fatal("100 programs in a row were refused")
-	return nil, refused
-}
 
 // TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
 // refused for what it means, not for how it is written.
@@ -39,7 +24,7 @@ func TestProgramsAreMostlyValid(t *testing.T) {
 			continue
 		}
 		meaning := false
-		for _, reason := range []string{"nothing can match", "do not go together"} {
+		for _, reason := range []string{"nothing can match", "do not go together", "no packet has both"} {
 			if strings.Contains(err.Error(), reason) {
 				reasons[reason]++
 				meaning = true
@@ -79,9 +64,43 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 			t.Errorf("%s: tested %v, set %v", f.Name, tested[f.Name], set[f.Name])
 		}
 	}
-	for _, w := range strings.Fields("if then else and or not all eq ne lt le gt ge fix bad eth ip tcp udp icmp ( ) == != < <= > >= && || ! = on off sport dport dscp ecn ttl r1: # , 0x0") {
+	for _, w := range strings.Fields("if then else and or not all eq ne lt le gt ge fix bad swap pass drop reflect eth vlan arp ip ip6 tcp udp icmp icmp6 ( ) == != < <= > >= && || ! = on off sport dport dscp ecn ttl r1: # , 0x0") {
 		if !words[w] {
 			t.Errorf("%s never occurs", w)
+		}
+	}
+}
+
+// TestStyles: what a style leaves out never occurs, what it adds does.
+func TestStyles(t *testing.T) {
+	raw := packetgen.Style{Link: field.RawIP, OnlyPass: true}
+	to := packetgen.Style{Redirect: []string{"eth7", "drop"}}
+	r, verdicts := source(16), map[rule.Verdict]int{}
+	for range 400 {
+		if p, err := rule.Check(raw.Program(r)); err == nil {
+			for _, x := range p.Rules {
+				walk(x.Cond, func(e rule.Test) {
+					if e.Field.Proto < field.IP {
+						t.Errorf("%s on a link without Ethernet: %s", e.Field.Name, p.Source)
+					}
+				})
+				if x.Verdict != rule.Pass {
+					t.Errorf("a packet does not pass: %s", p.Source)
+				}
+			}
+		}
+		if p, err := rule.Check(to.Program(r)); err == nil {
+			for _, x := range p.Rules {
+				verdicts[x.Verdict]++
+				if x.Verdict == rule.ToInterface && !slices.Contains(to.Redirect, x.Redirect) {
+					t.Errorf("redirected to %q: %s", x.Redirect, p.Source)
+				}
+			}
+		}
+	}
+	for _, v := range []rule.Verdict{rule.Pass, rule.Drop, rule.Reflect, rule.ToInterface} {
+		if verdicts[v] == 0 {
+			t.Errorf("no rule says %s", v)
 		}
 	}
 }
@@ -123,23 +142,28 @@ func TestProgramsAreTheSameAgain(t *testing.T) {
 // frames make a rule act, and nearly every rule acts on one.
 func TestFramesHitRandomPrograms(t *testing.T) {
 	const programs, frames = 400, 100
-	r := source(14)
-	total, rules, met := 0, 0, 0
-	for range programs {
-		p, _ := checked(t, r)
-		seen := map[int]bool{}
-		for _, frame := range packetgen.Frames(r, p, frames) {
-			if i := reference.Run(p, frame).Rule; i >= 0 {
-				total++
-				seen[i] = true
+	for _, link := range []field.Link{field.Ethernet, field.RawIP} {
+		r, total, rules, met := source(14), 0, 0, 0
+		for n := 0; n < programs; {
+			p, err := rule.Check(packetgen.Style{Link: link}.Program(r))
+			if err != nil {
+				continue
 			}
+			n++
+			seen := map[int]bool{}
+			for _, frame := range packetgen.FramesOn(link, r, p, frames) {
+				if i := reference.RunOn(link, p, frame).Rule; i >= 0 {
+					total++
+					seen[i] = true
+				}
+			}
+			rules += len(p.Rules)
+			met += len(seen)
 		}
-		rules += len(p.Rules)
-		met += len(seen)
-	}
-	t.Logf("%d of %d frames act, %d of %d rules", total, programs*frames, met, rules)
-	if total < programs*frames*40/100 || met < rules*80/100 {
-		t.Errorf("rules act on %d of %d frames; %d of %d rules act", total, programs*frames, met, rules)
+		t.Logf("%s: %d of %d frames act, %d of %d rules", link, total, programs*frames, met, rules)
+		if total < programs*frames*40/100 || met < rules*80/100 {
+			t.Errorf("%s: rules act on %d of %d frames; %d of %d rules act", link, total, programs*frames, met, rules)
+		}
 	}
 }
 
@@ -175,6 +199,31 @@ func TestShrink(t *testing.T) {
 	t.Logf("%s\n%x\nafter %d calls", gotText, gotFrame, calls)
 }
 
+// TestShrinkAddresses: wide values become plain ones, and a frame of a link
+// without Ethernet is shrunk like any other.
+func TestShrinkAddresses(t *testing.T) {
+	text := "if ip6_src fe80::1:2/127 eth_src 02:00:00:00:00:01 then ip6_dest 2001:db8::77, eth_dest ff:00:00:00:00:01"
+	frame := append([]byte{0x60}, make([]byte, 59)...)
+	want := map[string]bool{"ip6_src": true, "eth_src": true, "ip6_dest": true, "eth_dest": true}
+	fails := func(text string, frame []byte) bool {
+		words := strings.Fields(text)
+		n := 0
+		for i, w := range words {
+			if want[w] && i+1 < len(words) && strings.Contains(words[i+1], ":") {
+				n++
+			}
+		}
+		return n == len(want) && len(frame) >= 20 && frame[0]>>4 == 6
+	}
+	gotText, gotFrame := packetgen.Shrink(text, frame, fails)
+	if want := "ip6_src :: eth_src :: ip6_dest :: eth_dest ::"; gotText != want {
+		t.Errorf("the text is %q, want %q", gotText, want)
+	}
+	if len(gotFrame) != 20 || gotFrame[0] != 0x60 {
+		t.Errorf("the frame is %x", gotFrame)
+	}
+}
+
 // FuzzProgram: any seed gives a program that is checked without a panic, and
 // frames that the reference leaves as long as they were.
 func FuzzProgram(f *testing.F) {
@@ -182,12 +231,13 @@ func FuzzProgram(f *testing.F) {
 	f.Add(^uint64(0))
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := source(seed)
-		p, err := rule.Check(packetgen.Program(r))
+		link := field.Link(r.IntN(2))
+		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{"eth1"}}.Program(r))
 		if err != nil {
 			return
 		}
-		for _, frame := range packetgen.Frames(r, p, 20) {
-			if got := reference.Run(p, frame); len(got.Frame) != len(frame) {
+		for _, frame := range packetgen.FramesOn(link, r, p, 20) {
+			if got := reference.RunOn(link, p, frame); len(got.Frame) != len(frame) {
 				t.Fatalf("%d bytes became %d", len(frame), len(got.Frame))
 			}
 		}

@@ -90,10 +90,11 @@ func widen(words []string, fails func([]string) bool) []string {
 // plainer lists words to try in place of one that stands for a value; each is
 // lighter than the word itself.
 func plainer(word string) []string {
-	if !unicode.IsDigit(rune(word[0])) {
+	address6 := strings.Contains(word, ":") && !strings.HasSuffix(word, ":")
+	if !unicode.IsDigit(rune(word[0])) && !address6 {
 		return nil
 	}
-	tries := []string{"0", "1", "0.0.0.0", "0.0.0.1"}
+	tries := []string{"0", "1", "0.0.0.0", "0.0.0.1", "::", "::1", "00:00:00:00:00:00", "00:00:00:00:00:01"}
 	if lo, hi, ok := strings.Cut(word, "-"); ok {
 		tries = append(tries, lo, hi)
 	}
@@ -120,10 +121,11 @@ func weight(words []string) int {
 	return n
 }
 
-// shrinkFrame drops bytes, but not so many that it is no Ethernet frame, then
-// clears what is left, by runs of bytes and then by bits.
+// shrinkFrame drops bytes, but not so many that the kernel would not take the
+// frame for a test run, of whatever link, then clears what is left, by runs of
+// bytes and then by bits.
 func shrinkFrame(frame []byte, fails func([]byte) bool) []byte {
-	frame = drop(frame, func(b []byte) bool { return len(b) >= 14 && fails(b) })
+	frame = drop(frame, func(b []byte) bool { return len(b) >= shortest && fails(b) })
 	for size := len(frame); size > 0; size /= 2 {
 		for start := 0; start < len(frame); start += size {
 			try := slices.Clone(frame)

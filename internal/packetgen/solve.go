@@ -1,7 +1,9 @@
 package packetgen
 
 import (
+	"math/bits"
 	"math/rand/v2"
+	"slices"
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
@@ -9,10 +11,16 @@ import (
 
 // wish is what a frame should be like: one of the ways to satisfy a condition.
 type wish struct {
+	link    field.Link
 	has     map[field.Protocol]bool // which headers must (not) be there
 	sets    []want                  // what fields must hold; each field once
 	actions []rule.Action           // of the rule that is aimed at
 	whole   bool                    // fix or bad among them: a whole datagram
+}
+
+// newWish asks for nothing but what every frame of the link has.
+func newWish(link field.Link) *wish {
+	return &wish{link: link, has: map[field.Protocol]bool{field.Eth: link == field.Ethernet}}
 }
 
 // want is what one field must hold.
@@ -60,32 +68,52 @@ func (w *wish) some(r *rand.Rand, xs []rule.Expr, truth, every bool) bool {
 // test wants a field's value in the test's set, or, for false, outside of it
 // or the header away.
 func (w *wish) test(r *rand.Rand, t rule.Test, truth bool) bool {
+	proto := t.Field.Proto
 	if truth {
-		return w.present(t.Field.Proto) && w.limit(t.Field, t.In)
+		return w.present(proto) && w.limit(t.Field, t.In)
 	}
-	outside := t.In.Complement(t.Field.Width)
-	there, known := w.has[t.Field.Proto]
-	if known && !there {
+	if w.excluded(proto) {
 		return true
 	}
-	if outside.Empty() || !known && r.IntN(4) == 0 {
-		return w.absent(t.Field.Proto)
+	outside := t.In.Complement(t.Field.Width)
+	if outside.Empty() || !w.has[proto] && r.IntN(4) == 0 {
+		return w.absent(proto)
 	}
-	return w.present(t.Field.Proto) && w.limit(t.Field, outside)
+	return w.present(proto) && w.limit(t.Field, outside)
 }
 
-// present wants a header; no packet has two of one layer.
-func (w *wish) present(p field.Protocol) bool {
+// excluded tells whether a header cannot be there: it must not, or it would be
+// the second of its layer, or it has nothing to stand on.
+func (w *wish) excluded(p field.Protocol) bool {
+	if there, known := w.has[p]; known {
+		return !there
+	}
+	h := p.Header()
 	for _, other := range field.Protocols() {
-		if other != p && other.Header().Layer == p.Header().Layer && w.has[other] {
-			return false
+		if other != p && other.Header().Layer == h.Layer && w.has[other] {
+			return true
 		}
 	}
-	if there, known := w.has[p]; known {
-		return there
+	on := func(below field.Protocol) bool { return !w.excluded(below) }
+	return len(h.Over) > 0 && !slices.ContainsFunc(h.Over, on)
+}
+
+// present wants a header, and the one below it if there is no choice.
+func (w *wish) present(p field.Protocol) bool {
+	if w.excluded(p) {
+		return false
 	}
 	w.has[p] = true
-	return true
+	var below []field.Protocol
+	for _, on := range p.Header().Over {
+		if !w.excluded(on) {
+			below = append(below, on)
+		}
+	}
+	if len(below) == 1 {
+		return w.present(below[0])
+	}
+	return len(below) > 0 || len(p.Header().Over) == 0
 }
 
 // absent wants a header away.
@@ -94,7 +122,12 @@ func (w *wish) absent(p field.Protocol) bool {
 		return false
 	}
 	w.has[p] = false
-	return p != field.Eth
+	for _, over := range field.Protocols() { // must it be there, and what does it stand on now?
+		if w.has[over] && !w.present(over) {
+			return false
+		}
+	}
+	return true
 }
 
 // limit narrows what f must hold.
@@ -129,30 +162,35 @@ func (w *wish) l4() field.Protocol {
 	return field.None
 }
 
-var transports = []field.Protocol{field.TCP, field.UDP, field.ICMP}
+var transports = []field.Protocol{field.TCP, field.UDP, field.ICMP, field.ICMP6}
 
-// implied adds what the headers that must be there say about the IP header.
-func (w *wish) implied() bool {
+// implied adds what the headers that must be there say about those below them.
+func (w *wish) implied(r *rand.Rand) bool {
 	p := w.l4()
-	if p != field.None && !w.present(field.IP) {
-		return false
+	if p == field.None {
+		return !w.whole || w.limit(ipMF, field.One(field.V(0)))
 	}
-	ok := true
-	if p != field.None {
-		ok = w.limit(ipVer, field.One(field.V(4))) &&
-			w.limit(ipHL, field.NewSet(field.Range{Lo: field.V(5), Hi: field.V(15)})) &&
-			w.limit(ipOffset, field.One(field.V(0))) &&
-			w.limit(ipProtocol, field.One(field.V(uint64(p.Header().Number))))
+	if !w.has[field.IP] && !w.has[field.IP6] {
+		below := p.Header().Over
+		if !w.present(below[r.IntN(len(below))]) {
+			return false
+		}
 	}
-	if w.whole {
-		ok = ok && w.limit(ipMF, field.One(field.V(0)))
+	if w.has[field.IP6] {
+		return true // how a chain of extension headers begins, the draft knows
 	}
-	return ok
+	ok := w.limit(ipVer, field.One(field.V(4))) &&
+		w.limit(ipHL, field.NewSet(field.Range{Lo: field.V(5), Hi: field.V(15)})) &&
+		w.limit(ipOffset, field.One(field.V(0))) &&
+		w.limit(ipProtocol, field.One(field.V(uint64(p.Header().Number))))
+	return ok && (!w.whole || w.limit(ipMF, field.One(field.V(0))))
 }
 
-// leaveOne replaces what one field must hold by the values next to it.
+// leaveOne replaces what one field must hold by the values next to it, or asks
+// for the opposite of a header.
 func (w *wish) leaveOne(r *rand.Rand) {
-	if len(w.sets) == 0 {
+	if len(w.sets) == 0 || r.IntN(8) == 0 {
+		w.leaveHeader(r)
 		return
 	}
 	s := &w.sets[r.IntN(len(w.sets))]
@@ -171,6 +209,27 @@ func (w *wish) leaveOne(r *rand.Rand) {
 	}
 }
 
+// leaveHeader asks for the opposite of one of the headers.
+func (w *wish) leaveHeader(r *rand.Rand) {
+	var known []field.Protocol
+	for _, p := range field.Protocols() {
+		if _, ok := w.has[p]; ok && p != field.Eth {
+			known = append(known, p)
+		}
+	}
+	if len(known) == 0 {
+		return
+	}
+	p := known[r.IntN(len(known))]
+	there := w.has[p]
+	delete(w.has, p)
+	if there {
+		w.absent(p)
+	} else {
+		w.present(p)
+	}
+}
+
 // pick takes a value of s: an edge of one of its ranges more often than not.
 func pick(r *rand.Rand, s field.Set) field.Value {
 	at := s[r.IntN(len(s))]
@@ -183,14 +242,32 @@ func pick(r *rand.Rand, s field.Set) field.Value {
 	return within(r, at)
 }
 
-// within takes a value of a range. Wider than 64 bits, it stays near Lo.
+// within takes a value of a range.
 func within(r *rand.Rand, at field.Range) field.Value {
-	if at.Lo.Hi != at.Hi.Hi {
-		return field.Value{Hi: at.Lo.Hi, Lo: at.Lo.Lo | r.Uint64()}
+	lo, borrow := bits.Sub64(at.Hi.Lo, at.Lo.Lo, 0)
+	hi, _ := bits.Sub64(at.Hi.Hi, at.Lo.Hi, borrow)
+	n := upTo(r, field.Value{Hi: hi, Lo: lo})
+	low, carry := bits.Add64(at.Lo.Lo, n.Lo, 0)
+	return field.Value{Hi: at.Lo.Hi + n.Hi + carry, Lo: low}
+}
+
+// upTo takes a value from 0 to top.
+func upTo(r *rand.Rand, top field.Value) field.Value {
+	for {
+		v := field.Value{Hi: sixtyFour(r, top.Hi), Lo: r.Uint64()}
+		if top.Hi == 0 {
+			v.Lo = sixtyFour(r, top.Lo)
+		}
+		if v.Cmp(top) <= 0 {
+			return v
+		}
 	}
-	span := at.Hi.Lo - at.Lo.Lo
-	if span == ^uint64(0) {
-		return field.Value{Hi: at.Lo.Hi, Lo: r.Uint64()}
+}
+
+// sixtyFour takes a number from 0 to top.
+func sixtyFour(r *rand.Rand, top uint64) uint64 {
+	if top == ^uint64(0) {
+		return r.Uint64()
 	}
-	return field.Value{Hi: at.Lo.Hi, Lo: at.Lo.Lo + r.Uint64N(span+1)}
+	return r.Uint64N(top + 1)
 }

@@ -1,7 +1,10 @@
 package packetgen
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net"
+	"net/netip"
 	"strings"
 
 	"repacket/internal/field"
@@ -29,11 +32,11 @@ func (w *writer) values(f *field.Field) {
 func (w *writer) compare(f *field.Field) {
 	v := w.number(f)
 	op := w.oneOf("lt", "le", "gt", "ge", "<", "<=", ">", ">=")
-	switch top := f.Max().Lo; {
-	case v == 0 && (op == "lt" || op == "<"):
-		v = 1
+	switch top := f.Max(); {
+	case v.IsZero() && (op == "lt" || op == "<"):
+		v = field.V(1)
 	case v == top && (op == "gt" || op == ">"):
-		v--
+		v = v.Dec()
 	}
 	w.add(op, w.value(f, v))
 }
@@ -42,62 +45,92 @@ func (w *writer) compare(f *field.Field) {
 func (w *writer) item(f *field.Field) string {
 	v := w.number(f)
 	switch {
-	case f.Kind == field.Address4 && w.chance(2):
-		n := w.r.IntN(33)
-		host := field.Ones(f.Width - n)
-		return fmt.Sprintf("%s/%d", address(field.V(v).AndNot(host).Lo), n)
+	case isAddress(f) && w.chance(2):
+		n := w.r.IntN(f.Width + 1)
+		return fmt.Sprintf("%s/%d", w.plain(f, v.AndNot(field.Ones(f.Width-n))), n)
 	case w.chance(3):
 		o := w.number(f)
 		if w.chance(2) {
-			o = min(f.Max().Lo, v+w.r.Uint64N(20))
+			o = v
+			for range w.r.IntN(20) {
+				if o != f.Max() {
+					o = o.Inc()
+				}
+			}
 		}
-		return w.plain(f, min(v, o)) + "-" + w.plain(f, max(v, o))
+		if v.Cmp(o) > 0 {
+			v, o = o, v
+		}
+		return w.plain(f, v) + "-" + w.plain(f, o)
 	}
 	return w.value(f, v)
 }
 
+// isAddress tells whether values of f have prefixes.
+func isAddress(f *field.Field) bool {
+	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
+}
+
 // number picks a value of f: the ends of what fits, small ones, named ones and
 // any, about equally often.
-func (w *writer) number(f *field.Field) uint64 {
-	top := f.Max().Lo
+func (w *writer) number(f *field.Field) field.Value {
+	top := f.Max()
+	few := func(n uint64) uint64 { // not more than fit
+		if top.Hi == 0 {
+			n = min(n, top.Lo)
+		}
+		return w.r.Uint64N(n + 1)
+	}
 	switch w.r.IntN(6) {
 	case 0:
-		return w.r.Uint64N(2) * top
+		if w.chance(2) {
+			return top
+		}
+		return field.Value{}
 	case 1:
-		return top - w.r.Uint64N(min(top, 3))
+		return top.AndNot(field.V(few(3)))
 	case 2:
-		return w.r.Uint64N(min(top, 300) + 1)
+		return field.V(few(300))
 	case 3:
 		if len(f.Names) > 0 {
-			return f.Names[w.r.IntN(len(f.Names))].Value
+			return field.V(f.Names[w.r.IntN(len(f.Names))].Value)
 		}
 	}
-	return w.r.Uint64N(top + 1)
+	return upTo(w.r, top)
 }
 
 // value writes v by a name that it has, or plainly.
-func (w *writer) value(f *field.Field, v uint64) string {
-	if word := f.Names.Word(v); word != "" && !w.chance(3) {
+func (w *writer) value(f *field.Field, v field.Value) string {
+	if word := f.Names.Word(v.Lo); word != "" && !w.chance(3) {
 		return word
 	}
 	if f.Kind == field.Flag && !w.chance(4) {
-		return []string{"off", "on"}[v]
+		return []string{"off", "on"}[v.Lo]
 	}
 	return w.plain(f, v)
 }
 
 // plain writes v as a number or an address.
-func (w *writer) plain(f *field.Field, v uint64) string {
+func (w *writer) plain(f *field.Field, v field.Value) string {
 	switch {
 	case f.Kind == field.Address4:
-		return address(v)
+		return netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, uint32(v.Lo)))).String()
+	case f.Kind == field.Address6:
+		return w.address6(v)
+	case f.Kind == field.MAC:
+		return net.HardwareAddr(binary.BigEndian.AppendUint64(nil, v.Lo)[2:]).String()
 	case w.chance(4):
-		return fmt.Sprintf("0x%x", v)
+		return fmt.Sprintf("0x%x", v.Lo)
 	}
-	return fmt.Sprint(v)
+	return v.String()
 }
 
-// address writes an IPv4 address.
-func address(v uint64) string {
-	return fmt.Sprintf("%d.%d.%d.%d", byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+// address6 writes an IPv6 address, short or long.
+func (w *writer) address6(v field.Value) string {
+	b := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, v.Hi), v.Lo)
+	a := netip.AddrFrom16([16]byte(b))
+	if w.chance(6) || a.Is4In6() { // not every tool writes ::ffff:1.2.3.4
+		return a.StringExpanded()
+	}
+	return a.String()
 }

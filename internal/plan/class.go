@@ -1,42 +1,119 @@
 package plan
 
 import (
-	"reflect"
-
 	"repacket/internal/field"
 	"repacket/internal/rule"
 )
 
-// class is a set of packets that have the same headers: Ethernet alone,
-// IPv4, or IPv4 and one header of layer 4.
-type class struct {
-	proto field.Protocol
+// maxTags is how many VLAN tags are told apart (part 2 of the design).
+const maxTags = 2
+
+// Class is a set of packets that have the same headers.
+type Class struct {
+	Link field.Link
+	// Tags is the number of VLAN tags, where that is told apart.
+	Tags int
+	// L3 is ARP, IP, IP6 or None, L4 the header of layer 4 or None.
+	L3, L4 field.Protocol
+	Way    Way
+	// MSS: TCP has the option, at an odd distance from the header's start if
+	// Odd is set.
+	MSS, Odd bool
+}
+
+// Innermost is the innermost header that is known to be there, or None.
+func (c Class) Innermost() field.Protocol {
+	switch {
+	case c.L4 != field.None:
+		return c.L4
+	case c.L3 != field.None:
+		return c.L3
+	case c.Link == field.Ethernet:
+		return field.Eth
+	}
+	return field.None
 }
 
 // has tells whether packets of the class have the header. A header of layer 4
 // that no chain is made for is one that no rule asks for.
-func (c class) has(p field.Protocol) bool {
-	switch p {
-	case field.Eth:
-		return true
-	case field.IP:
-		return c.proto != field.Eth
+func (c Class) has(p field.Protocol) bool {
+	switch p.Header().Layer {
+	case field.LinkLayer:
+		return c.Link == field.Ethernet
+	case field.TagLayer:
+		return c.Tags >= 1
+	case field.InnerTagLayer:
+		return c.Tags >= 2
+	case field.NetworkLayer:
+		return p == c.L3
+	case field.OptionLayer:
+		return c.MSS
 	}
-	return p == c.proto
+	return p == c.L4
 }
 
 // facts are what is known of the fields of packets of the class: what has to
-// hold for a header of layer 4 to be there (part 3.6 of the design).
-func (c class) facts() facts {
+// hold for its headers to be there (part 3.6 of the design).
+func (c Class) facts() facts {
 	known := facts{}
-	h := c.proto.Header()
-	if h.Layer == 4 {
-		known["ip_ver"] = field.One(field.V(4))
+	types := []string{"eth_type", "vlan_type", "cvlan_type"}
+	if c.Link == field.Ethernet {
+		for _, name := range types[:c.Tags] {
+			known[name] = values(0x8100, 0x88a8)
+		}
+		if c.L3 != field.None {
+			known[types[c.Tags]] = values(uint64(c.L3.Header().Number))
+		}
+	}
+	if c.L4 == field.None {
+		return known
+	}
+	number := values(uint64(c.L4.Header().Number))
+	switch {
+	case c.L3 == field.IP:
+		known["ip_ver"] = values(4)
 		known["ip_hl"] = field.NewSet(field.Range{Lo: field.V(5), Hi: field.V(15)})
-		known["ip_offset"] = field.One(field.V(0))
-		known["ip_protocol"] = field.One(field.V(uint64(h.Number)))
+		known["ip_offset"] = values(0)
+		known["ip_protocol"] = number
+	case c.Way == Direct:
+		known["ip6_next"] = number
+	default: // hop-by-hop, routing, fragment, destination options
+		known["ip6_next"] = values(0, 43, 44, 60)
+	}
+	if c.MSS { // the option takes a word
+		known["tcp_hlen"] = field.NewSet(field.Range{Lo: field.V(6), Hi: field.V(15)})
 	}
 	return known
+}
+
+func values(list ...uint64) field.Set {
+	var ranges []field.Range
+	for _, v := range list {
+		ranges = append(ranges, field.Range{Lo: field.V(v), Hi: field.V(v)})
+	}
+	return field.NewSet(ranges...)
+}
+
+// counts tells whether a field counts in a checksum that covers it, in packets
+// of the class. Two fields of IPv6 stand in the pseudo-header only as long as
+// no extension header says otherwise (RFC 8200 section 8.1).
+func (c Class) counts(f *field.Field) bool {
+	switch f.Name {
+	case "ip6_next":
+		return c.Way == Direct
+	case "ip6_dest":
+		return c.Way != Routed
+	}
+	return true
+}
+
+// weight is what one unit of f adds to a checksum that covers it. At an odd
+// place the two bytes of a field count for each other.
+func (c Class) weight(f *field.Field, cover field.Cover) int {
+	if f.Proto == field.MSS && c.Odd {
+		return cover.Weight * 256 % modulus
+	}
+	return cover.Weight
 }
 
 // facts are the values that a field, by its name, can still have.
@@ -58,13 +135,13 @@ func (f facts) of(fd *field.Field) field.Set {
 	return field.All(fd.Width)
 }
 
-// chain is the rules of p that can act on packets of the class, in order. It
-// ends behind a rule that takes all that is left.
-func chain(p *rule.Program, c class) Chain {
-	out := Chain{Proto: c.proto}
+// steps are the rules of p that can act on packets of the class, in order. They
+// end behind a rule that takes all that is left.
+func steps(p *rule.Program, c Class) []Step {
+	var out []Step
 	known := c.facts()
 	for _, r := range p.Rules {
-		if !actionsThere(r, c) {
+		if !headersThere(r, c) {
 			continue
 		}
 		n := simplify(lower(r.Cond, c, false), known)
@@ -75,7 +152,7 @@ func chain(p *rule.Program, c class) Chain {
 		if !ok {
 			continue
 		}
-		out.Steps = append(out.Steps, s)
+		out = append(out, s)
 		if s.Cond == nil {
 			break
 		}
@@ -94,60 +171,18 @@ func unless(known facts, n node, s Step) facts {
 	return known.with(test{t.field, t.in.Complement(t.field.Width)})
 }
 
-// actionsThere tells whether packets of the class have every field that the
-// rule's actions set: that is part of its condition (part 3.1).
-func actionsThere(r *rule.Rule, c class) bool {
+// headersThere tells whether packets of the class have every header that the
+// rule's actions touch: that is part of its condition (part 3.1).
+func headersThere(r *rule.Rule, c Class) bool {
 	for _, a := range r.Actions {
 		if !c.has(a.Field.Proto) {
 			return false
 		}
 	}
+	for _, s := range r.Swaps {
+		if !c.has(s.Proto) {
+			return false
+		}
+	}
 	return true
-}
-
-// toldApart lists the layer-4 headers that rules ask for, or whose checksum
-// follows something that a rule sets.
-func toldApart(p *rule.Program) []field.Protocol {
-	asked := map[field.Protocol]bool{}
-	for _, r := range p.Rules {
-		askedBy(r.Cond, asked)
-		for _, a := range r.Actions {
-			asked[a.Field.Proto] = true
-			for _, c := range a.Field.Covers {
-				asked[field.MustByName(c.Check).Proto] = true
-			}
-		}
-	}
-	var out []field.Protocol
-	for _, proto := range field.Protocols() {
-		if proto.Header().Layer == 4 && asked[proto] {
-			out = append(out, proto)
-		}
-	}
-	return out
-}
-
-func askedBy(e rule.Expr, asked map[field.Protocol]bool) {
-	switch e := e.(type) {
-	case rule.Has:
-		asked[e.Proto] = true
-	case rule.Test:
-		asked[e.Field.Proto] = true
-	case rule.Not:
-		askedBy(e.X, asked)
-	case rule.And:
-		for _, x := range e.X {
-			askedBy(x, asked)
-		}
-	case rule.Or:
-		for _, x := range e.X {
-			askedBy(x, asked)
-		}
-	}
-}
-
-// sameSteps tells whether two classes are treated alike, so that they need
-// not be told apart.
-func sameSteps(a, b Chain) bool {
-	return len(a.Steps) == len(b.Steps) && (len(a.Steps) == 0 || reflect.DeepEqual(a.Steps, b.Steps))
 }

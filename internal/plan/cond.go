@@ -28,7 +28,7 @@ const (
 // lower writes a condition down for the packets of a class, negated if not is
 // set. A test on a field whose header is not there is false (part 3.3), so
 // its negation is true.
-func lower(e rule.Expr, c class, not bool) node {
+func lower(e rule.Expr, c Class, not bool) node {
 	switch e := e.(type) {
 	case rule.Has:
 		return constant(c.has(e.Proto) != not)
@@ -52,7 +52,7 @@ func lower(e rule.Expr, c class, not bool) node {
 
 // lowerList lowers an "and", or an "or" if disjunction is set; De Morgan has
 // been applied by the caller.
-func lowerList(list []rule.Expr, c class, not, disjunction bool) node {
+func lowerList(list []rule.Expr, c Class, not, disjunction bool) node {
 	nodes := make([]node, len(list))
 	for i, x := range list {
 		nodes[i] = lower(x, c, not)

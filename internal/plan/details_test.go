@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
@@ -65,7 +65,6 @@ udp: rule 0 set udp[6:8]=5
 	{"Ethernet is always there", "if eth", `
 every packet alike
 eth: rule 0
-ip: rule 0
 `},
 	{"two names of the same bits that agree", "if ip_flags 2 ip_flag_df on", `
 ip: rule 0 if ip[6:7]&e0=40
@@ -119,7 +118,7 @@ ip: rule 1 if ip[8:9]=7-c
 
 func TestDetails(t *testing.T) {
 	for _, test := range details {
-		if d := cmp.Diff(strings.TrimPrefix(test.want, "\n"), dump(planned(t, test.text))); d != "" {
+		if d := gocmp.Diff(strings.TrimPrefix(test.want, "\n"), dump(planned(t, test.text))); d != "" {
 			t.Errorf("%s: %s\n%s", test.what, test.text, d)
 		}
 	}
@@ -131,17 +130,17 @@ func planned(t *testing.T, text string) *Program {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	return Build(p)
+	return Build(p, field.Ethernet)
 }
 
 // TestFieldsAreNamed: those who print a plan know which fields each load and
 // each store is for.
 func TestFieldsAreNamed(t *testing.T) {
 	p := planned(t, "if udp_src 5 udp_dest 6 udp_len 9 ip_id 1-9 then ip_dscp 46 ip_ttl 64 ip_ecn 1 udp_src 7 udp_dest 8")
-	if len(p.L4) != 1 || len(p.L4[0].Steps) != 1 {
+	if len(p.Chains()[0].Steps) != 1 {
 		t.Fatal(dump(p))
 	}
-	step := p.L4[0].Steps[0]
+	step := p.Chains()[0].Steps[0]
 	var tests, writes []string
 	for _, c := range step.Cond.(And) {
 		tests = append(tests, names(c.(Test).Fields))
@@ -149,10 +148,10 @@ func TestFieldsAreNamed(t *testing.T) {
 	for _, w := range step.Writes {
 		writes = append(writes, names(w.Fields))
 	}
-	if d := cmp.Diff([]string{"udp_src udp_dest", "udp_len", "ip_id"}, tests); d != "" {
+	if d := gocmp.Diff([]string{"udp_src udp_dest", "udp_len", "ip_id"}, tests); d != "" {
 		t.Error("tests:", d)
 	}
-	if d := cmp.Diff([]string{"ip_dscp ip_ecn", "ip_ttl", "udp_src udp_dest"}, writes); d != "" {
+	if d := gocmp.Diff([]string{"ip_dscp ip_ecn", "ip_ttl", "udp_src udp_dest"}, writes); d != "" {
 		t.Error("writes:", d)
 	}
 }
@@ -169,7 +168,7 @@ func names(fields []*field.Field) string {
 // a checksum covers and that changes, and of none that stays.
 func TestChanges(t *testing.T) {
 	p := planned(t, "if udp_src 5 then udp_src 5 udp_len 9 ip_src 10.0.0.1 ip_ttl 3")
-	step := p.L4[0].Steps[0]
+	step := p.Chains()[0].Steps[0]
 	got := map[string][]string{}
 	for _, s := range step.Sums {
 		for _, c := range s.Changes {
@@ -180,7 +179,7 @@ func TestChanges(t *testing.T) {
 		"ip_check":  {"ip_src=167772161", "ip_ttl=3"},
 		"udp_check": {"udp_len=9", "udp_len=9", "ip_src=167772161"}, // its own header and the pseudo-header
 	}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := gocmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 	for _, s := range step.Sums {
@@ -203,9 +202,11 @@ func TestHeaderThatGrows(t *testing.T) {
 		{"if not icmp not tcp not udp then ip_hl 5 ip_check fix", 5, false},
 	} {
 		p := planned(t, test.text)
-		steps := p.IP.Steps
-		if len(p.L4) > 0 && len(steps) == 0 {
-			steps = p.L4[0].Steps
+		var steps []Step
+		for _, c := range p.Chains() {
+			if steps = c.Steps; len(steps) > 0 {
+				break
+			}
 		}
 		if len(steps) != 1 || len(steps[0].Sums) == 0 {
 			t.Errorf("%s:\n%s", test.text, dump(p))

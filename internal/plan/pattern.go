@@ -35,24 +35,34 @@ func (p *pattern) put(f *field.Field, v field.Value) bool {
 // get is the value of a field, if the pattern has all of its bits.
 func (p *pattern) get(f *field.Field) (field.Value, bool) {
 	mask, _ := placed(f, field.Value{})
-	var v uint64
+	var v field.Value
 	for i := range mask {
 		if p.mask[f.Byte()+i]&mask[i] != mask[i] {
 			return field.Value{}, false
 		}
-		v = v<<8 | uint64(p.val[f.Byte()+i]&mask[i])
+		v = field.Value{Hi: v.Hi<<8 | v.Lo>>56, Lo: v.Lo<<8 | uint64(p.val[f.Byte()+i]&mask[i])}
 	}
-	return field.V(v >> f.Shift()), true
+	v.Lo >>= f.Shift() // no field of more than 64 bits is off a byte's edge
+	return v, true
 }
 
 // placed is a field's mask and value as the bytes that hold it.
 func placed(f *field.Field, v field.Value) (mask, val []byte) {
-	m, x := f.Mask().Lo, v.Lo<<f.Shift()
+	m := f.Mask()
+	v.Lo <<= f.Shift() // no field of more than 64 bits is off a byte's edge
 	for i := f.Size() - 1; i >= 0; i-- {
-		mask = append(mask, byte(m>>(8*i)))
-		val = append(val, byte(x>>(8*i)))
+		mask = append(mask, byteOf(m, i))
+		val = append(val, byteOf(v, i))
 	}
 	return mask, val
+}
+
+// byteOf is byte i of v, 0 being the lowest.
+func byteOf(v field.Value, i int) byte {
+	if i >= 8 {
+		return byte(v.Hi >> (8 * (i - 8)))
+	}
+	return byte(v.Lo >> (8 * i))
 }
 
 // loads covers the pattern with as few loads as there can be: of four bytes
@@ -61,7 +71,7 @@ func (p *pattern) loads() []Write {
 	var out []Write
 	for off := 0; off < headerBytes; off += 4 {
 		lo, hi := p.touched(off, 2), p.touched(off+2, 2)
-		if lo && hi {
+		if lo && hi && !p.tag() {
 			out = append(out, p.window(off, 4))
 			continue
 		}
@@ -91,7 +101,7 @@ func (p *pattern) half(off int) []Write {
 func (p *pattern) stores() []Write {
 	var out []Write
 	for off := 0; off < headerBytes; off += 4 {
-		if p.window(off, 4).Full() {
+		if p.window(off, 4).Full() && !p.tag() {
 			out = append(out, p.window(off, 4))
 			continue
 		}
@@ -99,6 +109,13 @@ func (p *pattern) stores() []Write {
 		out = append(out, p.half(off+2)...)
 	}
 	return out
+}
+
+// tag tells whether the header is a VLAN tag. Its first two bytes may lie
+// beside the packet, so a window holds them or the other two.
+func (p *pattern) tag() bool {
+	layer := p.header.Header().Layer
+	return layer == field.TagLayer || layer == field.InnerTagLayer
 }
 
 func (p *pattern) touched(off, size int) bool {
@@ -112,7 +129,7 @@ func (p *pattern) window(off, size int) Write {
 		w.Value = w.Value<<8 | uint32(p.val[i])
 	}
 	for _, f := range p.fields {
-		if f.Byte() >= off && f.Byte() < off+size {
+		if f.Byte() < off+size && off < f.Byte()+f.Size() {
 			w.Fields = append(w.Fields, f)
 		}
 	}
@@ -138,9 +155,17 @@ func (ps patterns) each(f func(*pattern)) {
 	}
 }
 
-// window is the load that holds a field: one, two or four bytes.
-func window(f *field.Field) Window {
+// longest is the size in bytes of the longest window.
+const longest = 4
+
+// fieldWindows are the loads that hold a field, most significant first: most
+// often a single one.
+func fieldWindows(f *field.Field) []Window {
 	p := pattern{header: f.Proto}
 	p.put(f, f.Max())
-	return p.loads()[0].Window
+	var out []Window
+	for _, w := range p.loads() {
+		out = append(out, w.Window)
+	}
+	return out
 }

@@ -14,24 +14,103 @@ import (
 )
 
 // Program is what to do with a packet: find its class, then walk the chain.
+// Classes that are treated alike share one *Chain.
 type Program struct {
-	// NoIP is for packets without an IPv4 header.
-	NoIP Chain
-	// IP is for IPv4 packets without any of the headers in L4.
-	IP Chain
-	// L4 are the chains of the layer-4 headers that have to be told apart.
-	L4 []Chain
-	// Alike: NoIP and IP say the same and nothing else has to be told apart,
-	// so no header needs to be looked at.
-	Alike bool
+	Link field.Link
+	// Levels say what to do by the number of VLAN tags: none, one and two. A
+	// single level stands for all of them: tags are stepped over.
+	Levels []Level
+}
+
+// Level is what to do with packets that have so many tags.
+type Level struct {
+	// Other is for packets without any of the headers below.
+	Other *Chain
+	// ARP is nil where it is as Other.
+	ARP *Chain
+	// IP and IP6 are nil where all of it is as Other.
+	IP, IP6 *Network
+}
+
+// Network is what to do with packets that have an IPv4 or an IPv6 header.
+type Network struct {
+	// Bare is for packets without any of the headers in L4.
+	Bare *Chain
+	// L4 are the layer-4 headers that have to be told apart.
+	L4 []Transport
+}
+
+// Transport is what to do with packets that have a layer-4 header.
+type Transport struct {
+	Proto field.Protocol
+	// Ways are by the way to the header; over IPv4 there is only Direct. Those
+	// that are treated alike are equal.
+	Ways [ways]Leaf
+}
+
+// Leaf is the end of the way to a chain.
+type Leaf struct {
+	Plain *Chain
+	// Even and Odd are for TCP with the option MSS, by its distance from the
+	// start of the header. They are nil where the option is not asked for.
+	Even, Odd *Chain
+}
+
+// Scans tells whether the option MSS has to be looked for.
+func (l Leaf) Scans() bool { return l.Even != nil }
+
+// Way is what stands between an IP header and a layer-4 header.
+type Way uint8
+
+// The ways.
+const (
+	Direct   Way = iota // nothing but IPv4 options
+	Extended            // extension headers of IPv6
+	Routed              // among them a routing header that has segments left
+	ways     = 3
+)
+
+// Blind tells whether no header has to be looked at: every packet is treated
+// alike.
+func (p *Program) Blind() bool {
+	l := p.Levels[0]
+	return len(p.Levels) == 1 && l.ARP == nil && l.IP == nil && l.IP6 == nil
+}
+
+// Chains lists every chain once, those of what is common first.
+func (p *Program) Chains() []*Chain {
+	var out []*Chain
+	seen := map[*Chain]bool{nil: true}
+	add := func(list ...*Chain) {
+		for _, c := range list {
+			if !seen[c] {
+				seen[c] = true
+				out = append(out, c)
+			}
+		}
+	}
+	for _, l := range p.Levels {
+		for _, n := range []*Network{l.IP, l.IP6} {
+			if n == nil {
+				continue
+			}
+			for _, t := range n.L4 {
+				for _, leaf := range t.Ways {
+					add(leaf.Plain, leaf.Even, leaf.Odd)
+				}
+			}
+			add(n.Bare)
+		}
+		add(l.ARP, l.Other)
+	}
+	return out
 }
 
 // Chain is what is done with the packets of one class: the first step whose
 // condition holds acts; without one the packet passes.
 type Chain struct {
-	// Proto is the innermost header that is known to be there: Eth, IP, or a
-	// protocol of layer 4 (then IPv4 is there too).
-	Proto field.Protocol
+	// Class is the first of the classes that are treated so.
+	Class Class
 	Steps []Step
 }
 
@@ -46,8 +125,15 @@ type Step struct {
 	// Sums are the checksums to change. They read the packet as it arrived, so
 	// they come before the writes.
 	Sums []Sum
+	// Exchanges are pairs of windows whose bytes change places. No write
+	// touches one of them.
+	Exchanges []Exchange
 	// Writes are the stores of constants. No two of them touch the same bit.
 	Writes []Write
+	// Verdict is what becomes of the packet, Redirect the interface for
+	// rule.ToInterface.
+	Verdict  rule.Verdict
+	Redirect string
 }
 
 // Window is one load or store: Size bytes (1, 2 or 4) at offset Off from the
@@ -64,6 +150,12 @@ func (w Window) Full() bool { return w.Mask == fullMask(w.Size) }
 
 func fullMask(size int) uint32 { return uint32(uint64(1)<<(8*size) - 1) }
 
+// Exchange is a pair of windows of one header and one size, both full.
+type Exchange struct {
+	A, B Window
+	Swap rule.Swap
+}
+
 // Cond is a condition: And, Or, Test, WholeDatagram or WholeHeader.
 type Cond interface{ cond() }
 
@@ -78,13 +170,15 @@ type (
 		Window
 		Not bool
 		In  field.Set
-		// Fields are those that the window was made for. More than one share it
-		// only where In is a single value.
+		// Fields are those that the window was made for; of a field that is
+		// wider than a window it may be a part. More than one share it only
+		// where In is a single value.
 		Fields []*field.Field
 	}
 	// WholeDatagram holds when the layer-4 datagram is all here: no fragment,
-	// ip_tot_len inside the frame and not 0, and for UDP udp_len agreeing.
-	WholeDatagram struct{ Proto field.Protocol }
+	// the length in the IP header inside the frame and not 0, and for UDP
+	// udp_len agreeing. L3 is field.IP or field.IP6.
+	WholeDatagram struct{ Proto, L3 field.Protocol }
 	// WholeHeader holds when the IPv4 header with its options is all here.
 	// Words is the header's length in 32-bit words, or 0 for the packet's own.
 	WholeHeader struct{ Words int }
@@ -100,7 +194,8 @@ func (WholeHeader) cond()   {}
 type Write struct {
 	Window
 	Value uint32
-	// Fields are those that are written.
+	// Fields are those that are written; of one that is wider than a window
+	// it may be a part.
 	Fields []*field.Field
 }
 
@@ -123,6 +218,8 @@ const (
 type Sum struct {
 	Check *field.Field
 	Op    SumOp
+	// L3 is the header that the pseudo-header is made of: field.IP or field.IP6.
+	L3 field.Protocol
 	// Const is modulo 65535.
 	Const uint32
 	Terms []Term
@@ -130,7 +227,7 @@ type Sum struct {
 	// do the arithmetic themselves.
 	Changes []Change
 	// ZeroIsNone: a checksum of 0 means that there is none and stays, and one
-	// computed as 0 is sent as 0xffff (UDP over IPv4, RFC 768).
+	// computed as 0 is sent as 0xffff (UDP, RFC 768).
 	ZeroIsNone bool
 	// Last: the checksum has to be made when everything else is stored. The
 	// rule gives the IPv4 header another length, so it may come to lie over
@@ -138,33 +235,37 @@ type Sum struct {
 	Last bool
 }
 
-// Change is a field that a checksum covers and that becomes Value. One unit of
-// the field's value adds Weight to the sum.
+// Change is a field that a checksum covers and that becomes Value, or what From
+// was when the packet arrived. One unit of the field's value adds Weight to the
+// sum.
 type Change struct {
 	Field  *field.Field
 	Value  field.Value
+	From   *field.Field
 	Weight int
+	// Pseudo: it is the pseudo-header that changes, not the header's own bytes.
+	Pseudo bool
 }
 
 // Term is what an old value adds to a sum: Factor times the masked window.
 type Term struct {
 	Window
 	Factor int
+	// Pseudo is that of the Change that it comes from.
+	Pseudo bool
 }
 
-// Build plans a checked program. It cannot fail: what cannot be done has been
-// refused by the checker.
-func Build(p *rule.Program) *Program {
-	out := &Program{
-		NoIP: chain(p, class{proto: field.Eth}),
-		IP:   chain(p, class{proto: field.IP}),
+// Build plans a checked program for a link. It cannot fail: what cannot be done
+// has been refused by the checker.
+func Build(p *rule.Program, link field.Link) *Program {
+	b := builder{program: p, link: link, asked: askedFor(p)}
+	out := &Program{Link: link}
+	levels := 1
+	if link == field.Ethernet && b.asked.tags() {
+		levels = maxTags + 1
 	}
-	for _, proto := range toldApart(p) {
-		c := chain(p, class{proto: proto})
-		if !sameSteps(c, out.IP) {
-			out.L4 = append(out.L4, c)
-		}
+	for tags := range levels {
+		out.Levels = append(out.Levels, b.level(tags))
 	}
-	out.Alike = len(out.L4) == 0 && sameSteps(out.NoIP, out.IP)
 	return out
 }

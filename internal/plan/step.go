@@ -9,7 +9,7 @@ import (
 
 // step plans one rule for one class, its condition being worked out already.
 // It is false if the rule cannot act there.
-func step(p *rule.Program, r *rule.Rule, n node, c class) (Step, bool) {
+func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 	known := patterns{}
 	cond, ok := compose(n, known)
 	if !ok {
@@ -17,19 +17,23 @@ func step(p *rule.Program, r *rule.Rule, n node, c class) (Step, bool) {
 	}
 	for name, in := range c.facts() {
 		if v, single := in.Single(); single {
-			known.of(field.IP).put(field.MustByName(name), v)
+			f := field.MustByName(name)
+			known.of(f.Proto).put(f, v)
 		}
 	}
-	cond, ok = withWhole(cond, r)
+	cond, ok = withWhole(cond, r, c)
 	if !ok {
 		return Step{}, false
 	}
 	return Step{
-		Rule:   r.Index,
-		Cond:   cond,
-		Look:   p.Written[r.Index].Look,
-		Sums:   sums(r, c, known),
-		Writes: writes(r, known),
+		Rule:      r.Index,
+		Cond:      cond,
+		Look:      p.Written[r.Index].Look,
+		Sums:      sums(r, c, known),
+		Exchanges: exchanges(r),
+		Writes:    writes(r, known),
+		Verdict:   r.Verdict,
+		Redirect:  r.Redirect,
 	}, true
 }
 
@@ -112,8 +116,12 @@ func equal(p *pattern) []Cond {
 // fieldTest tests a field for more than one value, turned around if the other
 // values are described more simply.
 func fieldTest(t test) Cond {
-	w, fields := window(t.field), []*field.Field{t.field}
 	rest := t.in.Complement(t.field.Width)
+	list := fieldWindows(t.field)
+	if len(list) > 1 {
+		return wideTest(t, rest, list)
+	}
+	w, fields := list[0], []*field.Field{t.field}
 	if len(rest) < len(t.in) || len(rest) == len(t.in) && singles(rest) && !singles(t.in) {
 		return Test{Window: w, Not: true, In: inPlace(rest, w), Fields: fields}
 	}
@@ -139,14 +147,18 @@ func inPlace(s field.Set, w Window) field.Set {
 	return out
 }
 
-// withWhole adds what fix and bad ask for. It is false if the rule gives the
-// header a length that no header has.
-func withWhole(c Cond, r *rule.Rule) (Cond, bool) {
+// withWhole adds what fix and bad ask for. It is false if that never holds: the
+// rule gives the header a length that no header has, or the destination that
+// the pseudo-header has is not at hand.
+func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 	for _, a := range r.Actions {
 		if a.Op == rule.Set {
 			continue
 		}
-		var whole Cond = WholeDatagram{a.Field.Proto}
+		if class.Way == Routed {
+			return nil, false
+		}
+		var whole Cond = WholeDatagram{a.Field.Proto, class.L3}
 		if a.Field.Proto == field.IP {
 			words := headerWords(r)
 			if words != 0 && words < 5 {
@@ -189,6 +201,34 @@ func writes(r *rule.Rule, known patterns) []Write {
 	}
 	var out []Write
 	set.each(func(p *pattern) { out = append(out, p.stores()...) })
+	return out
+}
+
+// exchanges are the pairs of bytes that the rule's swaps exchange.
+func exchanges(r *rule.Rule) []Exchange {
+	var out []Exchange
+	for _, s := range r.Swaps {
+		src, dest := s.Fields()
+		a, b := pairs(src), pairs(dest)
+		for i := range a {
+			out = append(out, Exchange{a[i], b[i], s})
+		}
+	}
+	return out
+}
+
+// pairs cuts a field of whole bytes into windows that do not depend on where
+// it stands, so that those of two fields of one width can be paired.
+func pairs(f *field.Field) []Window {
+	var out []Window
+	for off := 0; off < f.Size(); {
+		size := longest
+		for off+size > f.Size() {
+			size /= 2
+		}
+		out = append(out, Window{f.Proto, f.Byte() + off, size, fullMask(size)})
+		off += size
+	}
 	return out
 }
 

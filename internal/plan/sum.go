@@ -14,7 +14,7 @@ const modulus = 65535
 // sums are the checksums that a rule changes in packets of a class: those of
 // its headers that cover what it sets, and those that it asks to fix or to
 // break. A checksum that the rule sets to a value is a write and no sum.
-func sums(r *rule.Rule, c class, known patterns) []Sum {
+func sums(r *rule.Rule, c Class, known patterns) []Sum {
 	var out []Sum
 	for _, check := range checksums(c) {
 		op, named := namedOp(r, check)
@@ -23,13 +23,16 @@ func sums(r *rule.Rule, c class, known patterns) []Sum {
 		}
 		s := Sum{Check: check, ZeroIsNone: check.Proto == field.UDP}
 		if named {
-			s.Op = sumOp(op)
-			s.Last = check.Proto == field.IP && c.proto != field.IP && headerWords(r) != 0
+			s.Op, s.L3 = sumOp(op), c.L3
+			s.Last = check.Proto == field.IP && c.L4 != field.None && headerWords(r) != 0
 		}
 		for _, a := range r.Actions {
 			if a.Op == rule.Set && !settled(a, known) {
-				s.cover(a, known)
+				s.cover(c, Change{Field: a.Field, Value: a.Value}, known)
 			}
+		}
+		for _, swap := range r.Swaps {
+			s.coverSwap(c, swap, known)
 		}
 		s.merge()
 		if named || s.Const != 0 || len(s.Terms) > 0 {
@@ -40,7 +43,7 @@ func sums(r *rule.Rule, c class, known patterns) []Sum {
 }
 
 // checksums are those of the headers of a class.
-func checksums(c class) []*field.Field {
+func checksums(c Class) []*field.Field {
 	var out []*field.Field
 	for _, f := range field.Fields() {
 		if f.Kind == field.Checksum && c.has(f.Proto) {
@@ -66,27 +69,50 @@ func sumOp(op rule.Op) SumOp {
 	return Bad
 }
 
-// cover adds what setting a field changes in s: its new value, less the old
+// cover adds what a change of a field changes in s: its new value, less the old
 // one, which is a constant too if it is known.
-func (s *Sum) cover(a rule.Action, known patterns) {
-	for _, c := range a.Field.Covers {
-		if c.Check != s.Check.Name {
+func (s *Sum) cover(c Class, change Change, known patterns) {
+	for _, cover := range change.Field.Covers {
+		if cover.Check != s.Check.Name || cover.Pseudo && !c.counts(change.Field) {
 			continue
 		}
-		s.Changes = append(s.Changes, Change{a.Field, a.Value, c.Weight})
-		s.add(a.Value, c.Weight)
-		if old, ok := known.of(a.Field.Proto).get(a.Field); ok {
-			s.add(old, -c.Weight)
-			continue
+		change.Weight, change.Pseudo = c.weight(change.Field, cover), cover.Pseudo
+		s.Changes = append(s.Changes, change)
+		if change.From != nil {
+			s.old(change.From, -change.Weight, cover.Pseudo, known)
+		} else {
+			s.add(change.Value, change.Weight)
 		}
-		// The window shows the field shifted; the weight is for its value.
-		w := window(a.Field)
-		s.Terms = append(s.Terms, Term{w, c.Weight >> bits.TrailingZeros32(w.Mask)})
+		s.old(change.Field, change.Weight, cover.Pseudo, known)
+	}
+}
+
+// coverSwap adds what a swap changes: nothing, where source and destination
+// count alike.
+func (s *Sum) coverSwap(c Class, swap rule.Swap, known patterns) {
+	src, dest := swap.Fields()
+	if c.counts(src) == c.counts(dest) {
+		return
+	}
+	s.cover(c, Change{Field: src, From: dest}, known)
+	s.cover(c, Change{Field: dest, From: src}, known)
+}
+
+// old subtracts the value that a field had when the packet arrived.
+func (s *Sum) old(f *field.Field, weight int, pseudo bool, known patterns) {
+	if v, ok := known.of(f.Proto).get(f); ok {
+		s.add(v, -weight)
+		return
+	}
+	// A window shows the field shifted; the weight is for its value. A field of
+	// several windows is one of whole words, which count alike (2^16 is 1).
+	for _, w := range fieldWindows(f) {
+		s.Terms = append(s.Terms, Term{w, weight >> bits.TrailingZeros32(w.Mask), pseudo})
 	}
 }
 
 func (s *Sum) add(v field.Value, weight int) {
-	sum := int64(v.Lo%modulus) * int64(weight) % modulus
+	sum := int64((v.Hi%modulus+v.Lo%modulus)%modulus) * int64(weight) % modulus
 	s.Const = uint32((int64(s.Const) + sum + modulus) % modulus)
 }
 
@@ -96,7 +122,7 @@ func (s *Sum) merge() {
 next:
 	for _, t := range s.Terms {
 		for i, o := range out {
-			if o.Factor == t.Factor && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
+			if o.Factor == t.Factor && o.Pseudo == t.Pseudo && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
 				out[i].Mask |= t.Mask
 				continue next
 			}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"math/bits"
 	"strings"
 
@@ -32,6 +33,10 @@ func (t Test) String() string {
 func (t Test) print(in func(*field.Field) field.Set) string {
 	var words []string
 	for _, f := range t.Fields {
+		if !t.holds(f) { // values of a part say little
+			words = append(words, t.part(f))
+			continue
+		}
 		set := in(f)
 		if t.Not && len(t.Fields) == 1 {
 			set = set.Complement(f.Width)
@@ -45,12 +50,28 @@ func (t Test) print(in func(*field.Field) field.Set) string {
 func (w Write) String() string {
 	var words []string
 	for _, f := range w.Fields {
+		if !w.holds(f) {
+			words = append(words, w.part(f))
+			continue
+		}
 		words = append(words, rule.Action{Field: f, Value: w.Get(f, field.V(uint64(w.Value)))}.Print())
 	}
 	return strings.Join(words, " ")
 }
 
-// Get is the value of a field in a window that holds v.
+// holds tells whether the window holds all of the field.
+func (w Window) holds(f *field.Field) bool {
+	return w.Off <= f.Byte() && f.Byte()+f.Size() <= w.Off+w.Size
+}
+
+// part names the bytes of a field that the window holds.
+func (w Window) part(f *field.Field) string {
+	first := max(w.Off, f.Byte())
+	last := min(w.Off+w.Size, f.Byte()+f.Size()) - 1
+	return fmt.Sprintf("%s bytes %d-%d", f.Name, first-f.Byte(), last-f.Byte())
+}
+
+// Get is the value of a field in a window that holds v and all of the field.
 func (w Window) Get(f *field.Field, v field.Value) field.Value {
 	return field.V(v.Lo >> (8*(w.Off+w.Size) - f.Bit - f.Width) & f.Max().Lo)
 }
@@ -67,7 +88,12 @@ func (s Sum) String() string {
 }
 
 // String says what the condition asks for.
-func (w WholeDatagram) String() string { return "whole " + w.Proto.String() + " datagram" }
+func (w WholeDatagram) String() string {
+	return "whole " + w.Proto.String() + " datagram over " + w.L3.String()
+}
+
+// String says what changes places.
+func (e Exchange) String() string { return "swap " + e.Swap.Proto.String() }
 
 // String says what the condition asks for.
 func (w WholeHeader) String() string { return "whole ip header" }

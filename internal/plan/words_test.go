@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"repacket/internal/field"
 	"repacket/internal/rule"
 )
 
@@ -19,14 +20,14 @@ func TestWords(t *testing.T) {
 		{"if icmp_code ne 3,5 icmp_type 8 then icmp_check 0xcafe", []string{"icmp_code ne 3,5", "icmp_type echo-request", "icmp_check 0xcafe"}},
 		{"if ip_dscp 8-15 ip_src 10.0.0.0/8 then ip_dscp ef ip_ecn 3", []string{"ip_dscp 8-15", "ip_src 10.0.0.0/8", "ip_check follows", "ip_dscp ef ip_ecn ce"}},
 		{"if tcp_dest 1,5-9,70-80 then ip_check fix", []string{"tcp_dest 1,5-9,70-80", "whole ip header", "ip_check fix"}},
-		{"if udp then udp_check bad", []string{"whole udp datagram", "udp_check bad"}},
+		{"if udp then udp_check bad", []string{"whole udp datagram over ip", "udp_check bad"}},
 	} {
 		p, err := rule.Check(test.text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pl := Build(p)
-		s := append(append(pl.L4, pl.IP), pl.NoIP)[0].Steps[0]
+		chains := Build(p, field.Ethernet).Chains() // what is common first
+		s := chains[0].Steps[0]
 		got := condWords(s.Cond)
 		for _, sum := range s.Sums {
 			got = append(got, sum.String())

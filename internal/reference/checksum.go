@@ -14,8 +14,8 @@ import (
 const modulus = 65535
 
 // checkAt is where a header's checksum stands, in bytes from its start
-// (RFC 791, RFC 9293, RFC 768, RFC 792).
-var checkAt = map[field.Protocol]int{field.IP: 10, field.TCP: 16, field.UDP: 6, field.ICMP: 2}
+// (RFC 791, RFC 9293, RFC 768, RFC 792, RFC 4443).
+var checkAt = map[field.Protocol]int{field.IP: 10, field.TCP: 16, field.UDP: 6, field.ICMP: 2, field.ICMP6: 2}
 
 // check reads the checksum of proto.
 func (p packet) check(proto field.Protocol) int {
@@ -39,22 +39,35 @@ func updated(proto field.Protocol, arrived, out packet) int {
 }
 
 // covered is the sum of what the checksum of proto covers, as far as a rule
-// can write it: the fixed part of its own header and the pseudo-header.
+// can write it: the fixed part of its own header, of TCP also the option MSS,
+// and the pseudo-header.
 func (p packet) covered(proto field.Protocol) int {
 	start := p.at[proto]
-	return p.sumBut(proto, start, start+proto.Header().Fixed) + p.pseudoHeader(proto)
+	end := start + proto.Header().Fixed
+	if mss, ok := p.at[field.MSS]; ok && proto == field.TCP {
+		end = mss + field.MSS.Header().Fixed
+	}
+	return p.sumBut(proto, start, end) + p.pseudoHeader(proto)
 }
 
 // rightSum is the right checksum of proto in out. How far the header or the
 // datagram reaches is what a receiver goes by: for the IP header its length as
 // it leaves; the datagram is where it was when it arrived.
 func rightSum(proto field.Protocol, arrived, out packet) int {
-	l3 := arrived.at[field.IP]
-	start, end := l3, l3+readIP(out.frame[l3:]).headerLen
-	if proto != field.IP {
-		start, end = arrived.at[proto], l3+readIP(arrived.frame[l3:]).totalLen
+	start, end := arrived.at[proto], arrived.datagramEnd()
+	if proto == field.IP {
+		end = start + readIP(out.frame[start:]).headerLen
 	}
 	return written(proto, -(out.sumBut(proto, start, end) + out.pseudoHeader(proto)))
+}
+
+// datagramEnd is the end of a datagram that is whole.
+func (p packet) datagramEnd() int {
+	if l3, ok := p.at[field.IP6]; ok {
+		return l3 + ip6Fixed + readIP6(p.frame[l3:]).payloadLen
+	}
+	l3 := p.at[field.IP]
+	return l3 + readIP(p.frame[l3:]).totalLen
 }
 
 // wrongSum is right plus one in one's complement: wrong by one, and never 0,
@@ -96,15 +109,23 @@ func sum(b []byte) int {
 	return total
 }
 
-// pseudoHeader is the sum of the pseudo-header of TCP and UDP over IPv4: both
-// addresses, the protocol and the length (RFC 9293 section 3.1, RFC 768). IP
-// and ICMP have none. TCP's length is in no field: the total length without
-// the IP header; where these lie it may fall below zero, and the arithmetic
-// is kept.
+// pseudoHeader is the sum of the pseudo-header that the checksum of proto
+// covers; IPv4 and ICMP have none.
 func (p packet) pseudoHeader(proto field.Protocol) int {
-	if proto != field.TCP && proto != field.UDP {
+	switch {
+	case proto == field.IP || proto == field.ICMP:
 		return 0
+	case p.has(field.IP6):
+		return p.pseudoHeader6(proto)
 	}
+	return p.pseudoHeader4(proto)
+}
+
+// pseudoHeader4 is the sum of the pseudo-header over IPv4: both addresses, the
+// protocol and the length (RFC 9293 section 3.1, RFC 768). TCP's length is in
+// no field: the total length without the IP header; where these lie it may
+// fall below zero, and the arithmetic is kept.
+func (p packet) pseudoHeader4(proto field.Protocol) int {
 	header := p.frame[p.at[field.IP]:]
 	ip := readIP(header)
 	length := ip.totalLen - ip.headerLen
@@ -112,6 +133,28 @@ func (p packet) pseudoHeader(proto field.Protocol) int {
 		length = udpLen(p.frame[p.at[field.UDP]:])
 	}
 	return sum(header[12:20]) + ip.protocol + length
+}
+
+// pseudoHeader6 is the sum of the pseudo-header over IPv6 (RFC 8200 section
+// 8.1): source, last destination, length and protocol of what follows the
+// extension headers. While a routing header has segments left, the last
+// destination stands there, not in ip6_dest, and no rule can write it; where
+// an extension header stands between, ip6_next is not the protocol. Both then
+// add the same before and after, and are left out.
+func (p packet) pseudoHeader6(proto field.Protocol) int {
+	header := p.frame[p.at[field.IP6]:]
+	ip := readIP6(header)
+	total := sum(header[8:24]) + ip.payloadLen - p.stepped.bytes
+	if proto == field.UDP {
+		total = sum(header[8:24]) + udpLen(p.frame[p.at[field.UDP]:])
+	}
+	if !p.stepped.routed {
+		total += sum(header[24:40])
+	}
+	if p.stepped.count == 0 {
+		return total + ip.next
+	}
+	return total + int(proto.Header().Number)
 }
 
 // mod is n modulo 65535, never negative.

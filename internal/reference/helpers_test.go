@@ -15,11 +15,17 @@ import (
 
 // packet is a frame as the outside library sees it; nil layers are left out.
 type packet struct {
+	eth     *layers.Ethernet // nil: the usual one
 	tags    []layers.EthernetType
+	dot1q   []*layers.Dot1Q // beside tags; nil: the usual ones
+	arp     *layers.ARP
 	ip      *layers.IPv4
+	ip6     *layers.IPv6
+	between []byte // extension headers, as bytes
 	tcp     *layers.TCP
 	udp     *layers.UDP
 	icmp    *layers.ICMPv4
+	icmp6   *layers.ICMPv6
 	payload []byte
 }
 
@@ -58,6 +64,45 @@ func ipHeader(proto layers.IPProtocol) *layers.IPv4 {
 	}
 }
 
+func arpPacket() *packet {
+	return &packet{arp: &layers.ARP{
+		AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: 1,
+		SourceHwAddress: []byte{2, 0, 0, 0, 0, 1}, SourceProtAddress: []byte{192, 0, 2, 1},
+		DstHwAddress: []byte{2, 0, 0, 0, 0, 9}, DstProtAddress: []byte{192, 0, 2, 2},
+	}}
+}
+
+// over6 puts p over IPv6.
+func over6(p *packet) *packet {
+	numbers := map[bool]layers.IPProtocol{p.tcp != nil: layers.IPProtocolTCP, p.udp != nil: layers.IPProtocolUDP, p.icmp6 != nil: layers.IPProtocolICMPv6}
+	p.ip = nil
+	p.ip6 = &layers.IPv6{
+		Version: 6, TrafficClass: 0x29, FlowLabel: 0xabcde, HopLimit: 61, NextHeader: numbers[true],
+		SrcIP: net.ParseIP("2001:db8::1:2"), DstIP: net.ParseIP("2001:db8:ffff:1::77"),
+	}
+	return p
+}
+
+func icmp6Packet() *packet {
+	return over6(&packet{
+		icmp6:   &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(128, 0)},
+		payload: []byte("1234a payload of odd length"),
+	})
+}
+
+// behind puts extension headers between IPv6 and what follows; each one's
+// first byte is filled in: first is the number of the first.
+func (p *packet) behind(first byte, extensions ...[]byte) *packet {
+	next := byte(p.ip6.NextHeader)
+	for i := len(extensions) - 1; i >= 0; i-- {
+		e := append([]byte(nil), extensions[i]...)
+		e[0], next = next, e[0]
+		p.between = append(e, p.between...)
+	}
+	p.ip6.NextHeader = layers.IPProtocol(first)
+	return p
+}
+
 // build serializes p; right lengths and checksums unless asked otherwise.
 func (p *packet) build(t testing.TB, opts ...gopacket.SerializeOptions) []byte {
 	t.Helper()
@@ -65,21 +110,7 @@ func (p *packet) build(t testing.TB, opts ...gopacket.SerializeOptions) []byte {
 	if len(opts) > 0 {
 		opt = opts[0]
 	}
-	eth := &layers.Ethernet{
-		SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2},
-		EthernetType: layers.EthernetTypeIPv4,
-	}
-	chain := []gopacket.SerializableLayer{eth}
-	for i, tag := range p.tags {
-		q := &layers.Dot1Q{VLANIdentifier: uint16(100 + i), Type: layers.EthernetTypeIPv4}
-		if i == 0 {
-			eth.EthernetType = tag
-		} else {
-			chain[i].(*layers.Dot1Q).Type = tag
-		}
-		chain = append(chain, q)
-	}
-	chain = append(chain, p.ip)
+	chain := append(p.link(), p.network()...)
 	chain = append(chain, p.transport(t)...)
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, opt, append(chain, gopacket.Payload(p.payload))...); err != nil {
@@ -88,23 +119,76 @@ func (p *packet) build(t testing.TB, opts ...gopacket.SerializeOptions) []byte {
 	return buf.Bytes()
 }
 
+// ethernet is the Ethernet header of p, and tag its i-th tag.
+func (p *packet) ethernet() *layers.Ethernet {
+	if p.eth == nil {
+		p.eth = &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}}
+		p.eth.EthernetType = append(p.tags, p.etherType())[0]
+	}
+	return p.eth
+}
+
+func (p *packet) tag(i int) *layers.Dot1Q {
+	for n := len(p.dot1q); n < len(p.tags); n++ {
+		p.dot1q = append(p.dot1q, &layers.Dot1Q{VLANIdentifier: uint16(100 + n), Type: append(p.tags, p.etherType())[n+1]})
+	}
+	return p.dot1q[i]
+}
+
+func (p *packet) etherType() layers.EthernetType {
+	switch {
+	case p.arp != nil:
+		return layers.EthernetTypeARP
+	case p.ip6 != nil:
+		return layers.EthernetTypeIPv6
+	}
+	return layers.EthernetTypeIPv4
+}
+
+func (p *packet) link() []gopacket.SerializableLayer {
+	chain := []gopacket.SerializableLayer{p.ethernet()}
+	for i := range p.tags {
+		chain = append(chain, p.tag(i))
+	}
+	return chain
+}
+
+func (p *packet) network() []gopacket.SerializableLayer {
+	switch {
+	case p.arp != nil:
+		return []gopacket.SerializableLayer{p.arp}
+	case p.ip6 != nil:
+		return []gopacket.SerializableLayer{p.ip6, gopacket.Payload(p.between)}
+	}
+	return []gopacket.SerializableLayer{p.ip}
+}
+
 func (p *packet) transport(t testing.TB) []gopacket.SerializableLayer {
 	t.Helper()
+	var below gopacket.NetworkLayer = p.ip
+	if p.ip6 != nil {
+		below = p.ip6
+	}
+	var top interface {
+		gopacket.SerializableLayer
+		SetNetworkLayerForChecksum(l gopacket.NetworkLayer) error
+	}
 	switch {
 	case p.tcp != nil:
-		if err := p.tcp.SetNetworkLayerForChecksum(p.ip); err != nil {
-			t.Fatal(err)
-		}
-		return []gopacket.SerializableLayer{p.tcp}
+		top = p.tcp
 	case p.udp != nil:
-		if err := p.udp.SetNetworkLayerForChecksum(p.ip); err != nil {
-			t.Fatal(err)
-		}
-		return []gopacket.SerializableLayer{p.udp}
+		top = p.udp
+	case p.icmp6 != nil:
+		top = p.icmp6
 	case p.icmp != nil:
 		return []gopacket.SerializableLayer{p.icmp}
+	default:
+		return nil
 	}
-	return nil
+	if err := top.SetNetworkLayerForChecksum(below); err != nil {
+		t.Fatal(err)
+	}
+	return []gopacket.SerializableLayer{top}
 }
 
 // is tests a field for one value.

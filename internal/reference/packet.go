@@ -7,26 +7,33 @@ import (
 	"repacket/internal/rule"
 )
 
-// packet is a frame and where the headers that are there begin in it.
+// packet is a frame, where the headers that are there begin in it, and what
+// the way to the transport header says about the checksums.
 type packet struct {
 	frame []byte
 	at    map[field.Protocol]int
+	// stepped are the extension headers between an IPv6 header and what follows.
+	stepped steps
 }
 
 // parse finds out which headers are there (part 3.6).
-func parse(frame []byte) packet {
+func parse(link field.Link, frame []byte) packet {
 	p := packet{frame: frame, at: map[field.Protocol]int{}}
-	if len(frame) < ethernetLen {
-		return p
+	if link == field.RawIP {
+		p.parseRaw()
+	} else {
+		p.parseEthernet()
 	}
-	p.at[field.Eth] = 0
-	l3, ok := findIP(frame)
-	if !ok {
-		return p
+	end := 0 // of the datagram that the transport header belongs to
+	if l3, ok := p.at[field.IP]; ok {
+		end = p.parseIPv4(l3)
+	} else if l3, ok := p.at[field.IP6]; ok {
+		end = p.parseIPv6(l3)
 	}
-	p.at[field.IP] = l3
-	if proto, l4, ok := findL4(frame, l3); ok {
-		p.at[proto] = l4
+	if l4, ok := p.at[field.TCP]; ok {
+		if at, ok := findMSS(frame[l4:end]); ok {
+			p.at[field.MSS] = l4 + at
+		}
 	}
 	return p
 }
@@ -35,54 +42,88 @@ const (
 	ethernetLen = 14     // IEEE 802.3: destination, source, type
 	tagLen      = 4      // IEEE 802.1Q: tag control information, type
 	typeIPv4    = 0x0800 // EtherTypes, IEEE 802 Numbers
+	typeARP     = 0x0806
+	typeIPv6    = 0x86dd
 	typeCTag    = 0x8100
 	typeSTag    = 0x88a8
-	maxTags     = 2
+	arpLen      = 28 // RFC 826, Ethernet and IPv4 addresses
 	ipFixed     = 20 // RFC 791 without options
+	ip6Fixed    = 40 // RFC 8200
 )
 
-// findIP gives the offset of the IPv4 header: the type behind at most two
-// VLAN tags says that it is one, and 20 bytes are there, whatever they hold.
-func findIP(frame []byte) (l3 int, ok bool) {
-	l3 = ethernetLen
-	for range maxTags {
-		if t := etherType(frame, l3); t != typeCTag && t != typeSTag {
+// parseEthernet finds the Ethernet header, at most two VLAN tags, and what the
+// type behind them says, if all of it is there.
+func (p *packet) parseEthernet() {
+	p.at[field.Eth] = 0
+	next, t := ethernetLen, p.etherType(ethernetLen)
+	for _, tag := range []field.Protocol{field.VLAN, field.CVLAN} {
+		if t != typeCTag && t != typeSTag || !p.reaches(next+tagLen) {
 			break
 		}
-		l3 += tagLen
-		if len(frame) < l3 {
-			return 0, false
-		}
+		p.at[tag] = next
+		next += tagLen
+		t = p.etherType(next)
 	}
-	return l3, etherType(frame, l3) == typeIPv4 && len(frame) >= l3+ipFixed
+	switch {
+	case t == typeARP && p.reaches(next+arpLen) && isIPv4OverEthernet(p.frame[next:]):
+		p.at[field.ARP] = next
+	case t == typeIPv4 && p.reaches(next+ipFixed):
+		p.at[field.IP] = next
+	case t == typeIPv6 && p.reaches(next+ip6Fixed):
+		p.at[field.IP6] = next
+	}
 }
+
+// parseRaw finds the IP header of a packet that begins with it.
+func (p *packet) parseRaw() {
+	switch {
+	case p.reaches(ipFixed) && p.frame[0]>>4 == 4:
+		p.at[field.IP] = 0
+	case p.reaches(ip6Fixed) && p.frame[0]>>4 == 6:
+		p.at[field.IP6] = 0
+	}
+}
+
+// reaches tells whether the frame reaches to end.
+func (p *packet) reaches(end int) bool { return len(p.frame) >= end }
 
 // etherType is the two bytes before offset next.
-func etherType(frame []byte, next int) int {
-	return int(binary.BigEndian.Uint16(frame[next-2:]))
+func (p *packet) etherType(next int) int {
+	return int(binary.BigEndian.Uint16(p.frame[next-2:]))
 }
 
-// findL4 gives the header that follows the IPv4 header at l3: only if the
-// version is 4, the header has a possible length, the fragment is the first,
-// and the fixed part of the header that follows lies inside both the frame
-// and ip_tot_len. A total length of 0 is what segmentation offload sends:
-// then the frame alone counts.
-func findL4(frame []byte, l3 int) (proto field.Protocol, l4 int, ok bool) {
-	ip := readIP(frame[l3:])
+// isIPv4OverEthernet tells whether an ARP packet speaks of Ethernet and IPv4
+// addresses, six and four bytes long: only then are they where the fields are.
+func isIPv4OverEthernet(arp []byte) bool {
+	return [6]byte(arp) == [6]byte{0x00, 0x01, 0x08, 0x00, 6, 4}
+}
+
+// parseIPv4 finds the header that follows the IPv4 header at l3, and gives the
+// end of the datagram: only if the version is 4, the header has a possible
+// length, the fragment is the first, and the fixed part of the header that
+// follows lies inside both the frame and ip_tot_len. A total length of 0 is
+// what segmentation offload sends: then the frame alone counts.
+func (p *packet) parseIPv4(l3 int) (end int) {
+	ip := readIP(p.frame[l3:])
 	if ip.version != 4 || ip.headerLen < ipFixed || ip.fragOffset != 0 {
-		return field.None, 0, false
+		return 0
 	}
-	end := len(frame)
+	end = len(p.frame)
 	if ip.totalLen != 0 {
 		end = min(end, l3+ip.totalLen)
 	}
-	l4 = l3 + ip.headerLen
-	for _, proto := range []field.Protocol{field.TCP, field.UDP, field.ICMP} {
-		if h := proto.Header(); int(h.Number) == ip.protocol && l4+h.Fixed <= end {
-			return proto, l4, true
+	p.parseTransport([]field.Protocol{field.TCP, field.UDP, field.ICMP}, ip.protocol, l3+ip.headerLen, end)
+	return end
+}
+
+// parseTransport finds which of the protocols has the number, if the fixed
+// part of its header, from at, lies before end.
+func (p *packet) parseTransport(protocols []field.Protocol, number, at, end int) {
+	for _, proto := range protocols {
+		if h := proto.Header(); int(h.Number) == number && at+h.Fixed <= end {
+			p.at[proto] = at
 		}
 	}
-	return field.None, 0, false
 }
 
 // ipHeader is what an IPv4 header says about the cut of its packet (RFC 791).
@@ -116,6 +157,9 @@ func (p packet) has(proto field.Protocol) bool {
 // whole tells whether the sum of proto's checksum can be known: what fix and
 // bad ask for besides the header (part 4).
 func (p packet) whole(proto field.Protocol, actions []rule.Action) bool {
+	if p.has(field.IP6) {
+		return p.whole6(proto)
+	}
 	l3 := p.at[field.IP]
 	ip := readIP(p.frame[l3:])
 	if proto == field.IP { // each fragment has a whole header
@@ -141,6 +185,41 @@ func headerLenAfter(ip ipHeader, actions []rule.Action) int {
 
 // udpLen is the length that the UDP header at b claims (RFC 768).
 func udpLen(b []byte) int { return int(binary.BigEndian.Uint16(b[4:])) }
+
+// findMSS gives the place of the option MSS in a TCP segment (RFC 9293 section
+// 3.1): the whole header must be there, and the options before it have
+// lengths that one can step over. One that does not have the length 4 is
+// another option to be stepped over.
+func findMSS(segment []byte) (at int, ok bool) {
+	headerLen := 4 * int(segment[12]>>4)
+	if headerLen > len(segment) {
+		return 0, false
+	}
+	const end, noOperation, mss = 0, 1, 2
+	for at = tcpFixed; at < headerLen; {
+		kind := segment[at]
+		switch {
+		case kind == end:
+			return 0, false
+		case kind == noOperation:
+			at++
+			continue
+		case at+1 == headerLen:
+			return 0, false // cut off before its length
+		}
+		length := int(segment[at+1])
+		if length < 2 || at+length > headerLen {
+			return 0, false
+		}
+		if kind == mss && length == 4 {
+			return at, true
+		}
+		at += length
+	}
+	return 0, false
+}
+
+const tcpFixed = 20 // RFC 9293 without options
 
 // get reads a field of a header that is there, most significant bit first.
 func (p packet) get(f *field.Field) field.Value {

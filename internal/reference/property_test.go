@@ -2,51 +2,144 @@ package reference_test
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 	"repacket/test/oracle"
 )
 
-// forRandomCases gives check random valid programs with frames that fit them,
-// and what the reference makes of each.
-func forRandomCases(t *testing.T, check func(t *rapid.T, p *rule.Program, in []byte, got reference.Result)) {
+// forRandomCases gives check random programs with frames that fit them, on
+// every link, and what the reference makes of each.
+func forRandomCases(t *testing.T, check func(t *rapid.T, c randomCase)) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
-		p, err := rule.Check(packetgen.Program(r))
-		if err != nil {
-			return
+		link := field.Link(r.IntN(2))
+		p := anyProgram(r, link)
+		if r.IntN(2) == 0 {
+			var err error
+			if p, err = rule.Check(packetgen.Style{Link: link}.Program(r)); err != nil {
+				return
+			}
 		}
-		for _, in := range packetgen.Frames(r, p, 100) {
-			check(t, p, in, reference.Run(p, in))
+		for _, in := range packetgen.FramesOn(link, r, p, 100) {
+			check(t, randomCase{link, p, in, reference.RunOn(link, p, in)})
 		}
 	})
 }
 
+// randomCase is a program, a frame and what becomes of it.
+type randomCase struct {
+	link field.Link
+	p    *rule.Program
+	in   []byte
+	got  reference.Result
+}
+
+// fail reports what the oracle has to say, if anything.
+func (c randomCase) fail(t *rapid.T, msg string) {
+	if msg != "" {
+		t.Fatalf("%s\n%s: %s\n%v\nin  %x\nout %x", msg, c.link, c.p.Source, c.p.Rules[max(0, c.got.Rule)], c.in, c.got.Frame)
+	}
+}
+
+// anyProgram is a program of one to three rules, each for packets of a kind, not
+// made from text: also what the checker would refuse or cannot say.
+func anyProgram(r *rand.Rand, link field.Link) *rule.Program {
+	names := slices.Sorted(maps.Keys(kinds))
+	var rules []*rule.Rule
+	for i := range 1 + r.IntN(3) {
+		has := kinds[names[r.IntN(len(names))]].has
+		if link == field.RawIP {
+			has = slices.DeleteFunc(slices.Clone(has), func(p field.Protocol) bool { return p < field.IP })
+		}
+		fields := slices.DeleteFunc(slices.Clone(field.Fields()), func(f *field.Field) bool { return !slices.Contains(has, f.Proto) })
+		if len(fields) == 0 {
+			continue
+		}
+		rules = append(rules, anyRule(r, i, fields, has))
+	}
+	return program(rules...)
+}
+
+func anyRule(r *rand.Rand, index int, fields []*field.Field, has []field.Protocol) *rule.Rule {
+	out := &rule.Rule{Index: index, Cond: rule.Has{Proto: has[len(has)-1]}, Verdict: rule.Verdict(r.IntN(3))}
+	for range r.IntN(3) {
+		f := fields[r.IntN(len(fields))]
+		a, b := anyValue(r, f), anyValue(r, f)
+		if a.Cmp(b) > 0 {
+			a, b = b, a
+		}
+		out.Cond = rule.And{X: []rule.Expr{out.Cond, rule.Test{Field: f, In: field.NewSet(field.Range{Lo: a, Hi: b})}}}
+	}
+	for range r.IntN(5) {
+		a := rule.Action{Field: fields[r.IntN(len(fields))]}
+		a.Value = anyValue(r, a.Field)
+		if a.Field.Kind == field.Checksum {
+			a.Op = rule.Op(r.IntN(3))
+		}
+		if !slices.ContainsFunc(out.Actions, func(b rule.Action) bool { return overlap(a.Field, b.Field) }) {
+			out.Actions = append(out.Actions, a)
+		}
+	}
+	for _, p := range has {
+		switch p {
+		case field.Eth, field.IP, field.IP6, field.TCP, field.UDP:
+			s := rule.Swap{Proto: p}
+			src, dest := s.Fields()
+			taken := slices.ContainsFunc(out.Actions, func(a rule.Action) bool { return overlap(a.Field, src) || overlap(a.Field, dest) })
+			if !taken && r.IntN(4) == 0 {
+				out.Swaps = append(out.Swaps, s)
+			}
+		}
+	}
+	return out
+}
+
+func overlap(f, g *field.Field) bool {
+	return f.Proto == g.Proto && f.Bit < g.Bit+g.Width && g.Bit < f.Bit+f.Width
+}
+
+func anyValue(r *rand.Rand, f *field.Field) field.Value {
+	all := field.Value{Hi: r.Uint64(), Lo: r.Uint64()}
+	return f.Max().AndNot(all)
+}
+
 // TestOnlyNamedBitsChange: parts 3.4 and 4 of the design.
 func TestOnlyNamedBitsChange(t *testing.T) {
-	forRandomCases(t, func(t *rapid.T, p *rule.Program, in []byte, got reference.Result) {
-		if msg := oracle.StrayBits(p, in, got); msg != "" {
-			t.Fatalf("%s\n%s\nin  %x\nout %x", msg, p.Source, in, got.Frame)
-		}
+	forRandomCases(t, func(t *rapid.T, c randomCase) {
+		c.fail(t, oracle.StrayBitsOn(c.link, c.p, c.in, c.got))
 	})
+}
+
+// TestFieldsAreWhatWasSet: by the outside decoder.
+func TestFieldsAreWhatWasSet(t *testing.T) {
+	compared := 0
+	forRandomCases(t, func(t *rapid.T, c randomCase) {
+		n, msg := oracle.WrongFieldsOn(c.link, c.p, c.in, c.got)
+		compared += n
+		c.fail(t, msg)
+	})
+	if compared < 1000 {
+		t.Errorf("only %d fields were compared", compared)
+	}
 }
 
 // TestChecksumsKeepTheirError: by the outside decoder, what was right is
 // right, what was wrong by k is wrong by k, fix makes right and bad wrong.
 func TestChecksumsKeepTheirError(t *testing.T) {
 	compared := 0
-	forRandomCases(t, func(t *rapid.T, p *rule.Program, in []byte, got reference.Result) {
-		n, msg := oracle.WrongSums(p, in, got)
+	forRandomCases(t, func(t *rapid.T, c randomCase) {
+		n, msg := oracle.WrongSumsOn(c.link, c.p, c.in, c.got)
 		compared += n
-		if msg != "" {
-			t.Fatalf("%s\n%s\nin  %x\nout %x", msg, p.Source, in, got.Frame)
-		}
+		c.fail(t, msg)
 	})
 	if compared < 1000 {
 		t.Errorf("only %d checksums were compared", compared)
@@ -61,9 +154,11 @@ func FuzzRun(f *testing.F) {
 		"if all then ip_hl 15 ip_check fix else if not ip_ttl ge 5 then tcp_check bad ip_src 0.0.0.0",
 		"if icmp_type 8 or tcp_syn on then icmp_check fix; if ip_flag_mf on",
 		"if dport 53,443 then dport 5353 ttl 64 udp_check fix",
+		"if ip6_src 2001:db8::/32 then ip6_dest ::1 tcp_mss 1360 reflect; if arp then swap eth arp_op reply else drop",
+		"if vlan_id 100 or icmp6_type echo-request then swap eth reflect",
 	} {
-		for _, p := range []*packet{tcpPacket(), udpPacket(), icmpPacket()} {
-			f.Add(text, p.build(f))
+		for _, name := range slices.Sorted(maps.Keys(kinds)) {
+			f.Add(text, kinds[name].make().build(f))
 		}
 		f.Add(text, []byte{})
 	}
@@ -78,6 +173,10 @@ func FuzzRun(f *testing.F) {
 			t.Fatal("the frame that was given is changed")
 		}
 		if msg := oracle.StrayBits(p, frame, got); msg != "" {
+			t.Fatal(msg)
+		}
+		raw := reference.RunOn(field.RawIP, p, frame)
+		if msg := oracle.StrayBitsOn(field.RawIP, p, frame, raw); msg != "" {
 			t.Fatal(msg)
 		}
 	})

@@ -3,8 +3,8 @@
 // definition that every other implementation is compared with: clear before
 // fast, and sharing no code with the compiler.
 //
-// It knows nothing of the kernel. Frames are Ethernet frames as they are on
-// the wire, without the frame check sequence.
+// It knows nothing of the kernel. Frames are as they are on the wire, without
+// the frame check sequence of Ethernet.
 package reference
 
 import (
@@ -19,27 +19,42 @@ type Result struct {
 	// Rule is the place in Program.Rules of the rule that acted, Index its
 	// place in Program.Written; both are -1 when none did.
 	Rule, Index int
-	// Frame is the frame as it leaves: always a new slice, always as long as
-	// the one that arrived.
+	// Frame is the frame as it leaves, or would leave were it not dropped:
+	// always a new slice, always as long as the one that arrived.
 	Frame []byte
-	// Rewritten: a rule with actions acted, even if no byte differs.
+	// Verdict is what becomes of the frame, Redirect the interface for
+	// rule.ToInterface.
+	Verdict  rule.Verdict
+	Redirect string
+	// Rewritten: a rule that changes packets or their way acted, even if no
+	// byte differs.
 	Rewritten bool
-	// Look: a rule without actions matched; no byte differs.
+	// Look: a rule that changes nothing matched; no byte differs.
 	Look bool
 }
 
-// Run gives frame to the first rule of prog that acts on it. The frame itself
-// is left as it is.
+// Run gives an Ethernet frame to the first rule of prog that acts on it. The
+// frame itself is left as it is.
 func Run(prog *rule.Program, frame []byte) Result {
-	p := parse(frame)
-	for i, r := range prog.Rules {
-		if !acts(r, p) {
-			continue
-		}
-		look := len(r.Actions) == 0
-		return Result{Rule: i, Index: r.Index, Frame: rewrite(r, p), Rewritten: !look, Look: look}
+	return RunOn(field.Ethernet, prog, frame)
+}
+
+// RunOn is Run for a frame of any link.
+func RunOn(link field.Link, prog *rule.Program, frame []byte) Result {
+	none := Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
+	if link == field.Ethernet && len(frame) < ethernetLen {
+		return none // no frame at all (part 3.6)
 	}
-	return Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
+	p := parse(link, frame)
+	for i, r := range prog.Rules {
+		if acts(r, p) {
+			return Result{
+				Rule: i, Index: r.Index, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
+				Rewritten: r.Touches(), Look: !r.Touches(),
+			}
+		}
+	}
+	return none
 }
 
 // acts tells whether the whole condition of r holds on the packet as it
@@ -48,6 +63,11 @@ func Run(prog *rule.Program, frame []byte) Result {
 func acts(r *rule.Rule, p packet) bool {
 	if !holds(r.Cond, p) {
 		return false
+	}
+	for _, s := range r.Swaps {
+		if !p.has(s.Proto) {
+			return false
+		}
 	}
 	for _, a := range r.Actions {
 		if !p.has(a.Field.Proto) {
@@ -80,12 +100,14 @@ func holds(e rule.Expr, p packet) bool {
 }
 
 // rewrite carries out all actions of r at once and gives the packet as it
-// leaves. Values are constants, so it does not matter in which order they are
-// written; the checksums come after them, the inner one first, because an
-// ip_hl that the rule raises can make the IP header reach over it.
+// leaves. What they write is constant or read from the packet as it arrived,
+// and no two write the same bit, so the order does not matter; the checksums
+// come after them, the inner one first, because an ip_hl that the rule raises
+// can make the IP header reach over it.
 func rewrite(r *rule.Rule, p packet) []byte {
-	out := packet{frame: slices.Clone(p.frame), at: p.at}
-	if len(r.Actions) == 0 {
+	out := p
+	out.frame = slices.Clone(p.frame)
+	if len(r.Actions) == 0 && len(r.Swaps) == 0 {
 		return out.frame
 	}
 	for _, a := range r.Actions {
@@ -93,7 +115,12 @@ func rewrite(r *rule.Rule, p packet) []byte {
 			out.put(a.Field, a.Value)
 		}
 	}
-	for _, proto := range []field.Protocol{field.TCP, field.UDP, field.ICMP, field.IP} {
+	for _, s := range r.Swaps {
+		src, dest := s.Fields()
+		out.put(src, p.get(dest))
+		out.put(dest, p.get(src))
+	}
+	for _, proto := range []field.Protocol{field.TCP, field.UDP, field.ICMP, field.ICMP6, field.IP} {
 		if p.has(proto) {
 			settle(proto, r.Actions, p, out)
 		}

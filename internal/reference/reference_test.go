@@ -1,6 +1,7 @@
 package reference_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,21 +99,6 @@ func TestFirstRuleActs(t *testing.T) {
 	}
 }
 
-// TestWideFields: a field of 128 bits, as an IPv6 address will be.
-func TestWideFields(t *testing.T) {
-	wide := &field.Field{Name: "wide", Proto: field.UDP, Bit: 64, Width: 128}
-	frame := udpPacket().build(t)
-	copy(frame[42:], "0123456789abcdef")
-	old := field.Value{Hi: 0x3031323334353637, Lo: 0x3839616263646566}
-	got := reference.Run(program(&rule.Rule{
-		Cond:    rule.Test{Field: wide, In: field.One(old)},
-		Actions: []rule.Action{{Field: wide, Value: field.Value{Hi: 0x4142434445464748, Lo: 0x494a4b4c4d4e4f50}}},
-	}), frame)
-	if text := string(got.Frame[42:58]); text != "ABCDEFGHIJKLMNOP" {
-		t.Errorf("the field is %q", text)
-	}
-}
-
 func TestConditions(t *testing.T) {
 	frame := udpPacket().build(t)
 	ports := rule.Test{Field: field.MustByName("udp_dest"), In: field.NewSet(
@@ -166,7 +152,7 @@ func checkPresence(t *testing.T, cases []presence) {
 	t.Helper()
 	for _, x := range cases {
 		t.Run(x.name, func(t *testing.T) {
-			if got := present(x.edit(append([]byte(nil), x.frame...))); got != x.want {
+			if got := present(field.Ethernet, x.edit(append([]byte(nil), x.frame...))); got != x.want {
 				t.Errorf("there are %q, want %q", got, x.want)
 			}
 		})
@@ -186,10 +172,10 @@ func TestPresence(t *testing.T) {
 	udp, tcp, icmp := udpPacket().build(t), tcpPacket().build(t), icmpPacket().build(t)
 	checkPresence(t, []presence{
 		{"whole UDP", udp, keep, "eth ip udp"},
-		{"whole TCP", tcp, keep, "eth ip tcp"},
+		{"whole TCP", tcp, keep, "eth ip tcp mss"},
 		{"whole ICMP", icmp, keep, "eth ip icmp"},
-		{"nothing", udp, cut(0), ""},
-		{"half an Ethernet header", udp, cut(13), ""},
+		{"nothing", udp, cut(0), "none"},
+		{"half an Ethernet header", udp, cut(13), "none"},
 		{"Ethernet alone", udp, cut(14), "eth"},
 		{"IPv4 cut by one", udp, cut(33), "eth"},
 		{"IPv4 alone", udp, cut(34), "eth ip"},
@@ -227,34 +213,52 @@ func TestPresenceBehindTags(t *testing.T) {
 	}
 	const c, s = layers.EthernetTypeDot1Q, layers.EthernetTypeQinQ
 	checkPresence(t, []presence{
-		{"ARP", tagged(), put(12, 0x0806), "eth"},
-		{"IPv6", tagged(), put(12, 0x86dd), "eth"},
-		{"one tag", tagged(c), keep, "eth ip udp"},
-		{"one service tag", tagged(s), keep, "eth ip udp"},
-		{"two tags", tagged(s, c), keep, "eth ip udp"},
-		{"two tags the other way", tagged(c, s), keep, "eth ip udp"},
-		{"two tags of a kind", tagged(c, c), keep, "eth ip udp"},
-		{"three tags", tagged(c, c, c), keep, "eth"},
-		{"ARP behind a tag", tagged(c), put(16, 0x0806), "eth"},
+		{"IPv4 called ARP", tagged(), put(12, 0x0806), "eth"},
+		{"IPv4 called IPv6", tagged(), put(12, 0x86dd), "eth ip6"},
+		{"one tag", tagged(c), keep, "eth vlan ip udp"},
+		{"one service tag", tagged(s), keep, "eth vlan ip udp"},
+		{"two tags", tagged(s, c), keep, "eth vlan cvlan ip udp"},
+		{"two tags the other way", tagged(c, s), keep, "eth vlan cvlan ip udp"},
+		{"two tags of a kind", tagged(c, c), keep, "eth vlan cvlan ip udp"},
+		{"three tags", tagged(c, c, c), keep, "eth vlan cvlan"},
 		{"an old tag type", tagged(c), put(12, 0x9100), "eth"},
 		{"tag cut off", tagged(c), cut(17), "eth"},
-		{"tag and nothing", tagged(c), cut(18), "eth"},
-		{"second tag cut off", tagged(c, c), cut(21), "eth"},
-		{"IPv4 cut by one", tagged(c, c), cut(41), "eth"},
-		{"IPv4 alone", tagged(c, c), cut(42), "eth ip"},
+		{"tag and nothing", tagged(c), cut(18), "eth vlan"},
+		{"second tag cut off", tagged(c, c), cut(21), "eth vlan"},
+		{"second tag and nothing", tagged(c, c), cut(22), "eth vlan cvlan"},
+		{"IPv4 cut by one", tagged(c, c), cut(41), "eth vlan cvlan"},
+		{"IPv4 alone", tagged(c, c), cut(42), "eth vlan cvlan ip"},
 	})
 }
 
-// present lists the headers for which a rule acts.
-func present(frame []byte) string {
-	s := ""
+// TestPresenceOfARP: only with Ethernet and IPv4 addresses.
+func TestPresenceOfARP(t *testing.T) {
+	arp := arpPacket().build(t)[:42]
+	tagged := arpPacket()
+	tagged.tags = []layers.EthernetType{layers.EthernetTypeDot1Q}
+	checkPresence(t, []presence{
+		{"whole", arp, keep, "eth arp"},
+		{"behind a tag", tagged.build(t), keep, "eth vlan arp"},
+		{"cut by one", arp, cut(41), "eth"},
+		{"of another link", arp, put(14, 6), "eth"},
+		{"of another protocol", arp, put(16, 0x86dd), "eth"},
+		{"longer hardware addresses", arp, put(18, 0x0804), "eth"},
+		{"longer protocol addresses", arp, put(18, 0x0610), "eth"},
+		{"RARP", arp, put(12, 0x8035), "eth"},
+	})
+}
+
+// present lists the headers for which a rule acts, or says that none does, not
+// even one for all packets.
+func present(link field.Link, frame []byte) string {
+	if !reference.RunOn(link, only(rule.All{}), frame).Look {
+		return "none"
+	}
+	var names []string
 	for _, p := range field.Protocols() {
-		if reference.Run(only(rule.Has{Proto: p}), frame).Look {
-			if s != "" {
-				s += " "
-			}
-			s += p.String()
+		if reference.RunOn(link, only(rule.Has{Proto: p}), frame).Look {
+			names = append(names, strings.Replace(p.String(), field.MSS.Header().Title, "mss", 1))
 		}
 	}
-	return s
+	return strings.Join(names, " ")
 }

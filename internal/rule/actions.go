@@ -1,18 +1,21 @@
 package rule
 
 import (
+	"slices"
+	"strings"
+
 	"repacket/internal/field"
 )
 
-// actions reads action { [ "," | "and" ] action }.
-func (p *parser) actions() []actionNode {
+// actions reads action { [ "," | "and" ] action } into a rule.
+func (p *parser) actions(r *ruleNode) {
 	if p.actionsEnd() {
 		p.fail(p.peek().at, "to look without a change, leave out then", "then needs an action")
-		return nil
 	}
-	var list []actionNode
+	start := p.peek().at.Start
 	for p.err == nil {
-		list = append(list, p.action())
+		p.action(r)
+		r.does = p.from(start)
 		if t := p.peek(); p.accept(",") || p.accept("and") {
 			if p.actionsEnd() {
 				p.fail(p.peek().at, "", "an action is missing after %s", p.words(t.at))
@@ -23,7 +26,6 @@ func (p *parser) actions() []actionNode {
 			break
 		}
 	}
-	return list
 }
 
 func (p *parser) actionsEnd() bool {
@@ -35,18 +37,86 @@ func (p *parser) actionsEnd() bool {
 	return p.startsRule(t)
 }
 
-func (p *parser) action() actionNode {
+// startsAction tells whether t begins an action.
+func (p *parser) startsAction(t token) bool {
+	_, set := resolveField(t)
+	_, verdict := verdictByWord(t.text)
+	return set || verdict || t.text == "swap" || t.text == "tcp.ack"
+}
+
+func (p *parser) action(r *ruleNode) {
 	t := p.next()
-	ref, ok := resolveField(t)
-	if !ok {
+	verdict, isVerdict := verdictByWord(t.text)
+	ref, isField := resolveField(t)
+	switch {
+	case t.text == "swap":
+		proto := p.swapped()
+		r.swaps = append(r.swaps, Swap{proto, p.from(t.at.Start)})
+	case isVerdict:
+		v := verdictNode{verdict: verdict}
+		if verdict == ToInterface {
+			v.iface = p.iface(t)
+		}
+		v.at = p.from(t.at.Start)
+		r.verdicts = append(r.verdicts, v)
+	case isField:
+		a := actionNode{ref: ref}
+		p.accept("=")
+		a.operand = p.operand(ref)
+		a.at = p.from(t.at.Start)
+		r.actions = append(r.actions, a)
+	default:
 		p.strayInActions(t)
-		return actionNode{}
 	}
-	a := actionNode{ref: ref}
-	p.accept("=")
-	a.operand = p.operand(ref)
-	a.at = p.from(t.at.Start)
-	return a
+}
+
+func verdictByWord(word string) (Verdict, bool) {
+	i := slices.Index(verdictWords[:], word)
+	return Verdict(max(i, 0)), i >= 0
+}
+
+// swapped reads the header behind swap.
+func (p *parser) swapped() field.Protocol {
+	const can = "swap takes eth, ip, ip6, tcp or udp"
+	t := p.peek()
+	proto, ok := field.ProtocolByName(t.text)
+	switch {
+	case ok && hasEnds(proto):
+		p.next()
+	case ok:
+		p.fail(t.at, can, "%s has no source and destination to swap", p.words(t.at))
+	case t.text == "" || !t.word || p.actionsEnd():
+		p.fail(t.at, can, "swap needs a header")
+	default:
+		p.fail(t.at, can, "swap needs a header, not %s", p.words(t.at))
+	}
+	return proto
+}
+
+// hasEnds tells whether a header has a source and a destination.
+func hasEnds(p field.Protocol) bool {
+	_, src := field.ByName(p.Header().Prefix + "_src")
+	return src && p.Header().Name != ""
+}
+
+// maxIface is the longest name of an interface, in bytes (Linux, IFNAMSIZ).
+const maxIface = 15
+
+// iface reads the interface behind redirect as it is written.
+func (p *parser) iface(redirect token) string {
+	t := p.peek()
+	name := p.source[t.at.Start:t.at.End]
+	_, rule := ruleName(p.source, t)
+	switch {
+	case t.text == "" || !t.word || rule:
+		p.fail(redirect.at, "redirect eth1", "redirect needs an interface")
+	case len(name) > maxIface:
+		p.fail(t.at, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, crop(name), len(name))
+	case strings.ContainsAny(name, "/:") || name == "." || name == "..":
+		p.fail(t.at, "redirect eth1", "%s is no name of an interface", name)
+	}
+	p.next()
+	return name
 }
 
 // operand reads what becomes of the field: a value, fix or bad.
@@ -96,14 +166,6 @@ func (p *parser) strayInActions(t token) {
 	word := p.words(t.at)
 	_, isProto := field.ProtocolByName(t.text)
 	switch {
-	case t.text == "swap", t.text == "pass", t.text == "drop", t.text == "reflect", t.text == "redirect":
-		hint := ""
-		if t.text == "pass" {
-			hint = "a rule without then lets its packets pass unchanged"
-		}
-		p.notYet(t.at, t.text, hint)
-	case comesLater(t.text):
-		p.notYet(t.at, word, laterHint(t.text))
 	case t.text == "tcp.ack":
 		p.tcpAck(t)
 	case t.text == "then":
@@ -113,6 +175,8 @@ func (p *parser) strayInActions(t token) {
 			"%s has no meaning among actions", word)
 	case isProto:
 		p.fail(t.at, "", "%s is a header, an action names a field", word)
+	case t.text == "chance":
+		p.notYet(t.at, "chance", "")
 	case looksLikeValue(t.text):
 		p.fail(t.at, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
 	case keywords[t.text] || !t.word:

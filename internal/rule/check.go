@@ -69,8 +69,9 @@ func (c *checker) rule(index int, r ruleNode) {
 		start = r.ifAt.Start
 	}
 	c.program.Written = append(c.program.Written, Written{
-		Name: r.name, Text: flatten(c.program.Source, Span{start, r.at.End}), Span: r.at, Look: !r.then,
+		Name: r.name, Text: flatten(c.program.Source, Span{start, r.at.End}), Span: r.at, Look: r.looks(),
 	})
+	c.verdict(r)
 	all := choices(r.actions)
 	var copies []*Rule
 	for _, ch := range all {
@@ -126,7 +127,10 @@ func (c *checker) open(r ruleNode) []claim {
 		if len(any) > 1 {
 			e = Or{any, a.at}
 		}
-		claims = append(claims, claim{e, a.at, a.ref.name.at})
+		claims = append(claims, claim{expr: e, at: a.at, name: a.ref.name.at})
+	}
+	for _, s := range r.swaps {
+		claims = append(claims, claim{expr: Has(s), at: s.At, name: s.At})
 	}
 	return claims
 }
@@ -164,16 +168,23 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 			c.halves(rule.Cond, c.claims(rule), where)
 		}
 		c.sums(rule, where)
+		if r.final() {
+			c.lacking(rule.Cond, where)
+		}
 	}
 	c.brackets(r.cond, c.condition(r.cond, nil))
 }
 
 // expand is the rule for one choice of what its short names mean.
 func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {
-	out := &Rule{Index: index, Cond: c.condition(r.cond, choice)}
+	out := &Rule{Index: index, Swaps: r.swaps}
 	for _, a := range r.actions {
 		out.Actions = append(out.Actions, c.action(a, choice))
 	}
+	for _, v := range r.verdicts {
+		out.Verdict, out.Redirect = v.verdict, v.iface
+	}
+	out.Cond = withGuards(c.condition(r.cond, choice), out.Actions)
 	return out
 }
 
@@ -225,7 +236,7 @@ func (c *checker) action(a actionNode, choice choice) Action {
 	case "bad":
 		out.Op = Bad
 	default:
-		out.Value = c.newValue(literal{f, a.ref.name.text, a.operand.text, a.operand.at})
+		out.Value = c.newValue(literal{f, a.ref.name.text, a.operand.text, a.operand.text, a.operand.at})
 	}
 	return out
 }
@@ -235,7 +246,7 @@ func (c *checker) test(n testNode, choice choice) Expr {
 	fields := choice.pick(n.ref)
 	in := c.set(n, fields[0])
 	if len(fields) == 1 {
-		return Test{fields[0], in, n.at}
+		return guarded(Test{fields[0], in, n.at})
 	}
 	var any []Expr
 	for _, f := range fields {

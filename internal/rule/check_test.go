@@ -89,6 +89,7 @@ func TestCopies(t *testing.T) {
 		"1 if tcp_dest 53 then tcp_dest 5353",
 		"1 if udp_dest 53 then udp_dest 5353",
 		"2 if all then ip_ttl 5",
+		"2 if all then ip6_hlim 5",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(p.Written) != 3 {
 		t.Errorf("written %v (- want, + got)\n%s", p.Written, diff)
@@ -103,15 +104,19 @@ func TestEveryField(t *testing.T) {
 				continue
 			}
 			value := "1"
-			if f.Kind == field.Address4 {
+			switch f.Kind {
+			case field.Address4:
 				value = "0.0.0.1"
+			case field.Address6:
+				value = "::1"
+			case field.MAC:
+				value = "00:00:00:00:00:01"
 			}
 			if f.Name == "ip_ver" || f.Name == "ip_hl" || f.Name == "ip_tot_len" || f.Name == "ip_protocol" {
 				value = "6" // any that goes together with itself
 			}
 			p := mustCheck(t, "if "+name+" "+value+" then "+name+" "+value)
-			test, ok := p.Rules[0].Cond.(Test)
-			if !ok || test.Field != f || p.Rules[0].Actions[0].Field != f {
+			if testOf(p.Rules[0].asked()).Field != f || p.Rules[0].Actions[0].Field != f {
 				t.Errorf("%s is not %s: %+v", name, f.Name, p.Rules[0])
 			}
 		}
@@ -123,7 +128,7 @@ func TestEveryValueName(t *testing.T) {
 	for _, f := range field.Fields() {
 		for _, n := range f.Names {
 			p := mustCheck(t, "if "+f.Name+" "+strings.ToUpper(n.Word)+" then "+f.Name+" "+n.Word)
-			if v, ok := p.Rules[0].Cond.(Test).In.Single(); !ok || v != field.V(n.Value) || p.Rules[0].Actions[0].Value != v {
+			if v, ok := testOf(p.Rules[0].Cond).In.Single(); !ok || v != field.V(n.Value) || p.Rules[0].Actions[0].Value != v {
 				t.Errorf("%s %s is %v, want %d", f.Name, n.Word, p.Rules[0], n.Value)
 			}
 		}
@@ -131,11 +136,12 @@ func TestEveryValueName(t *testing.T) {
 }
 
 // TestValueNamesAreNoWords: a name of a value is no word of the language, but
-// for tcp, udp and icmp, which ip_protocol takes where only a value can stand.
+// for tcp, udp, icmp, arp and vlan, where only a value can stand.
 func TestValueNamesAreNoWords(t *testing.T) {
 	for _, f := range field.Fields() {
 		for _, n := range f.Names {
-			allowed := f.Name == "ip_protocol" && (n.Word == "tcp" || n.Word == "udp" || n.Word == "icmp")
+			allowed := (f.Name == "ip_protocol" || f.Name == "ip6_next") && (n.Word == "tcp" || n.Word == "udp" || n.Word == "icmp") ||
+				isType(f) && (n.Word == "arp" || n.Word == "vlan")
 			if isLanguage(token{text: n.Word, word: true}) != allowed || fillers[n.Word] {
 				t.Errorf("%s, a value of %s, is a word of the language: %v", n.Word, f.Name, !allowed)
 			}

@@ -178,8 +178,6 @@ func (p *parser) strayInCondition(t token) {
 		p.fail(t.at, "", "a test is missing at the end")
 	case t.text == "chance":
 		p.notYet(t.at, "chance", "")
-	case comesLater(t.text):
-		p.notYet(t.at, word, laterHint(t.text))
 	case t.text == "tcp.ack":
 		p.tcpAck(t)
 	case t.text == ",":
@@ -188,6 +186,8 @@ func (p *parser) strayInCondition(t token) {
 		p.fail(t.at, "a range and a prefix are one word: 1-5, 10.0.0.0/8", "%s stands alone", word)
 	case looksLikeValue(t.text):
 		p.fail(t.at, "the values of a list have commas between them: udp_dest 53,80-90", "%s is a value, and no field stands before it", word)
+	case p.startsAction(t):
+		p.fail(t.at, "is `then` missing?", "%s is an action", word)
 	case keywords[t.text] || !t.word:
 		p.fail(t.at, "", "a test is missing before %s", word)
 	default:
@@ -209,5 +209,5 @@ func looksLikeValue(word string) bool {
 	if word[0] == '-' || word[0] == '+' {
 		word = word[1:]
 	}
-	return word != "" && (isDigit(word[0]) || word[0] == '@')
+	return word != "" && (isDigit(word[0]) || word[0] == '@') || kindOfAddress(word) != field.Number
 }

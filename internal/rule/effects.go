@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -9,7 +10,7 @@ import (
 
 // framing are the fields that say which bytes a receiver sums: no right or
 // wrong L4 checksum is known of a packet that they no longer describe.
-var framing = wordSet("ip_ver ip_hl ip_tot_len ip_protocol ip_offset ip_flags ip_flag_mf udp_len")
+var framing = wordSet("ip_ver ip_hl ip_tot_len ip_protocol ip_offset ip_flags ip_flag_mf ip6_len ip6_next udp_len")
 
 // effects checks what the actions of a rule do to each other.
 func (c *checker) effects(r *Rule) {
@@ -19,13 +20,41 @@ func (c *checker) effects(r *Rule) {
 			c.noSum(before, a)
 			c.noSum(a, before)
 		}
+		for _, s := range r.Swaps {
+			c.swapped(s, a)
+		}
 	}
+	for i, s := range r.Swaps {
+		if slices.ContainsFunc(r.Swaps[:i], func(before Swap) bool { return before.Proto == s.Proto }) {
+			c.fail(s.At, "twice is not at all", "swap %s stands twice in one rule", s.Proto)
+		}
+	}
+}
+
+// swapped refuses an action on a field that a swap gives a value to.
+func (c *checker) swapped(s Swap, a Action) {
+	src, dest := s.Fields()
+	for _, f := range []*field.Field{src, dest} {
+		if !sharesBits(f, a.Field) {
+			continue
+		}
+		at := a.At
+		if s.At.Start > at.Start {
+			at = s.At
+		}
+		c.fail(at, "leave one of the two out", "%s is set and swapped in one rule", a.Field.Name)
+	}
+}
+
+// sharesBits tells whether two fields have a bit in common.
+func sharesBits(f, g *field.Field) bool {
+	return f.Proto == g.Proto && f.Bit+f.Width > g.Bit && g.Bit+g.Width > f.Bit
 }
 
 // sameBits refuses two actions that touch the same bit; a stands before b.
 func (c *checker) sameBits(a, b Action) {
 	f, g := a.Field, b.Field
-	if f.Proto != g.Proto || f.Bit+f.Width <= g.Bit || g.Bit+g.Width <= f.Bit {
+	if !sharesBits(f, g) {
 		return
 	}
 	if f == g {
@@ -42,7 +71,7 @@ func (c *checker) sameBits(a, b Action) {
 // noSum refuses fix and bad of an L4 checksum beside a field that says which
 // bytes it sums. The caret is at sum, or at other if that stands behind it.
 func (c *checker) noSum(sum, other Action) {
-	if sum.Op == Set || sum.Field.Proto.Header().Layer != 4 || !framing[other.Field.Name] {
+	if sum.Op == Set || sum.Field.Proto.Header().Layer != field.TransportLayer || !framing[other.Field.Name] {
 		return
 	}
 	at := sum.At
@@ -62,8 +91,8 @@ func (c *checker) sums(r *Rule, where union) {
 		switch a.Field.Name {
 		case "udp_len":
 			checks = []string{"udp_check"}
-		case "ip_hl", "ip_tot_len", "ip_protocol":
-			for _, p := range protocols(where.headers(4)) {
+		case "ip_hl", "ip_tot_len", "ip_protocol", "ip6_len", "ip6_next":
+			for _, p := range where.headers(field.TransportLayer).list() {
 				checks = append(checks, field.MustByName(p.String()+"_check").Name)
 			}
 		}

@@ -34,6 +34,13 @@ type Case struct {
 	// Whole: the rule takes only what is all there, because it makes a sum over
 	// all of it: whole datagrams, or IPv4 headers with all their options.
 	Whole bool `json:"whole,omitempty"`
+	// Only says of fields that are there only on some packets on which.
+	Only []string `json:"only,omitempty"`
+	// Swaps are the headers whose source and destination change places.
+	Swaps []string `json:"swaps,omitempty"`
+	// Verdict is drop, reflect or redirect, and Interface where to.
+	Verdict   string `json:"verdict,omitempty"`
+	Interface string `json:"interface,omitempty"`
 }
 
 // Change is a field that can change, and where its bytes are.
@@ -52,6 +59,9 @@ type Checksum struct {
 	Field string `json:"field"`
 	// Always: its header is there in every packet that the rule takes.
 	Always bool `json:"always"`
+	// Routed: it changes only where a routing header has a way still to go, so
+	// that ip6_dest is not yet the last destination.
+	Routed bool `json:"routed,omitempty"`
 }
 
 // Explanation says what each rule as written does.
@@ -69,41 +79,101 @@ func (p *Program) Explanation() []RuleInfo {
 }
 
 func (c *checker) explain(r *Rule) Case {
-	where := packets(c.whole(r))
+	where := packets(c.complete(r))
 	out := Case{Complete: r.Print(), Headers: []string{}, Changes: []Change{}, Checksums: []Checksum{}}
-	for layer := 2; layer <= 4; layer++ {
+	for layer := range field.Layers {
 		if bits := where.headers(layer); bits&1 == 0 {
 			var names []string
-			for _, p := range protocols(bits) {
+			for _, p := range bits.list() {
 				names = append(names, p.String())
 			}
 			out.Headers = append(out.Headers, strings.Join(names, " or "))
 		}
 	}
+	out.only(r)
 	for _, a := range r.Actions {
-		f := a.Field
-		out.Changes = append(out.Changes, Change{
-			f.Name, f.Proto.String(), f.Byte(), f.Byte() + f.Size() - 1, fmt.Sprintf("0x%0*x", 2*f.Size(), f.Mask().Lo),
-		})
+		out.change(a.Field)
 		out.Whole = out.Whole || a.Op != Set
-		for _, cover := range f.Covers {
-			out.follow(r, where, cover.Check)
+		for _, cover := range a.Field.Covers {
+			out.follow(r, where, Checksum{Field: cover.Check})
 		}
+	}
+	for _, s := range r.Swaps {
+		out.Swaps = append(out.Swaps, s.Proto.String())
+		src, dest := s.Fields()
+		out.change(src)
+		out.change(dest)
+		for _, cover := range src.Covers {
+			if s.Proto != field.IP6 { // a sum does not care for the order
+				break
+			}
+			out.follow(r, where, Checksum{Field: cover.Check, Routed: true})
+		}
+	}
+	if r.Verdict != Pass {
+		out.Verdict, out.Interface = r.Verdict.String(), r.Redirect
+	}
+	return out
+}
+
+func (e *Case) change(f *field.Field) {
+	hi, lo := "", fmt.Sprintf("%0*x", 2*min(f.Size(), 8), f.Mask().Lo)
+	if f.Size() > 8 {
+		hi = fmt.Sprintf("%0*x", 2*(f.Size()-8), f.Mask().Hi)
+	}
+	e.Changes = append(e.Changes, Change{f.Name, f.Proto.String(), f.Byte(), f.Byte() + f.Size() - 1, "0x" + hi + lo})
+}
+
+// only says where fields are there that are not in every packet that has their
+// header.
+func (e *Case) only(r *Rule) {
+	fields := onlyFields(r.Cond)
+	for _, a := range r.Actions {
+		if a.Field.Only != nil {
+			fields = append(fields, a.Field)
+		}
+	}
+	for _, f := range fields {
+		if text := f.Name + " is there only with " + printOnly(f); !slices.Contains(e.Only, text) {
+			e.Only = append(e.Only, text)
+		}
+	}
+}
+
+// onlyFields are the fields with an Only that a condition tests.
+func onlyFields(e Expr) []*field.Field {
+	var xs []Expr
+	switch e := e.(type) {
+	case Test:
+		if e.Field.Only != nil {
+			return []*field.Field{e.Field}
+		}
+	case Not:
+		return onlyFields(e.X)
+	case And:
+		xs = e.X
+	case Or:
+		xs = e.X
+	}
+	var out []*field.Field
+	for _, x := range xs {
+		out = append(out, onlyFields(x)...)
 	}
 	return out
 }
 
 // follow adds a checksum that covers a field, unless an action names it or its
 // header cannot be there.
-func (e *Case) follow(r *Rule, where union, check string) {
-	f := field.MustByName(check)
+func (e *Case) follow(r *Rule, where union, sum Checksum) {
+	f := field.MustByName(sum.Field)
 	named := slices.ContainsFunc(r.Actions, func(a Action) bool { return a.Field == f })
-	listed := slices.ContainsFunc(e.Checksums, func(s Checksum) bool { return s.Field == check })
+	listed := slices.ContainsFunc(e.Checksums, func(s Checksum) bool { return s.Field == sum.Field })
 	headers := where.headers(f.Proto.Header().Layer)
-	if named || listed || headers&(1<<f.Proto) == 0 {
+	if named || listed || !headers.has(f.Proto) {
 		return
 	}
-	e.Checksums = append(e.Checksums, Checksum{check, headers == 1<<f.Proto})
+	sum.Always = headers == 1<<f.Proto
+	e.Checksums = append(e.Checksums, sum)
 }
 
 // Explain is Explanation as people read it, a paragraph a rule.
@@ -116,20 +186,40 @@ func (p *Program) Explain() string {
 		}
 		fmt.Fprintf(&b, ": %s\n", printable(info.Text))
 		for _, e := range info.Cases {
-			b.WriteString(e.text(info.Look))
+			b.WriteString(e.text(info.Text, info.Look))
 		}
 	}
 	return b.String()
 }
 
-func (e Case) text(look bool) string {
+func (e Case) text(written string, look bool) string {
 	headers := "none"
 	if len(e.Headers) > 0 {
 		headers = strings.Join(e.Headers, ", ")
 	}
 	text := "  in full: " + e.Complete + "\n  headers that must be there: " + headers + "\n"
-	if look {
+	for _, only := range e.Only {
+		text += "  " + only + "\n"
+	}
+	switch {
+	case look && passes(written):
+		return text + "  then pass: packets that match are counted, none is changed\n"
+	case look:
 		return text + "  no then: packets that match are counted, none is changed\n"
+	}
+	return text + e.rewrites() + e.way()
+}
+
+// passes tells whether a rule ends in pass, which no test does.
+func passes(written string) bool {
+	words := strings.Fields(strings.ToLower(written))
+	return words[len(words)-1] == "pass"
+}
+
+// rewrites says what becomes of the packet's bytes.
+func (e Case) rewrites() string {
+	if len(e.Changes) == 0 {
+		return ""
 	}
 	var changes, sums []string
 	for _, ch := range e.Changes {
@@ -141,11 +231,28 @@ func (e Case) text(look bool) string {
 	if len(sums) == 0 {
 		sums = []string{"none"}
 	}
+	text := ""
 	if e.Whole {
-		text += "  only what is whole: no fragment, lengths that agree (ip_check: the whole header)\n"
+		text = "  only what is whole: no fragment, lengths that agree (ip_check: the whole header)\n"
+	}
+	for _, proto := range e.Swaps {
+		text += fmt.Sprintf("  swapped: %s_src and %s_dest\n", proto, proto)
 	}
 	return text + "  bytes that can change: " + strings.Join(changes, ", ") +
 		"\n  checksums that follow: " + strings.Join(sums, ", ") + "\n"
+}
+
+// way says what becomes of the packet itself.
+func (e Case) way() string {
+	switch e.Verdict {
+	case Drop.String():
+		return "  then: dropped\n"
+	case Reflect.String():
+		return "  then: sent back out of the interface it came in by\n"
+	case ToInterface.String():
+		return "  then: sent out of " + printable(e.Interface) + "\n"
+	}
+	return ""
 }
 
 // text is "udp_dest (udp bytes 2-3)", with the mask where it is a part only.
@@ -169,6 +276,9 @@ func (s Checksum) text() string {
 	}
 	if s.Field == "udp_check" {
 		notes = append(notes, "0 stays 0")
+	}
+	if s.Routed {
+		notes = append(notes, "behind a routing header with segments left")
 	}
 	if len(notes) == 0 {
 		return s.Field

@@ -4,52 +4,6 @@ import (
 	"repacket/internal/field"
 )
 
-// carrier says what must hold below a header for it to be looked for at all.
-type carrier struct {
-	by    field.Protocol
-	facts []fact
-}
-
-// carried are the rules of part 3.6 of the design: behind IPv4 a header is
-// only looked for if the version is 4, the header length 5 words or more, the
-// fragment offset 0, the protocol the header's own, and the header's fixed
-// part inside the total length; a total length of 0 is what segmentation
-// offload sends.
-var carried = func() [16]carrier {
-	out := [16]carrier{field.IP: {by: field.Eth}}
-	ipFixed := field.IP.Header().Fixed
-	for _, p := range field.Protocols() {
-		if p.Header().Layer != 4 {
-			continue
-		}
-		out[p] = carrier{field.IP, []fact{
-			{field.MustByName("ip_protocol"), only(uint64(p.Header().Number))},
-			{field.MustByName("ip_ver"), only(4)},
-			{field.MustByName("ip_offset"), only(0)},
-			{field.MustByName("ip_hl"), between(5, 15)},
-			{field.MustByName("ip_tot_len"), only(0).Union(between(ipFixed+p.Header().Fixed, 65535))},
-		}}
-	}
-	return out
-}()
-
-func only(v uint64) field.Set { return field.One(field.V(v)) }
-
-func between(lo, hi int) field.Set {
-	return field.NewSet(field.Range{Lo: field.V(uint64(lo)), Hi: field.V(uint64(hi))})
-}
-
-// carriers are the headers, as bits, that can stand below one of the headers.
-func carriers(headers uint16) uint16 {
-	var below uint16
-	for p := range carried {
-		if headers&(1<<p) != 0 {
-			below |= 1 << carried[p].by
-		}
-	}
-	return below
-}
-
 // widest maps a field that is a part of another one to that one: ip_dscp to
 // ip_tos, ip_flag_df to ip_flags. All facts are kept by the widest field, so
 // that two names of one bit cannot contradict each other unseen.

@@ -50,6 +50,11 @@ func lex(source string) ([]token, *Diagnostic) {
 	var tokens []token
 	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
 		t, ok := lexOne(source, pos)
+		if n := len(tokens); n > 0 && tokens[n-1].text == "redirect" {
+			if end := ifaceEnd(source, pos); end > pos {
+				t, ok = token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
+			}
+		}
 		if !ok {
 			return nil, strayCharacter(source, pos)
 		}
@@ -78,6 +83,17 @@ func lexOne(source string, pos int) (token, bool) {
 		}
 	}
 	return token{}, false
+}
+
+// ifaceEnd is the end of the name that begins at pos, behind redirect: an
+// interface may be named by any characters but these.
+func ifaceEnd(source string, pos int) int {
+	for i, r := range source[pos:] {
+		if r == utf8.RuneError || !unicode.IsPrint(r) || unicode.IsSpace(r) || strings.ContainsRune("#,;()=<>!&|'\"`‘’“”", r) {
+			return pos + i
+		}
+	}
+	return len(source)
 }
 
 // skipBlanks is the first place from pos on that is neither a blank nor in a

@@ -97,7 +97,11 @@ func (p *parser) program() []ruleNode {
 			end = p.atEnd()
 		case "else":
 			r.orElse = true
-			p.elseRule(p.next())
+			if word := p.next(); p.startsAction(p.peek()) {
+				rules, r, end = append(rules, r), p.closing(word), true
+			} else {
+				p.elseRule()
+			}
 		}
 		rules = append(rules, r)
 		if end {
@@ -107,18 +111,31 @@ func (p *parser) program() []ruleNode {
 	return rules
 }
 
-// elseRule checks what stands behind else.
-func (p *parser) elseRule(word token) {
-	switch t := p.peek(); {
-	case t.text == "":
-		p.fail(t.at, "if udp_dest 443 then udp_dest 8080 else if udp then ip_ttl 64", "else needs a rule")
-	case !p.startsRule(t) && !p.isUnknown(t):
-		p.notYet(word.at, "else followed by actions", "write a rule of its own: else if all then ...")
+// elseRule checks what stands behind else, if that is no action.
+func (p *parser) elseRule() {
+	switch t := p.peek(); t.text {
+	case "":
+		p.fail(t.at, "if udp_dest 443 then udp_dest 8080 else if udp then ip_ttl 64", "else needs a rule, or actions")
+	case "then":
+		p.fail(t.at, "else "+p.words(Span{p.second().at.Start, len(p.source)}), "leave out then behind else")
 	}
 }
 
-// isUnknown tells whether a word means nothing in the language.
-func (p *parser) isUnknown(t token) bool { return !isLanguage(t) }
+// closing reads the actions behind the last else: a rule for all that is left.
+func (p *parser) closing(word token) ruleNode {
+	r := ruleNode{ifAt: word.at, cond: allNode{word.at}, then: true, closing: true}
+	p.actions(&r)
+	p.accept(";")
+	switch t := p.peek(); {
+	case p.err != nil, t.text == "":
+	case t.text == "else", t.text == ";", p.startsRule(t):
+		p.fail(t.at, "put it before the last else, or write else if all then ...", "%s stands behind the actions for all that is left", p.words(t.at))
+	default:
+		p.ruleEnds(r)
+	}
+	r.at = Span{word.at.Start, r.does.End}
+	return r
+}
 
 func (p *parser) rule() ruleNode {
 	first := p.peek()
@@ -139,7 +156,7 @@ func (p *parser) rule() ruleNode {
 	r.cond = p.or()
 	if r.then = p.peek().text == "then"; r.then {
 		p.next()
-		r.actions = p.actions()
+		p.actions(&r)
 	}
 	p.ruleEnds(r)
 	r.at = p.from(first.at.Start)
@@ -159,6 +176,8 @@ func (p *parser) noIf(named bool) {
 		p.fail(t.at, "", "a rule is missing before %s", p.words(t.at))
 	case t.text == "then":
 		p.fail(t.at, "if all "+rest, "then without if")
+	case !ref && t.text != "tcp.ack" && p.startsAction(t):
+		p.fail(t.at, "if all then "+rest, "%s stands behind if and then, or behind the last else", p.words(t.at))
 	case nearest(t.text, []string{"if"}) != "", t.text == "when":
 		p.fail(t.at, "did you mean if?", "unknown word %s", p.words(t.at))
 	case strings.Contains(t.text+p.second().text, ":") && !named && t.word:

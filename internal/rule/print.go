@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"fmt"
 	"strings"
 
 	"repacket/internal/field"
@@ -19,11 +20,25 @@ func Print(e Expr) string {
 	case Not:
 		return "not " + printMember(e.X)
 	case And:
-		return printMembers(e.X, " and ")
+		if xs := unguarded(e.X); len(xs) > 1 {
+			return printMembers(xs, " and ")
+		}
+		return Print(e.X[len(e.X)-1])
 	case Or:
 		return printMembers(e.X, " or ")
 	}
 	panic("rule: unknown kind of condition")
+}
+
+// unguarded are the members of an and without those that reading puts there.
+func unguarded(xs []Expr) []Expr {
+	var out []Expr
+	for i, x := range xs {
+		if i+1 == len(xs) || !guards(x, xs[i+1]) {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 func printMembers(xs []Expr, word string) string {
@@ -36,8 +51,12 @@ func printMembers(xs []Expr, word string) string {
 
 // printMember writes a member of a condition, in brackets if it has members.
 func printMember(e Expr) string {
-	switch e.(type) {
-	case And, Or:
+	switch e := e.(type) {
+	case And:
+		if len(unguarded(e.X)) > 1 {
+			return "(" + Print(e) + ")"
+		}
+	case Or:
 		return "(" + Print(e) + ")"
 	}
 	return Print(e)
@@ -84,16 +103,22 @@ func printRange(f *field.Field, r field.Range) string {
 // printNumber writes a value where names have no order: in ranges and
 // comparisons.
 func printNumber(f *field.Field, v field.Value) string {
-	if f.Kind == field.Address4 {
-		return dotted(v)
+	if isAddress(f) {
+		return printAddress(f, v)
+	}
+	if isType(f) {
+		return fmt.Sprintf("0x%04x", v.Lo)
 	}
 	return v.String()
 }
 
+// isType tells whether people write the numbers of f in hexadecimal.
+func isType(f *field.Field) bool { return strings.HasSuffix(f.Name, "_type") && f.Width == 16 }
+
 // prefixLength is the length of the prefix that r is, or -1. Only addresses
 // have prefixes.
 func prefixLength(f *field.Field, r field.Range) int {
-	if f.Kind != field.Address4 {
+	if !isAddress(f) {
 		return -1
 	}
 	for n := range f.Width + 1 {
@@ -113,41 +138,51 @@ func printValue(f *field.Field, v field.Value) string {
 		return "off"
 	case f.Kind == field.Flag:
 		return "on"
-	case f.Kind == field.Address4:
-		return dotted(v)
+	case isAddress(f):
+		return printAddress(f, v)
 	case f.Kind == field.Checksum:
-		return hex(v)
+		return fmt.Sprintf("0x%04x", v.Lo)
 	}
 	if word := f.Names.Word(v.Lo); word != "" && f.Kind != field.Port {
 		return word
 	}
-	return v.String()
-}
-
-func hex(v field.Value) string {
-	const digits = "0123456789abcdef"
-	text := []byte("0x0000")
-	for i := 5; i > 1; i-- {
-		text[i] = digits[v.Lo&15]
-		v.Lo >>= 4
-	}
-	return string(text)
+	return printNumber(f, v)
 }
 
 // Print writes the rule in the language, so that it means the same when it is
 // read again. Its headers that are only implied are not written.
 func (r *Rule) Print() string {
-	text := "if " + Print(r.Cond)
-	for i, a := range r.Actions {
-		if i == 0 {
-			text += " then"
-		} else {
-			text += ","
-		}
-		text += " " + a.Print()
+	text := "if " + Print(r.asked())
+	if does := r.does(); len(does) > 0 {
+		text += " then " + strings.Join(does, ", ")
 	}
 	return text
 }
+
+// does are the actions, swaps and the verdict in the language.
+func (r *Rule) does() []string {
+	var texts []string
+	for _, a := range r.Actions {
+		texts = append(texts, a.Print())
+	}
+	for _, s := range r.Swaps {
+		texts = append(texts, s.Print())
+	}
+	if r.Verdict != Pass {
+		texts = append(texts, r.printVerdict())
+	}
+	return texts
+}
+
+func (r *Rule) printVerdict() string {
+	if r.Verdict == ToInterface {
+		return r.Verdict.String() + " " + r.Redirect
+	}
+	return r.Verdict.String()
+}
+
+// Print writes the swap in the language.
+func (s Swap) Print() string { return "swap " + s.Proto.String() }
 
 // Print writes the action in the language.
 func (a Action) Print() string {

@@ -13,121 +13,124 @@ import (
 	"repacket/internal/field"
 )
 
-// frame is a packet as the language sees it: which headers are found and what
-// their fields hold. It is built by the rules of part 3.6 of the design, not
-// by the checker's own table of them.
-type frame struct {
-	has map[field.Protocol]bool
-	// whole: a whole datagram, no fragment and with lengths that agree.
-	whole bool
-	bytes map[field.Protocol][]byte
+// telling are values at which something changes.
+var telling = map[string][]uint64{
+	"eth_type": {0x0800, 0x0806, 0x86dd, 0x8100, 0x88a8}, "vlan_type": {0x0800, 0x86dd, 0x8100}, "cvlan_type": {0x0800, 0x86dd, 0x8100},
+	"ip_ver": {4, 6}, "ip_protocol": {1, 6, 17}, "ip_tot_len": {19, 20, 27, 28, 39, 40, 43, 44},
+	"ip6_next": {6, 17, 43, 44, 58, 60}, "ip6_len": {7, 8, 19, 20, 23, 24}, "icmp_type": {0, 8, 13, 14}, "tcp_hlen": {5, 6},
 }
 
-// get reads bits one by one, unlike anything in the code under test.
-func (p frame) get(f *field.Field) uint64 {
-	var v uint64
-	for bit := f.Bit; bit < f.Bit+f.Width; bit++ {
-		v = v<<1 | uint64(p.bytes[f.Proto][bit/8]>>(7-bit%8)&1)
+// drawValue is a value of the field, often a small one.
+func drawValue(t *rapid.T, f *field.Field) field.Value {
+	top := f.Max()
+	switch rapid.IntRange(0, 3).Draw(t, "size") {
+	case 0:
+		if list := telling[f.Name]; list != nil {
+			return field.V(rapid.SampledFrom(list).Draw(t, "value"))
+		}
+	case 1:
+		v := field.Value{Hi: rapid.Uint64().Draw(t, "hi"), Lo: rapid.Uint64().Draw(t, "lo")}
+		return field.Value{Hi: v.Hi & top.Hi, Lo: v.Lo & top.Lo}
 	}
-	return v
+	return field.V(rapid.Uint64Range(0, min(top.Lo, 6)).Draw(t, "value"))
 }
 
-// eyes is how a condition holds on a frame (parts 2 and 3.3 of the design).
-func eyes(e Expr, p frame) bool {
-	switch e := e.(type) {
-	case All:
-		return true
-	case Has:
-		return p.has[e.Proto]
-	case Test:
-		return p.has[e.Field.Proto] && e.In.Contains(field.V(p.get(e.Field)))
-	case Not:
-		return !eyes(e.X, p)
-	case And:
-		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !eyes(x, p) })
-	case Or:
-		return slices.ContainsFunc(e.X, func(x Expr) bool { return eyes(x, p) })
+// write is a value of f as a user may write it.
+func write(t *rapid.T, f *field.Field, v field.Value) string {
+	switch f.Kind {
+	case field.Address4:
+		return fmt.Sprintf("%d.%d.%d.%d", v.Lo>>24, v.Lo>>16&255, v.Lo>>8&255, v.Lo&255)
+	case field.Address6:
+		var groups []string
+		for i := range 8 {
+			half := []uint64{v.Hi, v.Lo}[i/4]
+			groups = append(groups, fmt.Sprintf("%x", half>>(48-16*(i%4))&0xffff))
+		}
+		return strings.Join(groups, ":")
+	case field.MAC:
+		var groups []string
+		for i := range 6 {
+			groups = append(groups, fmt.Sprintf("%02X", v.Lo>>(40-8*i)&0xff))
+		}
+		return strings.Join(groups, ":")
 	}
-	panic("unknown condition")
-}
-
-// drawFrame makes an IPv4 frame whose fields are often small numbers and
-// often lie.
-func drawFrame(t *rapid.T) frame {
-	p := frame{has: map[field.Protocol]bool{field.Eth: true}, bytes: map[field.Protocol][]byte{}}
-	if rapid.IntRange(0, 9).Draw(t, "other") == 0 {
-		return p
-	}
-	octet := rapid.Map(rapid.IntRange(0, 11), func(n int) byte {
-		return []byte{0, 0, 0, 0, 1, 2, 3, 4, 5, 46, 184, 255}[n]
-	})
-	for _, proto := range field.Protocols() {
-		n := proto.Header().Fixed
-		p.bytes[proto] = rapid.SliceOfN(octet, n, n).Draw(t, proto.String())
-	}
-	ip := p.bytes[field.IP]
-	p.has[field.IP] = true
-	if rapid.IntRange(0, 4).Draw(t, "lies") > 0 {
-		ip[0] = 0x45
-		ip[3] = rapid.SampledFrom([]byte{0, 20, 27, 28, 39, 40, 60}).Draw(t, "total")
-		ip[7] = 0
-		ip[9] = rapid.SampledFrom([]byte{1, 6, 17, 47}).Draw(t, "protocol")
-	}
-	p.whole = ip[6]&0x3f == 0 && ip[7] == 0 && rapid.Bool().Draw(t, "whole")
-	total := int(ip[2])<<8 | int(ip[3])
-	hl := int(ip[0] & 15)
-	for number, proto := range map[byte]field.Protocol{1: field.ICMP, 6: field.TCP, 17: field.UDP} {
-		inside := total == 0 || 4*hl+proto.Header().Fixed <= total
-		p.has[proto] = ip[0]>>4 == 4 && hl >= 5 && ip[6]&0x1f == 0 && ip[7] == 0 && ip[9] == number && inside
-	}
-	return p
+	return fmt.Sprintf(rapid.SampledFrom([]string{"%d", "%#x"}).Draw(t, "base"), v.Lo)
 }
 
 // drawTest writes a test of the field in the language, and says by itself
 // which values it lets through.
-func drawTest(t *rapid.T, f *field.Field) (text string, holds func(uint64) bool) {
-	top := f.Max().Lo
-	number := rapid.OneOf(rapid.Uint64Range(0, min(top, 6)), rapid.Uint64Range(0, top))
-	write := func(v uint64) string {
-		if f.Kind == field.Address4 {
-			return fmt.Sprintf("%d.%d.%d.%d", v>>24, v>>16&255, v>>8&255, v&255)
-		}
-		return fmt.Sprintf(rapid.SampledFrom([]string{"%d", "%#x"}).Draw(t, "base"), v)
-	}
+func drawTest(t *rapid.T, f *field.Field) (text string, holds func(field.Value) bool) {
+	top, n := f.Max(), drawValue(t, f)
 	switch op := rapid.SampledFrom([]string{"", "eq", "ne", "lt", "le", "gt", "ge"}).Draw(t, "op"); op {
 	case "lt":
-		n := max(1, number.Draw(t, "n"))
-		return f.Name + " lt " + write(n), func(v uint64) bool { return v < n }
+		if n.IsZero() {
+			n = field.V(1)
+		}
+		return f.Name + " lt " + write(t, f, n), func(v field.Value) bool { return v.Cmp(n) < 0 }
 	case "le":
-		n := number.Draw(t, "n")
-		return f.Name + " le " + write(n), func(v uint64) bool { return v <= n }
+		return f.Name + " le " + write(t, f, n), func(v field.Value) bool { return v.Cmp(n) <= 0 }
 	case "gt":
-		n := min(top-1, number.Draw(t, "n"))
-		return f.Name + " gt " + write(n), func(v uint64) bool { return v > n }
+		if n == top {
+			n = field.Value{}
+		}
+		return f.Name + " gt " + write(t, f, n), func(v field.Value) bool { return v.Cmp(n) > 0 }
 	case "ge":
-		n := number.Draw(t, "n")
-		return f.Name + " >= " + write(n), func(v uint64) bool { return v >= n }
+		return f.Name + " >= " + write(t, f, n), func(v field.Value) bool { return v.Cmp(n) >= 0 }
 	default:
 		var items []string
-		var in []func(uint64) bool
+		var in []func(field.Value) bool
 		for range rapid.IntRange(1, 4).Draw(t, "items") {
-			a, b := number.Draw(t, "a"), number.Draw(t, "b")
-			lo, hi := min(a, b), max(a, b)
-			if rapid.Bool().Draw(t, "single") || lo == 0 && hi == top {
-				hi = lo
-				items = append(items, write(lo))
-			} else {
-				items = append(items, write(lo)+"-"+write(hi))
-			}
-			in = append(in, func(v uint64) bool { return lo <= v && v <= hi })
+			item, holds := drawItem(t, f)
+			items, in = append(items, item), append(in, holds)
 		}
-		any := func(v uint64) bool { return slices.ContainsFunc(in, func(f func(uint64) bool) bool { return f(v) }) }
+		any := func(v field.Value) bool {
+			return slices.ContainsFunc(in, func(f func(field.Value) bool) bool { return f(v) })
+		}
 		text := strings.Join(strings.Fields(f.Name+" "+op+" "+strings.Join(items, ",")), " ")
 		if op == "ne" {
-			return text, func(v uint64) bool { return !any(v) }
+			return text, func(v field.Value) bool { return !any(v) }
 		}
 		return text, any
 	}
+}
+
+// drawItem writes a value, a range or a prefix.
+func drawItem(t *rapid.T, f *field.Field) (text string, holds func(field.Value) bool) {
+	lo, hi := drawValue(t, f), drawValue(t, f)
+	if lo.Cmp(hi) > 0 {
+		lo, hi = hi, lo
+	}
+	switch rapid.IntRange(0, 2).Draw(t, "item") {
+	case 0:
+		return write(t, f, lo), func(v field.Value) bool { return v == lo }
+	case 1:
+		if f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC {
+			free := rapid.IntRange(0, f.Width-1).Draw(t, "free")
+			shifted := func(v field.Value) field.Value { // what stands before the free bits
+				for range free {
+					v = field.Value{Hi: v.Hi >> 1, Lo: v.Lo>>1 | v.Hi<<63}
+				}
+				return v
+			}
+			net := shifted(lo)
+			for range free {
+				net = field.Value{Hi: net.Hi<<1 | net.Lo>>63, Lo: net.Lo << 1}
+			}
+			return fmt.Sprintf("%s/%d", write(t, f, net), f.Width-free), func(v field.Value) bool { return shifted(v) == shifted(lo) }
+		}
+	}
+	if lo.IsZero() && hi == f.Max() {
+		return write(t, f, hi), func(v field.Value) bool { return v == hi }
+	}
+	return write(t, f, lo) + "-" + write(t, f, hi), func(v field.Value) bool { return lo.Cmp(v) <= 0 && v.Cmp(hi) <= 0 }
+}
+
+// testOf is the test that a condition of one test is, without its guard.
+func testOf(e Expr) Test {
+	if and, ok := e.(And); ok {
+		e = and.X[len(and.X)-1]
+	}
+	return e.(Test)
 }
 
 // TestTestsMeanWhatTheySay compares the sets of the checker with tests that
@@ -140,27 +143,26 @@ func TestTestsMeanWhatTheySay(t *testing.T) {
 		if err != nil {
 			// The only error there can be: no value is left.
 			for v := range min(f.Max().Lo, 70000) + 1 {
-				if holds(v) {
+				if holds(field.V(v)) {
 					t.Fatalf("%s: %v, but %d is let through", text, err, v)
 				}
 			}
 			return
 		}
-		in := p.Rules[0].Cond.(Test).In
+		in := testOf(p.Rules[0].Cond).In
 		for range 50 {
-			v := rapid.OneOf(rapid.Uint64Range(0, min(f.Max().Lo, 8)), rapid.Uint64Range(0, f.Max().Lo)).Draw(t, "v")
-			if in.Contains(field.V(v)) != holds(v) {
-				t.Fatalf("%s: %d: got %v, want %v", text, v, in.Contains(field.V(v)), holds(v))
+			v := drawValue(t, f)
+			if in.Contains(v) != holds(v) {
+				t.Fatalf("%s: %v: got %v, want %v", text, v, in.Contains(v), holds(v))
 			}
 		}
 	})
 }
 
 // few are fields that get in each other's way.
-var few = []string{
-	"ip_tos", "ip_dscp", "ip_ecn", "ip_flags", "ip_flag_mf", "ip_offset", "ip_protocol", "ip_hl", "ip_ver",
-	"ip_tot_len", "tcp_dest", "udp_dest", "udp_len", "icmp_type", "tcp_syn",
-}
+var few = strings.Fields(`ip_tos ip_dscp ip_ecn ip_flags ip_flag_mf ip_offset ip_protocol ip_hl ip_ver
+	ip_tot_len tcp_dest udp_dest udp_len icmp_type icmp_id icmp_seq tcp_syn tcp_ack tcp_flags tcp_nonce tcp_hlen tcp_mss
+	eth_type eth_src vlan_id vlan_type cvlan_id cvlan_type arp_op ip6_next ip6_len ip6_dscp ip6_src icmp6_type`)
 
 // drawCondition writes a condition in the language.
 func drawCondition(t *rapid.T, depth int) string {
@@ -170,7 +172,7 @@ func drawCondition(t *rapid.T, depth int) string {
 	}
 	switch kind {
 	case 0:
-		return rapid.SampledFrom([]string{"eth", "ip", "tcp", "udp", "icmp", "all"}).Draw(t, "header")
+		return rapid.SampledFrom(strings.Fields("eth vlan cvlan arp ip ip6 tcp udp icmp icmp6 all")).Draw(t, "header")
 	case 1, 2:
 		f := field.MustByName(rapid.SampledFrom(few).Draw(t, "field"))
 		text, _ := drawTest(t, f)
@@ -178,7 +180,7 @@ func drawCondition(t *rapid.T, depth int) string {
 	case 3:
 		return "not (" + drawCondition(t, depth-1) + ")"
 	case 4:
-		return "dport " + fmt.Sprint(rapid.IntRange(0, 5).Draw(t, "port"))
+		return rapid.SampledFrom([]string{"dport ", "ttl ", "ecn "}).Draw(t, "short") + fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "port"))
 	}
 	join := []string{" ", " and ", " or "}[kind-5]
 	parts := []string{}
@@ -231,24 +233,17 @@ func checkIn(t *rapid.T, e Expr, in, out union, p frame) {
 }
 
 func within(u union, p frame) bool {
-	return slices.ContainsFunc(u.states, func(s state) bool {
-		for layer := 2; layer <= 4; layer++ {
-			found := field.None
-			for _, proto := range field.Protocols() {
-				if p.has[proto] && proto.Header().Layer == layer {
-					found = proto
-				}
-			}
-			if s.layers[layer]&(1<<found) == 0 {
-				return false
-			}
+	var found headers
+	for proto, has := range p.has {
+		if has {
+			found |= 1 << proto
 		}
-		for _, k := range s.facts {
-			if p.has[k.f.Proto] && !k.in.Contains(field.V(p.get(k.f))) {
-				return false
-			}
-		}
-		return true
+	}
+	stack := slices.Index(allStacks, found)
+	return stack >= 0 && slices.ContainsFunc(u.states, func(s state) bool {
+		return s.stacks&(1<<stack) != 0 && !slices.ContainsFunc(s.facts, func(k fact) bool {
+			return p.has[k.f.Proto] && !k.in.Contains(p.get(k.f))
+		})
 	})
 }
 
@@ -256,12 +251,17 @@ func drawActions(t *rapid.T) string {
 	var out []string
 	for range rapid.IntRange(0, 2).Draw(t, "actions") {
 		out = append(out, rapid.SampledFrom([]string{
-			"ip_ttl 5", "ip_dscp ef", "ip_tos 0", "udp_dest 80", "tcp_dest 80", "dport 80", "sport 5",
-			"udp_check fix", "tcp_check bad", "ip_check fix", "ip_check 0xdead", "ip_src 10.0.0.1",
-			"ip_tot_len 40", "tcp_syn on", "icmp_type 0",
+			"ip_ttl 5", "ip_dscp ef", "ip_tos 0", "udp_dest 80", "tcp_dest 80", "dport 80", "sport 5", "ttl 7", "dscp 0", "ecn ce",
+			"udp_check fix", "tcp_check bad", "ip_check fix", "ip_check 0xdead", "icmp6_check fix", "ip_src 10.0.0.1",
+			"ip_tot_len 40", "tcp_syn on", "tcp_flags syn-ack", "tcp_mss 1360", "icmp_type 0", "icmp_id 5", "icmp_seq 6", "icmp6_type 1",
+			"eth_src 02:00:00:00:00:01", "eth_type arp", "vlan_id 5", "cvlan_pcp 3", "arp_op reply", "ip6_src ::1", "ip6_flow 7",
+			"swap eth", "swap ip", "swap ip6", "swap tcp", "swap udp", "pass", "reflect", "redirect eth1",
 		}).Draw(t, "action"))
 	}
-	if len(out) == 0 {
+	switch {
+	case len(out) == 0 && rapid.Bool().Draw(t, "drop"):
+		out = []string{"drop"}
+	case len(out) == 0:
 		return ""
 	}
 	return " then " + strings.Join(out, rapid.SampledFrom([]string{" ", ", ", " and "}).Draw(t, "join"))
@@ -275,13 +275,18 @@ func drawProgram(t *rapid.T) string {
 		}
 		text += "if " + drawCondition(t, 2) + drawActions(t)
 	}
-	return text
+	return text + rapid.SampledFrom([]string{"", "", ";", " else drop", " else ttl 5"}).Draw(t, "end")
 }
 
 // acts tells whether a rule acts on a frame.
 func acts(r *Rule, p frame) bool {
 	for _, a := range r.Actions {
-		if !p.has[a.Field.Proto] || a.Op != Set && !p.whole {
+		if !p.has[a.Field.Proto] || a.Op != Set && a.Field.Name != "ip_check" && !p.whole {
+			return false
+		}
+	}
+	for _, s := range r.Swaps {
+		if !p.has[s.Proto] {
 			return false
 		}
 	}
@@ -370,6 +375,13 @@ func checkReprint(t interface{ Fatalf(string, ...any) }, source string, p *Progr
 		}
 		if diff := cmp.Diff(p.Rules[i].Actions, r.Actions, same, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("%q is printed as %q, which does something else:\n%s", source, text, diff)
+		}
+		was := p.Rules[i]
+		if diff := cmp.Diff(was.Swaps, r.Swaps, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b Swap) bool { return a.Proto == b.Proto })); diff != "" {
+			t.Fatalf("%q is printed as %q, which swaps something else:\n%s", source, text, diff)
+		}
+		if r.Verdict != was.Verdict || r.Redirect != was.Redirect {
+			t.Fatalf("%q is printed as %q, which sends packets elsewhere", source, text)
 		}
 	}
 }

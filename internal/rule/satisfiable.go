@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -9,35 +8,67 @@ import (
 )
 
 // claim is one thing that a rule asks of a packet: a member of its condition,
-// or that the field of an action is there.
+// or that the header of an action is there.
 type claim struct {
 	expr Expr
 	// at is where it stands, and name the part of it that names a field or a
 	// header.
 	at, name Span
+	// only is the field, if it is there only on some values of another one.
+	only *field.Field
+	// sum: a checksum is made right or wrong.
+	sum bool
 }
 
 // plain tells that a claim names no field: what it stands for needs no title.
 func (cl claim) plain() bool { return cl.name == cl.at }
 
-// claims are all that a rule asks of a packet.
-func (c *checker) claims(r *Rule) []claim {
-	list := c.members(r.Cond)
-	for _, a := range r.Actions {
-		name := c.firstWord(a.At)
-		list = append(list, claim{c.asks(a), a.At, name})
+// test is the test that a claim is, if it is one.
+func (cl claim) test() (Test, bool) {
+	if and, pair := cl.expr.(And); pair && cl.only != nil {
+		return and.X[1].(Test), true
 	}
-	return list
+	t, ok := cl.expr.(Test)
+	return t, ok && cl.only == nil
 }
 
-// asks is what an action asks for: its header, and for fix and bad of an L4
-// checksum a whole datagram, of which the checker knows the first part.
-func (c *checker) asks(a Action) Expr {
-	has := Has{a.Field.Proto, a.At}
-	if a.Op == Set || a.Field.Proto.Header().Layer != 4 {
-		return has
+// claims are all that a rule asks of a packet.
+func (c *checker) claims(r *Rule) []claim {
+	var list []claim
+	for _, a := range r.Actions {
+		list = append(list, c.asks(a))
 	}
-	return And{[]Expr{has, Test{field.MustByName("ip_flag_mf"), only(0), a.At}}, a.At}
+	for _, s := range r.Swaps {
+		list = append(list, claim{expr: Has(s), at: s.At, name: s.At})
+	}
+	slices.SortStableFunc(list, func(a, b claim) int { return a.at.Start - b.at.Start })
+	return append(c.members(r.asked()), list...)
+}
+
+// asks is what an action asks for: its header; for a field that is there only
+// on some values of another one, one of these; and for fix and bad of an L4
+// checksum a whole datagram, of which the checker knows the first part.
+func (c *checker) asks(a Action) claim {
+	has := Has{a.Field.Proto, a.At}
+	out := claim{expr: has, at: a.At, name: c.firstWord(a.At)}
+	switch {
+	case a.Field.Only != nil:
+		out.expr, out.only = guard(a.Field, a.At), a.Field
+	case a.Op != Set && a.Field.Proto.Header().Layer == field.TransportLayer:
+		out.expr, out.sum = And{[]Expr{has, whole(a.At)}, a.At}, true
+	}
+	return out
+}
+
+// whole holds on what may be a whole datagram.
+func whole(at Span) Expr {
+	return Or{[]Expr{
+		And{[]Expr{
+			Test{field.MustByName("ip_flag_mf"), only(0), at},
+			Test{field.MustByName("ip_tot_len"), between(1, 65535), at},
+		}, at},
+		Test{field.MustByName("ip6_len"), between(1, 65535), at},
+	}, at}
 }
 
 // members are the claims of a condition: those of an and, or itself.
@@ -47,8 +78,14 @@ func (c *checker) members(e Expr) []claim {
 		xs = and.X
 	}
 	var list []claim
-	for _, x := range xs {
-		list = append(list, claim{x, x.Span(), c.nameOf(x)})
+	for i := 0; i < len(xs); i++ {
+		cl := claim{expr: xs[i]}
+		if i+1 < len(xs) && guards(xs[i], xs[i+1]) {
+			i++
+			cl.expr, cl.only = And{xs[i-1 : i+1], xs[i].Span()}, xs[i].(Test).Field
+		}
+		cl.at, cl.name = xs[i].Span(), c.nameOf(xs[i])
+		list = append(list, cl)
 	}
 	return list
 }
@@ -78,9 +115,9 @@ func (c *checker) firstWord(at Span) Span {
 // words is a piece of the source for a message.
 func (c *checker) words(at Span) string { return excerpt(c.program.Source, at) }
 
-// whole is the condition of a rule as part 3.1 of the design has it: with the
+// complete is the condition of a rule as part 3.1 of the design has it: with the
 // headers of all fields that its actions name.
-func (c *checker) whole(r *Rule) Expr {
+func (c *checker) complete(r *Rule) Expr {
 	var xs []Expr
 	for _, cl := range c.claims(r) {
 		xs = append(xs, cl.expr)
@@ -130,132 +167,6 @@ func (c *checker) never(e Expr) *Diagnostic {
 	panic("rule: a test by itself is never empty")
 }
 
-// clash says why no packet meets both a and b, of which b stands behind a.
-func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
-	for layer := 4; layer >= 2; layer-- {
-		x, y := inA.headers(layer), inB.headers(layer)
-		if x&1 == 0 && y&1 == 0 && x&y == 0 {
-			return c.twoHeaders(a, b, x, y)
-		}
-	}
-	s, isTest := a.expr.(Test)
-	t, both := b.expr.(Test)
-	if isTest && both && s.Field == t.Field {
-		return c.twoValues(a, b)
-	}
-	for _, pair := range [][2]claim{{a, b}, {b, a}} {
-		if text := c.needsBelow(pair[0], pair[1]); text != "" {
-			return c.diagnostic(Error, b.at, "", "nothing can match: %s", text)
-		}
-	}
-	hint := ""
-	if _, sum := b.expr.(And); sum {
-		hint = "fix and bad ask for a whole datagram, no fragment"
-	}
-	return c.diagnostic(Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
-}
-
-// headers are the headers of a layer, as bits, that packets of u may have; the
-// lowest bit: none.
-func (u union) headers(layer int) uint16 {
-	var all uint16
-	for _, s := range u.states {
-		all |= s.layers[layer]
-	}
-	return all
-}
-
-// protocols are the headers of a set of bits.
-func protocols(bits uint16) []field.Protocol {
-	return slices.DeleteFunc(field.Protocols(), func(p field.Protocol) bool { return bits&(1<<p) == 0 })
-}
-
-func titles(bits uint16) string {
-	var names []string
-	for _, p := range protocols(bits) {
-		names = append(names, p.Header().Title)
-	}
-	return strings.Join(names, " or ")
-}
-
-// twoHeaders is the error for claims on different headers x and y of a layer.
-func (c *checker) twoHeaders(a, b claim, x, y uint16) *Diagnostic {
-	first, second := c.words(a.name), c.words(b.name)
-	hasA, hasB := a.plain(), b.plain()
-	if _, group := a.expr.(Or); group && hasA {
-		first = "(" + first + ")"
-	}
-	if _, group := b.expr.(Or); group && hasB {
-		second = "(" + second + ")"
-	}
-	msg := fmt.Sprintf("%s is %s, %s is %s", first, titles(x), second, titles(y))
-	switch {
-	case hasA && hasB:
-		msg = first + " and " + second
-	case hasA:
-		msg = fmt.Sprintf("%s and %s (%s)", first, second, titles(y))
-	case hasB:
-		msg = fmt.Sprintf("%s (%s) and %s", first, titles(x), second)
-	}
-	hint := "only outer headers are looked at"
-	if theirs := protocols(x); len(theirs) == 1 {
-		if f, ok := field.ByName(strings.ToLower(second)); ok {
-			if twin, ok := field.ByName(theirs[0].String() + strings.TrimPrefix(f.Name, f.Proto.String())); ok {
-				rest := c.words(Span{b.name.End, b.at.End})
-				hint = fmt.Sprintf("for %s: %s %s (%s)", theirs[0].Header().Title, twin.Name, rest, hint)
-			}
-		}
-	}
-	return c.diagnostic(Error, b.name, hint, "no packet has both: %s", msg)
-}
-
-// twoValues is the error for two tests of one field that exclude each other.
-func (c *checker) twoValues(a, b claim) *Diagnostic {
-	first, isA := c.asked(a)
-	second, isB := c.asked(b)
-	hint := ""
-	if isA && isB {
-		hint = fmt.Sprintf("one of them: %s %s,%s", c.words(a.name), first, second)
-	}
-	return c.diagnostic(Error, b.at, hint, "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second)
-}
-
-// asked is what a test asks of its field, in the words of the source; equal
-// tells that these are plain values.
-func (c *checker) asked(cl claim) (text string, equal bool) {
-	text = c.words(Span{cl.name.End, cl.at.End})
-	word := text[:strings.IndexFunc(text+" ", func(r rune) bool { return r == ' ' || r >= '0' && r <= '9' })]
-	switch strings.ToLower(word) {
-	case "ne", "lt", "le", "gt", "ge", "!=", "<", "<=", ">", ">=":
-		return text, false
-	case "eq", "=", "==":
-		text = strings.TrimSpace(text[len(word):])
-	}
-	return text, true
-}
-
-// needsBelow says which value of test's field the header that cl asks for
-// needs, if that is why they exclude each other.
-func (c *checker) needsBelow(cl, test claim) string {
-	t, ok := test.expr.(Test)
-	headers := packets(cl.expr).headers(4)
-	if !ok || headers&1 != 0 {
-		return ""
-	}
-	allowed := field.Set{}
-	for _, p := range protocols(headers) {
-		for _, k := range carried[p].facts {
-			if k.f == widest[t.Field] {
-				allowed = allowed.Union(k.in)
-			}
-		}
-	}
-	if allowed.Empty() || !allowed.Intersect(factOf(t.Field, t.In).in).Empty() {
-		return ""
-	}
-	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: widest[t.Field], In: allowed}))
-}
-
 // maxHalves is how many warnings there are at most before no more members of
 // an or are looked at.
 const maxHalves = 50
@@ -292,7 +203,10 @@ func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
 	if len(c.program.Warnings) >= maxHalves {
 		return
 	}
-	_, why := c.contradiction(append(slices.Clone(around), c.members(x)...))
+	_, why := c.contradiction(c.members(x)) // what is wrong in it comes first
+	if why == nil {
+		_, why = c.contradiction(append(slices.Clone(around), c.members(x)...))
+	}
 	if why == nil {
 		return
 	}

@@ -20,7 +20,7 @@ func (c *checker) set(n testNode, f *field.Field) field.Set {
 
 // compare is the set of a comparison with lt, le, gt or ge.
 func (c *checker) compare(n testNode, l literal) field.Set {
-	l.text, l.at = n.items[0].text, n.items[0].at
+	l.text, l.word, l.at = n.items[0].text, n.items[0].text, n.items[0].at
 	r := c.item(l)
 	if r.Lo != r.Hi {
 		c.fail(l.at, "", "%s takes one value, not a range", n.op)
@@ -28,7 +28,9 @@ func (c *checker) compare(n testNode, l literal) field.Set {
 	top := l.f.Max()
 	switch {
 	case n.op == "lt" && r.Lo.IsZero():
-		c.fail(n.at, "", "nothing can match: no value is below 0")
+		c.fail(n.at, "", "nothing can match: no value is below %s", printNumber(l.f, r.Lo))
+	case n.op == "gt" && r.Lo == top && isAddress(l.f):
+		c.fail(n.at, "", "nothing can match: no value is above %s", printNumber(l.f, r.Lo))
 	case n.op == "gt" && r.Lo == top:
 		c.fail(n.at, "", "nothing can match: %s takes %s", l.name, takes(l.f))
 	case n.op == "lt":

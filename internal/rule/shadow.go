@@ -24,7 +24,7 @@ type reach struct {
 	// sums are the fields that it makes right or wrong; this also asks for a
 	// whole datagram, which no state can say.
 	sums []string
-	// sets are the fields that it sets, sorted.
+	// sets are the fields that it sets, its swaps and its verdict, sorted.
 	sets  []string
 	node  ruleNode
 	rules []*Rule // its copies
@@ -62,6 +62,12 @@ func (c *checker) reaches(rules []ruleNode) []reach {
 				at.sums = append(at.sums, a.Field.Name)
 			}
 		}
+		for _, s := range r.Swaps {
+			at.sets = append(at.sets, s.Print())
+		}
+		if r.Verdict != Pass {
+			at.sets = append(at.sets, r.printVerdict())
+		}
 	}
 	for i := range all {
 		at := &all[i]
@@ -69,7 +75,7 @@ func (c *checker) reaches(rules []ruleNode) []reach {
 		at.sets = slices.Compact(at.sets)
 		var wholes []Expr
 		for _, r := range at.rules {
-			wholes = append(wholes, c.whole(r))
+			wholes = append(wholes, c.complete(r))
 			at.in = either(at.in, c.where[r])
 		}
 		at.out = others(anyOf(wholes))
@@ -116,9 +122,7 @@ func containsAll(have, want []string) bool {
 func (r reach) actions() string {
 	var texts []string
 	for _, rule := range r.rules {
-		for _, a := range rule.Actions {
-			texts = append(texts, a.Print())
-		}
+		texts = append(texts, rule.does()...)
 		texts = append(texts, ";")
 	}
 	return strings.Join(texts, " ")
@@ -127,32 +131,31 @@ func (r reach) actions() string {
 // both is the hint for rule j behind rule i, which takes its packets.
 func (c *checker) both(all []reach, i, j int) string {
 	hint := ""
-	if all[i].in.meets(all[j].out) { // j's packets are fewer: it can go first
+	if all[i].in.meets(all[j].out) && !all[j].node.closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
-	early, late := all[i].node.actions, all[j].node.actions
-	if len(early) == 0 || len(late) == 0 || conflict(all[i], all[j]) {
+	early, late := all[i].node, all[j].node
+	if early.looks() || late.looks() || conflict(all[i], all[j]) {
 		return hint
 	}
 	if hint != "" {
 		hint += "; "
 	}
-	return hint + "to do both there: then " + c.actionWords(early) + " " + c.actionWords(late)
+	return hint + "to do both there: then " + c.words(early.does) + " " + c.words(late.does)
 }
 
 // conflict tells whether the actions of two rules cannot stand in one.
 func conflict(a, b reach) bool {
+	if a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
+		return true
+	}
 	probe := &checker{program: &Program{}}
 	for _, r := range a.rules {
 		for _, s := range b.rules {
-			probe.effects(&Rule{Actions: slices.Concat(r.Actions, s.Actions)})
+			probe.effects(&Rule{Actions: slices.Concat(r.Actions, s.Actions), Swaps: slices.Concat(r.Swaps, s.Swaps)})
 		}
 	}
 	return probe.err != nil
-}
-
-func (c *checker) actionWords(actions []actionNode) string {
-	return c.words(Span{actions[0].at.Start, actions[len(actions)-1].at.End})
 }
 
 // nameRule says which rule is meant: its name, its line where the source has
@@ -180,18 +183,22 @@ func (c *checker) lineOf(i int) int {
 }
 
 // overlaps notes that rule j and an earlier one, not joined by else, take
-// common packets and set different fields: people may expect both to act.
+// common packets and do different things: people may expect both to act, unless
+// the earlier one takes the packets off their way.
 func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	late := all[j]
+	if late.node.closing {
+		return false
+	}
 	for _, i := range slices.Backward(earlier) {
 		early := all[i]
-		if len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
+		if early.node.final() || len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
 			early.in.hull || late.in.hull || joined(all, i, j) || !early.in.meets(late.in) {
 			continue
 		}
 		hint := "write else between them if that is meant"
 		if !conflict(all[i], all[j]) {
-			hint += "; to do both: then " + c.actionWords(early.node.actions) + " " + c.actionWords(late.node.actions)
+			hint += "; to do both: then " + c.words(early.node.does) + " " + c.words(late.node.does)
 		}
 		c.warn(Note, late.node.ifAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
 		return true

@@ -21,9 +21,7 @@ const (
 
 // state is a set of packets.
 type state struct {
-	// layers holds, for layers 2 to 4, a bit for each header that may be there;
-	// bit 0 (field.None): that no header of the layer is found.
-	layers [5]uint16
+	stacks stacks
 	// facts are what is known of the fields' values, sorted by field; each
 	// holds where the field's header is there. A missing field may have any
 	// value.
@@ -44,34 +42,25 @@ type union struct {
 }
 
 // anything is every packet.
-func anything() state {
-	var s state
-	for layer := 2; layer <= 4; layer++ {
-		s.layers[layer] = 1 << field.None
-	}
-	for _, p := range field.Protocols() {
-		s.layers[p.Header().Layer] |= 1 << p
-	}
-	return s
-}
+func anything() state { return state{stacks: everyStack} }
 
 // with is s and the header p is there.
 func (s state) with(p field.Protocol) state {
-	s.layers[p.Header().Layer] &= 1 << p
+	s.stacks &= having[p]
 	return s
 }
 
 // without is s and the header p is not there.
 func (s state) without(p field.Protocol) state {
-	s.layers[p.Header().Layer] &^= 1 << p
+	s.stacks &^= having[p]
 	return s
 }
 
 // may tells whether s leaves room for the header p.
-func (s state) may(p field.Protocol) bool { return s.layers[p.Header().Layer]&(1<<p) != 0 }
+func (s state) may(p field.Protocol) bool { return s.stacks&having[p] != 0 }
 
 // must tells whether p is there in every packet of s.
-func (s state) must(p field.Protocol) bool { return s.layers[p.Header().Layer] == 1<<p }
+func (s state) must(p field.Protocol) bool { return s.stacks&^having[p] == 0 }
 
 // values are the values that f may have, where its header is there.
 func (s state) values(f *field.Field) field.Set {
@@ -85,11 +74,8 @@ func (s state) values(f *field.Field) field.Set {
 
 // and is what is in both s and o; ok is false when nothing is.
 func (s state) and(o state) (both state, ok bool) {
-	for i := range s.layers {
-		both.layers[i] = s.layers[i] & o.layers[i]
-		if i >= 2 && both.layers[i] == 0 {
-			return state{}, false
-		}
+	if both.stacks = s.stacks & o.stacks; both.stacks == 0 {
+		return state{}, false
 	}
 	both.facts = make([]fact, 0, len(s.facts)+len(o.facts))
 	a, b := s.facts, o.facts
@@ -117,45 +103,21 @@ func compareFields(a, b *field.Field) int {
 	return a.Bit - b.Bit
 }
 
-// settle takes away the headers that cannot be there and what is said of
-// their fields. It is false when no packet is left.
+// settle takes away the stacks that cannot be and what is said of the fields of
+// headers that are then in none. It is false when no packet is left.
 func (s *state) settle() bool {
-	for _, p := range field.Protocols() { // outermost first
-		if s.may(p) && !s.possible(p) {
-			*s = s.without(p)
+	for _, k := range s.facts {
+		if k.in.Empty() {
+			*s = s.without(k.f.Proto)
 		}
-	}
-	for layer := 4; layer > 2; layer-- {
-		if s.layers[layer]&1 == 0 { // a header here asks for one below
-			s.layers[layer-1] &= carriers(s.layers[layer])
-		}
-	}
-	for layer := 2; layer <= 4; layer++ {
-		if s.layers[layer] == 0 {
-			return false
+		for _, n := range needs[k.f] {
+			if s.stacks&n.stacks != 0 && k.in.Intersect(n.in).Empty() {
+				s.stacks &^= n.stacks
+			}
 		}
 	}
 	s.facts = slices.DeleteFunc(s.facts, func(k fact) bool { return !s.may(k.f.Proto) })
-	return true
-}
-
-// possible tells whether some packet of s has the header p.
-func (s *state) possible(p field.Protocol) bool {
-	for _, k := range s.facts {
-		if k.f.Proto == p && k.in.Empty() {
-			return false
-		}
-	}
-	below := &carried[p]
-	if below.by != field.None && !s.may(below.by) {
-		return false
-	}
-	for _, k := range below.facts {
-		if s.values(k.f).Intersect(k.in).Empty() {
-			return false
-		}
-	}
-	return true
+	return s.stacks != 0
 }
 
 // either is what is in a or in b.
@@ -167,8 +129,8 @@ func either(a, b union) union {
 	return out
 }
 
-// add puts a state into the union: into one that differs in one field only,
-// if there is such a state.
+// add puts a state into the union: into one of its states, if both together
+// are one state.
 func (u *union) add(s state) {
 	for i, have := range u.states {
 		if merged, ok := merge(have, s); ok {
@@ -185,55 +147,55 @@ func (u *union) add(s state) {
 	u.hull = true
 }
 
-// merge is the one state that holds exactly what a and b hold, if their
-// headers are the same and they differ in at most one field.
+// merge is the one state that holds exactly what a and b hold, if there is one:
+// of the fields that both may have, none differs; or one does, and the headers
+// are the same.
 func merge(a, b state) (state, bool) {
-	if a.layers != b.layers || len(a.facts) != len(b.facts) {
-		return state{}, false
-	}
-	differs := -1
-	for i := range a.facts {
-		if a.facts[i].f != b.facts[i].f {
+	out := state{stacks: a.stacks | b.stacks}
+	differs := a.stacks != b.stacks // then no field may
+	for _, f := range factFields(a, b) {
+		in := a.values(f)
+		switch other := b.values(f); {
+		case !b.may(f.Proto):
+		case !a.may(f.Proto):
+			in = other
+		case in.Equal(other):
+		case differs:
 			return state{}, false
+		default:
+			in, differs = in.Union(other), true
 		}
-		if a.facts[i].in.Equal(b.facts[i].in) {
-			continue
+		if !in.Full(f.Width) {
+			out.facts = append(out.facts, fact{f, in})
 		}
-		if differs >= 0 {
-			return state{}, false
-		}
-		differs = i
 	}
-	if differs < 0 {
-		return a, true
+	return out, true
+}
+
+// factFields are the fields of which a or b knows something, in order.
+func factFields(a, b state) []*field.Field {
+	out := make([]*field.Field, 0, len(a.facts)+len(b.facts))
+	for _, k := range slices.Concat(a.facts, b.facts) {
+		out = append(out, k.f)
 	}
-	a.facts = slices.Clone(a.facts)
-	k := &a.facts[differs]
-	k.in = k.in.Union(b.facts[differs].in)
-	if k.in.Full(k.f.Width) {
-		a.facts = slices.Delete(a.facts, differs, differs+1)
-	}
-	return a, true
+	slices.SortFunc(out, compareFields)
+	return slices.Compact(out)
 }
 
 // around is a state that holds all of a and b, and more.
 func around(a, b state) state {
-	var out state
-	for i := range a.layers {
-		out.layers[i] = a.layers[i] | b.layers[i]
-	}
-	for _, f := range slices.Concat(a.facts, b.facts) {
+	out := state{stacks: a.stacks | b.stacks}
+	for _, f := range factFields(a, b) {
 		in := field.Set{}
 		for _, s := range []state{a, b} {
-			if s.may(f.f.Proto) {
-				in = in.Union(s.values(f.f))
+			if s.may(f.Proto) {
+				in = in.Union(s.values(f))
 			}
 		}
-		if len(in) <= maxRanges && !in.Full(f.f.Width) && !slices.ContainsFunc(out.facts, func(k fact) bool { return k.f == f.f }) {
-			out.facts = append(out.facts, fact{f.f, in})
+		if len(in) <= maxRanges && !in.Full(f.Width) {
+			out.facts = append(out.facts, fact{f, in})
 		}
 	}
-	slices.SortFunc(out.facts, func(a, b fact) int { return compareFields(a.f, b.f) })
 	return out
 }
 

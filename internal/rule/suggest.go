@@ -16,14 +16,19 @@ var confusions = map[string]string{
 	"saddr": "ip_src", "daddr": "ip_dest", "src_ip": "ip_src", "dst_ip": "ip_dest",
 	"srcport": "sport", "src_port": "sport", "dstport": "dport", "dst_port": "dport",
 	"destination_port": "dport", "source_port": "sport",
-	"df": "ip_flag_df", "mf": "ip_flag_mf", "id": "ip_id", "flags": "ip_flags, or tcp_syn and the like",
+	"df": "ip_flag_df", "mf": "ip_flag_mf", "id": "ip_id", "flags": "tcp_flags or ip_flags",
 	"syn": "tcp_syn", "fin": "tcp_fin", "rst": "tcp_rst", "psh": "tcp_psh", "ack": "tcp_ack", "urg": "tcp_urg",
 	"window": "tcp_window", "seq": "tcp_seq", "len": "ip_tot_len or udp_len", "csum": "ip_check, tcp_check, udp_check or icmp_check",
 	"tos": "ip_tos", "checksum": "ip_check, tcp_check, udp_check or icmp_check", "proto": "ip_protocol",
 	"ip_hdr_len": "ip_hl, in 32-bit words", "tcp_hdr_len": "tcp_hlen, in 32-bit words",
 	"tcp_window_size": "tcp_window, unscaled", "ip_frag_offset": "ip_offset, in 8-byte units",
 	"when": "if", "do": "then", "set": "only the field and its value: udp_dest 8080",
-	"accept": "leave out then: the packets pass unchanged", "any": "all", "every": "all",
+	"accept": "pass", "allow": "pass", "permit": "pass", "deny": "drop", "reject": "drop", "discard": "drop",
+	"forward": "redirect", "bounce": "reflect", "any": "all", "every": "all",
+	"ipv6": "ip6", "icmpv6": "icmp6", "ipv6_src": "ip6_src", "ipv6_dst": "ip6_dest",
+	"ip6_ttl": "ip6_hlim", "ip6_protocol": "ip6_next", "hoplimit": "ip6_hlim, or ttl for both",
+	"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
+	"vid": "vlan_id", "vlan_vid": "vlan_id", "pcp": "vlan_pcp", "mss": "tcp_mss",
 }
 
 // suggest is a hint that names what the unknown word may have meant, or "".
@@ -35,6 +40,11 @@ func suggest(word string, candidates []string) string {
 	}
 	if s := nearest(name, candidates); s != "" {
 		return "did you mean " + s + "?"
+	}
+	if prefix, _, ok := strings.Cut(name, "_"); ok {
+		if p, known := field.ProtocolByName(prefix); known {
+			return "the fields of " + p.Header().Title + ": repacket fields " + prefix
+		}
 	}
 	return ""
 }
@@ -75,13 +85,17 @@ func fieldWords() []string {
 func testWords() []string {
 	words := []string{"then", "and", "or", "not", "all", "else", "if"}
 	for _, p := range field.Protocols() {
-		words = append(words, p.String())
+		if name := p.Header().Name; name != "" {
+			words = append(words, name)
+		}
 	}
 	return append(words, fieldWords()...)
 }
 
 // actionWords are the words that can begin an action or follow one.
-func actionWords() []string { return append([]string{"and", "else", "if"}, fieldWords()...) }
+func actionWords() []string {
+	return append([]string{"and", "else", "if", "swap", "pass", "drop", "reflect", "redirect"}, fieldWords()...)
+}
 
 // example is a value of f for hints.
 func example(f *field.Field) string {
@@ -90,6 +104,10 @@ func example(f *field.Field) string {
 		return "on"
 	case field.Address4:
 		return "10.0.0.1"
+	case field.Address6:
+		return "2001:db8::1"
+	case field.MAC:
+		return "02:00:00:00:00:01"
 	case field.Port:
 		return "8080"
 	case field.Checksum:

@@ -13,8 +13,19 @@ type (
 		cond    node
 		then    bool
 		actions []actionNode
-		at      Span // from name or if to the last word
-		orElse  bool // else stands between this rule and the next
+		swaps   []Swap
+		// verdicts is one at most, unless the rule is wrong.
+		verdicts []verdictNode
+		does     Span // all that stands behind then
+		at       Span // from name or if to the last word
+		orElse   bool // else stands between this rule and the next
+		closing  bool // the actions behind the last else
+	}
+	// verdictNode is what becomes of the packet, as written.
+	verdictNode struct {
+		verdict Verdict
+		iface   string // for redirect
+		at      Span
 	}
 	// actionNode is FIELD and its operand.
 	actionNode struct {

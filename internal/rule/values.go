@@ -13,6 +13,7 @@ type literal struct {
 	f    *field.Field
 	name string // the field's name as written
 	text string // in lower case
+	word string // the whole word, of which text may be a part
 	at   Span
 }
 
@@ -21,7 +22,7 @@ func (c *checker) value(l literal) field.Value {
 	if n, ok := l.f.Names.Lookup(l.text); ok {
 		return field.V(n)
 	}
-	if l.f.Kind == field.Address4 {
+	if isAddress(l.f) {
 		return c.address(l)
 	}
 	if l.f.Kind == field.Flag && (l.text == "on" || l.text == "off") {
@@ -33,17 +34,25 @@ func (c *checker) value(l literal) field.Value {
 // newValue is the value that an action gives to its field.
 func (c *checker) newValue(l literal) field.Value {
 	_, named := l.f.Names.Lookup(l.text)
-	dash := strings.IndexByte(l.text, '-')
 	switch {
 	case named:
-	case l.f.Kind == field.Address4 && strings.Contains(l.text, "/"):
-		c.fail(l.at, "a whole address works: "+l.name+" 10.0.0.1", "not yet: putting in a prefix (%s)", crop(l.text))
+	case isAddress(l.f) && strings.Contains(l.text, "/"):
+		c.fail(l.at, "a whole address works: "+l.name+" "+example(l.f), "not yet: putting in a prefix (%s)", crop(l.text))
 		return field.Value{}
-	case dash > 0 && isDigit(l.text[0]):
+	case rangeDash(l) > 0 && (isDigit(l.text[0]) || isAddress(l.f)):
 		c.fail(l.at, "", "an action sets one value, not a range")
 		return field.Value{}
 	}
 	return c.value(l)
+}
+
+// rangeDash is the place of the hyphen that makes a range of a word, or
+// negative: an Ethernet address may have hyphens of its own.
+func rangeDash(l literal) int {
+	if _, ok := parseMAC(l.text); ok && l.f.Kind == field.MAC {
+		return -1
+	}
+	return strings.IndexByte(l.text, '-')
 }
 
 // number reads a decimal or hexadecimal number and checks that it fits.
@@ -96,6 +105,8 @@ func (c *checker) tooBig(l literal, n uint64) {
 		if word := l.f.Names.Word(n >> 2); word != "" && n&3 == 0 {
 			hint += ", or " + l.name + " " + word
 		}
+	case l.f.Name == "ip6_dscp" && n <= 255 && n&3 == 0:
+		hint = fmt.Sprintf("%s is a whole traffic class: %s %d", l.text, l.name, n>>2)
 	case l.f.Unit == "32-bit words" && n <= 60 && n%4 == 0:
 		hint = fmt.Sprintf("%s counts 32-bit words: %d bytes are %s %d", l.name, n, l.name, n/4)
 	case l.f.Unit == "8-byte units" && n <= 65535 && n%8 == 0:
@@ -137,6 +148,10 @@ func (c *checker) noNumber(l literal) {
 	case strings.Contains(l.text, "/"):
 		c.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, kindOf(l.f))
 		return
+	case kindOfAddress(l.text) != field.Number:
+		kind := kindOfAddress(l.text)
+		c.fail(l.at, addressField(l, kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
+		return
 	case hint == "" && isHex(l):
 		hint = "hexadecimal begins with 0x: 0x" + word
 	case hint == "" && isLetter(l.text[0]) && len(l.f.Names) > 0:
@@ -159,32 +174,11 @@ func kindOf(f *field.Field) string {
 	return f.Kind.String()
 }
 
-// address reads an IPv4 address.
-func (c *checker) address(l literal) field.Value {
-	var n uint64
-	parts := strings.Split(l.text, ".")
-	for _, part := range parts {
-		octet, err := strconv.ParseUint(part, 10, 64)
-		switch {
-		case strings.Contains(l.text, ":"):
-			c.fail(l.at, "", "%s takes an IPv4 address, not %s", l.name, crop(l.text))
-		case !onlyDigits(part, 10) || len(parts) != 4:
-			c.fail(l.at, "four numbers from 0 to 255: 10.0.0.1", "%s is not an IPv4 address", crop(l.text))
-		case err != nil || octet > 255:
-			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", crop(l.text), crop(part))
-		case len(part) > 1 && part[0] == '0':
-			c.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", crop(l.text), crop(part))
-		}
-		n = n<<8 | octet&255
-	}
-	return field.V(n)
-}
-
 // items is the set of values that a list of words stands for.
 func (c *checker) items(l literal, words []token) field.Set {
 	ranges := make([]field.Range, 0, len(words))
 	for _, w := range words {
-		l.text, l.at = w.text, w.at
+		l.text, l.word, l.at = w.text, w.text, w.at
 		ranges = append(ranges, c.item(l))
 	}
 	return field.NewSet(ranges...)
@@ -193,10 +187,10 @@ func (c *checker) items(l literal, words []token) field.Set {
 // item is the range of values that one value, range or prefix stands for.
 func (c *checker) item(l literal) field.Range {
 	if _, named := l.f.Names.Lookup(l.text); !named {
-		if l.f.Kind == field.Address4 && strings.Contains(l.text, "/") {
+		if isAddress(l.f) && strings.Contains(l.text, "/") {
 			return c.prefix(l)
 		}
-		if dash := strings.IndexByte(l.text, '-'); dash > 0 {
+		if dash := rangeDash(l); dash > 0 {
 			return c.bounds(l, dash)
 		}
 	}
@@ -223,7 +217,7 @@ func (c *checker) bounds(l literal, dash int) field.Range {
 			return field.Range{}
 		}
 	}
-	if isLetter(low.text[0]) {
+	if isLetter(low.text[0]) && !isAddress(l.f) {
 		c.noNumber(l) // a mistyped name with a hyphen in it
 		return field.Range{}
 	}
@@ -249,35 +243,4 @@ func (c *checker) inNumbers(low, high literal) string {
 		ends = append(ends, end.text)
 	}
 	return "write " + strings.Join(ends, "-")
-}
-
-// prefix reads ADDRESS/LENGTH.
-func (c *checker) prefix(l literal) field.Range {
-	slash := strings.IndexByte(l.text, '/')
-	length := l.part(slash+1, len(l.text))
-	v := c.value(l.part(0, slash))
-	n, err := strconv.Atoi(length.text)
-	if err != nil || !onlyDigits(length.text, 10) || n > l.f.Width {
-		c.fail(length.at, "", "a prefix of an IPv4 address has a length from 0 to %d, not %s", l.f.Width, orNothing(length.text))
-		return field.Range{}
-	}
-	host := field.Ones(l.f.Width - n)
-	lo := v.AndNot(host)
-	if lo != v {
-		c.fail(l.at, fmt.Sprintf("the prefix is %s/%d, the address alone is %s", dotted(lo), n, dotted(v)),
-			"%s has bits behind the prefix", l.text)
-	}
-	return field.Range{Lo: lo, Hi: lo.Or(host)}
-}
-
-func orNothing(text string) string {
-	if text == "" {
-		return "nothing"
-	}
-	return crop(text)
-}
-
-// dotted writes an IPv4 address.
-func dotted(v field.Value) string {
-	return fmt.Sprintf("%d.%d.%d.%d", byte(v.Lo>>24), byte(v.Lo>>16), byte(v.Lo>>8), byte(v.Lo))
 }

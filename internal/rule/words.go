@@ -11,20 +11,6 @@ import (
 var keywords = wordSet(`if then else and or not all eq ne lt le gt ge from
 	chance swap pass drop reflect redirect random fix bad atleast atmost`)
 
-// laterProtocols are headers of the language that this version does not read.
-var laterProtocols = wordSet("vlan cvlan arp ip6 icmp6")
-
-// laterFields are fields of headers that this version reads, but not yet these.
-var laterFields = wordSet("eth_src eth_dest eth_dst eth_type icmp_id icmp_seq tcp_flags tcp_mss")
-
-// laterHint says what there is in place of a word that comes later.
-func laterHint(word string) string {
-	if strings.ReplaceAll(word, ".", "_") == "tcp_flags" {
-		return "each flag has a field: tcp_syn on tcp_ack off"
-	}
-	return "repacket fields lists what this version knows"
-}
-
 // fillers are words that people put between a field and its value.
 var fillers = wordSet("is are equals equal in to than as contains")
 
@@ -53,19 +39,11 @@ func resolveField(t token) (fieldRef, bool) {
 	return fieldRef{}, false
 }
 
-// comesLater tells whether a word is a header or a field of the language that
-// this version does not know.
-func comesLater(word string) bool {
-	name := strings.ReplaceAll(word, ".", "_")
-	proto, _, isField := strings.Cut(name, "_")
-	return laterProtocols[proto] && (isField || proto == word) || laterFields[name]
-}
-
 // isLanguage tells whether a word has a meaning of its own in the language.
 func isLanguage(t token) bool {
 	_, proto := field.ProtocolByName(t.text)
 	_, ref := resolveField(t)
-	return proto || ref || keywords[t.text] || comesLater(t.text)
+	return proto || ref || keywords[t.text]
 }
 
 // ruleName is the name in a word such as web: that begins a rule.

@@ -25,7 +25,9 @@ var lines = []string{"6.1", "6.12"}
 
 // modules are the kernel modules that the tests need. What they need in turn
 // is found out.
-var modules = []string{"veth", "tun", "bridge", "macvlan", "vxlan", "sch_ingress", "cls_bpf"}
+var modules = []string{
+	"veth", "sch_ingress", "cls_bpf", "cls_u32", "tun", "bridge", "ifb", "vxlan", "macvlan",
+}
 
 // options are what a run may be narrowed to.
 type options struct {
@@ -47,7 +49,7 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "tests to run (regular expression)")
 	flag.IntVar(&o.rules, "rules", 15, "random rules that the implementations are compared on")
 	flag.StringVar(&o.dir, "dir", "bin/kernels", "where packages, test binaries and logs are kept")
-	flag.DurationVar(&o.timeout, "timeout", 10*time.Minute, "how long one machine may run; one package has half of it")
+	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "how long one machine may run; one package has half of it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := runAll(ctx, os.Stdout, o)

@@ -4,7 +4,6 @@ package oracle
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -16,11 +15,14 @@ import (
 	"repacket/internal/rule"
 )
 
-func get16(b []byte, off int) uint16 { return binary.BigEndian.Uint16(b[off:]) }
-
-// StrayBits says what differs between in and what became of it that no action
-// named and no checksum had to follow, or "".
+// StrayBits says what differs between the Ethernet frame in and what became of
+// it that no action named and no checksum had to follow, or "".
 func StrayBits(p *rule.Program, in []byte, got reference.Result) string {
+	return StrayBitsOn(field.Ethernet, p, in, got)
+}
+
+// StrayBitsOn is StrayBits for any link.
+func StrayBitsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) string {
 	if len(got.Frame) != len(in) {
 		return "the length differs"
 	}
@@ -30,21 +32,15 @@ func StrayBits(p *rule.Program, in []byte, got reference.Result) string {
 		}
 		return ""
 	}
-	allowed := make([]byte, len(in))
-	l3 := 14
-	for t := get16(in, l3-2); t == 0x8100 || t == 0x88a8; t = get16(in, l3-2) {
-		l3 += 4
+	allowed, start := make([]byte, len(in)), places(link, in)
+	r := p.Rules[got.Rule]
+	for _, a := range r.Actions {
+		allowAll(allowed, start, a.Field)
 	}
-	start := map[field.Protocol]int{field.IP: l3}
-	l4 := map[byte]field.Protocol{1: field.ICMP, 6: field.TCP, 17: field.UDP}[in[l3+9]]
-	if get16(in, l3+6)&0x1fff == 0 && in[l3]>>4 == 4 {
-		start[l4] = l3 + 4*int(in[l3]&15)
-	}
-	for _, a := range p.Rules[got.Rule].Actions {
-		allow(allowed, start, a.Field)
-		for _, c := range a.Field.Covers {
-			allow(allowed, start, field.MustByName(c.Check))
-		}
+	for _, s := range r.Swaps {
+		src, dest := s.Fields()
+		allowAll(allowed, start, src)
+		allowAll(allowed, start, dest)
 	}
 	for i := range in {
 		if (in[i]^got.Frame[i])&^allowed[i] != 0 {
@@ -52,6 +48,14 @@ func StrayBits(p *rule.Program, in []byte, got reference.Result) string {
 		}
 	}
 	return ""
+}
+
+// allowAll marks the bits of f and of the checksums that cover it.
+func allowAll(mask []byte, start map[field.Protocol]int, f *field.Field) {
+	allow(mask, start, f)
+	for _, c := range f.Covers {
+		allow(mask, start, field.MustByName(c.Check))
+	}
 }
 
 // allow marks the bits of f in a frame whose headers begin at start.
@@ -70,10 +74,15 @@ func allow(mask []byte, start map[field.Protocol]int, f *field.Field) {
 // also tells how many it compared; rules that change which bytes are summed
 // are left out.
 func WrongSums(p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
+	return WrongSumsOn(field.Ethernet, p, in, got)
+}
+
+// WrongSumsOn is WrongSums for any link.
+func WrongSumsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
 	if !got.Rewritten || changesCut(p.Rules[got.Rule].Actions) {
 		return 0, ""
 	}
-	before, after := decodeSums(in), decodeSums(got.Frame)
+	before, after := decodeSums(link, in), decodeSums(link, got.Frame)
 	if len(before) != len(after) {
 		return 0, "the layers differ"
 	}
@@ -88,7 +97,10 @@ func WrongSums(p *rule.Program, in []byte, got reference.Result) (compared int, 
 
 // changesCut tells whether the actions change which bytes a decoder sums.
 func changesCut(actions []rule.Action) bool {
-	cut := []string{"ip_ver", "ip_hl", "ip_tot_len", "ip_protocol", "ip_flags", "ip_flag_mf", "ip_offset", "udp_len", "tcp_hlen"}
+	cut := []string{
+		"eth_type", "vlan_type", "cvlan_type",
+		"ip_ver", "ip_hl", "ip_tot_len", "ip_protocol", "ip_flags", "ip_flag_mf", "ip_offset", "ip6_len", "ip6_next", "udp_len", "tcp_hlen",
+	}
 	return slices.ContainsFunc(actions, func(a rule.Action) bool { return slices.Contains(cut, a.Field.Name) })
 }
 
@@ -122,34 +134,45 @@ func wrongSum(name string, actions []rule.Action, before, after gopacket.Checksu
 
 // decodeSums has the outside library verify the checksum of every whole header.
 // Packets with source-route options are left out: there it takes the final
-// destination for the pseudo-header, and the contract the one in the header.
-func decodeSums(frame []byte) map[string]gopacket.ChecksumVerificationResult {
-	pkt := gopacket.NewPacket(bytes.Clone(frame), layers.LayerTypeEthernet, gopacket.Default)
-	ip, ok := pkt.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
-	if !ok || ip.Version != 4 || slices.ContainsFunc(ip.Options, sourceRoute) {
-		return nil
-	}
+// destination for the pseudo-header, and the contract the one in the header. So
+// are IPv6 packets with segments left where it cannot tell the final
+// destination; where it can, the contract is the same.
+func decodeSums(link field.Link, frame []byte) map[string]gopacket.ChecksumVerificationResult {
+	h := decode(link, frame)
 	sums := map[string]gopacket.ChecksumVerificationResult{}
 	add := func(name string, err error, res gopacket.ChecksumVerificationResult) {
 		if err == nil {
 			sums[name] = res
 		}
 	}
-	if len(ip.Contents) >= 20 {
-		err, res := ip.VerifyChecksum()
-		add("ip_check", err, res)
+	var below gopacket.NetworkLayer
+	switch {
+	case h.ip != nil && h.ip.Version == 4 && !slices.ContainsFunc(h.ip.Options, sourceRoute):
+		below = h.ip
+		if h.has(field.IP) {
+			err, res := h.ip.VerifyChecksum()
+			add("ip_check", err, res)
+		}
+	case h.ip6 != nil && h.ip6.Version == 6 && (!h.routed || h.known):
+		below = h.ip6
+	default:
+		return nil
 	}
-	if tcp, ok := pkt.Layer(layers.LayerTypeTCP).(*layers.TCP); ok && len(tcp.Contents) >= 20 && tcp.SetNetworkLayerForChecksum(ip) == nil {
-		err, res := tcp.VerifyChecksum()
+	if h.has(field.TCP) && h.tcp.SetNetworkLayerForChecksum(below) == nil {
+		err, res := h.tcp.VerifyChecksum()
 		add("tcp_check", err, res)
 	}
-	if udp, ok := pkt.Layer(layers.LayerTypeUDP).(*layers.UDP); ok && len(udp.Contents) >= 8 && udp.SetNetworkLayerForChecksum(ip) == nil {
-		err, res := udp.VerifyChecksum()
+	if h.has(field.UDP) && h.udp.SetNetworkLayerForChecksum(below) == nil {
+		err, res := h.udp.VerifyChecksum()
 		add("udp_check", err, res)
 	}
-	if icmp, ok := pkt.Layer(layers.LayerTypeICMPv4).(*layers.ICMPv4); ok && len(icmp.Contents) >= 8 {
-		err, res := icmp.VerifyChecksum()
+	if h.has(field.ICMP) {
+		err, res := h.icmp.VerifyChecksum()
 		add("icmp_check", err, res)
+	}
+	if h.has(field.ICMP6) && h.icmp6.SetNetworkLayerForChecksum(below) == nil {
+		err, res := h.icmp6.VerifyChecksum()
+		add("icmp6_check", err, res)
 	}
 	return sums
 }

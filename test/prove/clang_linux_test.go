@@ -8,13 +8,14 @@ import (
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/csource"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
 
 // viaC is the C source of the program, compiled by clang.
 func viaC(p *rule.Program) (implementation, error) {
-	source := csource.Print(p, plan.Build(p), csource.Options{Fragments: true})
+	source := csource.Print(p, plan.Build(p, field.Ethernet), csource.Options{Fragments: true})
 	elf, err := csource.Build(context.Background(), source)
 	if err != nil {
 		return implementation{}, fmt.Errorf("%w\n%s", err, source)

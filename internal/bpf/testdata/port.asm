@@ -2,15 +2,15 @@
     1: r3 = *(u32 *)(r1 +4)
     2: r0 = r2                                     ; ethernet type
     3: r0 += 42
-    4: if r0 > r3 goto 44
+    4: if r0 > r3 goto 46
     5: r0 = *(u16 *)(r2 +12)
-    6: if w0 != 0x8 goto 64
+    6: if w0 != 0x8 goto 46
     7: r0 = *(u8 *)(r2 +23)                        ; protocol, fragment
     8: if w0 != 0x11 goto 44
     9: r0 = *(u16 *)(r2 +20)
    10: if w0 & 0xff1f goto 44
    11: r0 = *(u8 *)(r2 +14)                        ; options
-   12: if w0 != 0x45 goto 46
+   12: if w0 != 0x45 goto 71
    13: r4 = r2
    14: r5 = *(u16 *)(r2 +16)                       ; total length
    15: r5 = be16 r5
@@ -46,38 +46,160 @@
    43: *(u64 *)(r0 +8) = r1
    44: w0 = 2                                      ; pass
    45: exit
-   46: r5 = r0                                     ; options
-   47: r5 &= 240
-   48: if r5 != 0x40 goto 44
-   49: r0 &= 15
-   50: if r0 < 0x5 goto 44
-   51: r0 <<= 2
-   52: r5 = *(u16 *)(r2 +16)                       ; total length
-   53: r5 = be16 r5
-   54: w5 += -1
-   55: if w5 < w0 goto 44
-   56: r0 += -20
-   57: w5 -= w0
-   58: r4 = r2
-   59: r4 += r0
-   60: r0 = r4
-   61: r0 += 42
-   62: if r0 > r3 goto 44
-   63: goto 17
-   64: if w0 == 0x81 goto 66                       ; vlan tag
-   65: if w0 != 0xa888 goto 44
+   46: r0 = r2                                     ; ethernet type
+   47: r0 += 14
+   48: if r0 > r3 goto 44
+   49: r0 = *(u16 *)(r2 +12)
+   50: if w0 == 0x8 goto 89
+   51: if w0 == 0xdd86 goto 97
+   52: if w0 == 0x81 goto 54                       ; vlan tag
+   53: if w0 != 0xa888 goto 44
+   54: r0 = r2
+   55: r0 += 18
+   56: if r0 > r3 goto 44
+   57: r2 += 4
+   58: r0 = *(u16 *)(r2 +12)                       ; ethernet type
+   59: if w0 == 0x8 goto 89
+   60: if w0 == 0xdd86 goto 97
+   61: if w0 == 0x81 goto 63                       ; vlan tag
+   62: if w0 != 0xa888 goto 44
+   63: r0 = r2
+   64: r0 += 18
+   65: if r0 > r3 goto 44
    66: r2 += 4
-   67: r0 = r2
-   68: r0 += 42
-   69: if r0 > r3 goto 44
-   70: r0 = *(u16 *)(r2 +12)
-   71: if w0 == 0x8 goto 7
-   72: if w0 == 0x81 goto 74
-   73: if w0 != 0xa888 goto 44
-   74: r2 += 4
-   75: r0 = r2
-   76: r0 += 42
-   77: if r0 > r3 goto 44
-   78: r0 = *(u16 *)(r2 +12)
-   79: if w0 == 0x8 goto 7
-   80: goto 44
+   67: r0 = *(u16 *)(r2 +12)                       ; ethernet type
+   68: if w0 == 0x8 goto 89
+   69: if w0 == 0xdd86 goto 97
+   70: goto 44
+   71: r5 = r0                                     ; options
+   72: r5 &= 240
+   73: if r5 != 0x40 goto 44
+   74: r0 &= 15
+   75: if r0 < 0x5 goto 44
+   76: r0 <<= 2
+   77: r5 = *(u16 *)(r2 +16)                       ; total length
+   78: r5 = be16 r5
+   79: w5 += -1
+   80: if w5 < w0 goto 44
+   81: r0 += -20
+   82: w5 -= w0
+   83: r4 = r2
+   84: r4 += r0
+   85: r0 = r4
+   86: r0 += 42
+   87: if r0 > r3 goto 44
+   88: goto 17
+   89: r0 = r2                                     ; ip header
+   90: r0 += 42
+   91: if r0 > r3 goto 93
+   92: goto 7
+   93: r0 = r2
+   94: r0 += 34
+   95: if r0 > r3 goto 44
+   96: goto 44
+   97: r0 = r2                                     ; ip6 header
+   98: r0 += 54
+   99: if r0 > r3 goto 44
+  100: r0 = *(u8 *)(r2 +14)                        ; ip6 version
+  101: r0 &= 240
+  102: if r0 != 0x60 goto 44
+  103: r4 = r2                                     ; payload length
+  104: r4 += 20
+  105: r5 = *(u16 *)(r2 +18)
+  106: r5 = be16 r5
+  107: r5 += 19                                    ; next header
+  108: r0 = *(u8 *)(r2 +20)
+  109: if r0 == 0x11 goto 115
+  110: if r0 == 0x0 goto 120
+  111: if r0 == 0x2b goto 120
+  112: if r0 == 0x2c goto 120
+  113: if r0 == 0x3c goto 120
+  114: goto 44
+  115: r0 = r4                                     ; udp header
+  116: r0 += 42
+  117: if r0 > r3 goto 44
+  118: if w5 < 0x1b goto 44
+  119: goto 18
+  120: r5 = r0
+  121: r0 = *(u16 *)(r2 +18)                       ; payload length
+  122: r0 = be16 r0
+  123: if r0 != 0x0 goto 131
+  124: if r5 != 0x0 goto 44                        ; jumbogram
+  125: r0 = r4
+  126: r0 += 42
+  127: if r0 > r3 goto 44
+  128: r0 = *(u16 *)(r4 +36)
+  129: if w0 != 0x4c2 goto 44
+  130: r0 = 2147483647
+  131: *(u64 *)(r10 -160) = r0
+  132: *(u64 *)(r10 -168) = 0
+  133: *(u64 *)(r10 -216) = 0                      ; extension header
+  134: r0 = r5
+  135: r0 ^= 128
+  136: if r0 == 0x80 goto 142
+  137: r0 = r5
+  138: r0 ^= 128
+  139: if r0 == 0xab goto 142
+  140: if r0 == 0xbc goto 142
+  141: if r0 != 0xac goto 187
+  142: r0 = *(u64 *)(r10 -216)
+  143: if r0 >= 0x8 goto 44
+  144: r0 += 1
+  145: *(u64 *)(r10 -216) = r0
+  146: r0 = r4
+  147: r0 += 42
+  148: if r0 > r3 goto 44
+  149: r0 = *(u64 *)(r10 -160)
+  150: if r0 s< 0x8 goto 44
+  151: *(u64 *)(r10 -224) = r5
+  152: r5 ^= 44
+  153: r5 = -r5
+  154: r5 >>= 63
+  155: r5 += -1
+  156: r5 ^= -1
+  157: r0 = *(u8 *)(r4 +35)
+  158: r0 &= r5
+  159: r0 += 1
+  160: r0 <<= 3
+  161: *(u64 *)(r10 -176) = r0
+  162: r5 ^= -1
+  163: r0 = *(u16 *)(r4 +36)
+  164: r0 &= r5
+  165: if w0 & 0xf8ff goto 44
+  166: r0 &= 256
+  167: r5 = *(u64 *)(r10 -168)
+  168: r5 |= r0
+  169: *(u64 *)(r10 -168) = r5
+  170: r5 = *(u64 *)(r10 -224)
+  171: r5 ^= 43
+  172: r5 = -r5
+  173: r5 >>= 63
+  174: r5 += -1
+  175: r0 = *(u8 *)(r4 +37)
+  176: r0 &= r5
+  177: r5 = *(u64 *)(r10 -168)
+  178: r5 |= r0
+  179: *(u64 *)(r10 -168) = r5
+  180: r0 = *(u64 *)(r10 -176)
+  181: r5 = *(u64 *)(r10 -160)
+  182: r5 -= r0
+  183: *(u64 *)(r10 -160) = r5
+  184: r5 = *(u8 *)(r4 +34)
+  185: r4 += r0
+  186: goto 137
+  187: r0 = r4                                     ; next header
+  188: r0 -= r2
+  189: r0 &= 32767
+  190: r4 = r2
+  191: r4 += r0
+  192: r0 = r5
+  193: r5 = *(u64 *)(r10 -160)
+  194: if r5 s< 0x1 goto 44
+  195: r5 += 19
+  196: if r0 == 0x11 goto 198
+  197: goto 44
+  198: r0 = r4                                     ; udp header
+  199: r0 += 42
+  200: if r0 > r3 goto 44
+  201: if w5 < 0x1b goto 44
+  202: goto 18

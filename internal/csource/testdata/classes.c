@@ -1,6 +1,6 @@
 /*
- * One XDP program for these rules, written by repacket. The first rule that
- * matches acts; every packet passes on.
+ * One XDP program for these rules, written by repacket. The first rule that matches acts;
+ * every packet passes on.
  *
  * 0: ping: if icmp_type echo-request then icmp_code 1
  * 1: if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0
@@ -50,7 +50,8 @@ struct icmp_header {
 	__u8 type;
 	__u8 code;
 	__be16 check;
-	__u8 bytes_4[4];
+	__be16 id;
+	__be16 seq;
 };
 
 _Static_assert(sizeof(struct icmp_header) == 8, "no padding");
@@ -59,6 +60,7 @@ _Static_assert(sizeof(struct icmp_header) == 8, "no padding");
 #define IP_FLAG_DF 0x4000
 #define IP_OFFSET 0x1fff
 #define TCP_RST 0x04
+#define TYPE_IP 0x0800
 #define PROTOCOL_TCP 6
 #define PROTOCOL_ICMP 1
 
@@ -75,27 +77,31 @@ struct {
 	__type(value, struct counter);
 } repacket_counts SEC(".maps");
 
+/* Whether a VLAN tag stands behind a type. */
+static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
+{
+	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
+}
+
 /*
- * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
- * none of 20 bytes.
+ * The offset of what the frame carries, behind at most two VLAN tags. What that
+ * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 find_ip(void *data, void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end)
 {
 	__u32 at = 14; /* two addresses, type */
 
+	if (data + at > end)
+		return 0;
 #pragma unroll
-	for (int tags = 0; tags <= 2; tags++) {
-		__be16 *type = data + at - 2;
+	for (int tags = 0; tags < 2; tags++) {
+		const __be16 *type = data + at - sizeof(*type);
 
-		if (data + at > end)
-			return 0;
-		if (*type == bpf_htons(0x0800))
-			return data + at + sizeof(struct ip_header) <= end ? at : 0;
-		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
-			return 0;
+		if (!is_tag(*type, data + at, end))
+			break;
 		at += 4;
 	}
-	return 0;
+	return at;
 }
 
 /* In bytes, options included. */
@@ -105,19 +111,25 @@ static __always_inline __u32 header_length(const struct ip_header *ip)
 }
 
 /*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+
+/*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
- * frame and the total length. Segmentation offload sends a total length of 0;
- * then the frame alone counts.
+ * frame and what counts of it.
  */
 static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
 				   __u8 protocol, __u32 fixed)
 {
-	__u32 total = bpf_ntohs(ip->tot_len);
-
 	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
 	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
-	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
 /*
@@ -153,7 +165,7 @@ static __always_inline __be16 adjusted(__be16 check, __u64 change)
 	return bpf_htons(was < less ? was + 0xffff - less : was - less);
 }
 
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -161,7 +173,6 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 
 /* TCP packets. */
@@ -175,7 +186,8 @@ static __always_inline int tcp_packet(struct xdp_md *ctx, struct ip_header *ip,
 						minus(bpf_ntohs(ip->id)));
 		ip->id = 0;
 		ip->flags_offset &= ~bpf_htons(IP_FLAG_DF);
-		return count(ctx, 1);
+		count(ctx, 1);
+		return XDP_PASS;
 	}
 
 	return XDP_PASS;
@@ -190,7 +202,8 @@ static __always_inline int icmp_packet(struct xdp_md *ctx, struct ip_header *ip,
 		/* icmp_check follows icmp_code */
 		icmp->check = adjusted(icmp->check, 1 + minus(icmp->code));
 		icmp->code = 1;
-		return count(ctx, 0);
+		count(ctx, 0);
+		return XDP_PASS;
 	}
 
 	/* if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0 */
@@ -200,7 +213,8 @@ static __always_inline int icmp_packet(struct xdp_md *ctx, struct ip_header *ip,
 						minus(bpf_ntohs(ip->id)));
 		ip->id = 0;
 		ip->flags_offset &= ~bpf_htons(IP_FLAG_DF);
-		return count(ctx, 1);
+		count(ctx, 1);
+		return XDP_PASS;
 	}
 
 	return XDP_PASS;
@@ -216,17 +230,39 @@ static __always_inline int ip_packet(struct xdp_md *ctx, struct ip_header *ip)
 						minus(bpf_ntohs(ip->id)));
 		ip->id = 0;
 		ip->flags_offset &= ~bpf_htons(IP_FLAG_DF);
-		return count(ctx, 1);
+		count(ctx, 1);
+		return XDP_PASS;
 	}
 
 	return XDP_PASS;
 }
 
-/* Packets without an IPv4 header. */
-static __always_inline int packet_without_ip(struct xdp_md *ctx)
+/* All other packets. */
+static __always_inline int other_packet(struct xdp_md *ctx)
 {
 	/* if not ip */
-	return count(ctx, 2);
+	count(ctx, 2);
+	return XDP_PASS;
+}
+
+/* IPv4 packets, by what they carry. */
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_header *ip)
+{
+	void *l4 = (void *)ip + header_length(ip);
+
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+		return tcp_packet(ctx, ip, l4);
+	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header)))
+		return icmp_packet(ctx, ip, l4);
+	return ip_packet(ctx, ip);
+}
+
+/* Frames, by what they carry. */
+static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type)
+{
+	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
+		return over_ip(ctx, end, at);
+	return other_packet(ctx);
 }
 
 SEC("xdp.frags")
@@ -234,19 +270,12 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 l3 = find_ip(data, end);
-	struct ip_header *ip;
-	void *l4;
+	__u32 l3 = behind_tags(data, end);
+	__be16 *type = data + l3 - sizeof(*type);
 
 	if (!l3)
-		return packet_without_ip(ctx);
-	ip = data + l3;
-	l4 = (void *)ip + header_length(ip);
-	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
-		return tcp_packet(ctx, ip, l4);
-	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header)))
-		return icmp_packet(ctx, ip, l4);
-	return ip_packet(ctx, ip);
+		return XDP_PASS;
+	return frame(ctx, data + l3, end, *type);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 /*
- * One XDP program for these rules, written by repacket. The first rule that
- * matches acts; every packet passes on.
+ * One XDP program for these rules, written by repacket. The first rule that matches acts;
+ * every packet passes on.
  *
  * 0: if all
  *
@@ -25,7 +25,7 @@ struct {
 	__type(value, struct counter);
 } repacket_counts SEC(".maps");
 
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -33,14 +33,14 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 
 SEC("xdp")
 int repacket(struct xdp_md *ctx)
 {
 	/* if all */
-	return count(ctx, 0);
+	count(ctx, 0);
+	return XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 /*
- * One XDP program for these rules, written by repacket. The first rule that
- * matches acts; every packet passes on.
+ * One XDP program for these rules, written by repacket. The first rule that matches acts;
+ * every packet passes on.
  *
  * 0: if udp_dest 443 then udp_dest 8080
  *
@@ -28,6 +28,18 @@ struct ip_header {
 
 _Static_assert(sizeof(struct ip_header) == 20, "no padding");
 
+/* IPv6, RFC 8200. */
+struct ip6_header {
+	__be32 dscp_ecn_flow; /* ip6_dscp, ip6_ecn, ip6_flow */
+	__be16 len;
+	__u8 next;
+	__u8 hlim;
+	__be32 src[4];
+	__be32 dest[4];
+};
+
+_Static_assert(sizeof(struct ip6_header) == 40, "no padding");
+
 /* UDP, RFC 768. */
 struct udp_header {
 	__be16 src;
@@ -38,9 +50,19 @@ struct udp_header {
 
 _Static_assert(sizeof(struct udp_header) == 8, "no padding");
 
+/* An extension header of IPv6, RFC 8200: what all have that can be stepped over. */
+struct extension {
+	__u8 next;
+	__u8 length; /* in 8-byte units, the first one not counted */
+	__u8 bytes[6];
+};
+
 #define IP_HL 0x0f
 #define IP_OFFSET 0x1fff
+#define TYPE_IP 0x0800
+#define TYPE_IP6 0x86dd
 #define PROTOCOL_UDP 17
+#define NO_WAY (59 << 16) /* no next header */
 
 struct counter {
 	__u64 packets;
@@ -55,27 +77,31 @@ struct {
 	__type(value, struct counter);
 } repacket_counts SEC(".maps");
 
+/* Whether a VLAN tag stands behind a type. */
+static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
+{
+	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
+}
+
 /*
- * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
- * none of 20 bytes.
+ * The offset of what the frame carries, behind at most two VLAN tags. What that
+ * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 find_ip(void *data, void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end)
 {
 	__u32 at = 14; /* two addresses, type */
 
+	if (data + at > end)
+		return 0;
 #pragma unroll
-	for (int tags = 0; tags <= 2; tags++) {
-		__be16 *type = data + at - 2;
+	for (int tags = 0; tags < 2; tags++) {
+		const __be16 *type = data + at - sizeof(*type);
 
-		if (data + at > end)
-			return 0;
-		if (*type == bpf_htons(0x0800))
-			return data + at + sizeof(struct ip_header) <= end ? at : 0;
-		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
-			return 0;
+		if (!is_tag(*type, data + at, end))
+			break;
 		at += 4;
 	}
-	return 0;
+	return at;
 }
 
 /* In bytes, options included. */
@@ -85,19 +111,97 @@ static __always_inline __u32 header_length(const struct ip_header *ip)
 }
 
 /*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+
+/*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
- * frame and the total length. Segmentation offload sends a total length of 0;
- * then the frame alone counts.
+ * frame and what counts of it.
  */
 static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
 				   __u8 protocol, __u32 fixed)
 {
-	__u32 total = bpf_ntohs(ip->tot_len);
-
 	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
 	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
-	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
+}
+
+/*
+ * How much of a frame counts from the IPv6 header on. Segmentation offload sends
+ * a payload length of 0 with the option for jumbograms (RFC 2675); then all of
+ * it does.
+ */
+static __always_inline __u32 extent6(const struct ip6_header *ip6, const void *end)
+{
+	const struct extension *options = (const void *)(ip6 + 1);
+
+	if (!ip6->len && ip6->next == 0 && (const void *)(options + 1) <= end &&
+	    options->bytes[0] == 0xc2 && options->bytes[1] == 4)
+		return 0x7fffffff;
+	return sizeof(*ip6) + bpf_ntohs(ip6->len);
+}
+
+/*
+ * The way from the IPv6 header at offset l3 to what follows its extension
+ * headers, of which at most eight are stepped over (RFC 8200 section 4): the
+ * protocol in the upper half, the offset from the IPv6 header in the lower one.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 at = sizeof(struct ip6_header), limit;
+	struct ip6_header *ip6;
+	__u8 next;
+
+	if (l3 > 22)
+		return NO_WAY;
+	ip6 = data + l3;
+	if ((void *)(ip6 + 1) > end || *(__u8 *)ip6 >> 4 != 6)
+		return NO_WAY;
+	limit = extent6(ip6, end);
+	next = ip6->next;
+	for (int headers = 0; headers <= 8; headers++) {
+		struct extension *header = (void *)ip6 + at;
+		int first = headers == 0;
+
+		if (next != 43 && next != 44 && next != 60 && !(next == 0 && first))
+			return next << 16 | at;
+		if (headers == 8 || at + sizeof(*header) > limit || (void *)(header + 1) > end)
+			return NO_WAY;
+		if (next == 44) { /* a fragment; only the first one has what follows */
+			if (header->bytes[0] || header->bytes[1] & 0xf8)
+				return NO_WAY;
+			at += sizeof(*header);
+		} else { /* hop-by-hop, routing or destination options */
+			at += (header->length + 1) * sizeof(*header);
+		}
+		next = header->next;
+	}
+	return NO_WAY;
+}
+
+static __always_inline __u32 way_offset(__u32 way)
+{
+	return way & 0x7fff;
+}
+
+/*
+ * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
+ * part lies inside both the frame and what counts of it.
+ */
+static __always_inline int carries6(const struct ip6_header *ip6, __u32 way, const void *l4,
+				    const void *end, __u8 protocol, __u32 fixed)
+{
+	return (way >> 16 & 0xff) == protocol && way_offset(way) + fixed <= extent6(ip6, end) &&
+	       l4 + fixed <= end;
 }
 
 /*
@@ -144,7 +248,7 @@ static __always_inline __be16 adjusted_udp(__be16 check, __u64 change)
 	return check ? nonzero(adjusted(check, change)) : 0;
 }
 
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -152,20 +256,53 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 
 /* UDP packets. */
-static __always_inline int udp_packet(struct xdp_md *ctx, struct udp_header *udp)
+static __noinline int udp_packet(struct xdp_md *ctx, struct udp_header *udp)
 {
 	/* if udp_dest 443 then udp_dest 8080 */
 	if (udp->dest == bpf_htons(443)) {
 		/* udp_check follows udp_dest */
 		udp->check = adjusted_udp(udp->check, 8080 + minus(bpf_ntohs(udp->dest)));
 		udp->dest = bpf_htons(8080);
-		return count(ctx, 0);
+		count(ctx, 0);
+		return XDP_PASS;
 	}
 
+	return XDP_PASS;
+}
+
+/* IPv4 packets, by what they carry. */
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_header *ip)
+{
+	void *l4 = (void *)ip + header_length(ip);
+
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l4);
+	return XDP_PASS;
+}
+
+/* IPv6 packets, by what they carry. */
+static __always_inline int over_ip6(struct xdp_md *ctx, void *end, __u32 l3,
+				    struct ip6_header *ip6)
+{
+	__u32 way = way_behind(ctx, l3);
+	void *l4 = (void *)ip6 + way_offset(way);
+
+	if (carries6(ip6, way, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l4);
+	return XDP_PASS;
+}
+
+/* Frames, by what they carry. */
+static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type,
+				 __u32 l3)
+{
+	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
+		return over_ip(ctx, end, at);
+	if (type == bpf_htons(TYPE_IP6) && at + sizeof(struct ip6_header) <= end)
+		return over_ip6(ctx, end, l3, at);
 	return XDP_PASS;
 }
 
@@ -174,17 +311,12 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 l3 = find_ip(data, end);
-	struct ip_header *ip;
-	void *l4;
+	__u32 l3 = behind_tags(data, end);
+	__be16 *type = data + l3 - sizeof(*type);
 
 	if (!l3)
 		return XDP_PASS;
-	ip = data + l3;
-	l4 = (void *)ip + header_length(ip);
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
-		return udp_packet(ctx, l4);
-	return XDP_PASS;
+	return frame(ctx, data + l3, end, *type, l3);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

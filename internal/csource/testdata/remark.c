@@ -1,6 +1,6 @@
 /*
- * One XDP program for these rules, written by repacket. The first rule that
- * matches acts; every packet passes on.
+ * One XDP program for these rules, written by repacket. The first rule that matches acts;
+ * every packet passes on.
  *
  * 0: voice: if ip_src 10.20.0.0/16 tcp_syn on tcp_ack off then ip_dscp af31 tcp_window 0
  *
@@ -48,6 +48,7 @@ _Static_assert(sizeof(struct tcp_header) == 20, "no padding");
 #define IP_OFFSET 0x1fff
 #define TCP_ACK 0x10
 #define TCP_SYN 0x02
+#define TYPE_IP 0x0800
 #define PROTOCOL_TCP 6
 #define ADDRESS(a, b, c, d) ((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
 
@@ -64,27 +65,31 @@ struct {
 	__type(value, struct counter);
 } repacket_counts SEC(".maps");
 
+/* Whether a VLAN tag stands behind a type. */
+static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
+{
+	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
+}
+
 /*
- * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
- * none of 20 bytes.
+ * The offset of what the frame carries, behind at most two VLAN tags. What that
+ * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 find_ip(void *data, void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end)
 {
 	__u32 at = 14; /* two addresses, type */
 
+	if (data + at > end)
+		return 0;
 #pragma unroll
-	for (int tags = 0; tags <= 2; tags++) {
-		__be16 *type = data + at - 2;
+	for (int tags = 0; tags < 2; tags++) {
+		const __be16 *type = data + at - sizeof(*type);
 
-		if (data + at > end)
-			return 0;
-		if (*type == bpf_htons(0x0800))
-			return data + at + sizeof(struct ip_header) <= end ? at : 0;
-		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
-			return 0;
+		if (!is_tag(*type, data + at, end))
+			break;
 		at += 4;
 	}
-	return 0;
+	return at;
 }
 
 /* In bytes, options included. */
@@ -94,19 +99,25 @@ static __always_inline __u32 header_length(const struct ip_header *ip)
 }
 
 /*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+
+/*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
- * frame and the total length. Segmentation offload sends a total length of 0;
- * then the frame alone counts.
+ * frame and what counts of it.
  */
 static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
 				   __u8 protocol, __u32 fixed)
 {
-	__u32 total = bpf_ntohs(ip->tot_len);
-
 	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
 	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
-	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
 /*
@@ -142,7 +153,7 @@ static __always_inline __be16 adjusted(__be16 check, __u64 change)
 	return bpf_htons(was < less ? was + 0xffff - less : was - less);
 }
 
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -150,7 +161,6 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 
 /* TCP packets. */
@@ -168,9 +178,28 @@ static __always_inline int tcp_packet(struct xdp_md *ctx, struct ip_header *ip,
 		tcp->check = adjusted(tcp->check, minus(bpf_ntohs(tcp->window)));
 		ip->tos = (ip->tos & ~IP_DSCP) | 26 << 2;
 		tcp->window = 0;
-		return count(ctx, 0);
+		count(ctx, 0);
+		return XDP_PASS;
 	}
 
+	return XDP_PASS;
+}
+
+/* IPv4 packets, by what they carry. */
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_header *ip)
+{
+	void *l4 = (void *)ip + header_length(ip);
+
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+		return tcp_packet(ctx, ip, l4);
+	return XDP_PASS;
+}
+
+/* Frames, by what they carry. */
+static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type)
+{
+	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
+		return over_ip(ctx, end, at);
 	return XDP_PASS;
 }
 
@@ -179,17 +208,12 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 l3 = find_ip(data, end);
-	struct ip_header *ip;
-	void *l4;
+	__u32 l3 = behind_tags(data, end);
+	__be16 *type = data + l3 - sizeof(*type);
 
 	if (!l3)
 		return XDP_PASS;
-	ip = data + l3;
-	l4 = (void *)ip + header_length(ip);
-	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
-		return tcp_packet(ctx, ip, l4);
-	return XDP_PASS;
+	return frame(ctx, data + l3, end, *type);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,6 +1,6 @@
 /*
- * One XDP program for these rules, written by repacket. The first rule that
- * matches acts; every packet passes on.
+ * One XDP program for these rules, written by repacket. The first rule that matches acts;
+ * every packet passes on.
  *
  * 0: if udp then udp_check fix ip_ttl 3
  * 1: if ip_ttl 1 then ip_check bad
@@ -42,6 +42,7 @@ _Static_assert(sizeof(struct udp_header) == 8, "no padding");
 #define IP_HL 0x0f
 #define IP_FLAG_MF 0x2000
 #define IP_OFFSET 0x1fff
+#define TYPE_IP 0x0800
 #define PROTOCOL_UDP 17
 
 struct counter {
@@ -57,27 +58,31 @@ struct {
 	__type(value, struct counter);
 } repacket_counts SEC(".maps");
 
+/* Whether a VLAN tag stands behind a type. */
+static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
+{
+	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
+}
+
 /*
- * The offset of the IPv4 header, behind at most two VLAN tags; 0 if there is
- * none of 20 bytes.
+ * The offset of what the frame carries, behind at most two VLAN tags. What that
+ * is, the two bytes before say. It is 0 if the frame has no header.
  */
-static __always_inline __u32 find_ip(void *data, void *end)
+static __always_inline __u32 behind_tags(const void *data, const void *end)
 {
 	__u32 at = 14; /* two addresses, type */
 
+	if (data + at > end)
+		return 0;
 #pragma unroll
-	for (int tags = 0; tags <= 2; tags++) {
-		__be16 *type = data + at - 2;
+	for (int tags = 0; tags < 2; tags++) {
+		const __be16 *type = data + at - sizeof(*type);
 
-		if (data + at > end)
-			return 0;
-		if (*type == bpf_htons(0x0800))
-			return data + at + sizeof(struct ip_header) <= end ? at : 0;
-		if (*type != bpf_htons(0x8100) && *type != bpf_htons(0x88a8))
-			return 0;
+		if (!is_tag(*type, data + at, end))
+			break;
 		at += 4;
 	}
-	return 0;
+	return at;
 }
 
 /* In bytes, options included. */
@@ -87,19 +92,25 @@ static __always_inline __u32 header_length(const struct ip_header *ip)
 }
 
 /*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+
+/*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
- * frame and the total length. Segmentation offload sends a total length of 0;
- * then the frame alone counts.
+ * frame and what counts of it.
  */
 static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
 				   __u8 protocol, __u32 fixed)
 {
-	__u32 total = bpf_ntohs(ip->tot_len);
-
 	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
 	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
-	       (!total || total >= header_length(ip) + fixed) && l4 + fixed <= end;
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
 /* The length of what the IPv4 header carries. */
@@ -200,7 +211,7 @@ static __always_inline __be16 wrong(__be16 check)
 	return check == 0xffff ? bpf_htons(1) : bpf_htons(bpf_ntohs(check) + 1);
 }
 
-static __always_inline int count(struct xdp_md *ctx, __u32 rule)
+static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
 
@@ -208,7 +219,6 @@ static __always_inline int count(struct xdp_md *ctx, __u32 rule)
 		counter->packets++;
 		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
-	return XDP_PASS;
 }
 
 /* UDP packets. */
@@ -224,7 +234,8 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_he
 		udp->check = 0;
 		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip)) +
 					      pseudo_header(ip)));
-		return count(ctx, 0);
+		count(ctx, 0);
+		return XDP_PASS;
 	}
 
 	/* if ip_ttl 1 then ip_check bad */
@@ -234,7 +245,8 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_he
 		/* ip_check bad */
 		ip->check = 0;
 		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
-		return count(ctx, 1);
+		count(ctx, 1);
+		return XDP_PASS;
 	}
 
 	return XDP_PASS;
@@ -250,9 +262,30 @@ static __always_inline int ip_packet(struct xdp_md *ctx, __u32 l3, struct ip_hea
 		/* ip_check bad */
 		ip->check = 0;
 		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
-		return count(ctx, 1);
+		count(ctx, 1);
+		return XDP_PASS;
 	}
 
+	return XDP_PASS;
+}
+
+/* IPv4 packets, by what they carry. */
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
+				   struct ip_header *ip)
+{
+	void *l4 = (void *)ip + header_length(ip);
+
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l3, ip, l4);
+	return ip_packet(ctx, l3, ip);
+}
+
+/* Frames, by what they carry. */
+static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type,
+				 __u32 l3)
+{
+	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
+		return over_ip(ctx, end, l3, at);
 	return XDP_PASS;
 }
 
@@ -261,17 +294,12 @@ int repacket(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 l3 = find_ip(data, end);
-	struct ip_header *ip;
-	void *l4;
+	__u32 l3 = behind_tags(data, end);
+	__be16 *type = data + l3 - sizeof(*type);
 
 	if (!l3)
 		return XDP_PASS;
-	ip = data + l3;
-	l4 = (void *)ip + header_length(ip);
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
-		return udp_packet(ctx, l3, ip, l4);
-	return ip_packet(ctx, l3, ip);
+	return frame(ctx, data + l3, end, *type, l3);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,252 @@
+package csource
+
+import (
+	"fmt"
+	"strings"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+)
+
+// entry is the program's function: it finds out which headers are there and
+// goes to the routine of that class of packets.
+func (w *writer) entry(pl *plan.Program) string {
+	w.chains = map[*plan.Chain]*routine{}
+	head := fmt.Sprintf("SEC(%q)\nint %s(struct xdp_md *ctx)\n{\n", w.options.section(), ProgramName)
+	if pl.Blind() {
+		return head + w.blind(pl.Levels[0].Other) + "}\n"
+	}
+	w.eachChain(pl)
+	w.nameChains(pl)
+	return head + w.link(pl) + "}\n"
+}
+
+// link is the body of the entry, by what packets begin with.
+func (w *writer) link(pl *plan.Program) string {
+	if pl.Link == field.RawIP {
+		return w.rawEntry(pl.Levels[0])
+	}
+	levels := make([]*routine, len(pl.Levels))
+	for i, l := range pl.Levels {
+		levels[i] = w.level(l, i)
+	}
+	switch r := levels[0]; {
+	case !same(levels):
+		return w.tagsEntry(levels)
+	case r == nil:
+		return nothing
+	case !r.params[insideType]:
+		return w.ethernetEntry(r)
+	default:
+		return w.frameEntry(r)
+	}
+}
+
+const nothing = "\t(void)ctx;\n\treturn XDP_PASS;\n"
+
+// blind is the body of a program that looks at no header.
+func (w *writer) blind(c *plan.Chain) string {
+	if len(c.Steps) == 0 {
+		return nothing
+	}
+	w.params = map[param]bool{}
+	return w.steps(c)
+}
+
+// eachChain writes the routines of all chains, and notes for which packets
+// they are.
+func (w *writer) eachChain(pl *plan.Program) {
+	for tags, l := range pl.Levels {
+		c := plan.Class{Link: pl.Link, Tags: tags}
+		for _, n := range []struct {
+			network *plan.Network
+			l3      field.Protocol
+		}{{l.IP, field.IP}, {l.IP6, field.IP6}} {
+			if n.network != nil {
+				c.L3 = n.l3
+				w.networkChains(n.network, c)
+			}
+		}
+		c.L3 = field.ARP
+		w.chain(l.ARP, c)
+		c.L3 = field.None
+		w.chain(l.Other, c)
+	}
+}
+
+func (w *writer) networkChains(n *plan.Network, c plan.Class) {
+	for _, t := range n.L4 {
+		c.L4 = t.Proto
+		for way, leaf := range t.Ways {
+			if c.L3 == field.IP && way > 0 {
+				break
+			}
+			c.Way = plan.Way(way)
+			w.chain(leaf.Plain, c)
+			c.MSS = true
+			w.chain(leaf.Even, c)
+			c.Odd = true
+			w.chain(leaf.Odd, c)
+			c.MSS, c.Odd = false, false
+		}
+	}
+	c.L4, c.Way = field.None, plan.Direct
+	w.chain(n.Bare, c)
+}
+
+// same tells whether all levels are the same, and need no tag.
+func same(levels []*routine) bool {
+	for _, r := range levels {
+		if r != levels[0] || r != nil && (r.params["vlan"] || r.params["cvlan"]) {
+			return false
+		}
+	}
+	return true
+}
+
+// level gives the routine of packets with so many tags, nil if nothing is done
+// with them.
+func (w *writer) level(l plan.Level, tags int) *routine {
+	if l.ARP == nil && l.IP == nil && l.IP6 == nil {
+		return w.chains[l.Other]
+	}
+	ip, ip6 := w.network(l.IP, field.IP), w.network(l.IP6, field.IP6)
+	w.params = map[param]bool{ctxParam: true, inside: true, frameEnd: true, insideType: true}
+	body := w.levelBody(l, ip, ip6)
+	r := w.routineOf(body)
+	r.uses = append(r.uses, plan.Class{Tags: tags})
+	c := byTags(r.uses)
+	r.name, r.title = strings.TrimPrefix(c.name+"_frame", "_"), "Frames"+c.title+", by what they carry"
+	return r
+}
+
+// levelBody goes by the type of what the frame carries.
+func (w *writer) levelBody(l plan.Level, ip, ip6 *routine) string {
+	var b strings.Builder
+	at := given{inside: "at", ipHeader: "at", ip6Header: "at", "arp": "at"}
+	for _, n := range []struct {
+		proto   field.Protocol
+		there   bool
+		routine *routine
+	}{{field.IP, l.IP != nil, ip}, {field.IP6, l.IP6 != nil, ip6}} {
+		if n.there {
+			fmt.Fprintf(&b, "\tif (type == bpf_htons(%s) && at + sizeof(struct %s) <= end)\n\t\treturn %s;\n",
+				w.etherType(n.proto), w.structure(n.proto), w.callOf(n.routine, at))
+		}
+	}
+	if l.ARP != nil {
+		w.need(isARP)
+		fmt.Fprintf(&b, "\tif (type == bpf_htons(%s) && is_arp(at, end))\n\t\treturn %s;\n",
+			w.etherType(field.ARP), w.callOf(w.chains[l.ARP], at))
+	}
+	fmt.Fprintf(&b, "\treturn %s;\n", w.callOf(w.chains[l.Other], at))
+	return b.String()
+}
+
+// network gives the routine that goes by what an IP header carries, or the
+// chain if that makes no difference.
+func (w *writer) network(n *plan.Network, p field.Protocol) *routine {
+	switch {
+	case n == nil:
+		return nil
+	case len(n.L4) == 0:
+		return w.chains[n.Bare]
+	}
+	w.params = map[param]bool{ctxParam: true, frameEnd: true}
+	body := w.networkBody(n, p)
+	r := w.routineOf(body)
+	if r.name == "" {
+		r.name, r.title = w.unused("over_"+p.String()), p.Header().Title+" packets, by what they carry"
+	}
+	return r
+}
+
+// unused numbers a name that another routine has.
+func (w *writer) unused(name string) string {
+	out := name
+	for i := 2; ; i++ {
+		taken := false
+		for _, r := range w.routines {
+			taken = taken || r.name == out
+		}
+		if !taken {
+			return out
+		}
+		out = fmt.Sprintf("%s_%d", name, i)
+	}
+}
+
+// rawEntry finds the IP header of a packet that begins with it.
+func (w *writer) rawEntry(l plan.Level) string {
+	w.params = map[param]bool{}
+	at := given{ipHeader: "data", ip6Header: "data", frameOffset: "0"}
+	body := ""
+	for _, n := range []struct {
+		network *plan.Network
+		proto   field.Protocol
+		version int
+	}{{l.IP, field.IP, 4}, {l.IP6, field.IP6, 6}} {
+		if n.network != nil {
+			w.need(begins)
+			body += fmt.Sprintf("\tif (begins(data, end, %d, sizeof(struct %s)))\n\t\treturn %s;\n",
+				n.version, w.structure(n.proto), w.callOf(w.network(n.network, n.proto), at))
+		}
+	}
+	return locals + "\n" + body + "\treturn " + w.callOf(w.chains[l.Other], at) + ";\n"
+}
+
+const locals = `	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+`
+
+// ethernetEntry goes on with every frame alike.
+func (w *writer) ethernetEntry(r *routine) string {
+	w.structure(field.Eth)
+	w.params = map[param]bool{}
+	return locals + "\n\tif (data + sizeof(struct eth_header) > end)\n\t\treturn XDP_PASS;\n" +
+		"\treturn " + w.callOf(r, given{"eth": "data"}) + ";\n"
+}
+
+// frameEntry steps over the tags of a frame.
+func (w *writer) frameEntry(r *routine) string {
+	w.need(behindTags)
+	w.params = map[param]bool{}
+	r.name, r.title = "frame", "Frames, by what they carry"
+	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data"})
+	return locals + `	__u32 l3 = behind_tags(data, end);
+	__be16 *type = data + l3 - sizeof(*type);
+
+	if (!l3)
+		return XDP_PASS;
+	return ` + call + ";\n"
+}
+
+// tagsEntry tells frames apart by their tags.
+func (w *writer) tagsEntry(levels []*routine) string {
+	w.need(isTag)
+	w.structure(field.Eth)
+	w.structure(field.VLAN)
+	w.params = map[param]bool{}
+	var calls []string
+	for i, r := range levels {
+		calls = append(calls, w.callOf(r, given{
+			insideType:  [...]string{"eth->type", "vlan->type", "cvlan->type"}[i],
+			inside:      [...]string{"eth + 1", "vlan + 1", "cvlan + 1"}[i],
+			frameOffset: [...]string{"14", "18", "22"}[i],
+		}))
+	}
+	text := `	struct eth_header *eth = data;
+	struct vlan_header *vlan = (void *)(eth + 1);
+`
+	twice := calls[1] != calls[2]
+	if twice {
+		text += "\tstruct cvlan_header *cvlan = (void *)(vlan + 1);\n"
+		w.structure(field.CVLAN)
+	}
+	text += "\n\tif ((void *)(eth + 1) > end)\n\t\treturn XDP_PASS;\n" +
+		"\tif (!is_tag(eth->type, vlan, end))\n\t\treturn " + calls[0] + ";\n"
+	if twice {
+		text += "\tif (!is_tag(vlan->type, cvlan, end))\n\t\treturn " + calls[1] + ";\n"
+	}
+	return locals + text + "\treturn " + calls[2] + ";\n"
+}

@@ -1,0 +1,60 @@
+package csource
+
+import "strings"
+
+// Hook is where in the kernel a program runs.
+type Hook uint8
+
+// The hooks.
+const (
+	XDP Hook = iota
+	TC       // tcx, or cls_bpf in direct action mode, in either direction
+)
+
+// Options say what a program is written for.
+type Options struct {
+	Hook Hook
+	// Fragments makes an XDP program take packets in several buffers (native
+	// mode with a large MTU).
+	Fragments bool
+	// Interfaces are the indexes of the interfaces that rules redirect to, by
+	// name. A program that misses one does not compile.
+	Interfaces map[string]int
+}
+
+// section is the ELF section by which loaders know what the program is.
+func (o Options) section() string {
+	switch {
+	case o.Hook == TC:
+		return "tc"
+	case o.Fragments:
+		return "xdp.frags"
+	}
+	return "xdp"
+}
+
+// context is the type of what the kernel hands to the program.
+func (o Options) context() string {
+	if o.Hook == TC {
+		return "struct __sk_buff"
+	}
+	return "struct xdp_md"
+}
+
+// tcWords are the words of the hook tc for those of XDP.
+var tcWords = strings.NewReplacer(
+	"struct xdp_md", "struct __sk_buff",
+	"bpf_xdp_get_buff_len(ctx)", "ctx->len",
+	"bpf_xdp_load_bytes", "bpf_skb_load_bytes",
+	"XDP_PASS", "TC_ACT_UNSPEC",
+	"XDP_DROP", "TC_ACT_SHOT",
+	"return XDP_TX;", "return bpf_redirect(ctx->ifindex, 0);",
+)
+
+// words are a text for the hook; it is written for XDP.
+func (o Options) words(text string) string {
+	if o.Hook == TC {
+		return tcWords.Replace(text)
+	}
+	return text
+}

@@ -1,0 +1,93 @@
+package csource
+
+import (
+	"fmt"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+)
+
+// pieces cuts a field that is wider than a load into fields of a member each,
+// the most significant first, along the windows of the plan. Other fields are
+// their own only piece.
+func pieces(f *field.Field) []*field.Field { return cut[f] }
+
+var cut = func() map[*field.Field][]*field.Field {
+	out := map[*field.Field][]*field.Field{}
+	for _, f := range field.Fields() {
+		out[f] = cutUp(f)
+	}
+	return out
+}()
+
+const word = 4 // bytes of the longest load; loads do not cross its multiples
+
+func cutUp(f *field.Field) []*field.Field {
+	last := f.Byte() + f.Size() - 1
+	if f.Byte()/word == last/word {
+		return []*field.Field{f}
+	}
+	var out []*field.Field
+	for at := f.Byte(); at <= last; {
+		size := word
+		if at%word != 0 || at+word > last+1 {
+			size = word / 2
+		}
+		// MAC is the kind of numbers that are shown as digits of bytes.
+		out = append(out, &field.Field{Proto: f.Proto, Bit: 8 * at, Width: 8 * size, Kind: field.MAC})
+		at += size
+	}
+	for i, p := range out {
+		p.Name = fmt.Sprintf("%s[%d]", f.Name, i)
+		if len(out) == 2 {
+			p.Name = f.Name + [...]string{"_high", "_low"}[i]
+		}
+	}
+	return out
+}
+
+// narrow are the pieces of fields.
+func narrow(fields []*field.Field) []*field.Field {
+	var out []*field.Field
+	for _, f := range fields {
+		out = append(out, pieces(f)...)
+	}
+	return out
+}
+
+// within are the pieces of fields that a window holds.
+func within(w plan.Window, fields []*field.Field) []*field.Field {
+	var out []*field.Field
+	for _, p := range narrow(fields) {
+		if w.Off <= p.Byte() && p.Byte()+p.Size() <= w.Off+w.Size {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// elements says how many elements the array has that a piece is the first of:
+// 0 if it is in none, -1 if it is another one.
+func elements(p *field.Field) int {
+	for _, list := range cut {
+		for i, other := range list {
+			if other != p || len(list) < 3 {
+				continue
+			}
+			if i > 0 {
+				return -1
+			}
+			return len(list)
+		}
+	}
+	return 0
+}
+
+// bitsOf are the bits of a piece, given the whole field's value.
+func bitsOf(f, piece *field.Field, v field.Value) uint64 {
+	below := f.Bit + f.Width - piece.Bit - piece.Width
+	if below >= 64 {
+		return v.Hi >> (below - 64) & piece.Max().Lo
+	}
+	return (v.Lo>>below | v.Hi<<(64-below)) & piece.Max().Lo
+}

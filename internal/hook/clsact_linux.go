@@ -1,0 +1,341 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+)
+
+// bpfKind is the kind of filters that are BPF programs.
+const bpfKind = "bpf"
+
+// ourHandle is the handle of our filters, one for all: so of two processes that
+// attach in the same moment the kernel refuses one.
+const ourHandle = 0x7270
+
+// madeMark ends the names of our filters on a qdisc that one of ours made. It
+// is handed on from filter to filter, so that the last one of ours knows to
+// remove the qdisc, whoever made it.
+const madeMark = "+clsact"
+
+// stub is an inert program that runs the one in the slot, if there is one. The
+// slot is emptied by the kernel when the last descriptor of its map goes, even
+// though the stub still uses the map.
+func stub(slot *ebpf.Map) *ebpf.ProgramSpec {
+	return &ebpf.ProgramSpec{
+		Name:    StubName,
+		Type:    ebpf.SchedCLS,
+		License: "MIT",
+		Instructions: asm.Instructions{
+			asm.LoadMapPtr(asm.R2, slot.FD()), // R1 is the packet still
+			asm.Mov.Imm(asm.R3, 0),
+			asm.FnTailCall.Call(),
+			asm.Mov.Imm(asm.R0, -1), // TC_ACT_UNSPEC: ask the next filter
+			asm.Return(),
+		},
+	}
+}
+
+// newStub makes a stub with a program in its slot.
+func newStub(prog *ebpf.Program) (stubbed *ebpf.Program, slot *ebpf.Map, err error) {
+	slot, err = ebpf.NewMap(&ebpf.MapSpec{
+		Name:       SlotMapName,
+		Type:       ebpf.ProgramArray,
+		KeySize:    4,
+		ValueSize:  4,
+		MaxEntries: 1,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the slot: %w", err)
+	}
+	if err = slot.Put(uint32(0), prog); err != nil {
+		err = fmt.Errorf("fill the slot: %w", err)
+	} else if stubbed, err = ebpf.NewProgram(stub(slot)); err != nil {
+		err = fmt.Errorf("load the stub: %w", err)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, slot.Close())
+	}
+	return stubbed, slot, nil
+}
+
+// stubHandle is a program in the slot of a stub in a clsact filter.
+type stubHandle struct {
+	at   place
+	conn *tcConn
+	// slot must not be opened by anybody for longer than a look: the kernel
+	// empties it with the last descriptor.
+	slot   *ebpf.Map
+	filter filter
+	closed sync.Once
+}
+
+// linkClsact puts a stub into a clsact filter and a program into the stub.
+func linkClsact(at place, prog *ebpf.Program) (Handle, error) {
+	stubbed, slot, err := newStub(prog)
+	if err != nil {
+		return nil, explainOn(at, err, actLink)
+	}
+	defer func() { _ = stubbed.Close() }() // the filter holds it
+	conn, err := newTCConn()
+	if err != nil {
+		return nil, errors.Join(explainOn(at, err, actLink), slot.Close())
+	}
+	f, err := conn.addOurs(at, stubbed, StubName)
+	if err != nil {
+		conn.close()
+		return nil, errors.Join(explainClsact(at, err, actLink), slot.Close())
+	}
+	return &stubHandle{at: at, conn: conn, slot: slot, filter: f}, nil
+}
+
+func (h *stubHandle) Update(prog *ebpf.Program) error {
+	if gone, err := h.Gone(); err == nil && gone {
+		return &ErrNoInterface{Index: h.at.ifindex}
+	}
+	if err := h.slot.Put(uint32(0), prog); err != nil {
+		return explainOn(h.at, fmt.Errorf("fill the slot: %w", err), actReplace)
+	}
+	return nil
+}
+
+func (h *stubHandle) Gone() (bool, error) {
+	there, err := h.conn.has(h.at, h.filter)
+	if err != nil {
+		return false, fmt.Errorf("look at the filter on interface %d: %w", h.at.ifindex, err)
+	}
+	return !there, nil
+}
+
+// Close removes the filter. Where that fails, the emptied slot still leaves the
+// packets alone.
+func (h *stubHandle) Close() error {
+	var err error
+	h.closed.Do(func() {
+		defer h.conn.close()
+		if err = h.conn.removeOurs(h.at, h.filter); errors.Is(err, unix.ENOENT) {
+			err = nil
+		}
+		err = errors.Join(err, h.slot.Close())
+	})
+	return err
+}
+
+// giveClsact puts a program into a clsact filter.
+func giveClsact(at place, prog *ebpf.Program) error {
+	conn, err := newTCConn()
+	if err != nil {
+		return explainOn(at, err, actGive)
+	}
+	defer conn.close()
+	if _, err := conn.addOurs(at, prog, ProgramName); err != nil {
+		return explainClsact(at, err, actGive)
+	}
+	return nil
+}
+
+// changeClsact gives the filter another program, or removes it if to is nil.
+// The error is EBUSY where the program is a process's own, ENOENT where it is
+// gone.
+func (a *Attached) changeClsact(to *ebpf.Program) error {
+	conn, err := newTCConn()
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	there, err := conn.has(a.place(), a.filter)
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return unix.ENOENT
+	case a.filter.program != a.ProgramID: // a stub's
+		return unix.EBUSY
+	case to == nil:
+		return conn.removeOurs(a.place(), a.filter)
+	}
+	return conn.putFilter(a.Ifindex, a.Direction, a.filter, to.FD(), 0)
+}
+
+// addOurs adds a filter of ours before the others, and makes the qdisc if there
+// is none.
+func (c *tcConn) addOurs(at place, prog *ebpf.Program, name string) (f filter, err error) {
+	for range tcxAttempts {
+		f, err = c.tryAddOurs(at, prog, name)
+		if !errors.Is(err, errQdiscChanged) {
+			break
+		}
+	}
+	return f, err
+}
+
+// errIngressOnly: the interface has an ingress qdisc where clsact is needed.
+var errIngressOnly = errors.New("the ingress qdisc has no egress")
+
+// errNoClsact: the kernel does not know the qdisc or the filter.
+var errNoClsact = errors.New("the kernel has no clsact")
+
+// explainClsact explains an error of adding a filter.
+func explainClsact(at place, err error, act action) error {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		// One of ours came since it was seen that there was none.
+		if taken := free(at, act); taken != nil {
+			return taken
+		}
+	case errors.Is(err, unix.ENOENT):
+		err = fmt.Errorf("%w: %w", errNoClsact, err)
+	}
+	return explainOn(at, err, act)
+}
+
+// errQdiscChanged: somebody adds or removes the qdisc at the same time.
+var errQdiscChanged = errors.New("the qdisc changes all the time")
+
+func (c *tcConn) tryAddOurs(at place, prog *ebpf.Program, name string) (filter, error) {
+	kind, err := c.qdisc(at.ifindex)
+	if err != nil {
+		return filter{}, err
+	}
+	made := false
+	switch {
+	case kind == ingress && at.dir == Out:
+		return filter{}, errIngressOnly
+	case kind == "":
+		if err := c.addClsact(at.ifindex); errors.Is(err, unix.EEXIST) {
+			return filter{}, errQdiscChanged
+		} else if err != nil {
+			return filter{}, fmt.Errorf("add a clsact qdisc: %w", err)
+		}
+		kind, made = clsact, true
+	}
+	f, err := c.addFirst(at, kind, made, prog, name)
+	if err == nil {
+		return f, nil
+	}
+	if made {
+		c.tidy(at.ifindex)
+	} else if now, look := c.qdisc(at.ifindex); look == nil && now != kind {
+		return filter{}, errQdiscChanged
+	}
+	return filter{}, err
+}
+
+// addFirst adds a filter of ours before the others of a qdisc.
+func (c *tcConn) addFirst(at place, qdisc string, made bool, prog *ebpf.Program, name string) (filter, error) {
+	info, err := prog.Info()
+	if err != nil {
+		return filter{}, err
+	}
+	id, _ := info.ID()
+	here, err := c.filters(at.ifindex, at.dir)
+	if err != nil {
+		return filter{}, err
+	}
+	there := []filter(nil)
+	if qdisc == clsact {
+		if there, err = c.filters(at.ifindex, 1-at.dir); err != nil {
+			return filter{}, err
+		}
+	}
+	if made || slices.ContainsFunc(here, marked) || slices.ContainsFunc(there, marked) {
+		name += madeMark
+	}
+	f := filter{
+		kind: bpfKind, pref: headPref(here), protocol: etherAll,
+		handle: ourHandle, program: uint32(id), name: name,
+	}
+	err = c.putFilter(at.ifindex, at.dir, f, prog.FD(), unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	if err != nil {
+		return filter{}, fmt.Errorf("add a clsact filter: %w", err)
+	}
+	return f, nil
+}
+
+// calledOurs tells whether a filter is called as ours are, and whether it says
+// that one of ours made the qdisc. Whether it is ours its program tells.
+func (f filter) calledOurs() (ours, made bool) {
+	name, made := strings.CutSuffix(f.name, madeMark)
+	ours = f.kind == bpfKind && f.handle != 0 && (name == StubName || name == ProgramName)
+	return ours, ours && made
+}
+
+func marked(f filter) bool {
+	_, made := f.calledOurs()
+	return made
+}
+
+// headPref is the preference at which a new BPF filter comes as early as
+// possible: a free one, or one of BPF filters alone, among which the kernel
+// puts the newest first.
+func headPref(filters []filter) uint16 {
+	takes := map[uint16]bool{}
+	for _, f := range filters {
+		if f.chain == 0 {
+			takes[f.pref] = f.kind == bpfKind && f.protocol == etherAll
+		}
+	}
+	for pref := uint16(1); ; pref++ {
+		if takesNew, used := takes[pref]; !used || takesNew {
+			return pref
+		}
+	}
+}
+
+// has tells whether a filter is still there with the same program.
+func (c *tcConn) has(at place, f filter) (bool, error) {
+	kind, err := c.qdisc(at.ifindex)
+	if err != nil || kind == "" || kind == ingress && at.dir == Out {
+		return false, err
+	}
+	all, err := c.filters(at.ifindex, at.dir)
+	if err != nil {
+		return false, err
+	}
+	for _, g := range all {
+		if g.pref == f.pref && g.handle == f.handle && g.program == f.program {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// removeOurs removes a filter of ours if it is there, and the qdisc if one of
+// ours made it and nothing is left in it. The error is ENOENT where the filter
+// is not there.
+func (c *tcConn) removeOurs(at place, f filter) error {
+	there, err := c.has(at, f)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return unix.ENOENT
+	}
+	if err := c.deleteFilter(at.ifindex, at.dir, f); err != nil {
+		return err
+	}
+	if marked(f) {
+		c.tidy(at.ifindex)
+	}
+	return nil
+}
+
+// tidy removes a clsact qdisc without filters. Whatever comes in the way, a
+// qdisc that is left does nothing.
+func (c *tcConn) tidy(ifindex int) {
+	if kind, err := c.qdisc(ifindex); err != nil || kind != clsact {
+		return
+	}
+	for _, dir := range []Direction{In, Out} {
+		if left, err := c.filters(ifindex, dir); err != nil || len(left) > 0 {
+			return
+		}
+	}
+	_ = c.deleteClsact(ifindex)
+}

@@ -1,0 +1,48 @@
+package hook
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// Handle is a program that this process holds on an interface. When the process
+// dies, however it dies, the kernel takes the program off.
+type Handle interface {
+	// Update puts another program of the same type in the place of this one,
+	// in one step. The old one may run on for a moment on other CPUs. After an
+	// error the old one is still there.
+	Update(prog *ebpf.Program) error
+	// Gone tells whether the program is no longer on the interface, most often
+	// because that was removed.
+	Gone() (bool, error)
+	// Close takes the program off.
+	Close() error
+}
+
+// linkHandle is a program on a link of the kernel: XDP or tcx.
+type linkHandle struct {
+	link.Link
+	at place
+}
+
+func (h linkHandle) Update(prog *ebpf.Program) error {
+	if err := h.Link.Update(prog); err != nil {
+		return explainOn(h.at, fmt.Errorf("update the link: %w", err), actReplace)
+	}
+	return nil
+}
+
+// Gone is true when the kernel has cut the link: then it tells no interface.
+func (h linkHandle) Gone() (bool, error) {
+	info, err := h.Info()
+	if err != nil {
+		return false, fmt.Errorf("look at the link to interface %d: %w", h.at.ifindex, err)
+	}
+	if xdp := info.XDP(); xdp != nil {
+		return xdp.Ifindex == 0, nil
+	}
+	tcx := info.TCX()
+	return tcx != nil && tcx.Ifindex == 0, nil
+}

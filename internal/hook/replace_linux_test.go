@@ -1,0 +1,298 @@
+package hook
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/vishvananda/netlink"
+)
+
+// spot is a hook of either kind, for tests over all of them.
+type spot struct {
+	tcHook
+	mode Mode
+}
+
+var spots = []spot{
+	{tcHook{ByXDP, In}, Native},
+	{tcHook{ByXDP, In}, Generic},
+	{tcHook{ByTCX, In}, TC},
+	{tcHook{ByTCX, Out}, TC},
+	{tcHook{ByClsact, In}, TC},
+	{tcHook{ByClsact, Out}, TC},
+}
+
+func onSpots(t *testing.T, test func(t *testing.T, w wire, s spot)) {
+	for _, s := range spots {
+		t.Run(s.String()+" "+s.mode.String(), func(t *testing.T) {
+			withWay(t, s.way)
+			onWire(t, func(w wire) { test(t, w, s) })
+		})
+	}
+}
+
+// counted loads a program of ours for this hook that counts.
+func (s spot) counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
+	t.Helper()
+	if s.mode == TC {
+		return counted(t, meta)
+	}
+	counter := newCounter(t)
+	prog := loadSpec(t, &ebpf.ProgramSpec{
+		Name: ProgramName, Type: ebpf.XDP, License: "MIT",
+		Instructions: append(counting(counter), asm.Mov.Imm(asm.R0, 2), asm.Return()), // XDP_PASS
+	})
+	if err := Label(prog, meta); err != nil {
+		t.Fatal(err)
+	}
+	return prog, counter
+}
+
+func TestReplace(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		first, before := s.counted(t, someMeta(false))
+		if err := Give(w.ifindex, s.dir, first, s.mode); err != nil {
+			t.Fatal(err)
+		}
+		w.send(t, s.dir, 1)
+		next := someMeta(false)
+		next.Source = "if udp"
+		second, after := s.counted(t, next)
+		found := wantFound(t, w.ifindex, s.dir, first)
+		if err := Replace(found, second); err != nil {
+			t.Fatal(err)
+		}
+		w.send(t, s.dir, 2)
+		wantCount(t, "the first", before, 1)
+		wantCount(t, "the second", after, 2)
+		now := wantFound(t, w.ifindex, s.dir, second)
+		if now.Mode != found.Mode || now.Way != found.Way || now.Meta.Source != "if udp" {
+			t.Errorf("found %+v, before it was %+v", now, found)
+		}
+		if all, err := List(); err != nil || len(all) != 1 {
+			t.Errorf("listed %+v, %v, want one program", all, err)
+		}
+		// What was found before is another program now, and then none.
+		var taken *ErrTaken
+		if err := Replace(found, first); !errors.As(err, &taken) || taken.ProgramID != now.ProgramID {
+			t.Errorf("replaced twice: %v", err)
+		}
+		if err := Take(now); err != nil {
+			t.Error(err)
+		}
+		var nothing *ErrNothing
+		if err := Replace(now, first); !errors.As(err, &nothing) {
+			t.Errorf("replaced what is gone: %v", err)
+		}
+		wantFree(t, w.ifindex)
+	})
+}
+
+// Only its process replaces a program in the foreground.
+func TestReplaceLeavesAForegroundRun(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		prog, _ := s.counted(t, someMeta(true))
+		h, err := Link(w.ifindex, s.dir, prog, s.mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		found := wantFound(t, w.ifindex, s.dir, prog)
+		late, _ := s.counted(t, someMeta(false))
+		for what, err := range map[string]error{"replace": Replace(found, late), "take": Take(found)} {
+			var taken *ErrTaken
+			if !errors.As(err, &taken) || !taken.Ours || taken.PID != os.Getpid() || taken.Direction != s.dir {
+				t.Errorf("%s: error %v, want ours with this process's number", what, err)
+			}
+		}
+		wantFound(t, w.ifindex, s.dir, prog)
+	})
+}
+
+// Replacing ours keeps its place before another's.
+func TestReplaceKeepsThePlace(t *testing.T) {
+	onTC(t, func(t *testing.T, w wire, h tcHook) {
+		attachOthers(t, w.ifindex, h, loadSpec(t, tcProgram("somebody", nil, tcOK)))
+		first, _ := counted(t, someMeta(false))
+		if err := Give(w.ifindex, h.dir, first, TC); err != nil {
+			t.Fatal(err)
+		}
+		second, ours := counted(t, someMeta(false))
+		if err := Replace(wantFound(t, w.ifindex, h.dir, first), second); err != nil {
+			t.Fatal(err)
+		}
+		w.send(t, h.dir, 1)
+		wantCount(t, "ours", ours, 1)
+	})
+}
+
+// While programs are swapped, each packet is seen by one of them.
+func TestUpdateLosesNothing(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		const swaps, packets = 20, 400
+		first, counter1 := s.counted(t, someMeta(true))
+		second, counter2 := s.counted(t, someMeta(true))
+		h, err := Link(w.ifindex, s.dir, first, s.mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		var swapping sync.WaitGroup
+		swapping.Go(func() {
+			for i := range swaps {
+				if err := h.Update([]*ebpf.Program{second, first}[i%2]); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		w.send(t, s.dir, packets)
+		swapping.Wait()
+		if got := count(t, counter1) + count(t, counter2); got != packets {
+			t.Errorf("%d packets were seen, want %d", got, packets)
+		}
+		wantFound(t, w.ifindex, s.dir, first)
+		if err := h.Update(second); err != nil {
+			t.Fatal(err)
+		}
+		seen := count(t, counter2)
+		w.send(t, s.dir, 5)
+		wantCount(t, "the second", counter2, seen+5)
+		wantFound(t, w.ifindex, s.dir, second)
+	})
+}
+
+// A program of the wrong type is refused, and the old one stays.
+func TestUpdateRefused(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		prog, counter := s.counted(t, someMeta(true))
+		h, err := Link(w.ifindex, s.dir, prog, s.mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		wrong := spots[0]
+		if s.mode != TC {
+			wrong = spots[2]
+		}
+		other, _ := wrong.counted(t, someMeta(true))
+		if err := h.Update(other); err == nil {
+			t.Error("a program of another type was taken")
+		}
+		w.send(t, s.dir, 1)
+		wantCount(t, "the old one", counter, 1)
+	})
+}
+
+// When the interface is removed the handle knows it, wherever it is asked.
+func TestGone(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		prog, _ := s.counted(t, someMeta(true))
+		h, err := Link(w.ifindex, s.dir, prog, s.mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		elsewhere(t, func() {
+			if gone, err := h.Gone(); gone || err != nil {
+				t.Errorf("gone from the start: %v, %v", gone, err)
+			}
+		})
+		left, err := netlink.LinkByName("left")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkDel(left); err != nil {
+			t.Fatal(err)
+		}
+		elsewhere(t, func() {
+			eventually(t, "the handle knows", func() bool {
+				gone, err := h.Gone()
+				return gone && err == nil
+			})
+			if err := h.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		})
+		if err := h.Update(prog); err == nil {
+			t.Error("updated what is gone")
+		}
+	})
+}
+
+// elsewhere calls f in another network namespace, where a handle works as well.
+func elsewhere(t *testing.T, f func()) {
+	t.Helper()
+	inNamespace(t, f)
+}
+
+// Of many that attach in the same moment one does.
+func TestOneOfManyAttaches(t *testing.T) {
+	const many = 8
+	onTC(t, func(t *testing.T, w wire, h tcHook) {
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		won := 0
+		for range many {
+			prog, _ := counted(t, someMeta(true))
+			all.Go(func() {
+				var l Handle
+				err := w.A.Do(func() (err error) {
+					l, err = Link(w.ifindex, h.dir, prog, TC)
+					return err
+				})
+				mu.Lock()
+				defer mu.Unlock()
+				var taken *ErrTaken
+				switch {
+				case err == nil:
+					won++
+					t.Cleanup(func() { l.Close() })
+				case !errors.As(err, &taken):
+					t.Errorf("error %v, want taken", err)
+				}
+			})
+		}
+		all.Wait()
+		if won != 1 {
+			t.Errorf("%d have attached, want 1", won)
+		}
+	})
+}
+
+func TestTCNoDescriptorIsLeft(t *testing.T) {
+	onTC(t, func(t *testing.T, w wire, h tcHook) {
+		cycle := func() {
+			prog, err := ebpf.NewProgram(tcProgram(ProgramName, nil, tcUnspec))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer prog.Close()
+			l, err := Link(w.ifindex, h.dir, prog, TC)
+			if err := errors.Join(err, Label(prog, someMeta(false))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Link(w.ifindex, h.dir, prog, TC); err == nil {
+				t.Error("taken and yet linked")
+			}
+			if err := errors.Join(l.Close(), Give(w.ifindex, h.dir, prog, TC)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := Find(w.ifindex, h.dir)
+			if err := errors.Join(err, Replace(found, prog)); h.way == ByClsact && err != nil {
+				t.Fatal(err)
+			}
+			if err := Take(found); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cycle() // what the libraries keep open is open now
+		before := descriptors(t)
+		cycle()
+		if after := descriptors(t); after != before {
+			t.Errorf("%d descriptors are open, before it were %d", after, before)
+		}
+	})
+}

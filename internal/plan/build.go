@@ -1,0 +1,227 @@
+package plan
+
+import (
+	"reflect"
+	"slices"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// asked is what rules look at or change, or what follows from that: only what
+// is asked for is told apart.
+type asked struct {
+	headers map[field.Protocol]bool
+	fields  map[string]bool
+	// sums: a rule makes a checksum of layer 4 anew.
+	sums bool
+}
+
+func askedFor(p *rule.Program) asked {
+	a := asked{headers: map[field.Protocol]bool{}, fields: map[string]bool{}}
+	for _, r := range p.Rules {
+		a.condition(r.Cond)
+		for _, x := range r.Actions {
+			a.field(x.Field)
+			a.follows(x.Field)
+			a.sums = a.sums || x.Op != rule.Set
+		}
+		for _, s := range r.Swaps {
+			src, dest := s.Fields()
+			a.field(src)
+			a.field(dest)
+			a.follows(src)
+		}
+	}
+	return a
+}
+
+func (a asked) field(f *field.Field) {
+	a.headers[f.Proto] = true
+	a.fields[f.Name] = true
+	if f.Proto == field.MSS {
+		a.headers[field.TCP] = true
+	}
+}
+
+// follows notes the headers whose checksums follow a field.
+func (a asked) follows(f *field.Field) {
+	for _, c := range f.Covers {
+		a.headers[field.MustByName(c.Check).Proto] = true
+	}
+}
+
+func (a asked) condition(e rule.Expr) {
+	switch e := e.(type) {
+	case rule.Has:
+		if e.Proto != field.Eth { // every packet has it, or none
+			a.headers[e.Proto] = true
+		}
+	case rule.Test:
+		a.field(e.Field)
+	case rule.Not:
+		a.condition(e.X)
+	case rule.And:
+		for _, x := range e.X {
+			a.condition(x)
+		}
+	case rule.Or:
+		for _, x := range e.X {
+			a.condition(x)
+		}
+	}
+}
+
+// tags tells whether packets have to be told apart by their tags: that says
+// too where the link's header is.
+func (a asked) tags() bool {
+	return a.headers[field.Eth] || a.headers[field.VLAN] || a.headers[field.CVLAN]
+}
+
+// ways are those that have to be told apart on the way from an IP header to a
+// layer-4 header.
+func (a asked) ways(l3 field.Protocol) int {
+	switch {
+	case l3 == field.IP:
+		return 1
+	case a.fields["ip6_next"], a.fields["ip6_dest"], a.sums:
+		return ways
+	}
+	return 1
+}
+
+// builder makes the chains of a program.
+type builder struct {
+	program *rule.Program
+	link    field.Link
+	asked   asked
+	chains  []*Chain
+}
+
+// level makes what is done with packets of so many tags.
+func (b *builder) level(tags int) Level {
+	c := Class{Link: b.link, Tags: tags}
+	l := Level{Other: b.chain(c)}
+	if b.link == field.Ethernet && b.asked.headers[field.ARP] {
+		c.L3 = field.ARP
+		if arp := b.chain(c); arp != l.Other {
+			l.ARP = arp
+		}
+	}
+	c.L3 = field.IP
+	l.IP = b.network(c, l.Other)
+	c.L3 = field.IP6
+	l.IP6 = b.network(c, l.Other)
+	return l
+}
+
+// network makes what is done with packets of an IP header; it is nil if that is
+// what is done with others.
+func (b *builder) network(c Class, other *Chain) *Network {
+	n := &Network{Bare: b.chain(c)}
+	for _, p := range field.Protocols() {
+		h := p.Header()
+		if h.Layer != field.TransportLayer || !b.asked.headers[p] || !slices.Contains(h.Over, c.L3) {
+			continue
+		}
+		c.L4 = p
+		if t := b.transport(c); t.Ways != same(n.Bare) {
+			n.L4 = append(n.L4, t)
+		}
+	}
+	if len(n.L4) == 0 && n.Bare == other {
+		return nil
+	}
+	return n
+}
+
+func same(c *Chain) [ways]Leaf { return [ways]Leaf{{Plain: c}, {Plain: c}, {Plain: c}} }
+
+func (b *builder) transport(c Class) Transport {
+	t := Transport{Proto: c.L4}
+	told := b.asked.ways(c.L3)
+	for w := range t.Ways {
+		if w >= told {
+			t.Ways[w] = t.Ways[told-1]
+			continue
+		}
+		c.Way = Way(w)
+		t.Ways[w] = b.leaf(c)
+	}
+	return t
+}
+
+func (b *builder) leaf(c Class) Leaf {
+	l := Leaf{Plain: b.chain(c)}
+	if c.L4 != field.TCP || !b.asked.headers[field.MSS] {
+		return l
+	}
+	c.MSS = true
+	even := b.chain(c)
+	c.Odd = true
+	odd := b.chain(c)
+	if even != l.Plain || odd != l.Plain {
+		l.Even, l.Odd = even, odd
+	}
+	return l
+}
+
+// chain is the chain of a class, or the one of a class that is treated alike.
+func (b *builder) chain(c Class) *Chain {
+	steps := steps(b.program, c)
+	for _, old := range b.chains {
+		if sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !onLink(steps)) {
+			return old
+		}
+	}
+	made := &Chain{Class: c, Steps: steps}
+	b.chains = append(b.chains, made)
+	return made
+}
+
+func sameSteps(a, b []Step) bool {
+	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
+}
+
+// onLink tells whether steps look at the link's header or at a tag, whose
+// place depends on the number of tags.
+func onLink(list []Step) bool {
+	for _, s := range list {
+		for _, w := range windows(s) {
+			if w.Header.Header().Layer < field.NetworkLayer {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// windows are all windows of a step but those of its sums: no checksum covers
+// what is below IP.
+func windows(s Step) []Window {
+	out := conditionWindows(s.Cond)
+	for _, w := range s.Writes {
+		out = append(out, w.Window)
+	}
+	for _, e := range s.Exchanges {
+		out = append(out, e.A, e.B)
+	}
+	return out
+}
+
+func conditionWindows(c Cond) []Window {
+	var out []Window
+	switch c := c.(type) {
+	case Test:
+		out = append(out, c.Window)
+	case And:
+		for _, x := range c {
+			out = append(out, conditionWindows(x)...)
+		}
+	case Or:
+		for _, x := range c {
+			out = append(out, conditionWindows(x)...)
+		}
+	}
+	return out
+}

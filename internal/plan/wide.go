@@ -1,0 +1,127 @@
+package plan
+
+import "repacket/internal/field"
+
+// wideTest tests a field that takes several windows, such as an IPv6 address:
+// window by window, the most significant first.
+func wideTest(t test, rest field.Set, list []Window) Cond {
+	if len(rest) < len(t.in) {
+		return negated(byWindows(t.field, list, rest))
+	}
+	return byWindows(t.field, list, t.in)
+}
+
+// byWindows tests that the windows, read one behind the other, have a value in
+// in, which is neither empty nor full.
+func byWindows(f *field.Field, list []Window, in field.Set) Cond {
+	first, fields := list[0], []*field.Field{f}
+	if len(list) == 1 {
+		return Test{Window: first, In: in, Fields: fields}
+	}
+	below := 0
+	for _, w := range list[1:] {
+		below += 8 * w.Size
+	}
+	whole, parts := split(in, below)
+	var out Or
+	if !whole.Empty() {
+		out = append(out, Test{Window: first, In: whole, Fields: fields})
+	}
+	for _, p := range parts {
+		out = append(out, And{
+			Test{Window: first, In: p.upper, Fields: fields},
+			byWindows(f, list[1:], p.lower),
+		})
+	}
+	if len(out) == 1 {
+		return out[0]
+	}
+	return out
+}
+
+// part are upper halves of values that go with the same lower halves.
+type part struct{ upper, lower field.Set }
+
+// split cuts values in two, below so many bits. whole are the upper halves that
+// go with every lower one.
+func split(in field.Set, below int) (whole field.Set, parts []part) {
+	lowers := map[field.Value]field.Set{}
+	var order []field.Value
+	add := func(upper field.Value, lo, hi field.Value) {
+		if _, seen := lowers[upper]; !seen {
+			order = append(order, upper)
+		}
+		lowers[upper] = lowers[upper].Union(field.Set{{Lo: lo, Hi: hi}})
+	}
+	ones := field.Ones(below)
+	for _, r := range in {
+		lo, hi := shifted(r.Lo, below), shifted(r.Hi, below)
+		from, to := low(r.Lo, below), low(r.Hi, below)
+		if lo == hi && (!from.IsZero() || to != ones) {
+			add(lo, from, to)
+			continue
+		}
+		if !from.IsZero() {
+			add(lo, from, ones)
+			lo = lo.Inc()
+		}
+		if to != ones {
+			add(hi, field.Value{}, to)
+			hi = hi.Dec()
+		}
+		if lo.Cmp(hi) <= 0 && hi != (field.Value{}).Dec() {
+			whole = whole.Union(field.Set{{Lo: lo, Hi: hi}})
+		}
+	}
+next:
+	for _, upper := range order {
+		for i, p := range parts {
+			if p.lower.Equal(lowers[upper]) {
+				parts[i].upper = p.upper.Union(field.One(upper))
+				continue next
+			}
+		}
+		if lower := lowers[upper]; lower.Full(below) { // two ranges that met
+			whole = whole.Union(field.One(upper))
+		} else {
+			parts = append(parts, part{field.One(upper), lower})
+		}
+	}
+	return whole, parts
+}
+
+// shifted is v without its lowest n bits (1 to 127).
+func shifted(v field.Value, n int) field.Value {
+	if n >= 64 {
+		return field.V(v.Hi >> (n - 64))
+	}
+	return field.Value{Hi: v.Hi >> n, Lo: v.Lo>>n | v.Hi<<(64-n)}
+}
+
+// low is the lowest n bits of v.
+func low(v field.Value, n int) field.Value {
+	ones := field.Ones(n)
+	return field.Value{Hi: v.Hi & ones.Hi, Lo: v.Lo & ones.Lo}
+}
+
+// negated holds where c does not.
+func negated(c Cond) Cond {
+	switch c := c.(type) {
+	case Test:
+		c.Not = !c.Not
+		return c
+	case And:
+		out := make(Or, len(c))
+		for i, x := range c {
+			out[i] = negated(x)
+		}
+		return out
+	case Or:
+		out := make(And, len(c))
+		for i, x := range c {
+			out[i] = negated(x)
+		}
+		return out
+	}
+	return c // no other condition is made of tests
+}

@@ -1,0 +1,181 @@
+package rule
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// isAddress tells whether a field's values are addresses.
+func isAddress(f *field.Field) bool {
+	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
+}
+
+// printAddress writes an address of f as people write it (IPv6: RFC 5952).
+func printAddress(f *field.Field, v field.Value) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], v.Hi)
+	binary.BigEndian.PutUint64(b[8:], v.Lo)
+	switch f.Kind {
+	case field.Address4:
+		return netip.AddrFrom4([4]byte(b[12:])).String()
+	case field.Address6:
+		return netip.AddrFrom16(b).String()
+	}
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[10], b[11], b[12], b[13], b[14], b[15])
+}
+
+// article is the kind of an address with its article.
+func article(k field.Kind) string {
+	if k == field.MAC {
+		return "a MAC address"
+	}
+	return "an " + k.String()
+}
+
+// parseMAC reads six bytes with colons or hyphens between them.
+func parseMAC(text string) (v field.Value, ok bool) {
+	if len(text) != len("aa:bb:cc:dd:ee:ff") || text[2] != ':' && text[2] != '-' {
+		return v, false
+	}
+	for i := 0; i < len(text); i += 3 {
+		n, err := strconv.ParseUint(text[i:i+2], 16, 8)
+		if err != nil || i > 0 && text[i-1] != text[2] {
+			return v, false
+		}
+		v.Lo = v.Lo<<8 | n
+	}
+	return v, true
+}
+
+// parseIPv6 reads an IPv6 address without a zone.
+func parseIPv6(text string) (v field.Value, ok bool) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Is4() || a.Zone() != "" {
+		return v, false
+	}
+	b := a.As16()
+	return field.Value{Hi: binary.BigEndian.Uint64(b[:8]), Lo: binary.BigEndian.Uint64(b[8:])}, true
+}
+
+// kindOfAddress is the kind of address that a word is, or begins with before a
+// prefix length or the end of a range; field.Number if it is none.
+func kindOfAddress(word string) field.Kind {
+	if _, ok := parseMAC(word); ok {
+		return field.MAC
+	}
+	word, _, _ = strings.Cut(word, "/")
+	word, _, _ = strings.Cut(word, "-")
+	word, _, _ = strings.Cut(word, "%")
+	if _, ok := parseMAC(word); ok {
+		return field.MAC
+	}
+	a, err := netip.ParseAddr(word)
+	switch {
+	case err != nil:
+		return field.Number
+	case a.Is4():
+		return field.Address4
+	}
+	return field.Address6
+}
+
+// address reads an address of the field's kind.
+func (c *checker) address(l literal) field.Value {
+	if kind := kindOfAddress(l.word); kind != l.f.Kind && kind != field.Number {
+		c.fail(l.at, addressField(l, kind), "%s takes %s, not %s", l.name, article(l.f.Kind), crop(l.word))
+		return field.Value{}
+	}
+	switch l.f.Kind {
+	case field.Address4:
+		return c.address4(l)
+	case field.Address6:
+		return c.address6(l)
+	}
+	v, ok := parseMAC(l.text)
+	if !ok {
+		hint := "six bytes in hexadecimal: " + example(l.f)
+		if strings.Count(l.word, "-") > 5 {
+			hint = "in a range, addresses with colons: 02:00:00:00:00:00-02:00:00:00:00:ff"
+		}
+		c.fail(l.at, hint, "%s is not a MAC address", orNothing(l.text))
+	}
+	return v
+}
+
+// address4 reads an IPv4 address.
+func (c *checker) address4(l literal) field.Value {
+	var n uint64
+	parts := strings.Split(l.text, ".")
+	for _, part := range parts {
+		octet, err := strconv.ParseUint(part, 10, 64)
+		switch {
+		case !onlyDigits(part, 10) || len(parts) != 4:
+			c.fail(l.at, "four numbers from 0 to 255: 10.0.0.1", "%s is not an IPv4 address", orNothing(l.text))
+		case err != nil || octet > 255:
+			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", crop(l.text), crop(part))
+		case len(part) > 1 && part[0] == '0':
+			c.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", crop(l.text), crop(part))
+		}
+		n = n<<8 | octet&255
+	}
+	return field.V(n)
+}
+
+// address6 reads an IPv6 address.
+func (c *checker) address6(l literal) field.Value {
+	v, ok := parseIPv6(l.text)
+	if bare, _, zone := strings.Cut(l.text, "%"); zone && !ok {
+		c.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", crop(l.text))
+	} else if !ok {
+		c.fail(l.at, "such as "+example(l.f), "%s is not an IPv6 address", orNothing(l.text))
+	}
+	return v
+}
+
+// partners are the fields of ARP that hold the two addresses of one host.
+var partners = map[string]string{"arp_sha": "arp_spa", "arp_tha": "arp_tpa", "arp_spa": "arp_sha", "arp_tpa": "arp_tha"}
+
+// addressField is the hint that names the field that takes the kind of
+// address that l's word is.
+func addressField(l literal, kind field.Kind) string {
+	prefix := map[field.Kind]string{field.Address4: "ip_", field.Address6: "ip6_", field.MAC: "eth_"}[kind]
+	name := partners[l.f.Name]
+	if name == "" {
+		name = prefix + l.f.Name[strings.LastIndexByte(l.f.Name, '_')+1:]
+	}
+	if f, ok := field.ByName(name); ok && f.Kind == kind {
+		return fmt.Sprintf("for %s: %s %s", article(kind), name, crop(l.word))
+	}
+	return fmt.Sprintf("for %s: %ssrc or %sdest", article(kind), prefix, prefix)
+}
+
+// prefix reads ADDRESS/LENGTH.
+func (c *checker) prefix(l literal) field.Range {
+	slash := strings.IndexByte(l.text, '/')
+	length := l.part(slash+1, len(l.text))
+	v := c.value(l.part(0, slash))
+	n, err := strconv.Atoi(length.text)
+	if err != nil || !onlyDigits(length.text, 10) || n > l.f.Width {
+		c.fail(length.at, "", "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
+		return field.Range{}
+	}
+	host := field.Ones(l.f.Width - n)
+	lo := v.AndNot(host)
+	if lo != v {
+		c.fail(l.at, fmt.Sprintf("the prefix is %s/%d, the address alone is %s", printAddress(l.f, lo), n, printAddress(l.f, v)),
+			"%s has bits behind the prefix", l.text)
+	}
+	return field.Range{Lo: lo, Hi: lo.Or(host)}
+}
+
+func orNothing(text string) string {
+	if text == "" {
+		return "nothing"
+	}
+	return crop(text)
+}

@@ -1,0 +1,196 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// clash says why no packet meets both a and b, of which b stands behind a.
+func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
+	for layer := range field.Layers {
+		layer = field.Layers - 1 - layer // the innermost first
+		x, y := inA.headers(layer), inB.headers(layer)
+		if x&1 == 0 && y&1 == 0 && x&y == 0 {
+			return c.twoHeaders(a, b, layer, inA, inB)
+		}
+	}
+	s, isTest := a.test()
+	t, both := b.test()
+	if isTest && both && s.Field == t.Field {
+		return c.twoValues(a, b)
+	}
+	for _, pair := range [][2]claim{{a, b}, {b, a}} {
+		text := c.onlyThere(pair[0], pair[1])
+		if text == "" {
+			text = c.needsBelow(pair[0], pair[1])
+		}
+		if text != "" {
+			return c.diagnostic(Error, b.at, "", "nothing can match: %s", text)
+		}
+	}
+	hint := ""
+	if b.sum {
+		hint = "fix and bad ask for a whole datagram, no fragment"
+	}
+	return c.diagnostic(Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
+}
+
+// headers are the headers of a layer, as bits, that packets of u may have; the
+// lowest bit: none.
+func (u union) headers(layer field.Layer) headers {
+	var all stacks
+	for _, s := range u.states {
+		all |= s.stacks
+	}
+	return all.layer(layer)
+}
+
+func titles(h headers) string {
+	var names []string
+	for _, p := range h.list() {
+		names = append(names, p.Header().Title)
+	}
+	return strings.Join(names, " or ")
+}
+
+// title names the innermost header, no option, that every packet of u has.
+func (u union) title() string {
+	for layer := field.TransportLayer; ; layer-- {
+		if h := u.headers(layer); h&1 == 0 || layer == field.LinkLayer {
+			return titles(h)
+		}
+	}
+}
+
+// twoHeaders is the error for claims on different headers of a layer.
+func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *Diagnostic {
+	first, second := c.words(a.name), c.words(b.name)
+	hasA, hasB := a.plain(), b.plain()
+	if _, group := a.expr.(Or); group && hasA {
+		first = "(" + first + ")"
+	}
+	if _, group := b.expr.(Or); group && hasB {
+		second = "(" + second + ")"
+	}
+	msg := fmt.Sprintf("%s is %s, %s is %s", first, inA.title(), second, inB.title())
+	switch {
+	case hasA && hasB:
+		msg = first + " and " + second
+	case hasA:
+		msg = fmt.Sprintf("%s and %s (%s)", first, second, inB.title())
+	case hasB:
+		msg = fmt.Sprintf("%s (%s) and %s", first, inA.title(), second)
+	}
+	hint := "only outer headers are looked at"
+	if text := c.twin(b, inA.headers(layer).list()); text != "" {
+		hint = fmt.Sprintf("%s (%s)", text, hint)
+	} else if text := otherICMP(inA, inB); text != "" {
+		hint = text
+	}
+	return c.diagnostic(Error, b.name, hint, "no packet has both: %s", msg)
+}
+
+// twin is the hint that names the same field in the one header that there is.
+func (c *checker) twin(b claim, theirs []field.Protocol) string {
+	ref, ok := resolveField(token{text: strings.ToLower(c.words(b.name))})
+	if !ok || len(theirs) != 1 {
+		return ""
+	}
+	f, there := ref.fields[0], theirs[0].Header()
+	twin, ok := field.ByName(there.Prefix + strings.TrimPrefix(f.Name, f.Proto.Header().Prefix))
+	for _, s := range field.Shorts() {
+		for _, name := range s.Fields {
+			if g := field.MustByName(name); slices.Contains(s.Fields, f.Name) && g.Proto == theirs[0] {
+				twin, ok = g, true
+			}
+		}
+	}
+	if !ok || twin.Proto != theirs[0] {
+		return ""
+	}
+	text := fmt.Sprintf("for %s: %s", there.Title, twin.Name)
+	if twin.Kind == f.Kind && twin.Width == f.Width {
+		text += " " + c.words(Span{b.name.End, b.at.End})
+	}
+	return text
+}
+
+// otherICMP is the hint for ICMP over IPv6 and the other way round.
+func otherICMP(a, b union) string {
+	for _, pair := range [][2]union{{a, b}, {b, a}} {
+		transport, network := pair[0].headers(field.TransportLayer), pair[1].headers(field.NetworkLayer)
+		switch {
+		case pair[1].headers(field.TransportLayer)&1 == 0:
+		case transport == 1<<field.ICMP && network == 1<<field.IP6:
+			return "over IPv6 it is icmp6"
+		case transport == 1<<field.ICMP6 && network == 1<<field.IP:
+			return "over IPv4 it is icmp"
+		}
+	}
+	return ""
+}
+
+// twoValues is the error for two tests of one field that exclude each other.
+func (c *checker) twoValues(a, b claim) *Diagnostic {
+	first, isA := c.asked(a)
+	second, isB := c.asked(b)
+	hint := ""
+	if isA && isB {
+		hint = fmt.Sprintf("one of them: %s %s,%s", c.words(a.name), first, second)
+	}
+	return c.diagnostic(Error, b.at, hint, "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second)
+}
+
+// asked is what a test asks of its field, in the words of the source; equal
+// tells that these are plain values.
+func (c *checker) asked(cl claim) (text string, equal bool) {
+	text = c.words(Span{cl.name.End, cl.at.End})
+	word := text[:strings.IndexFunc(text+" ", func(r rune) bool { return r == ' ' || r >= '0' && r <= '9' })]
+	switch strings.ToLower(word) {
+	case "ne", "lt", "le", "gt", "ge", "!=", "<", "<=", ">", ">=":
+		return text, false
+	case "eq", "=", "==":
+		text = strings.TrimSpace(text[len(word):])
+	}
+	return text, true
+}
+
+// onlyThere says where the field of cl is there, if that is why other excludes
+// it.
+func (c *checker) onlyThere(cl, other claim) string {
+	if cl.only == nil || packets(guard(cl.only, cl.at)).meets(packets(other.expr)) {
+		return ""
+	}
+	return fmt.Sprintf("%s is there only with %s", c.words(cl.name), printOnly(cl.only))
+}
+
+// needsBelow says which value of test's field the header that cl asks for
+// needs, if that is why they exclude each other.
+func (c *checker) needsBelow(cl, test claim) string {
+	t, ok := test.test()
+	if !ok {
+		return ""
+	}
+	wide := widest[t.Field]
+	allowed := field.Set{}
+	for i := range allStacks {
+		this := having[wide.Proto] & (1 << i)
+		if this == 0 || !packets(cl.expr).meets(one(state{stacks: this})) {
+			continue
+		}
+		in := field.All(wide.Width)
+		for _, n := range needs[wide] {
+			if n.stacks&this != 0 {
+				in = n.in
+			}
+		}
+		allowed = allowed.Union(in)
+	}
+	if allowed.Empty() || !allowed.Intersect(factOf(t.Field, t.In).in).Empty() {
+		return ""
+	}
+	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: wide, In: allowed}))
+}

@@ -1,0 +1,98 @@
+package rule
+
+import (
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// Some fields are there only where another one of their header has one of some
+// values (field.Only). The checker writes that into the condition, as a guard:
+// a test that stands in an and right before each test of such a field, and
+// behind all else for each such field that an action sets. Printing leaves the
+// guards out, since reading puts them back.
+
+// guard holds where f, which has an Only, is there.
+func guard(f *field.Field, at Span) Test {
+	return Test{field.MustByName(f.Only.Field), f.Only.In, at}
+}
+
+// isGuard tells whether x is the guard of f.
+func isGuard(x Expr, f *field.Field) bool {
+	t, ok := x.(Test)
+	return ok && f.Only != nil && t.Field.Name == f.Only.Field && t.In.Equal(f.Only.In)
+}
+
+// guards tells whether x is the guard of the test y.
+func guards(x, y Expr) bool {
+	t, ok := y.(Test)
+	return ok && isGuard(x, t.Field)
+}
+
+// guarded is a test with its guard, if its field has one.
+func guarded(t Test) Expr {
+	if t.Field.Only == nil {
+		return t
+	}
+	return And{[]Expr{guard(t.Field, t.At), t}, t.At}
+}
+
+// withGuards is the condition with the guards of what the actions set, one for
+// each kind.
+func withGuards(cond Expr, actions []Action) Expr {
+	for i, a := range actions {
+		if a.Field.Only == nil || firstOnly(actions, a) != i {
+			continue
+		}
+		xs := []Expr{cond}
+		if and, ok := cond.(And); ok {
+			xs = and.X
+		}
+		cond = And{append(xs[:len(xs):len(xs)], guard(a.Field, a.At)), cond.Span()}
+	}
+	return cond
+}
+
+// firstOnly is the place of the first action whose field is there on the same
+// condition as a's.
+func firstOnly(actions []Action, a Action) int {
+	for i, b := range actions {
+		if b.Field.Only == a.Field.Only {
+			return i
+		}
+	}
+	return -1
+}
+
+// asked is the condition without the guards that the checker put behind it for
+// the actions.
+func (r *Rule) asked() Expr {
+	cond := r.Cond
+	for i := len(r.Actions) - 1; i >= 0; i-- {
+		a := r.Actions[i]
+		and, ok := cond.(And)
+		if a.Field.Only == nil || firstOnly(r.Actions, a) != i || !ok || !isGuard(and.X[len(and.X)-1], a.Field) {
+			continue
+		}
+		cond = and.X[0]
+		if n := len(and.X) - 1; n > 1 {
+			cond = And{and.X[:n], and.At}
+		}
+	}
+	return cond
+}
+
+// printOnly writes where f is there, with a name for every value that has one.
+func printOnly(f *field.Field) string {
+	g := field.MustByName(f.Only.Field)
+	var words []string
+	for _, r := range f.Only.In {
+		for v := r.Lo; ; v = v.Inc() {
+			words = append(words, printValue(g, v))
+			if v == r.Hi {
+				break
+			}
+		}
+	}
+	return g.Name + " " + strings.Join(words, ",")
+}

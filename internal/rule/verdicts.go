@@ -1,0 +1,155 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// Verdicts tells whether a rule drops, reflects or redirects packets.
+func (p *Program) Verdicts() bool {
+	return slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Verdict != Pass })
+}
+
+// looks tells whether a rule changes neither a packet nor its way.
+func (r ruleNode) looks() bool { return len(r.actions) == 0 && len(r.swaps) == 0 && !r.final() }
+
+// final tells whether a rule takes its packets off their way.
+func (r ruleNode) final() bool {
+	return slices.ContainsFunc(r.verdicts, func(v verdictNode) bool { return v.verdict != Pass })
+}
+
+// drops tells whether a rule drops its packets.
+func (r ruleNode) drops() bool {
+	return slices.ContainsFunc(r.verdicts, func(v verdictNode) bool { return v.verdict == Drop })
+}
+
+// verdict checks that a rule has one verdict at most, and that drop stands
+// alone.
+func (c *checker) verdict(r ruleNode) {
+	if len(r.verdicts) > 1 {
+		a, b := r.verdicts[0], r.verdicts[1]
+		hint := "one rule, one of them"
+		if keywords[strings.ToLower(a.iface)] {
+			hint = fmt.Sprintf("the word behind redirect is an interface: here %s", a.iface)
+		}
+		c.fail(b.at, hint, "two verdicts in one rule: %s and %s", c.words(a.at), c.words(b.at))
+	}
+	if !r.drops() || len(r.actions)+len(r.swaps) == 0 {
+		return
+	}
+	var others []Span
+	for _, a := range r.actions {
+		others = append(others, a.at)
+	}
+	for _, s := range r.swaps {
+		others = append(others, s.At)
+	}
+	c.fail(r.verdicts[0].at, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
+}
+
+// lacking warns of each not of a field test that also holds where the header
+// is missing, if the rule takes such packets off their way.
+func (c *checker) lacking(e Expr, where union) {
+	switch e := e.(type) {
+	case And:
+		for _, x := range e.X {
+			c.lacking(x, where)
+		}
+	case Or:
+		for _, x := range e.X {
+			c.lacking(x, where)
+		}
+	case Not:
+		if tests := fieldTests(e.X); len(tests) > 0 {
+			c.lacks(e, tests, where)
+		}
+	}
+}
+
+// fieldTests are the tests of which a condition is made, if it is made of
+// tests only.
+func fieldTests(e Expr) []Test {
+	var xs []Expr
+	switch e := e.(type) {
+	case Test:
+		return []Test{e}
+	case And:
+		xs = e.X
+	case Or:
+		xs = e.X
+	}
+	var out []Test
+	for _, x := range xs {
+		tests := fieldTests(x)
+		if tests == nil {
+			return nil
+		}
+		out = append(out, tests...)
+	}
+	return out
+}
+
+// lacks warns of one not whose condition is made of tests.
+func (c *checker) lacks(e Not, tests []Test, where union) {
+	var tested headers
+	for _, t := range tests {
+		tested |= 1 << t.Field.Proto
+	}
+	lack := anything()
+	for _, p := range tested.list() {
+		lack = lack.without(p)
+	}
+	rest := both(both(where, packets(e)), one(lack))
+	told := slices.ContainsFunc(c.program.Warnings, func(w *Diagnostic) bool { return w.At == e.At })
+	if rest.empty() || told {
+		return
+	}
+	text := anyHeader(tested)
+	if others := c.instead(tested, rest); len(others) > 0 {
+		text += ", such as " + strings.Join(others, ", ")
+	}
+	c.warn(Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
+}
+
+// anyHeader names headers, each as something that packets have.
+func anyHeader(h headers) string {
+	text := titles(h)
+	if strings.Contains(text, "tag") {
+		return "a " + text
+	}
+	return text
+}
+
+// instead names headers that packets of u have and that none with one of the
+// tested headers has, of the same layer or of the one that ARP is in.
+func (c *checker) instead(tested headers, u union) []string {
+	var out []string
+	for _, p := range field.Protocols() {
+		layer, excluded, near := p.Header().Layer, true, p.Header().Layer == field.NetworkLayer
+		for _, q := range tested.list() {
+			excluded = excluded && having[p]&having[q] == 0
+			near = near || layer == q.Header().Layer
+		}
+		if excluded && near && u.headers(layer).has(p) {
+			out = append(out, p.Header().Title)
+		}
+	}
+	return out
+}
+
+// otherwise is the hint for a negated test: the test for all other values.
+func (c *checker) otherwise(e Expr, tests []Test, tested headers) string {
+	t := tests[len(tests)-1] // the one behind its guard
+	name := c.words(c.nameOf(t))
+	rest := t.In.Complement(t.Field.Width)
+	for _, x := range tests {
+		if x.At != e.Span() || rest.Empty() {
+			return "" // more than one test as written
+		}
+	}
+	text := Print(Test{Field: t.Field, In: rest})
+	return fmt.Sprintf("only where %s is there: %s%s", anyHeader(tested), name, strings.TrimPrefix(text, t.Field.Name))
+}

@@ -1,0 +1,174 @@
+package oracle
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"repacket/internal/field"
+)
+
+// headers are the outermost headers of a packet as the outside library decodes
+// them; those that it does not find are nil.
+type headers struct {
+	eth   *layers.Ethernet
+	tags  []*layers.Dot1Q
+	arp   *layers.ARP
+	ip    *layers.IPv4
+	ip6   *layers.IPv6
+	tcp   *layers.TCP
+	udp   *layers.UDP
+	icmp  *layers.ICMPv4
+	icmp6 *layers.ICMPv6
+	// routed: a routing header has segments left, so ip6_dest is not the last
+	// destination; known: and the library finds out which is.
+	routed, known bool
+	extensions    []gopacket.LayerType
+}
+
+// decode has the outside library take a frame apart.
+func decode(link field.Link, frame []byte) headers {
+	var h headers
+	if len(frame) == 0 {
+		return h
+	}
+	first := gopacket.Decoder(layers.LayerTypeEthernet)
+	if link == field.RawIP {
+		first = layers.LayerTypeIPv4
+		if frame[0]>>4 == 6 {
+			first = layers.LayerTypeIPv6
+		}
+	}
+	for _, l := range gopacket.NewPacket(bytes.Clone(frame), first, gopacket.Default).Layers() {
+		if !h.take(l) {
+			break
+		}
+	}
+	return h
+}
+
+// take adds a layer; it is false when what follows is none of the outermost
+// headers.
+func (h *headers) take(l gopacket.Layer) bool {
+	switch l := l.(type) {
+	case *layers.Ethernet:
+		h.eth = l
+		return true
+	case *layers.Dot1Q:
+		h.tags = append(h.tags, l)
+		return len(h.tags) <= 2 // more are not stepped over
+	case *layers.ARP:
+		h.arp = l
+		return false
+	case *layers.IPv4:
+		h.ip = l
+		return true
+	case *layers.IPv6:
+		h.ip6 = l
+		return true
+	}
+	if h.takeExtension(l) {
+		return true
+	}
+	h.takeTransport(l)
+	return false
+}
+
+// takeExtension adds one of at most eight extension headers.
+func (h *headers) takeExtension(l gopacket.Layer) bool {
+	t := l.LayerType()
+	switch {
+	case h.ip6 == nil || len(h.extensions) == 8:
+		return false
+	case t == layers.LayerTypeIPv6HopByHop && len(h.extensions) > 0:
+		return false
+	case t == layers.LayerTypeIPv6HopByHop, t == layers.LayerTypeIPv6Destination, t == layers.LayerTypeIPv6Fragment:
+	case t == layers.LayerTypeIPv6Routing:
+		r := l.(*layers.IPv6Routing)
+		if r.SegmentsLeft > 0 && !h.routed {
+			h.routed = true
+			h.known = r.RoutingType < 5 && r.RoutingType%2 == 0 && len(r.Contents) >= 24 && !h.behindFragment()
+		}
+	default:
+		return false
+	}
+	h.extensions = append(h.extensions, t)
+	return true
+}
+
+func (h *headers) behindFragment() bool {
+	for _, t := range h.extensions {
+		if t == layers.LayerTypeIPv6Fragment {
+			return true
+		}
+	}
+	return false
+}
+
+// takeTransport adds the transport header, if it follows IP.
+func (h *headers) takeTransport(l gopacket.Layer) {
+	if h.ip == nil && h.ip6 == nil {
+		return
+	}
+	switch l := l.(type) {
+	case *layers.TCP:
+		h.tcp = l
+	case *layers.UDP:
+		h.udp = l
+	case *layers.ICMPv4:
+		if h.ip != nil {
+			h.icmp = l
+		}
+	case *layers.ICMPv6:
+		if h.ip6 != nil {
+			h.icmp6 = l
+		}
+	}
+}
+
+// has tells whether the library found the header.
+func (h *headers) has(p field.Protocol) bool {
+	switch p {
+	case field.Eth:
+		return h.eth != nil
+	case field.VLAN:
+		return len(h.tags) > 0
+	case field.CVLAN:
+		return len(h.tags) > 1
+	case field.ARP:
+		return h.arp != nil && h.arp.AddrType == layers.LinkTypeEthernet && h.arp.Protocol == layers.EthernetTypeIPv4 &&
+			h.arp.HwAddressSize == 6 && h.arp.ProtAddressSize == 4
+	case field.IP:
+		// The library reads the options before the version, and gives up in between.
+		return h.ip != nil && len(h.ip.Contents) >= 20 && h.ip.Version != 0
+	case field.IP6:
+		return h.ip6 != nil && len(h.ip6.Contents) >= 40
+	case field.TCP:
+		return h.tcp != nil && len(h.tcp.Contents) >= 20
+	case field.MSS:
+		_, ok := h.mss()
+		return ok
+	case field.UDP:
+		return h.udp != nil && len(h.udp.Contents) >= 8
+	case field.ICMP:
+		return h.icmp != nil && len(h.icmp.Contents) >= 8
+	case field.ICMP6:
+		return h.icmp6 != nil && len(h.icmp6.Contents) >= 4
+	}
+	return false
+}
+
+// mss is the first whole option MSS.
+func (h *headers) mss() (v uint64, ok bool) {
+	if h.tcp == nil {
+		return 0, false
+	}
+	for _, o := range h.tcp.Options {
+		if o.OptionType == layers.TCPOptionKindMSS && len(o.OptionData) == 2 {
+			return uint64(binary.BigEndian.Uint16(o.OptionData)), true
+		}
+	}
+	return 0, false
+}
