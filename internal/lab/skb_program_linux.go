@@ -116,7 +116,7 @@ func copyData() asm.Instructions {
 		asm.LoadMem(asm.R4, asm.R6, ctxLen, asm.Word),
 		asm.JLE.Imm(asm.R4, skbData, "short"),
 		asm.Mov.Imm(asm.R4, skbData),
-		asm.JEq.Imm(asm.R4, 0, "submit").WithSymbol("short"), // for the verifier
+		asm.JLT.Imm(asm.R4, 1, "submit").WithSymbol("short"), // for the verifier
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.Mov.Reg(asm.R3, asm.R7),

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -152,13 +153,31 @@ func (s *udpStream) send() (sent int, err error) {
 				return sent, err
 			}
 		}
-		if _, err := s.sender.Write(burst); err != nil {
+		if err := s.write(burst); err != nil {
 			return sent, err
 		}
 		inFlight += n
 		sent += len(burst)
 	}
 	return sent, nil
+}
+
+// write sends some datagrams, at once where the kernel can: before 6.11 it
+// cannot where the interface leaves no checksum open.
+func (s *udpStream) write(burst []byte) error {
+	_, err := s.sender.Write(burst)
+	if !errors.Is(err, unix.EIO) || s.cfg.Batch == 1 {
+		return err
+	}
+	if err := setInt(s.sender, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0); err != nil {
+		return err
+	}
+	for datagram := range slices.Chunk(burst, s.cfg.Size) {
+		if _, err := s.sender.Write(datagram); err != nil {
+			return err
+		}
+	}
+	return setInt(s.sender, unix.IPPROTO_UDP, unix.UDP_SEGMENT, s.cfg.Size)
 }
 
 // await waits for the receiver to have more.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -66,6 +67,9 @@ func attachTCX(ifindex int, p *ebpf.Program, d Direction) (*tcHook, error) {
 	return &tcHook{l.Close}, nil
 }
 
+// filterHandle tells the filters of one interface apart.
+var filterHandle atomic.Uint32
+
 // lastPriority is behind all filters that somebody else may have.
 const lastPriority = 0xfffe
 
@@ -84,7 +88,7 @@ func attachFilterTC(ns *Namespace, ifindex int, p *ebpf.Program, d Direction) (*
 		FilterAttrs: netlink.FilterAttrs{
 			LinkIndex: ifindex,
 			Parent:    netlink.HANDLE_MIN_INGRESS,
-			Handle:    1,
+			Handle:    filterHandle.Add(1),
 			Protocol:  unix.ETH_P_ALL,
 			Priority:  lastPriority,
 		},
