@@ -20,7 +20,7 @@ type Attachment struct {
 // Load and of hook.Give.
 func Attach(cfg Config) (*Attachment, error) {
 	p, err := attach(cfg, false, func(index int, l *Loaded, mode hook.Mode) error {
-		return hook.Give(index, hook.In, l.Program, mode)
+		return hook.Give(index, cfg.Direction, l.Program, mode)
 	})
 	if err != nil {
 		return nil, err
@@ -29,24 +29,26 @@ func Attach(cfg Config) (*Attachment, error) {
 }
 
 // Detach takes ours off an interface; found is false where there was none, or
-// another's, which stays. The errors are those of hook.Find and hook.Take.
-func Detach(name string) (found bool, err error) {
+// another's, which stays. What a dead process has left at tc goes too. The errors
+// are those of hook.Find and hook.Take.
+func Detach(name string, dir hook.Direction) (found bool, err error) {
 	iface, err := hook.Interface(name)
 	if err != nil {
 		return false, err
 	}
-	a, err := hook.Find(iface.Index, hook.In)
-	if err == nil && !a.Ours {
-		return false, nil
-	}
-	if err == nil {
+	a, err := hook.Find(iface.Index, dir)
+	found = err == nil && a.Ours
+	if found {
 		err = hook.Take(a)
 	}
 	var nothing *hook.ErrNothing
 	if errors.As(err, &nothing) { // there was none, or it has just gone
-		return false, nil
+		found, err = false, nil
 	}
-	return err == nil, err
+	if !found && err == nil {
+		_, err = hook.RemoveStale(iface.Index)
+	}
+	return found && err == nil, err
 }
 
 // Listed is a program of ours on an interface and what it has counted.
@@ -108,7 +110,10 @@ func counts(l *Loaded, written []rule.Written) ([]Count, error) {
 	return out, nil
 }
 
-// count says what a rule did. XDP rewrites every packet that a rule with
+// LeftAlone are the packets that rules took and that were left alone, by reason.
+type LeftAlone [bpf.ReasonCount]uint64
+
+// count says what a rule did. A program rewrites every packet that a rule with
 // actions takes: what it cannot rewrite whole, its condition does not take.
 func count(c bpf.Counter, look bool) Count {
 	out := Count{Matched: c.Packets, MatchedBytes: c.Bytes}

@@ -106,18 +106,19 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 	return out
 }
 
-// testable tells whether the kernel runs a program on a frame that is not
-// received: at tc it asks for the header that the type promises, and for one
-// buffer.
+// testable tells whether the kernel runs a program on a frame that has not been
+// received. At tc it wants a header behind the Ethernet addresses, the whole of
+// it where the type promises one, and one buffer.
 func testable(o LoadOptions, frame []byte) bool {
-	const shortest, header = 34, 20 // bytes
+	const addresses, ip, ip6 = 14, 20, 40 // bytes
 	switch {
 	case o.Hook == bpf.XDP:
 		return o.Fragments || len(frame) <= longestInOne
-	case len(frame) < shortest+header || len(frame) > longestInOne:
+	case len(frame) > longestInOne || len(frame) < addresses+ip:
 		return false
 	}
-	return true
+	isIP6 := frame[12] == 0x86 && frame[13] == 0xdd
+	return !isIP6 || len(frame) >= addresses+ip6
 }
 
 // bench is a loaded program beside the reference.

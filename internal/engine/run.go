@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
 )
@@ -17,7 +19,8 @@ import (
 type Config struct {
 	Program   *rule.Program
 	Interface string
-	// Mode is where to attach; Auto takes native XDP if the driver has it.
+	Direction hook.Direction
+	// Mode is where to attach; Auto chooses by what the interface is.
 	Mode hook.Mode
 	// Limit is the number of packets to act on before all pass, or 0 for all.
 	Limit uint64
@@ -53,7 +56,7 @@ type Run struct {
 func Start(cfg Config) (*Run, error) {
 	r := &Run{written: cfg.Program.Written, done: make(chan struct{}), stop: make(chan struct{})}
 	put, err := attach(cfg, true, func(index int, l *Loaded, mode hook.Mode) (err error) {
-		r.link, err = hook.Link(index, hook.In, l.Program, mode)
+		r.link, err = hook.Link(index, cfg.Direction, l.Program, mode)
 		return err
 	})
 	if err != nil {
@@ -70,7 +73,7 @@ func Start(cfg Config) (*Run, error) {
 	return r, nil
 }
 
-// Hook is where the program sits: Native or Generic.
+// Hook is where the program sits: Native, Generic or TC.
 func (r *Run) Hook() hook.Mode { return r.mode }
 
 // Note is a line to tell about the choice of the hook, or "".
@@ -78,6 +81,9 @@ func (r *Run) Note() string { return r.note }
 
 // Counts are the counts so far, by rule as written.
 func (r *Run) Counts() ([]Count, error) { return counts(r.loaded, r.written) }
+
+// LeftAlone are the packets left alone so far.
+func (r *Run) LeftAlone() (LeftAlone, error) { return r.loaded.LeftAlone() }
 
 // Done is closed when the limit or the time is reached, or when the interface
 // is removed, which Close then tells.
@@ -150,35 +156,55 @@ type placed struct {
 	note   string
 }
 
-// attach loads the program for a mode and lets put attach it; where native XDP
-// is refused and the choice is ours, it does the same for generic.
-func attach(cfg Config, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
+// putter attaches a loaded program.
+type putter func(index int, l *Loaded, mode hook.Mode) error
+
+// attach loads the program for the hook that is chosen and lets put attach it;
+// where the kernel refuses that and the choice is ours, the same for the next.
+func attach(cfg Config, foreground bool, put putter) (*placed, error) {
 	iface, err := hook.Interface(cfg.Interface)
 	if err != nil {
 		return nil, err
 	}
-	if !iface.Ethernet {
-		return nil, &hook.ErrUnsupported{
-			Interface: iface.Name, Mode: cfg.Mode,
-			Reason: iface.Name + " has no Ethernet header: its packets begin with IP, which this version does not look at",
+	choice, err := hook.Choose(cfg.Mode, cfg.Direction, iface, needOf(cfg.Program))
+	if err != nil {
+		return nil, err
+	}
+	sends, err := targets(cfg.Program, iface, choice.Mode)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		p, err := attachBy(cfg, iface, choice.Mode, sends, foreground, put)
+		if err == nil {
+			p.note = choice.Why
+			return p, nil
 		}
+		next, ok := choice.Instead(err)
+		if !ok {
+			return nil, err
+		}
+		choice = next
 	}
-	first := cfg.Mode
-	if first == hook.Auto {
-		first = hook.Native
+}
+
+// attachBy attaches in one mode.
+func attachBy(cfg Config, iface hook.Iface, mode hook.Mode, sends map[string]int, foreground bool, put putter) (*placed, error) {
+	o := LoadOptions{
+		Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang,
+		Redirect: sends, Fragments: mode == hook.Native && iface.MTU > oneBuffer,
 	}
-	fragments := first == hook.Native && iface.MTU > oneBuffer
-	p, err := place(cfg, iface, first, fragments, foreground, put)
-	if errors.Is(err, unix.ERANGE) && first == hook.Native && !fragments {
+	if mode == hook.TC {
+		o.Hook = bpf.TC
+	}
+	if iface.Link == hook.RawIPLink {
+		o.Link = field.RawIP
+	}
+	p, err := place(cfg, iface, mode, o, foreground, put)
+	if errors.Is(err, unix.ERANGE) && mode == hook.Native && !o.Fragments {
 		// A veth goes by the MTU of its peer, which cannot be seen from here.
-		p, err = place(cfg, iface, first, true, foreground, put)
-	}
-	var refused *hook.ErrUnsupported
-	if err == nil || cfg.Mode != hook.Auto || !errors.As(err, &refused) || !refused.TryGeneric {
-		return p, err
-	}
-	if p, err = place(cfg, iface, hook.Generic, false, foreground, put); err == nil {
-		p.note = refused.Error()
+		o.Fragments = true
+		p, err = place(cfg, iface, mode, o, foreground, put)
 	}
 	return p, err
 }
@@ -210,8 +236,7 @@ func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
 	return l, nil
 }
 
-func place(cfg Config, iface hook.Iface, mode hook.Mode, fragments, foreground bool, put func(int, *Loaded, hook.Mode) error) (*placed, error) {
-	o := LoadOptions{Fragments: fragments, Limit: cfg.Limit, Timed: cfg.For > 0, Broken: cfg.Broken, Clang: cfg.Clang}
+func place(cfg Config, iface hook.Iface, mode hook.Mode, o LoadOptions, foreground bool, put putter) (*placed, error) {
 	l, err := proved(cfg.Program, o)
 	if err != nil {
 		return nil, hook.ExplainLoad(err)
@@ -236,7 +261,7 @@ func meta(cfg Config, iface hook.Iface, mode hook.Mode, foreground bool) hook.Me
 		Source:     cfg.Program.Source,
 		Interface:  iface.Name,
 		Ifindex:    iface.Index,
-		Direction:  "in",
+		Direction:  cfg.Direction.String(),
 		Hook:       mode.String(),
 		PID:        os.Getpid(),
 		Foreground: foreground,
