@@ -64,6 +64,11 @@ func (a *app) commands() *cobra.Command {
 			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },
 		}),
 		a.command(&cobra.Command{
+			Use:   "doctor [flags]",
+			Short: "Say whether Repacket can work here, and what mends it where not; needs no privilege",
+			RunE:  func(_ *cobra.Command, words []string) error { return a.doctor(words) },
+		}, ifaceFlags),
+		a.command(&cobra.Command{
 			Use:   "version",
 			Short: "Show the version",
 			RunE:  func(_ *cobra.Command, words []string) error { return a.version(words) },

@@ -18,11 +18,11 @@ var (
 // probes try each feature. Their errors are nil, ebpf.ErrNotSupported where it
 // is missing, or why that cannot be told.
 var probes = [...]func() error{
-	XDPPrograms:  func() error { return features.HaveProgramType(ebpf.XDP) },
-	TCPrograms:   func() error { return features.HaveProgramType(ebpf.SchedCLS) },
+	XDPPrograms:  func() error { return tryLoad(ebpf.XDP, 0) },
+	TCPrograms:   func() error { return tryLoad(ebpf.SchedCLS, 0) },
 	TCX:          probeTCX,
 	XDPLinks:     probeXDPLinks,
-	XDPFragments: probeFragments,
+	XDPFragments: func() error { return tryLoad(ebpf.XDP, unix.BPF_F_XDP_HAS_FRAGS) },
 	Loop:         func() error { return features.HaveProgramHelper(ebpf.XDP, asm.FnLoop) },
 	JIT:          probeJIT,
 }
@@ -48,12 +48,12 @@ func probeTCX() error {
 	return err
 }
 
-// loadProbe loads an XDP program that lets every packet pass.
-func loadProbe(flags uint32) (*ebpf.Program, error) {
+// loadProbe loads a program that lets every packet pass.
+func loadProbe(kind ebpf.ProgramType, flags uint32) (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "repacket_probe", Type: ebpf.XDP, License: "MIT", Flags: flags,
+		Name: "repacket_probe", Type: kind, License: "MIT", Flags: flags,
 		Instructions: asm.Instructions{
-			asm.Mov.Imm(asm.R0, 2), // XDP_PASS
+			asm.Mov.Imm(asm.R0, 2), // XDP_PASS; tc never runs it
 			asm.Return(),
 		},
 	})
@@ -62,7 +62,7 @@ func loadProbe(flags uint32) (*ebpf.Program, error) {
 // probeXDPLinks asks for what is never granted, a link to native XDP of the
 // loopback: a kernel with such links looks at the driver before it refuses.
 func probeXDPLinks() error {
-	prog, err := loadProbe(0)
+	prog, err := loadProbe(ebpf.XDP, 0)
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,10 @@ func probeXDPLinks() error {
 	return err
 }
 
-func probeFragments() error {
-	prog, err := loadProbe(unix.BPF_F_XDP_HAS_FRAGS)
+// tryLoad loads a program where the kernel knows the kind and the flags.
+// (The library's own probe would remember the answer after privileges change.)
+func tryLoad(kind ebpf.ProgramType, flags uint32) error {
+	prog, err := loadProbe(kind, flags)
 	if errors.Is(err, unix.EINVAL) {
 		return ebpf.ErrNotSupported
 	}
@@ -95,7 +97,7 @@ func probeFragments() error {
 // probeJIT looks whether a program has been compiled. Unlike the switch this
 // is to be seen in every network namespace.
 func probeJIT() error {
-	prog, err := loadProbe(0)
+	prog, err := loadProbe(ebpf.XDP, 0)
 	if err != nil {
 		return err
 	}
