@@ -51,7 +51,7 @@ func (a *app) doctor(words []string) error {
 	if len(broken) > 0 {
 		return &Failure{
 			Status: exitUnsupported, Err: errors.New("something keeps Repacket from running: " + strings.Join(broken, ", ")),
-			Hint: "docs/doctor.md tells more about each row",
+			Hint: "docs/doctor.md tells what each row means",
 		}
 	}
 	return nil

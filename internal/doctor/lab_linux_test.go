@@ -442,7 +442,7 @@ func TestProgramOfARun(t *testing.T) {
 		}
 		defer h.Close()
 		way := tcWay(t)
-		text := way + " program " + itoa(int(w.id(prog))) + ", ours, until process 4711 ends and " +
+		text := way + " program " + itoa(int(w.id(prog))) + ", ours, until process 4711 ends; " +
 			way + " program " + itoa(int(other)) + " (somebody)"
 		wantRow(t, report(t, "right"), Row{"programs-out", "right", Note, text, "kill 4711"})
 	})
@@ -477,7 +477,7 @@ func TestOtherInterfaces(t *testing.T) {
 					t.Errorf("%s: %s is %q, want %q", tt.iface, name, got.Text, want)
 				}
 			}
-			if got := rowOf(t, rows, "auto-in"); tt.iface != "lo" && got.Text != tt.auto {
+			if got := rowOf(t, rows, "auto-in"); got.Text != tt.auto {
 				t.Errorf("%s: auto-in is %q, want %q", tt.iface, got.Text, tt.auto)
 			}
 			if got := rowOf(t, rows, "mtu"); got.Level != OK {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 
 	"repacket/internal/hook"
 )
@@ -18,7 +19,7 @@ func (f *Facts) programsOn(dir hook.Direction) Row {
 		}
 	}
 	if len(words) > 0 {
-		row.Text = list(words)
+		row.Text = strings.Join(words, "; ")
 	}
 	switch {
 	case seen.Err == nil:
