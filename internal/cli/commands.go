@@ -63,11 +63,7 @@ func (a *app) commands() *cobra.Command {
 			Short: "List the header fields, or tell all about one",
 			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },
 		}),
-		a.command(&cobra.Command{
-			Use:   "doctor [flags]",
-			Short: "Say whether Repacket can work here, and what mends it where not; needs no privilege",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.doctor(words) },
-		}, ifaceFlags),
+		a.doctorCommand(),
 		a.command(&cobra.Command{
 			Use:   "version",
 			Short: "Show the version",

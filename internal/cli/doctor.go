@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
 // Finding is what the doctor says of one thing.
@@ -19,6 +21,14 @@ type Finding struct {
 
 // ifaceFlags are for commands that look at packets of no direction.
 var ifaceFlags = []string{"interface"}
+
+func (a *app) doctorCommand() *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:   "doctor [flags]",
+		Short: "Say whether Repacket can work here, and what mends it where not; needs no privilege",
+		RunE:  func(_ *cobra.Command, words []string) error { return a.doctor(words) },
+	}, ifaceFlags)
+}
 
 // findingEvent is a finding as JSON.
 type findingEvent struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -250,6 +251,21 @@ func TestFaults(t *testing.T) {
 			}
 			t.Errorf("there is no row %s", tt.want.Name)
 		})
+	}
+}
+
+// labRows are of veths: their faults are brought about in the lab.
+var labRows = []string{"peer", "peer-checksums", "peer-vlan", "programs-out"}
+
+func TestEveryRowIsTested(t *testing.T) {
+	tested := slices.Clone(labRows)
+	for _, tt := range faults {
+		tested = append(tested, tt.want.Name)
+	}
+	for _, name := range Names() {
+		if !slices.Contains(tested, name) {
+			t.Errorf("%s is not", name)
+		}
 	}
 }
 

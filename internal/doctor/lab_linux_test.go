@@ -7,114 +7,15 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 	"github.com/google/go-cmp/cmp"
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// world is a veth pair left and right in one network namespace.
-type world struct {
-	t  *testing.T
-	ns *lab.Namespace
-}
-
-// inWorld runs a test inside a world whose ends are as the configuration says.
-func inWorld(t *testing.T, cfg lab.PairConfig, test func(w world)) {
-	t.Helper()
-	ns, err := lab.NewNamespace()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ns.Close()
-	cfg.A.Name, cfg.B.Name = "left", "right"
-	if err := lab.Connect(ns, ns, cfg); err != nil {
-		t.Fatal(err)
-	}
-	if err := ns.Do(func() error { test(world{t, ns}); return nil }); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (w world) index(name string) int {
-	w.t.Helper()
-	i, err := hook.Interface(name)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return i.Index
-}
-
-// put gives a program to an interface, ours or another's.
-func (w world) put(name string, dir hook.Direction, mode hook.Mode, ours bool) uint32 {
-	w.t.Helper()
-	prog := w.load(mode, ours)
-	if err := hook.Give(w.index(name), dir, prog, mode); err != nil {
-		w.t.Fatal(err)
-	}
-	return w.id(prog)
-}
-
-func (w world) load(mode hook.Mode, ours bool) *ebpf.Program {
-	w.t.Helper()
-	spec := &ebpf.ProgramSpec{Name: "somebody", Type: ebpf.XDP, License: "MIT"}
-	verdict := int32(2) // XDP_PASS
-	if mode == hook.TC {
-		spec.Type, verdict = ebpf.SchedCLS, -1 // TCX_NEXT
-	}
-	if ours {
-		spec.Name = hook.ProgramName
-	}
-	spec.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, verdict), asm.Return()}
-	prog, err := ebpf.NewProgram(spec)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { prog.Close() })
-	if ours {
-		if err := hook.Label(prog, hook.Meta{}); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	return prog
-}
-
-func (w world) id(prog *ebpf.Program) uint32 {
-	w.t.Helper()
-	info, err := prog.Info()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	id, _ := info.ID()
-	return uint32(id)
-}
-
-func (w world) set(name string, features lab.Features) {
-	w.t.Helper()
-	if err := w.ns.SetFeatures(name, features); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w world) channels(name string, rx, tx uint32) {
-	w.t.Helper()
-	tool, err := ethtool.NewEthtool()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer tool.Close()
-	if _, err := tool.SetChannels(name, ethtool.Channels{RxCount: rx, TxCount: tx}); err != nil {
-		w.t.Fatal(err)
-	}
-}
 
 // report is Report on the machine as it is.
 func report(t *testing.T, iface string) []Row {
@@ -144,34 +45,9 @@ func wantRow(t *testing.T, rows []Row, want Row) {
 	}
 }
 
-// without runs f without these effective capabilities.
-func without(t *testing.T, f func(), caps ...int) {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var before [2]unix.CapUserData
-	if err := unix.Capget(&header, &before[0]); err != nil {
-		t.Fatal(err)
-	}
-	after := before
-	for _, c := range caps {
-		after[c/32].Effective &^= 1 << (c % 32)
-	}
-	if err := unix.Capset(&header, &after[0]); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Capset(&header, &before[0]); err != nil {
-			t.Error(err)
-		}
-	}()
-	f()
-}
-
 // A pair of cables' ends has nothing to complain about.
 func TestAllIsWell(t *testing.T) {
-	inWorld(t, lab.PairConfig{A: lab.End{Features: lab.ByteExact()}}, func(w world) {
+	inWorld(t, lab.PairConfig{A: lab.End{Features: lab.ByteExact()}}, func(world) {
 		rows := report(t, "right")
 		for _, r := range rows {
 			if r.Level != OK && r.Name != "tcx" && r.Name != "jit" { // those are the kernel's
@@ -296,7 +172,7 @@ func TestMTU(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			h, err := hook.Link(w.index("right"), hook.In, w.load(hook.Native, false), hook.Native)
+			h, err := hook.Link(w.index("right"), hook.In, w.load(hook.Native, nil), hook.Native)
 			if err == nil {
 				return h.Close()
 			}
@@ -350,7 +226,7 @@ func TestQueuesOfVeth(t *testing.T) {
 		text := "1 to receive, and left sends on 2: native XDP is refused"
 		wantRow(t, report(t, "right"), Row{"queues", "right", Note, text, "ethtool -L right rx 2"})
 		try := func() error {
-			h, err := hook.Link(w.index("right"), hook.In, w.load(hook.Native, false), hook.Native)
+			h, err := hook.Link(w.index("right"), hook.In, w.load(hook.Native, nil), hook.Native)
 			if err == nil {
 				return h.Close()
 			}
@@ -424,18 +300,7 @@ func tcWay(t *testing.T) string {
 func TestProgramOfARun(t *testing.T) {
 	inWorld(t, lab.PairConfig{}, func(w world) {
 		other := w.put("right", hook.Out, hook.TC, false)
-		prog := w.load(hook.TC, false)
-		prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Name: hook.ProgramName, Type: ebpf.SchedCLS, License: "MIT",
-			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer prog.Close()
-		if err := hook.Label(prog, hook.Meta{PID: 4711, Foreground: true}); err != nil {
-			t.Fatal(err)
-		}
+		prog := w.load(hook.TC, &hook.Meta{PID: 4711, Foreground: true})
 		h, err := hook.Link(w.index("right"), hook.Out, prog, hook.TC)
 		if err != nil {
 			t.Fatal(err)
@@ -466,7 +331,7 @@ func TestOtherInterfaces(t *testing.T) {
 		defer tap.Close()
 		none := "the driver has none; tc is the faster hook here"
 		for _, tt := range []struct{ iface, is, native, auto string }{
-			{"lo", "loopback, MTU 65536", none, "tc: lo is a loopback, which has no native XDP"},
+			{"lo", "loopback, MTU 65536", none, "tc: lo has no native XDP"},
 			{"br", "bridge, Ethernet, MTU 9000", none, "tc: br is a bridge, which has no native XDP"},
 			{"tun0", "tun, raw IP, MTU 1500", none, "tc: tun0 has no Ethernet header, and so no native XDP"},
 			{"tap0", "tap, Ethernet, MTU 1500", "the driver has it", "tc: tap0 is a tap, where XDP could not see checksums that are finished later"},
@@ -487,47 +352,6 @@ func TestOtherInterfaces(t *testing.T) {
 		left := rowOf(t, report(t, "left"), "interface")
 		if want := "veth, Ethernet, MTU 9000, part of interface " + itoa(w.index("br")); left.Text != want {
 			t.Errorf("left is %q, want %q", left.Text, want)
-		}
-	})
-}
-
-// Without privileges all that can be seen is seen, the rest says what is missing.
-func TestDroppedCapabilities(t *testing.T) {
-	const sudo = "sudo repacket doctor -i right"
-	inWorld(t, lab.PairConfig{}, func(w world) {
-		id := itoa(int(w.put("right", hook.In, hook.Native, false)))
-		for _, tt := range []struct {
-			name string
-			drop []int
-			want []Row
-		}{
-			{"all", []int{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Error, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are missing: run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-				{"bpf", "", Unknown, "cannot be seen: CAP_BPF and CAP_NET_ADMIN are missing", "sudo repacket doctor"},
-				{"programs-in", "right", Unknown, "xdp program " + id + "; not all can be seen: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing", sudo},
-				{"programs-out", "right", Unknown, "cannot be seen: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing", sudo},
-				{"driver", "right", OK, "veth", ""},
-				{"peer-checksums", "right", OK, "left sends whole checksums", ""},
-			}},
-			{"SYS_ADMIN", []int{unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Warning, "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others", "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
-				{"bpf", "", OK, "programs for XDP and for tc can be loaded", ""},
-				{"programs-in", "right", Unknown, "xdp program " + id + "; not all can be seen: CAP_SYS_ADMIN is missing", sudo},
-				{"programs-out", "right", OK, "none", ""},
-			}},
-			{"PERFMON, for which SYS_ADMIN stands in", []int{unix.CAP_PERFMON}, []Row{
-				{"capabilities", "", OK, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are there", ""},
-			}},
-			{"PERFMON", []int{unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Error, "CAP_PERFMON is missing: run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-			}},
-		} {
-			var rows []Row
-			without(t, func() { rows = report(t, "right") }, tt.drop...)
-			t.Log("without", tt.name)
-			for _, want := range tt.want {
-				wantRow(t, rows, want)
-			}
 		}
 	})
 }
