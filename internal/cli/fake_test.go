@@ -176,6 +176,7 @@ type fakeKernel struct {
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
+	findings []Finding
 }
 
 func (k *fakeKernel) DefaultInterface() (string, error) {

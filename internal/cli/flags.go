@@ -153,7 +153,6 @@ func notYet(what, instead string) *Failure {
 // notYetCommands says what to do until the command is there.
 var notYetCommands = map[string]string{
 	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
-	"doctor":  "a run says what is missing: repacket -i IFACE if all looks at packets and changes none",
 }
 
 // joined is the program as one text.

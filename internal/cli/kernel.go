@@ -27,6 +27,8 @@ type Kernel interface {
 	Advise(Job) ([]Advice, error)
 	// Verify proves in the kernel that a program does what its rules say.
 	Verify(proofJob) (Verified, error)
+	// Doctor examines the machine and an interface, or with "" all of them.
+	Doctor(iface string) ([]Finding, error)
 }
 
 // Advice is a warning about rules and the interface that they are for.
