@@ -238,7 +238,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 // TestLeaving: the direction is that of the job, of the line that names the hook
 // and of the word behind a run in which nothing matched.
 func TestLeaving(t *testing.T) {
-	f := newFake(t, "-i", "eth1", "-Q", "out", "--hook", "tc", "if", "udp_dest", "53", "then", "udp_len", "9")
+	f := newFake(t, "-i", "eth1", "-Q", "out", "--hook", "tc", "if", "udp_dest", "53", "then", "udp_dest", "9")
 	f.kernel.hook, f.kernel.note = "tc", "tc: as asked"
 	f.kernel.count(Count{})
 	close(f.kernel.done)
