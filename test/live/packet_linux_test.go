@@ -312,7 +312,9 @@ func wrongSums(frame []byte) string {
 	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
 	wrong := ""
 	for _, layer := range p.Layers() {
-		if l, ok := layer.(interface{ SetNetworkLayerForChecksum(gopacket.NetworkLayer) error }); ok {
+		if l, ok := layer.(interface {
+			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+		}); ok {
 			must(l.SetNetworkLayerForChecksum(p.NetworkLayer()))
 		}
 		l, ok := layer.(gopacket.LayerWithChecksum)

@@ -83,13 +83,20 @@ func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 // run lets rules run at the spot until the test is over.
 func (s spot) run(t *testing.T, text string) *rules {
 	t.Helper()
+	r := s.start(t, text)
+	t.Cleanup(r.stop)
+	return r
+}
+
+// start lets rules run at the spot until they are stopped.
+func (s spot) start(t *testing.T, text string) *rules {
+	t.Helper()
 	r := &rules{t: t, at: s}
 	r.loaded, r.n = s.load(t, text)
 	r.in(func() (err error) {
 		r.handle, err = hook.Link(s.index(t), s.dir, r.loaded.Program, s.mode)
 		return err
 	})
-	t.Cleanup(r.stop)
 	return r
 }
 
@@ -198,7 +205,8 @@ type bench struct {
 	pair   *lab.Pair
 	left   *lab.Port
 	behind *lab.Skbs
-	rules  *rules
+	name   string  // of the right interface, if it is not the pair's
+	rules  **rules // those of all subtests
 }
 
 // newBench makes a bench; without a config the pair is one on which packets
@@ -209,9 +217,20 @@ func newBench(t *testing.T, s site, cfg lab.PairConfig) *bench {
 	pair, err := lab.NewPair(cfg)
 	fatal(t, err)
 	t.Cleanup(func() { check(t, pair.Close()) })
-	b := &bench{t: t, site: s, pair: pair}
+	b := makeBench(t, s, pair)
 	b.left = openPort(t, pair.A, pair.Config.A.Name, leftMAC)
 	b.behind = watch(t, pair.B, pair.Config.B.Name, lab.In)
+	return b
+}
+
+// makeBench is a bench without eyes.
+func makeBench(t *testing.T, s site, pair *lab.Pair) *bench {
+	b := &bench{t: t, site: s, pair: pair, rules: new(*rules)}
+	t.Cleanup(func() {
+		if *b.rules != nil {
+			(*b.rules).stop()
+		}
+	})
 	return b
 }
 
@@ -234,19 +253,22 @@ func (b *bench) spot() spot {
 	if b.site.dir == hook.Out {
 		return spot{site: b.site, ns: b.pair.A, name: b.pair.Config.A.Name}
 	}
+	if b.name != "" {
+		return spot{site: b.site, ns: b.pair.B, name: b.name}
+	}
 	return spot{site: b.site, ns: b.pair.B, name: b.pair.Config.B.Name}
 }
 
 // use lets these rules run, in the place of any others.
 func (b *bench) use(text string) *rules {
 	b.t.Helper()
-	if b.rules == nil {
-		b.rules = b.spot().run(b.t, text)
+	if *b.rules == nil {
+		*b.rules = b.spot().start(b.t, text)
 	} else {
-		b.rules.t = b.t
-		b.rules.swap(text)
+		(*b.rules).t = b.t
+		(*b.rules).swap(text)
 	}
-	return b.rules
+	return *b.rules
 }
 
 // next is the next packet behind the rules.
