@@ -232,6 +232,10 @@ func (c *compiler) finishTC(s plan.Step, check *field.Field, broken bool) {
 	if others {
 		c.bytesChange(bytes)
 	}
+	if made != nil && made.ZeroIsNone {
+		c.noneChange(made, others)
+		others = true
+	}
 	c.fixSums(s.Sums)
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust && sum.Check.Proto == field.IP {
@@ -261,12 +265,15 @@ func (c *compiler) finishTC(s plan.Step, check *field.Field, broken bool) {
 		c.remadeChange(s.Sums)
 	}
 	if others {
+		same := c.newLabel()
 		c.about("bytes that no checksum covers")
+		c.emit(asm.LoadMem(asm.R2, asm.R10, slotBytes, asm.DWord))
+		c.jumpTo(same, asm.JEq.Imm(asm.R2, 0, ""))
 		c.emit(
 			asm.Mov.Reg(asm.R1, c.reg.ctx),
-			asm.LoadMem(asm.R2, asm.R10, slotBytes, asm.DWord),
 			asm.FnCsumUpdate.Call(), // nothing, unless a device has summed the packet up
 		)
+		c.bind(same, false)
 	}
 	if check != nil {
 		const reset = 3 // BPF_CSUM_LEVEL_RESET: what the device found right is not so any more
@@ -443,6 +450,31 @@ func (c *compiler) bytesChange(s plan.Sum) {
 	c.emit(asm.Mov.Imm(value, int32(start)))
 	c.fold(start+c.addTerms(terms), 0xffff)
 	c.emit(asm.StoreMem(asm.R10, slotBytes, value, asm.DWord))
+}
+
+// noneChange adds to slotBytes what a UDP checksum covers, if that is 0: then
+// there is none that makes up for it, and the kernel's helper leaves all alone.
+func (c *compiler) noneChange(made *madeSum, others bool) {
+	some := c.newLabel()
+	c.about("is there a checksum?")
+	if !others {
+		c.emit(storeLong(slotBytes, 0))
+	}
+	c.emit(c.loadCheck(value, made.Sum))
+	c.jumpTo(some, asm.JNE.Imm(value, 0, ""))
+	for p, has := range made.has {
+		if !has || plan.Part(p) == plan.Pseudo { // the header's checksum makes up for it
+			continue
+		}
+		c.emit(
+			asm.LoadMem(temp, asm.R10, int16(slotParts-8*p), asm.DWord),
+			asm.LoadMem(value, asm.R10, slotBytes, asm.DWord),
+			asm.Add.Reg(value, temp),
+			asm.StoreMem(asm.R10, slotBytes, value, asm.DWord),
+		)
+	}
+	c.bind(some, false)
+	c.load = held{}
 }
 
 // remadeChange adds to slotBytes the checksums that have been made anew; what

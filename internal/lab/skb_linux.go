@@ -22,6 +22,9 @@ type Skb struct {
 	Segments int
 	Segment  int // payload bytes of each
 	Checksum Checksum
+	// Sum is what a device has found, where Checksum is Complete: the sum of all
+	// from the network header on, folded to 16 bits (RFC 1071).
+	Sum uint16
 }
 
 // skbData is how much of a packet is looked at: a jumbo frame.
@@ -118,6 +121,9 @@ func parseSkb(b []byte) Skb {
 		Segment:  int(word(recordSegment)),
 		Checksum: skbChecksum(b),
 	}
+	if s.Checksum == ChecksumComplete {
+		s.Sum = foldedSum(word(recordSum))
+	}
 	if word(recordTagged) != 0 {
 		s.VLAN = &Tag{TPID: networkOrder(word(recordTPID)), TCI: uint16(word(recordTCI))}
 	}
@@ -128,6 +134,14 @@ func parseSkb(b []byte) Skb {
 // networkOrder reads a number that the kernel left in the packet's order.
 func networkOrder(v uint32) uint16 {
 	return binary.BigEndian.Uint16(hostOrder.AppendUint16(nil, uint16(v)))
+}
+
+// foldedSum folds a sum of the kernel's, which is in this machine's order.
+func foldedSum(sum uint32) uint16 {
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return networkOrder(sum)
 }
 
 // skbChecksum puts together what the kernel says of the sum itself and what its

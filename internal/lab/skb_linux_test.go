@@ -140,6 +140,13 @@ func TestHardwareComplete(t *testing.T) {
 		if skb.Checksum != ChecksumComplete || !bytes.Equal(skb.Data, sent) {
 			t.Errorf("%v: %v, %x", f, skb.Checksum, skb.Data)
 		}
+		var sum uint32
+		for i := 14; i < len(sent); i += 2 {
+			sum += uint32(sent[i])<<8 | uint32(append(sent, 0)[i+1])
+		}
+		if want := uint16(sum>>16 + sum&0xffff); skb.Sum != want {
+			t.Errorf("%v: the kernel has the sum %04x, want %04x", f, skb.Sum, want)
+		}
 		// Outside is a datagram with a right checksum that ends with the frame.
 		around := outer.next(t)
 		payload, right := layer4(t, around.Data)

@@ -21,6 +21,7 @@ const (
 	recordSegments
 	recordSegment
 	recordComplete
+	recordSum
 	recordUnnecessary
 	recordSummed
 	recordHeader // size of the above
@@ -100,6 +101,7 @@ func askChecksum() asm.Instructions {
 		asm.FnCsumUpdate.Call(),
 		asm.JSLT.Imm(asm.R0, 0, "incomplete"),
 		asm.StoreImm(asm.R7, recordComplete, 1, asm.Word),
+		asm.StoreMem(asm.R7, recordSum, asm.R0, asm.Word),
 		asm.StoreImm(asm.R7, recordUnnecessary, 0, asm.Word).WithSymbol("incomplete"),
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Imm(asm.R2, query),

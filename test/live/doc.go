@@ -1,4 +1,5 @@
-// Package live tests Repacket where it works: frames are sent raw into one end
-// of a veth pair, rewritten by XDP at the other, received raw behind it and
-// compared, byte for byte, with frames that an outside library has built.
+// Package live tests Repacket where it works: packets go through interfaces of
+// throw-away networks in every state that the kernel knows, are rewritten there
+// on each hook, and are compared behind it, byte for byte, with packets that an
+// outside library has built.
 package live

@@ -106,29 +106,3 @@ func (b *testbed) expect(what string, sent, want []byte) {
 		b.t.Errorf("%s\nsent %x\nwant %x\ngot  %x", what, sent, want, got)
 	}
 }
-
-// rewrites runs a rule in every mode, sends the frame in and wants it to come
-// out as want, counted with its length.
-func (b *testbed) rewrites(text string, sent, want []byte) {
-	b.t.Helper()
-	for _, mode := range modes {
-		run := b.start(text, mode)
-		b.expect(text+" ("+mode.String()+")", sent, want)
-		wantCount := engine.Count{Matched: 1, MatchedBytes: uint64(len(sent)), Rewritten: 1, RewrittenBytes: uint64(len(sent))}
-		if c := b.stop(run); c != wantCount {
-			b.t.Errorf("%s (%s): counted %+v, want %+v", text, mode, c, wantCount)
-		}
-	}
-}
-
-// leaves is rewrites for a frame that no rule may touch or count.
-func (b *testbed) leaves(text string, sent []byte) {
-	b.t.Helper()
-	for _, mode := range modes {
-		run := b.start(text, mode)
-		b.expect(text+" ("+mode.String()+")", sent, sent)
-		if c := b.stop(run); c != (engine.Count{}) {
-			b.t.Errorf("%s (%s): counted %+v, want nothing", text, mode, c)
-		}
-	}
-}
