@@ -192,8 +192,9 @@ type compiler struct {
 	// the first of them lies beside the packet, as tc has it.
 	tags  int
 	aside bool
-	// class is that of the chain at hand.
-	class plan.Class
+	// class is that of the chain at hand; onLink: it is for one number of tags.
+	class  plan.Class
+	onLink bool
 	// leftAlone are the places where packets are counted that are left alone.
 	leftAlone map[Reason]label
 }
@@ -285,7 +286,7 @@ func (c *compiler) enter(ch *plan.Chain) {
 	c.placed[at] = true
 	c.bind(l, true)
 	was := c.class
-	c.class, c.tags = ch.Class, ch.Class.Tags
+	c.class, c.tags, c.onLink = ch.Class, ch.Class.Tags, ch.OnLink()
 	c.chain(ch)
 	c.class, c.tags = was, was.Tags
 }

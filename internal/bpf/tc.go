@@ -533,7 +533,7 @@ func (c *compiler) reload(s plan.Step) {
 	switch {
 	case c.plan.Link == field.RawIP:
 		c.emit(asm.Add.Imm(c.reg.l3, -ethLen))
-	case len(c.plan.Levels) > 1:
+	case c.onLink: // so that what is in front of l3 can be reached
 		c.emit(asm.Add.Imm(c.reg.l3, int32(tagLen*c.tagsInBytes())))
 	default:
 		c.emit(
