@@ -80,7 +80,7 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 func compile(p *plan.Program, o Options) (*compiler, error) {
 	c := &compiler{plan: p, opt: o, to: o.Hook.site(), entries: map[place]label{}, placed: map[place]bool{}}
 	c.note.Rule = noRule
-	c.use = usesOf(p)
+	c.use = usesOf(p, o.Hook)
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
@@ -109,20 +109,20 @@ type uses struct {
 	sums     bool // some rule makes a whole sum
 	options  bool // some rule asks for TCP's MSS
 	verdicts bool // some rule does not let the packet pass
-	redirect bool
+	redirect bool // some packet is handed to an interface by the helper: at tc reflected ones too
 }
 
 // calls tells whether helpers are called before the last store, so that
 // registers have to outlive calls.
 func (u uses) calls() bool { return u.sums || u.options }
 
-func usesOf(p *plan.Program) uses {
+func usesOf(p *plan.Program, h Hook) uses {
 	var u uses
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Steps {
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
-			u.redirect = u.redirect || s.Verdict == rule.ToInterface
+			u.redirect = u.redirect || h.Verdict(s.Verdict) == h.Verdict(rule.ToInterface)
 			for _, sum := range s.Sums {
 				u.sums = u.sums || sum.Op != plan.Adjust
 			}
