@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"repacket/internal/bpf"
 	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
@@ -137,4 +138,67 @@ func TestTableIsCovered(t *testing.T) {
 	if len(sites) != len([]hook.Mode{hook.Native, hook.Generic, hook.TC})+1 {
 		t.Errorf("%d sites: XDP sees what arrives, tc both ways", len(sites))
 	}
+}
+
+// openKinds are the packets whose checksum can be left open.
+const openKinds = "tcp tcp6 udp udp6 mss mss6 icmp6 vlan cvlan"
+
+// TestEveryFieldOfOpenSums sets every field of packets whose checksum is yet to
+// be made: finished, they are as if it had been there before. Only an exact
+// checksum cannot be had.
+func TestEveryFieldOfOpenSums(t *testing.T) {
+	n := 0
+	for _, s := range states {
+		if s.sum != lab.ChecksumPartial {
+			continue
+		}
+		t.Run(s.String(), func(t *testing.T) {
+			b := newStateBench(t, s)
+			for _, f := range field.Fields() {
+				for _, kind := range carriers(f) {
+					if has(openKinds, kind) {
+						b.open(f, kind)
+						n++
+					}
+				}
+			}
+		})
+	}
+	t.Logf("%d rewrites of packets with open checksums", n)
+}
+
+func (b *stateBench) open(f *field.Field, kind string) {
+	b.t.Helper()
+	p := carrier(kind)
+	sent, l4 := p.frame(), p.l4()
+	text := rewriting(f, p)
+	want := p.frame()
+	r := b.use(text)
+	b.send(sent)
+	skb := b.next()
+	got := whole(skb)
+	if skb.Checksum == lab.ChecksumPartial {
+		at := checkOffset(p)
+		finishAt(got, l4, l4+at)
+	}
+	if f.Kind == field.Checksum && f.Proto != field.IP {
+		same(b.t, text, sent, sent, got)
+		if alone := r.alone(bpf.ReasonPartial); alone != 1 {
+			b.t.Errorf("%s: %d packets were left alone for their sum", text, alone)
+		}
+		return
+	}
+	same(b.t, text, sent, want, got)
+	r.wants(text, bpf.Counter{Packets: 1, Bytes: uint64(b.length(sent))})
+}
+
+// checkOffset is where the checksum is in the packet's layer-4 header.
+func checkOffset(p *packet) int {
+	switch {
+	case p.tcp != nil:
+		return 16
+	case p.udp != nil:
+		return 6
+	}
+	return 2
 }

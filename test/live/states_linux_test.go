@@ -133,8 +133,9 @@ func foldedSum(sum uint32) uint16 {
 
 // finish makes an open checksum as a device does (RFC 1071): that of all from
 // layer 4 on, where the pseudo-header's part is.
-func finish(frame []byte, l4 int) {
-	at := l4 + checkAt(frame)
+func finish(frame []byte, l4 int) { finishAt(frame, l4, l4+checkAt(frame)) }
+
+func finishAt(frame []byte, l4, at int) {
 	sum := ^foldedSum(sumOf(frame[l4:]))
 	if sum == 0 {
 		sum = 0xffff
