@@ -29,6 +29,7 @@ func parts() []part {
 		{"count", countPart},
 		{"time", timePart},
 		{"start", startPart},
+		{"stream", streamPart},
 	}
 }
 

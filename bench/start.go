@@ -123,7 +123,7 @@ func startings(o options, ns *lab.Namespace) (ways []*starting, done func(), err
 }
 
 func startRepacket(o options, ns *lab.Namespace, trace *tracer) *starting {
-	s := &starting{name: "repacket -i left " + startRule}
+	s := &starting{name: "repacket -i left --hook xdp " + startRule}
 	s.once = func() (whole, waited time.Duration, err error) {
 		if err := trace.forget(); err != nil {
 			return 0, 0, err
@@ -162,7 +162,7 @@ func (p *process) hookLine() (string, error) {
 
 // startProcess starts the rule and waits for the line that names the hook.
 func startProcess(o options, ns *lab.Namespace) (*process, error) {
-	args := append([]string{"-i", "left"}, strings.Fields(startRule)...)
+	args := append([]string{"-i", "left", "--hook", "xdp"}, strings.Fields(startRule)...)
 	p := &process{cmd: ns.Command(o.binary, args...)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
