@@ -109,7 +109,7 @@ type uses struct {
 	sums     bool // some rule makes a whole sum
 	options  bool // some rule asks for TCP's MSS
 	verdicts bool // some rule does not let the packet pass
-	redirect bool // some packet is handed to an interface by the helper: at tc reflected ones too
+	redirect bool
 }
 
 // calls tells whether helpers are called before the last store, so that
@@ -122,7 +122,9 @@ func usesOf(p *plan.Program, h Hook) uses {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Steps {
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
-			u.redirect = u.redirect || h.Verdict(s.Verdict) == h.Verdict(rule.ToInterface)
+			// At tc both are sent by a helper; the verdict alone drops the packet.
+			sent := s.Verdict == rule.ToInterface || s.Verdict == rule.Reflect && h == TC
+			u.redirect = u.redirect || sent
 			for _, sum := range s.Sums {
 				u.sums = u.sums || sum.Op != plan.Adjust
 			}
