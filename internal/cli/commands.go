@@ -15,6 +15,7 @@ that matches acts. Flags may stand anywhere.`
 const rootExamples = `  repacket -i eth1 if udp_dest 443 then udp_dest 8080
   repacket -i eth1 if ip_src 10.20.0.0/16 then ip_dscp af31
   repacket -c 10 if tcp_syn on
+  repacket -i eth1 -Q out if all then ip_ttl 65
   repacket attach -i eth1 if all then ip_ttl 64
   repacket detach -i eth1`
 

@@ -34,8 +34,8 @@ func (a *app) completions(root *cobra.Command) {
 
 // flagValues are the words that flags choose from.
 var flagValues = map[string][]string{
-	"direction": {"in"},
-	"hook":      {"auto", "xdp", "xdp-generic"},
+	"direction": {"in", "out"},
+	"hook":      {"auto", "xdp", "xdp-generic", "tc"},
 	"backend":   {"builtin", "clang"},
 	"emit":      {"asm", "c", "object"},
 	"color":     {"auto", "always", "never"},
