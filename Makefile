@@ -14,7 +14,8 @@ LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 # The kernel is reached as root only.
 ifneq ($(shell id -u),0)
 SUDO = sudo
-EXEC = -exec 'sudo -E'
+SUDO_EXEC = sudo -E
+EXEC = -exec '$(SUDO_EXEC)'
 endif
 
 # What does not need Linux: rules are checked on any system.
@@ -64,12 +65,7 @@ docs: ## Write docs/fields.md from the field table
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (20s)
-	@for pkg in $$($(GO) list ./...); do \
-		for name in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
-			echo "== $$pkg $$name"; \
-			$(GO) test $(EXEC) -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
-		done; \
-	done
+	@GO=$(GO) FUZZTIME=$(FUZZTIME) EXEC='$(SUDO_EXEC)' ./tools/fuzz.sh
 
 .PHONY: prove
 prove: ## Compare the implementations on RULES random rule sets (20000), from a new SEED

@@ -212,8 +212,8 @@ func (c *compiler) adjustPlain(s plan.Sum, skip label) {
 		asm.Mov.Reg(value, temp),
 		asm.ArSh.Imm(value, 63),
 		asm.Add.Reg(value, temp),
-		c.storeCheck(s),
 	)
+	c.emit(c.storeCheck(s))
 }
 
 // change leaves in value what the writes change, from 1 to 65535.

@@ -109,7 +109,7 @@ type uses struct {
 	sums     bool // some rule makes a whole sum
 	options  bool // some rule asks for TCP's MSS
 	verdicts bool // some rule does not let the packet pass
-	redirect bool
+	redirect bool // some packet is handed to an interface by the helper: at tc reflected ones too
 }
 
 // calls tells whether helpers are called before the last store, so that
@@ -122,9 +122,7 @@ func usesOf(p *plan.Program, h Hook) uses {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Steps {
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
-			// At tc both are sent by a helper; the verdict alone drops the packet.
-			sent := s.Verdict == rule.ToInterface || s.Verdict == rule.Reflect && h == TC
-			u.redirect = u.redirect || sent
+			u.redirect = u.redirect || h.Verdict(s.Verdict) == h.Verdict(rule.ToInterface)
 			for _, sum := range s.Sums {
 				u.sums = u.sums || sum.Op != plan.Adjust
 			}
@@ -194,8 +192,9 @@ type compiler struct {
 	// the first of them lies beside the packet, as tc has it.
 	tags  int
 	aside bool
-	// class is that of the chain at hand.
-	class plan.Class
+	// class is that of the chain at hand; onLink: it is for one number of tags.
+	class  plan.Class
+	onLink bool
 	// leftAlone are the places where packets are counted that are left alone.
 	leftAlone map[Reason]label
 }
@@ -287,7 +286,7 @@ func (c *compiler) enter(ch *plan.Chain) {
 	c.placed[at] = true
 	c.bind(l, true)
 	was := c.class
-	c.class, c.tags = ch.Class, ch.Class.Tags
+	c.class, c.tags, c.onLink = ch.Class, ch.Class.Tags, ch.OnLink()
 	c.chain(ch)
 	c.class, c.tags = was, was.Tags
 }

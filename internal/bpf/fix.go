@@ -221,7 +221,7 @@ func (c *compiler) finishSum(s plan.Sum) {
 	most := 0xffffffff + 0xffff + start + c.addTerms(terms)
 	c.fold(most, 0xffff)
 	c.emit(asm.Xor.Imm(value, 0xffff))
-	if s.ZeroIsNone {
+	if s.Ones {
 		some := c.newLabel()
 		c.jumpTo(some, asm.JNE.Imm(value, 0, ""))
 		c.emit(asm.Mov.Imm(value, 0xffff))

@@ -38,10 +38,17 @@ func (c *compiler) scan(l plan.Leaf) {
 	c.jumpTo(plain, asm.JLT.Reg(temp, value, "")) // not all inside the datagram
 	c.emit(asm.Mov.Reg(value, c.reg.l4), asm.Add.Reg(value, hlen), asm.Add.Imm(value, l4Base))
 	c.jumpTo(plain, asm.JGT.Reg(value, c.reg.end, ""))
+	// Kernels before 6.7 have the verifier look at one call of the function only,
+	// and take what is true then for true: where the search began at 20, an odd
+	// place could not be, and the code for it was removed. So it begins at a
+	// number that the verifier does not know: the difference of two pointers.
 	c.emit(
 		asm.StoreMem(asm.R10, slotEnd, hlen, asm.DWord),
-		storeLong(slotOption, tcpLen),
-		storeLong(slotFound, 0),
+		asm.Mov.Reg(value, c.reg.l4),
+		asm.Sub.Reg(value, c.reg.l4),
+		asm.StoreMem(asm.R10, slotFound, value, asm.DWord),
+		asm.Add.Imm(value, tcpLen),
+		asm.StoreMem(asm.R10, slotOption, value, asm.DWord),
 		asm.StoreMem(asm.R10, slotCtx, c.reg.ctx, asm.DWord),
 	)
 	c.offset(value, c.reg.l4, l4Base)

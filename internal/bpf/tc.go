@@ -28,9 +28,9 @@ const (
 
 // Flags of bpf_l4_csum_replace.
 const (
-	keepsNone  = 0x20 // BPF_F_MARK_MANGLED_0: a UDP checksum of 0 stays
-	isPseudo   = 0x10 // BPF_F_PSEUDO_HDR
-	sumsNoByte = 0x80 // BPF_F_IPV6: the packet's own bytes make up for it
+	isPseudo    = 0x10 // BPF_F_PSEUDO_HDR
+	onesForZero = 0x20 // BPF_F_MARK_MANGLED_0: 0xffff where it comes to 0; 0 stays
+	sumsNoByte  = 0x80 // BPF_F_IPV6: the packet's own bytes make up for it
 )
 
 // pulled is how many bytes are brought into one buffer. Headers that reach
@@ -412,7 +412,7 @@ func (c *compiler) carryOut(made *madeSum, broken bool) {
 			flags |= sumsNoByte
 		}
 		if made.ZeroIsNone {
-			flags |= keepsNone
+			flags |= onesForZero
 		}
 		same := c.newLabel()
 		c.about(made.String())
@@ -586,7 +586,7 @@ func (c *compiler) reload(s plan.Step) {
 	switch {
 	case c.plan.Link == field.RawIP:
 		c.emit(asm.Add.Imm(c.reg.l3, -ethLen))
-	case len(c.plan.Levels) > 1:
+	case c.onLink: // so that what is in front of l3 can be reached
 		c.emit(asm.Add.Imm(c.reg.l3, int32(tagLen*c.tagsInBytes())))
 	default:
 		c.emit(

@@ -18,8 +18,16 @@ func (a *app) attach(words []string) error {
 		return err
 	}
 	a.attached(job, done.Hook, done.Note)
-	a.out.status("attached until: repacket detach -i %s", job.Interface)
+	a.out.status("attached until: repacket detach -i %s%s", job.Interface, directionFlag(job.Direction))
 	return nil
+}
+
+// directionFlag is the flag that names a direction, or "" for the default.
+func directionFlag(direction string) string {
+	if direction == "out" {
+		return " -Q out"
+	}
+	return ""
 }
 
 // detachedEvent tells what detach found.
@@ -40,12 +48,12 @@ func (a *app) detach(words []string) error {
 	if err != nil {
 		return err
 	}
-	found, err := a.env.Kernel.Detach(iface)
+	found, err := a.env.Kernel.Detach(iface, a.opt.direction)
 	switch {
 	case err != nil:
 		return err
 	case a.out.json:
-		a.out.object(detachedEvent{a.out.event("detached"), iface, "in", found})
+		a.out.object(detachedEvent{a.out.event("detached"), iface, a.opt.direction, found})
 	case found:
 		a.out.status("%s: detached", iface)
 	default:

@@ -26,11 +26,12 @@ func TestDetach(t *testing.T) {
 	for _, tt := range []struct{ args, stdout, stderr string }{
 		{"detach -i eth1", "", "eth1: detached\n"},
 		{"-d -i eth1", "", "eth1: detached\n"},
+		{"detach -i eth1 -Q out", "", "eth1: nothing of Repacket is attached\n"},
 		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n"},
 		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", ""},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)
-		f.kernel.attached = []Attached{{Interface: "eth1"}}
+		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
 		status, stdout, stderr := f.run()
 		if status != exitDone {
 			t.Errorf("%s: exit status %d, want 0", tt.args, status)

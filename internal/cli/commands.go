@@ -63,6 +63,7 @@ func (a *app) commands() *cobra.Command {
 			Short: "List the header fields, or tell all about one",
 			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },
 		}),
+		a.doctorCommand(),
 		a.command(&cobra.Command{
 			Use:   "version",
 			Short: "Show the version",

@@ -170,11 +170,13 @@ type fakeKernel struct {
 	noRoute  bool
 	counts   []Count
 	attached []Attached
+	alone    []LeftAlone
 	done     chan struct{}
 	jobs     []Job // started or attached
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
+	findings []Finding
 }
 
 func (k *fakeKernel) DefaultInterface() (string, error) {
@@ -203,12 +205,12 @@ func (k *fakeKernel) Start(j Job) (Session, error) {
 
 func (k *fakeKernel) Attach(j Job) (Attached, error) {
 	k.jobs = append(k.jobs, j)
-	return Attached{Interface: j.Interface, Direction: "in", Hook: k.hook, Note: k.note}, k.err
+	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note}, k.err
 }
 
-func (k *fakeKernel) Detach(iface string) (bool, error) {
+func (k *fakeKernel) Detach(iface, direction string) (bool, error) {
 	for _, a := range k.attached {
-		if a.Interface == iface {
+		if a.Interface == iface && a.Direction == direction {
 			return true, k.err
 		}
 	}
@@ -235,6 +237,8 @@ func (k *fakeKernel) Counts() ([]Count, error) {
 	defer k.mu.Unlock()
 	return k.counts, k.countErr
 }
+
+func (k *fakeKernel) LeftAlone() ([]LeftAlone, error) { return k.alone, nil }
 
 func (k *fakeKernel) Close() ([]Count, error) {
 	k.closed++

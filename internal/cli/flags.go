@@ -38,8 +38,8 @@ func newFlags(o *options) *pflag.FlagSet {
 	f := pflag.NewFlagSet("repacket", pflag.ContinueOnError)
 	f.SortFlags = false
 	f.StringVarP(&o.iface, "interface", "i", "", "work on the packets of `IFACE` (default: that of the default route)")
-	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in")
-	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native) or xdp-generic")
+	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in or out")
+	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass and stop")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass and stop")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
@@ -106,20 +106,16 @@ func (o *options) checkWhere() error {
 			"-i any: rules are attached to one interface at a time")
 	}
 	switch o.direction {
-	case "in":
-	case "out":
-		return notYet("-Q out, packets that leave", "-Q in, the default, takes packets that come in; at a router or a bridge rewrite them where they arrive")
+	case "in", "out":
 	case "inout":
-		return usage("one run for each direction; -Q in is the one that is there today", "-Q inout: rules are attached to one direction at a time")
+		return usage("one run for each direction: repacket -Q in RULES & repacket -Q out RULES", "-Q inout: rules are attached to one direction at a time")
 	default:
-		return usage("-Q in", "-Q takes in or out, not %q", o.direction)
+		return usage("-Q in or -Q out", "-Q takes in or out, not %q", o.direction)
 	}
 	switch o.hook {
-	case "auto", "xdp", "xdp-generic":
-	case "tc":
-		return notYet("--hook tc", "--hook auto, xdp or xdp-generic")
+	case "auto", "xdp", "xdp-generic", "tc":
 	default:
-		return usage("--hook auto, xdp or xdp-generic", "--hook does not know %q", o.hook)
+		return usage("--hook auto, xdp, xdp-generic or tc", "--hook does not know %q", o.hook)
 	}
 	return nil
 }
@@ -157,7 +153,6 @@ func notYet(what, instead string) *Failure {
 // notYetCommands says what to do until the command is there.
 var notYetCommands = map[string]string{
 	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
-	"doctor":  "a run says what is missing: repacket -i IFACE if all looks at packets and changes none",
 }
 
 // joined is the program as one text.

@@ -20,13 +20,15 @@ type Kernel interface {
 	// Attach gives a program to the interface, where it outlives the process.
 	Attach(Job) (Attached, error)
 	// Detach takes ours off an interface; found is false where there was none.
-	Detach(iface string) (found bool, err error)
+	Detach(iface, direction string) (found bool, err error)
 	// List finds the programs of ours on all interfaces.
 	List() ([]Attached, error)
 	// Advise says what a user should know before the job is done.
 	Advise(Job) ([]Advice, error)
 	// Verify proves in the kernel that a program does what its rules say.
 	Verify(proofJob) (Verified, error)
+	// Doctor examines the machine and an interface, or with "" all of them.
+	Doctor(iface string) ([]Finding, error)
 }
 
 // Advice is a warning about rules and the interface that they are for.
@@ -38,7 +40,9 @@ type Advice struct {
 type Job struct {
 	Program   *rule.Program
 	Interface string
-	// Hook is what --hook said: auto, xdp or xdp-generic.
+	// Direction is in or out.
+	Direction string
+	// Hook is what --hook said: auto, xdp, xdp-generic or tc.
 	Hook string
 	// Limit is the number of packets that are acted on before all pass; 0 is no limit.
 	Limit uint64
@@ -52,7 +56,7 @@ type Job struct {
 
 // Session is a program that is attached as long as it is open.
 type Session interface {
-	// Hook is where the program sits: xdp or xdp-generic.
+	// Hook is where the program sits: xdp, xdp-generic or tc.
 	Hook() string
 	// Note is a line about that choice when there is something to tell, or "".
 	Note() string
@@ -60,8 +64,16 @@ type Session interface {
 	Counts() ([]Count, error)
 	// Done is closed when the limit or the time of the job is reached.
 	Done() <-chan struct{}
+	// LeftAlone are the packets that rules took and that were left alone so far.
+	LeftAlone() ([]LeftAlone, error)
 	// Close detaches the program and returns the final counts.
 	Close() ([]Count, error)
+}
+
+// LeftAlone is how many packets were left alone, and why.
+type LeftAlone struct {
+	Packets uint64 `json:"packets"`
+	Why     string `json:"why"`
 }
 
 // Count is what one rule did. Bytes are those of whole packets.
@@ -76,7 +88,7 @@ type Count struct {
 // that holds it there.
 type Attached struct {
 	Interface string `json:"interface"`
-	Direction string `json:"direction"` // "in"
+	Direction string `json:"direction"` // "in" or "out"
 	Hook      string `json:"hook"`      // as Session.Hook
 	Note      string `json:"note,omitempty"`
 	// PID is the process with which the program goes, or 0 where it belongs to
@@ -86,4 +98,4 @@ type Attached struct {
 }
 
 // hookTitles say what people call a hook.
-var hookTitles = map[string]string{"xdp": "native XDP", "xdp-generic": "generic XDP"}
+var hookTitles = map[string]string{"xdp": "native XDP", "xdp-generic": "generic XDP", "tc": "tc"}

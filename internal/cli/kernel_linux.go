@@ -63,11 +63,11 @@ func (linuxKernel) Attach(j Job) (Attached, error) {
 	if err != nil {
 		return Attached{}, failure(err)
 	}
-	return Attached{Interface: j.Interface, Direction: "in", Hook: a.Mode.String(), Note: a.Note}, nil
+	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note}, nil
 }
 
-func (linuxKernel) Detach(iface string) (bool, error) {
-	found, err := engine.Detach(iface)
+func (linuxKernel) Detach(iface, direction string) (bool, error) {
+	found, err := engine.Detach(iface, directions[direction])
 	return found, failure(err)
 }
 
@@ -91,7 +91,7 @@ func (linuxKernel) List() ([]Attached, error) {
 }
 
 func (linuxKernel) Advise(j Job) ([]Advice, error) {
-	all, err := engine.Advise(j.Program, j.Interface)
+	all, err := engine.Advise(config(j))
 	out := make([]Advice, len(all))
 	for i, a := range all {
 		out[i] = Advice(a)
@@ -111,10 +111,12 @@ func (linuxKernel) Verify(j proofJob) (Verified, error) {
 	return out, nil
 }
 
+var directions = map[string]hook.Direction{"in": hook.In, "out": hook.Out}
+
 func config(j Job) engine.Config {
-	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic}
+	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic, "tc": hook.TC}
 	return engine.Config{
-		Program: j.Program, Interface: j.Interface, Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
+		Program: j.Program, Interface: j.Interface, Direction: directions[j.Direction], Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
 		Clang: j.Clang, Broken: j.Broken,
 	}
 }
@@ -132,6 +134,25 @@ func (s session) Counts() ([]Count, error) {
 func (s session) Close() ([]Count, error) {
 	counts, err := s.Run.Close()
 	return convert(counts), failure(err)
+}
+
+func (s session) LeftAlone() ([]LeftAlone, error) {
+	counts, err := s.Run.LeftAlone()
+	var out []LeftAlone
+	for why, n := range counts {
+		if n > 0 {
+			out = append(out, LeftAlone{n, leftAloneWhy[bpf.Reason(why)]})
+		}
+	}
+	return out, failure(err)
+}
+
+// leftAloneWhy says for people why packets were left alone.
+var leftAloneWhy = map[bpf.Reason]string{
+	bpf.ReasonSegments: "segmentation offload is yet to cut them up, and a rule says how packets are cut up",
+	bpf.ReasonPartial:  "their checksum is made later, so it cannot be set",
+	bpf.ReasonHeaders:  "their headers could not be brought into one buffer",
+	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
 }
 
 func convert(counts []engine.Count) []Count {
@@ -168,6 +189,8 @@ func failure(err error) error {
 		privilege   *hook.ErrPrivilege
 		noInterface *hook.ErrNoInterface
 		noRoute     *hook.ErrNoDefaultRoute
+		egress      *hook.ErrEgressXDP
+		never       *engine.UsageError
 		noClang     *csource.ErrNoClang
 		tooMany     *bpf.TooLargeError
 		tooComplex  *engine.TooComplexError
@@ -187,7 +210,7 @@ func failure(err error) error {
 		f.Err, f.Hint = difference, reportHint(difference)
 	case errors.As(err, &privilege):
 		f.Status = exitPrivilege
-	case errors.As(err, &noInterface), errors.As(err, &noRoute):
+	case errors.As(err, &noInterface), errors.As(err, &noRoute), errors.As(err, &egress), errors.As(err, &never):
 		f.Status = exitUsage
 	}
 	if errors.As(err, &hinted) {

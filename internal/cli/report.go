@@ -14,6 +14,7 @@ import (
 type report struct {
 	out     *output
 	iface   string
+	leaving bool // packets that leave are looked at
 	rules   []rule.Written
 	byRule  bool // a line for each rule before the last line
 	showing int  // length of the line that is being refreshed
@@ -21,7 +22,7 @@ type report struct {
 
 func newReport(out *output, job Job, verbose bool) *report {
 	rules := job.Program.Written
-	return &report{out: out, iface: job.Interface, rules: rules, byRule: verbose || len(rules) > 1}
+	return &report{out: out, iface: job.Interface, leaving: job.Direction == "out", rules: rules, byRule: verbose || len(rules) > 1}
 }
 
 // periodic tells whether there is anybody to tell each second.
@@ -30,7 +31,7 @@ func (r *report) periodic() bool { return r.out.json || r.out.live }
 // progress shows the counts while the run goes on.
 func (r *report) progress(counts []Count, elapsed time.Duration) {
 	if r.out.json {
-		r.object("stats", counts, elapsed, "")
+		r.object("stats", counts, nil, elapsed, "")
 		return
 	}
 	r.line(r.total(counts, elapsed), "")
@@ -39,24 +40,31 @@ func (r *report) progress(counts []Count, elapsed time.Duration) {
 // interim prints a summary of a run that goes on.
 func (r *report) interim(counts []Count, elapsed time.Duration) {
 	if r.out.json {
-		r.object("stats", counts, elapsed, "")
+		r.object("stats", counts, nil, elapsed, "")
 		return
 	}
 	r.lines(counts, elapsed)
 }
 
 // summary prints what the whole run has done, and why it ended.
-func (r *report) summary(counts []Count, elapsed time.Duration, why string) {
+func (r *report) summary(counts []Count, alone []LeftAlone, elapsed time.Duration, why string) {
 	if r.out.json {
-		r.object("summary", counts, elapsed, why)
+		r.object("summary", counts, alone, elapsed, why)
 		return
 	}
 	if r.out.quiet {
 		return
 	}
 	r.lines(counts, elapsed)
-	if sum(counts).Matched == 0 {
-		r.out.status("nothing matched: only packets that come in on %s are looked at (-Q out, for those that leave, is not there yet)", r.iface)
+	for _, left := range alone {
+		r.line(fmt.Sprintf("left alone: %d pkts: %s", left.Packets, left.Why), "\n")
+	}
+	switch {
+	case sum(counts).Matched > 0 || len(alone) > 0:
+	case r.leaving:
+		r.out.status("nothing matched: only packets that leave by %s are looked at (-Q in is for those that come in)", r.iface)
+	default:
+		r.out.status("nothing matched: only packets that come in on %s are looked at (-Q out is for those that leave)", r.iface)
 	}
 }
 
@@ -164,6 +172,7 @@ type statsEvent struct {
 	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time, limit or error
 	Total     Count       `json:"total"`
 	Rules     []ruleCount `json:"rules"`
+	LeftAlone []LeftAlone `json:"left_alone,omitempty"`
 }
 
 type ruleCount struct {
@@ -171,10 +180,10 @@ type ruleCount struct {
 	Count
 }
 
-func (r *report) object(name string, counts []Count, elapsed time.Duration, ended string) {
+func (r *report) object(name string, counts []Count, alone []LeftAlone, elapsed time.Duration, ended string) {
 	e := statsEvent{
 		event: r.out.event(name), Interface: r.iface, Seconds: elapsed.Seconds(),
-		Ended: ended, Total: sum(counts),
+		Ended: ended, Total: sum(counts), LeftAlone: alone,
 	}
 	for i, w := range r.rules {
 		e.Rules = append(e.Rules, ruleCount{ruleObject{w.Name, w.Text}, counts[i]})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"repacket/internal/rule"
@@ -19,12 +20,15 @@ func (a *app) job(words []string) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
+	if program.Verdicts() && a.opt.iface == "" {
+		return Job{}, usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
+	}
 	iface, err := a.where()
 	if err != nil {
 		return Job{}, err
 	}
 	job := Job{
-		Program: program, Interface: iface, Hook: a.opt.hook, Limit: limit, For: duration,
+		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
 		Clang: a.opt.backend == "clang", Broken: a.broken(),
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
@@ -56,14 +60,15 @@ func (a *app) run(words []string) error {
 	a.attached(job, session.Hook(), session.Note())
 	why, watchErr := r.watch(early, signals)
 	r.ended = a.env.Clock.Now()
+	alone, aloneErr := session.LeftAlone()
 	counts, closeErr := session.Close()
 	if closeErr != nil {
 		why = "error"
 	}
 	if counts != nil {
-		r.report.summary(counts, r.ended.Sub(r.began), why)
+		r.report.summary(counts, alone, r.ended.Sub(r.began), why)
 	}
-	return errors.Join(watchErr, closeErr)
+	return errors.Join(watchErr, aloneErr, closeErr)
 }
 
 // patienceToStart is how long a signal waits for rules that are being loaded;
@@ -189,13 +194,22 @@ type ruleObject struct {
 // attached tells where the rules are, in the line that names the hook.
 func (a *app) attached(job Job, hook, note string) {
 	if a.out.json {
-		a.out.object(attachedEvent{a.out.event("attached"), job.Interface, "in", hook, note, ruleObjects(job.Program)})
+		a.out.object(attachedEvent{a.out.event("attached"), job.Interface, job.Direction, hook, note, ruleObjects(job.Program)})
 		return
 	}
-	if note != "" {
-		note = " (" + note + ")"
+	a.out.status("%s: %s", job.Interface, hookLine(hook, job.Direction, note))
+}
+
+// hookLine says where the rules are and why. The reason names the hook itself.
+func hookLine(hook, direction, why string) string {
+	line := hookTitles[hook]
+	if direction == "out" {
+		line += ", packets that leave"
 	}
-	a.out.status("%s: %s%s", job.Interface, hookTitles[hook], note)
+	if _, reason, ok := strings.Cut(why, ": "); ok && reason != "as asked" {
+		line += " (" + reason + ")"
+	}
+	return line
 }
 
 func ruleObjects(p *rule.Program) []ruleObject {

@@ -125,18 +125,18 @@ func TestNothingMatched(t *testing.T) {
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 0 pkts in 0.000 s\n"+
-		"nothing matched: only packets that come in on eth1 are looked at (-Q out, for those that leave, is not there yet)\n")
+		"nothing matched: only packets that come in on eth1 are looked at (-Q out is for those that leave)\n")
 }
 
 // What was chosen without being asked for is told.
 func TestRunTellsWhatItChose(t *testing.T) {
 	f := newFake(t, "if", "all")
 	f.kernel.count(Count{Matched: 1})
-	f.kernel.hook, f.kernel.note = "xdp-generic", "the driver has no native XDP"
+	f.kernel.hook, f.kernel.note = "tc", "tc: eth0 is a veth, where XDP would switch segmentation offload off"
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "eth0: the interface of the default route (choose with -i)\n"+
-		"eth0: generic XDP (the driver has no native XDP)\nmatch 1 pkts in 0.000 s\n")
+		"eth0: tc (eth0 is a veth, where XDP would switch segmentation offload off)\nmatch 1 pkts in 0.000 s\n")
 }
 
 func TestQuietLeavesErrorsOnly(t *testing.T) {
@@ -200,20 +200,18 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"any", "-i any if all", 2, "repacket: error: -i any: rules are attached to one interface at a time\n" +
 			"  hint: one run for each interface: repacket -i eth0 RULES & repacket -i eth1 RULES\n"},
 		{"both directions", "-Q inout if all", 2, "repacket: error: -Q inout: rules are attached to one direction at a time\n" +
-			"  hint: one run for each direction; -Q in is the one that is there today\n"},
-		{"egress", "-Q out if all", 2, "repacket: error: not yet: -Q out, packets that leave\n" +
-			"  hint: -Q in, the default, takes packets that come in; at a router or a bridge rewrite them where they arrive\n"},
-		{"direction", "-Q up if all", 2, "repacket: error: -Q takes in or out, not \"up\"\n  hint: -Q in\n"},
-		{"tc", "--hook tc if all", 2, "repacket: error: not yet: --hook tc\n  hint: --hook auto, xdp or xdp-generic\n"},
-		{"hook", "--hook xpd if all", 2, "repacket: error: --hook does not know \"xpd\"\n  hint: --hook auto, xdp or xdp-generic\n"},
+			"  hint: one run for each direction: repacket -Q in RULES & repacket -Q out RULES\n"},
+		{"drop without an interface", "if udp then drop", 2, "repacket: error: rules that drop, reflect or redirect need the interface spelled out\n  hint: -i IFACE\n"},
+		{"direction", "-Q up if all", 2, "repacket: error: -Q takes in or out, not \"up\"\n  hint: -Q in or -Q out\n"},
+		{"hook", "--hook xpd if all", 2, "repacket: error: --hook does not know \"xpd\"\n  hint: --hook auto, xdp, xdp-generic or tc\n"},
 		{"color", "--color blue if all", 2, "repacket: error: --color does not know \"blue\"\n  hint: --color auto, always or never\n"},
 		{"truth", "--quiet=maybe if all", 2, "repacket: error: --quiet takes true or false, not \"maybe\"\n"},
 		{"both commands", "-a -d -i eth1", 2, "repacket: error: both attach and detach\n"},
 		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
 		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
 		{"help", "help atach", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
-		{"later", "doctor", 2, "repacket: error: not yet: repacket doctor\n" +
-			"  hint: a run says what is missing: repacket -i IFACE if all looks at packets and changes none\n"},
+		{"later", "replace", 2, "repacket: error: not yet: repacket replace\n" +
+			"  hint: repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged\n"},
 		{"limit by clang", "-i eth1 -c 3 --backend clang if all", 2, "repacket: error: not yet: -c and --for with --backend clang\n" +
 			"  hint: the built-in compiler keeps both: leave out --backend\n"},
 		{"backend", "-i eth1 --backend gcc if all", 2, "repacket: error: --backend does not know \"gcc\"\n  hint: --backend builtin or clang\n"},
@@ -234,6 +232,33 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 				t.Error("something was started")
 			}
 		})
+	}
+}
+
+// TestLeaving: the direction is that of the job, of the line that names the hook
+// and of the word behind a run in which nothing matched.
+func TestLeaving(t *testing.T) {
+	f := newFake(t, "-i", "eth1", "-Q", "out", "--hook", "tc", "if", "udp_dest", "53", "then", "udp_dest", "9")
+	f.kernel.hook, f.kernel.note = "tc", "tc: as asked"
+	f.kernel.count(Count{})
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, "eth1: tc, packets that leave\nrewrite 0 pkts in 0.000 s\n"+
+		"nothing matched: only packets that leave by eth1 are looked at (-Q in is for those that come in)\n")
+	if len(f.kernel.jobs) != 1 || f.kernel.jobs[0].Direction != "out" || f.kernel.jobs[0].Hook != "tc" {
+		t.Errorf("the jobs are %+v", f.kernel.jobs)
+	}
+}
+
+// TestLeftAlone: what rules took and did not rewrite is told with the reason.
+func TestLeftAlone(t *testing.T) {
+	f := newFake(t, "-i", "eth1", "if", "udp", "then", "udp_len", "9")
+	f.kernel.count(Count{})
+	f.kernel.alone = []LeftAlone{{12, "they are large"}}
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	if want := "left alone: 12 pkts: they are large\n"; !strings.HasSuffix(stderr, want) {
+		t.Errorf("stderr is %q, want %q at its end", stderr, want)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"repacket/internal/hook"
 	"repacket/internal/lab"
 )
 
@@ -90,20 +91,27 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func attached(ts *testscript.TestScript, _ bool, args []string) { awaitXDP(ts, args[0], true) }
+func attached(ts *testscript.TestScript, _ bool, args []string) { awaitProgram(ts, args[0], true) }
 
-func bare(ts *testscript.TestScript, _ bool, args []string) { awaitXDP(ts, args[0], false) }
+func bare(ts *testscript.TestScript, _ bool, args []string) { awaitProgram(ts, args[0], false) }
 
-func awaitXDP(ts *testscript.TestScript, name string, want bool) {
+// awaitProgram waits until some program is on an interface, at any hook and in
+// any direction, or until none is.
+func awaitProgram(ts *testscript.TestScript, name string, want bool) {
+	link, err := netlink.LinkByName(name)
+	ts.Check(err)
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
-		link, err := netlink.LinkByName(name)
-		ts.Check(err)
-		xdp := link.Attrs().Xdp
-		if want == (xdp != nil && xdp.Attached) {
+		found := 0
+		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+			all, err := hook.Programs(link.Attrs().Index, dir)
+			ts.Check(err)
+			found += len(all)
+		}
+		if want == (found > 0) {
 			return
 		}
 	}
-	ts.Fatalf("%s: an XDP program there: %v, want %v", name, !want, want)
+	ts.Fatalf("%s: a program there: %v, want %v", name, !want, want)
 }
 
 func await(ts *testscript.TestScript, _ bool, args []string) {

@@ -13,7 +13,7 @@ const verifyPackets = 20_000
 
 // Verified is what a proof at length has found.
 type Verified struct {
-	// Packets ran through the program, native and generic, and on Acted of
+	// Packets ran through the program, native and generic XDP and tc, and on Acted of
 	// them a rule acted.
 	Packets int `json:"packets"`
 	Acted   int `json:"acted"`
@@ -62,7 +62,7 @@ func (a *app) verify(words []string) error {
 		return nil
 	}
 	a.out.printf("verified: the kernel takes the program, %d instructions\n", v.Instructions)
-	a.out.printf("  tried: %d packets made for these rules, whole, cut off and lying, for native and generic XDP\n", v.Packets)
+	a.out.printf("  tried: %d packets made for these rules, whole, cut off and lying, for native and generic XDP and for tc\n", v.Packets)
 	a.out.printf("  acted on: %d of them; every byte, verdict and counter is that of the reference\n", v.Acted)
 	for _, n := range v.Unreached {
 		a.out.printf("  not reached: rule %d acted on none of them, so of it nothing is proved\n", n)

@@ -172,9 +172,6 @@ func (w *writer) adjust(s plan.Sum) []string {
 	}
 	w.need(function)
 	change, names := w.change(s.Changes)
-	if len(change) > 1 && !strings.Contains(change[0], "minus(") {
-		change[0] = "(__u64)" + bracketed(change[0]) // terms of 32 bits would lose a carry between them
-	}
 	return []string{
 		comment(s.Check.Name + " follows " + strings.Join(names, ", ")),
 		flow(fmt.Sprintf("%s = %s(%s, ", check, function, check), change, " +") + ");",
@@ -204,6 +201,9 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			}
 			terms = append(terms, w.difference(more, less))
 		}
+	}
+	if len(terms) > 1 && !strings.Contains(terms[0], "minus(") {
+		terms[0] = "(__u64)" + bracketed(terms[0]) // terms of 32 bits would lose a carry between them
 	}
 	return terms, names
 }

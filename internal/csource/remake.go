@@ -15,7 +15,7 @@ func (w *writer) remake(s plan.Sum) []string {
 	check := w.place(memberOf(s.Check))
 	sum := append([]string{"sum_bytes(ctx, " + strings.Join(w.covered(s), ", ") + ")"}, w.pseudoHeader(s)...)
 	word, open, end := "fix", "checksum(", ");"
-	if s.ZeroIsNone {
+	if s.Ones {
 		w.need(nonzero)
 		open, end = "nonzero("+open, ")"+end
 	}

@@ -185,7 +185,7 @@ func (w *writer) remakeAtTC(s plan.Sum, place, at, length string) []string {
 	if s.Check.Proto != field.IP {
 		sum += " + beside"
 	}
-	if s.ZeroIsNone {
+	if s.Ones {
 		w.need(nonzero)
 		open, end = "nonzero("+open, ")"+end
 	}

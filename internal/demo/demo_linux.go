@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"repacket/internal/engine"
+	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
 )
@@ -131,14 +132,14 @@ func (s *stage) attach() error {
 	}
 	name := s.pair.Config.B.Name
 	err = s.pair.B.Do(func() (err error) {
-		s.run, err = engine.Start(engine.Config{Program: p, Interface: name})
+		s.run, err = engine.Start(engine.Config{Program: p, Interface: name, Mode: hook.Native})
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	s.since = time.Now()
-	s.tell("repacket -i %s %s", name, program)
+	s.tell("repacket -i %s --hook xdp %s", name, program)
 	return nil
 }
 

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const story = `two namespaces: client 192.0.2.1 on client0, server 192.0.2.2 on server0
 the server listens on UDP port 5202, the client sends to port 5201
 without a rule: no answer from port 5201
-repacket -i server0 if udp_dest 5201 then udp_dest 5202
+repacket -i server0 --hook xdp if udp_dest 5201 then udp_dest 5202
 10 datagrams sent to port 5201, 10 answers, from port 5202
 the first one as it arrived: port 5201 -> 5202, checksum 0xXXXX, which is right
 rewrite 10 pkts in S s

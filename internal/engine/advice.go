@@ -2,49 +2,127 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
+	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
 )
 
 // Advice is what a user should know before rules are attached to an interface.
 type Advice struct {
+	// Note: it will do as asked, in a way that may not be expected. Else
+	// it is a warning.
+	Note          bool
 	Message, Hint string
 }
 
-// Advise says what can go wrong with rules on an interface though nothing is
-// wrong with them. The errors are those of hook.Interface.
-func Advise(p *rule.Program, iface string) ([]Advice, error) {
-	i, err := hook.Interface(iface)
+// Advise says what can go wrong with rules where they are to go, though
+// nothing is wrong with them. Its errors are those of Start that are known
+// before anything is loaded.
+func Advise(cfg Config) ([]Advice, error) {
+	s, c, err := newSite(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if !halfSummed[i.Kind] || !followsLayer4(p) {
-		return nil, nil
+	return s.advice(c), nil
+}
+
+// advice is what to tell about a choice of the hook.
+func (s *site) advice(c hook.Choice) []Advice {
+	var all []Advice
+	for _, w := range c.Warnings {
+		all = append(all, Advice{Message: w.Message, Hint: w.Hint})
 	}
-	return []Advice{{
-		Message: fmt.Sprintf("%s is a %s: what local programs send into it may carry checksums that are finished later, which XDP cannot see; rewritten and sent on, they are wrong", i.Name, i.Kind),
-		Hint:    "packets from elsewhere are right; for the others, whole checksums where they are sent: ethtool -K DEVICE tx off",
-	}}, nil
+	all = append(all, s.downOutlets()...)
+	all = append(all, s.peerAdvice(c.Mode)...)
+	switch c.Mode {
+	case hook.TC:
+		all = append(all, s.exactAdvice()...)
+		if sets := structural(s.cfg.Program); sets != "" {
+			all = append(all, Advice{
+				Note: true, Message: "segmentation-offload packets are left alone: " + sets,
+				Hint: "to have each packet rewritten, switch offload off where they are sent: ethtool -K DEVICE tso off gso off",
+			})
+		}
+	case hook.Generic:
+		if sets := structural(s.cfg.Program); sets != "" {
+			all = append(all, Advice{
+				Message: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",
+				Hint:    "leave out --hook, or --hook tc",
+			})
+		}
+	}
+	return all
 }
 
-// halfSummed are the kinds of interfaces through which packets of local
-// senders come with partial checksums.
-var halfSummed = map[string]bool{
-	"veth": true, "tun": true, "bridge": true, "macvlan": true, "ipvlan": true,
+// exactAdvice tells which checksums a rule sets to a value that some packets
+// cannot take.
+func (s *site) exactAdvice() []Advice {
+	var told []*field.Field
+	var all []Advice
+	for _, r := range s.cfg.Program.Rules {
+		f := exactSum(r)
+		if f == nil || f.Proto == field.ICMP || slices.Contains(told, f) {
+			continue // the kernel makes ICMP's when it makes the packet
+		}
+		told = append(told, f)
+		all = append(all, Advice{
+			Message: fmt.Sprintf("packets whose checksum is made later are left alone: %s cannot be set exactly in them", f.Name),
+			Hint:    "whole checksums where the packets are sent: ethtool -K DEVICE tx off",
+		})
+	}
+	return all
 }
 
-// followsLayer4 tells whether a rule sets something that a checksum of TCP, UDP
-// or ICMP covers.
-func followsLayer4(p *rule.Program) bool {
+// downOutlets tells which interfaces lose what is redirected to them.
+func (s *site) downOutlets() []Advice {
+	var all []Advice
+	for _, r := range s.cfg.Program.Rules {
+		to, redirects := s.outlets[r.Redirect]
+		down := Advice{
+			Message: to.Name + " is down: what is redirected to it is lost",
+			Hint:    "ip link set " + to.Name + " up",
+		}
+		if redirects && !to.Up && !slices.Contains(all, down) {
+			all = append(all, down)
+		}
+	}
+	return all
+}
+
+// structural says which rules set fields that say how packets are cut up, as
+// in "rule 1 sets ip_id and tcp_hlen"; "" is none.
+func structural(p *rule.Program) string {
+	var parts []string
+	for i, w := range p.Written {
+		var names []string
+		for _, f := range StructuralFields(p, i) {
+			names = append(names, f.Name)
+		}
+		if len(names) == 0 {
+			continue
+		}
+		name := w.Name
+		if name == "" {
+			name = fmt.Sprintf("rule %d", i+1)
+		}
+		parts = append(parts, name+" sets "+strings.Join(names, " and "))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// StructuralFields are the fields that a rule, by its place in Written, sets
+// and that say how a packet is cut up.
+func StructuralFields(p *rule.Program, written int) []*field.Field {
+	var out []*field.Field
 	for _, r := range p.Rules {
 		for _, a := range r.Actions {
-			for _, c := range a.Field.Covers {
-				if c.Check != "ip_check" {
-					return true
-				}
+			if r.Index == written && a.Field.Structural && !slices.Contains(out, a.Field) {
+				out = append(out, a.Field)
 			}
 		}
 	}
-	return false
+	return out
 }

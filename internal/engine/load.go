@@ -82,7 +82,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		return nil, err
 	}
 	if o.Broken {
-		spoil(spec.Instructions)
+		spoil(spec.Instructions, o.Hook)
 	}
 	if o.Fragments {
 		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
@@ -130,7 +130,7 @@ const license = "Dual MIT/GPL"
 
 // spoil changes the first constant that the program stores in a packet, or the
 // verdict if it stores none.
-func spoil(ins asm.Instructions) {
+func spoil(ins asm.Instructions, h bpf.Hook) {
 	for i := range ins {
 		op := ins[i].OpCode
 		if op.Class() == asm.StClass && ins[i].Dst != asm.R10 {
@@ -139,8 +139,8 @@ func spoil(ins asm.Instructions) {
 		}
 	}
 	for i := range ins {
-		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == bpf.XDP.Verdict(rule.Pass) {
-			ins[i].Constant = 1 // XDP_DROP
+		if ins[i].Dst == asm.R0 && ins[i].OpCode.ALUOp() == asm.Mov && uint32(ins[i].Constant) == h.Verdict(rule.Pass) {
+			ins[i].Constant = int64(int32(h.Verdict(rule.Drop)))
 		}
 	}
 }
@@ -199,8 +199,21 @@ func (l *Loaded) Counters() ([]bpf.Counter, error) {
 	return readCounters(l.counters, l.rules)
 }
 
-func readCounters(m *ebpf.Map, rules int) ([]bpf.Counter, error) {
-	out := make([]bpf.Counter, rules)
+// LeftAlone adds up what every CPU has counted of packets left alone.
+func (l *Loaded) LeftAlone() (LeftAlone, error) {
+	var out LeftAlone
+	all, err := readCounters(l.counters, l.rules+bpf.ReasonCount)
+	if err != nil {
+		return out, err
+	}
+	for i := range out {
+		out[i] = all[l.rules+i].Packets
+	}
+	return out, nil
+}
+
+func readCounters(m *ebpf.Map, entries int) ([]bpf.Counter, error) {
+	out := make([]bpf.Counter, entries)
 	for i := range out {
 		var perCPU []bpf.Counter
 		if err := m.Lookup(uint32(i), &perCPU); err != nil {

@@ -99,25 +99,26 @@ func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
 	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
 	out := make([][]byte, 0, n)
 	for len(out) < n {
-		if frame := packetgen.FrameOn(o.Link, r, p); testable(o, frame) {
+		if frame := packetgen.FrameOn(o.Link, r, p); Testable(o, frame) {
 			out = append(out, frame)
 		}
 	}
 	return out
 }
 
-// testable tells whether the kernel runs a program on a frame that is not
-// received: at tc it asks for the header that the type promises, and for one
-// buffer.
-func testable(o LoadOptions, frame []byte) bool {
-	const shortest, header = 34, 20 // bytes
+// Testable tells whether the kernel runs a program on a frame that has not been
+// received. At tc it wants a header behind the Ethernet addresses, the whole of
+// it where the type promises one, and one buffer.
+func Testable(o LoadOptions, frame []byte) bool {
+	const addresses, ip, ip6 = 14, 20, 40 // bytes
 	switch {
 	case o.Hook == bpf.XDP:
 		return o.Fragments || len(frame) <= longestInOne
-	case len(frame) < shortest+header || len(frame) > longestInOne:
+	case len(frame) > longestInOne || len(frame) < addresses+ip:
 		return false
 	}
-	return true
+	isIP6 := frame[12] == 0x86 && frame[13] == 0xdd
+	return !isIP6 || len(frame) >= addresses+ip6
 }
 
 // bench is a loaded program beside the reference.

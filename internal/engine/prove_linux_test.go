@@ -18,6 +18,10 @@ func TestMain(m *testing.M) {
 		os.Stderr.WriteString("the engine's tests need root: sudo make test\n")
 		os.Exit(1)
 	}
+	if text := os.Getenv(childRule); text != "" {
+		child(text)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -138,7 +142,7 @@ func TestVerifyTellsWhatWasTried(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v.Packets != 1000 || v.Acted < 100 || v.Instructions < 20 {
+	if v.Packets != 1500 || v.Acted < 150 || v.Instructions < 20 {
 		t.Errorf("%+v", v)
 	}
 	var d *Difference
@@ -159,7 +163,7 @@ func TestClangsProgramIsProvedToo(t *testing.T) {
 	}
 }
 
-// TestAdvice: a veth is spoken of where a checksum behind IPv4 follows.
+// TestAdvice: what is said before something is attached, and what is refused.
 func TestAdvice(t *testing.T) {
 	pair, err := lab.NewPair(lab.PairConfig{})
 	if err != nil {
@@ -168,24 +172,86 @@ func TestAdvice(t *testing.T) {
 	defer pair.Close()
 	for _, c := range []struct {
 		iface, text string
+		mode        hook.Mode
+		dir         hook.Direction
 		want        int
+		refused     bool
 	}{
-		{"right", "if udp then udp_dest 53", 1},
-		{"right", "if all then ip_dest 192.0.2.9", 1},
-		{"right", "if all then ip_ttl 9", 0},
-		{"right", "if udp", 0},
-		{"lo", "if udp then udp_dest 53", 0},
+		{iface: "right", text: "if udp then udp_dest 53", mode: hook.Native, want: 2}, // slow, and sums
+		{iface: "right", text: "if all then ip_ttl 9", mode: hook.Native, want: 1},    // slow
+		{iface: "right", text: "if udp then udp_dest 53"},
+		{iface: "right", text: "if udp then udp_dest 53", dir: hook.Out},
+		{iface: "right", text: "if udp then udp_len 53 udp_dest 9", want: 1}, // segmentation offload
+		{iface: "right", text: "if udp then udp_check 5", want: 1},           // sums that are made later
+		{iface: "right", text: "if tcp then tcp_check 5", want: 1},
+		{iface: "right", text: "if tcp then tcp_check 5", dir: hook.Out, refused: true},
+		{iface: "right", text: "if tcp then reflect", dir: hook.Out, refused: true},
+		{iface: "lo", text: "if udp then udp_dest 53"},
 	} {
 		err := pair.B.Do(func() error {
-			got, err := Advise(checked(t, c.text), c.iface)
-			if len(got) != c.want {
-				t.Errorf("%s on %s: %v, want %d", c.text, c.iface, got, c.want)
+			got, err := Advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir})
+			var usage *UsageError
+			if errors.As(err, &usage) != c.refused || len(got) != c.want {
+				t.Errorf("%s on %s (%v, %v): %v, %v", c.text, c.iface, c.mode, c.dir, got, err)
+			}
+			if usage != nil {
+				return nil
 			}
 			return err
 		})
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAutoAndDirections: the default on a veth is tc, in both directions; ours
+// are found and taken off by direction, and what cannot be is refused with
+// nothing attached.
+func TestAutoAndDirections(t *testing.T) {
+	pair, err := lab.NewPair(lab.PairConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pair.Close()
+	err = pair.B.Do(func() error {
+		p := checked(t, "if udp_dest 53 then udp_dest 5353")
+		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+			got, err := Attach(Config{Program: p, Interface: "right", Direction: dir})
+			if err != nil {
+				return err
+			}
+			if got.Mode != hook.TC || !strings.HasPrefix(got.Note, "tc: ") {
+				t.Errorf("%v: %+v, want tc and why", dir, got)
+			}
+		}
+		listed, err := List()
+		if err != nil {
+			return err
+		}
+		if len(listed) != 2 || listed[0].Meta.Direction == listed[1].Meta.Direction {
+			t.Errorf("listed %+v", listed)
+		}
+		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+			for _, want := range []bool{true, false} {
+				if found, err := Detach("right", dir); err != nil || found != want {
+					t.Errorf("detach %v: %v, %v, want %v", dir, found, err, want)
+				}
+			}
+		}
+		var egress *hook.ErrEgressXDP
+		if _, err := Attach(Config{Program: p, Interface: "right", Direction: hook.Out, Mode: hook.Native}); !errors.As(err, &egress) {
+			t.Errorf("XDP on the way out: %v", err)
+		}
+		var none *hook.ErrNoInterface
+		_, err = Attach(Config{Program: checked(t, "if udp then redirect nowhere0"), Interface: "right"})
+		if !errors.As(err, &none) || none.Name != "nowhere0" {
+			t.Errorf("redirect to nowhere: %v", err)
+		}
+		return nothingOn("right")
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,12 +27,17 @@ type Verified struct {
 	Nanoseconds float64
 }
 
-// Verify proves rules at length: n packets through the program for packets in
-// several buffers and n through that for packets in one. Of o only Broken and
-// Clang count. The errors are those of Prove.
+// Verify proves rules at length: n packets through each of the programs that
+// may be attached: for XDP with packets in several buffers, for XDP with packets
+// in one, and for tc. Of o only Broken, Clang and Redirect count. The errors are
+// those of Prove.
 func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
 	v := &Verified{}
-	for _, o.Fragments = range []bool{true, false} {
+	for _, way := range []struct {
+		hook      bpf.Hook
+		fragments bool
+	}{{bpf.XDP, true}, {bpf.TC, false}, {bpf.XDP, false}} { // the last one is looked at below
+		o.Hook, o.Fragments = way.hook, way.fragments
 		proof, err := Prove(p, o, n)
 		if err != nil {
 			return nil, hook.ExplainLoad(err)

@@ -12,10 +12,11 @@ import (
 // Numbers of the generic netlink family "netdev", from linux/netdev.h.
 const (
 	netdevFamily      = "netdev"
-	netdevDevGet      = 1 // NETDEV_CMD_DEV_GET
-	netdevIfindex     = 1 // NETDEV_A_DEV_IFINDEX
-	netdevXDPFeatures = 3 // NETDEV_A_DEV_XDP_FEATURES
-	xdpBasic          = 1 // NETDEV_XDP_ACT_BASIC: pass, drop, abort, send back
+	netdevDevGet      = 1  // NETDEV_CMD_DEV_GET
+	netdevIfindex     = 1  // NETDEV_A_DEV_IFINDEX
+	netdevXDPFeatures = 3  // NETDEV_A_DEV_XDP_FEATURES
+	xdpBasic          = 1  // NETDEV_XDP_ACT_BASIC: pass, drop, abort, send back
+	xdpFragments      = 32 // NETDEV_XDP_ACT_RX_SG: packets in several buffers
 )
 
 // describe fills in what the drivers of interfaces say about themselves. It

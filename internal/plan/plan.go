@@ -227,9 +227,13 @@ type Sum struct {
 	// Changes are what Const and Terms come from, for those who would rather
 	// do the arithmetic themselves.
 	Changes []Change
-	// ZeroIsNone: a checksum of 0 means that there is none and stays, and one
-	// computed as 0 is sent as 0xffff (UDP, RFC 768).
+	// ZeroIsNone: a checksum of 0 means that there is none and stays (UDP, RFC 768).
 	ZeroIsNone bool
+	// Ones: a checksum computed as 0 is sent as 0xffff, the other way to write
+	// it. For UDP 0 means something else. An ICMP message of zeros alone is right
+	// with 0xffff only, since no sum of zeros folds to 0xffff (RFC 1071), so
+	// there it is what fix makes; adjusting keeps to RFC 1624, which makes 0.
+	Ones bool
 	// Last: the checksum has to be made when everything else is stored. The
 	// rule gives the IPv4 header another length, so it may come to lie over
 	// layer-4 bytes that the rule changes too.
@@ -251,7 +255,7 @@ const (
 // does. A hook that must tell its packets' checksum from what is summed up
 // elsewhere carries out each part in its own way.
 func (s Sum) Part(p Part) (_ Sum, ok bool) {
-	out := Sum{Check: s.Check, Const: s.Parts[p], ZeroIsNone: s.ZeroIsNone}
+	out := Sum{Check: s.Check, Const: s.Parts[p], ZeroIsNone: s.ZeroIsNone, Ones: s.Ones}
 	for _, t := range s.Terms {
 		if t.Part == p {
 			out.Terms = append(out.Terms, t)

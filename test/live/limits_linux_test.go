@@ -150,7 +150,7 @@ func TestAttachOutlives(t *testing.T) {
 		b.expect("attached", sent, p.frame())
 		inB(func() error { return b.listed(mode, uint64(len(sent))) })
 		inB(func() error {
-			found, err := engine.Detach(name)
+			found, err := engine.Detach(name, hook.In)
 			if !found {
 				t.Error("detach found nothing")
 			}

@@ -7,29 +7,43 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"repacket/internal/bpf"
 	"repacket/internal/csource"
+	"repacket/internal/engine"
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
 
-// viaC is the C source of the program, compiled by clang.
-func viaC(p *rule.Program) (implementation, error) {
-	source := csource.Print(p, plan.Build(p, field.Ethernet), csource.Options{Fragments: true})
+// cAtXDP and cAtTC are the C source of the program, compiled by clang.
+func cAtXDP(link field.Link, p *rule.Program) (*implementation, error) {
+	return viaC("C", p, engine.LoadOptions{Link: link, Fragments: true})
+}
+
+func cAtTC(link field.Link, p *rule.Program) (*implementation, error) {
+	return viaC("C at tc", p, engine.LoadOptions{Link: link, Hook: bpf.TC})
+}
+
+func viaC(name string, p *rule.Program, o engine.LoadOptions) (*implementation, error) {
+	hook := csource.XDP
+	if o.Hook == bpf.TC {
+		hook = csource.TC
+	}
+	source := csource.Print(p, plan.Build(p, o.Link), csource.Options{Hook: hook, Fragments: o.Fragments})
 	elf, err := csource.Build(context.Background(), source)
 	if err != nil {
-		return implementation{}, fmt.Errorf("%w\n%s", err, source)
+		return nil, fmt.Errorf("%w\n%s", err, source)
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(elf))
 	if err != nil {
-		return implementation{}, fmt.Errorf("C: %w", err)
+		return nil, fmt.Errorf("C: %w", err)
 	}
 	all, err := ebpf.NewCollection(spec)
 	if err != nil {
-		return implementation{}, fmt.Errorf("C: %w\n%s", err, source)
+		return nil, fmt.Errorf("C: %w\n%s", err, source)
 	}
-	return implementation{
-		name:     "C",
+	return &implementation{
+		name: name, options: o,
 		run:      runner(all.Programs[csource.ProgramName]),
 		counters: func() ([]counter, error) { return addUp(all.Maps[csource.CountersMap], len(p.Written)) },
 		close:    all.Close,

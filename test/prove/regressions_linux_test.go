@@ -8,17 +8,27 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"repacket/internal/field"
 )
 
 // regressions is where found differences are kept: the rules, a line with
-// three dashes, the frame in hexadecimal.
-const regressions = "testdata/regressions"
+// three dashes, the frame in hexadecimal. Names that begin with raw are of links
+// without Ethernet.
+const (
+	regressions = "testdata/regressions"
+	rawPrefix   = "raw-"
+)
 
 // keep writes a found difference down.
-func keep(text string, frame []byte) (string, error) {
+func keep(link field.Link, text string, frame []byte) (string, error) {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s%x", text, frame)
-	name := filepath.Join(regressions, fmt.Sprintf("%08x.txt", h.Sum32()))
+	prefix := ""
+	if link == field.RawIP {
+		prefix = rawPrefix
+	}
+	name := filepath.Join(regressions, fmt.Sprintf("%s%08x.txt", prefix, h.Sum32()))
 	return name, os.WriteFile(name, fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(text), frame), 0o644)
 }
 
@@ -38,7 +48,11 @@ func TestRegressions(t *testing.T) {
 		if !ok || err != nil {
 			t.Fatalf("%s: %v", f, err)
 		}
-		if d := differenceOf(text, frame, everyWay...); d != nil {
+		link := field.Ethernet
+		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
+			link = field.RawIP
+		}
+		if d := differenceOf(link, text, frame, everyWay...); d != nil {
 			t.Errorf("%s: %s\n%v", f, text, d)
 		}
 	}

@@ -198,6 +198,7 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l4_offset,
 	if (ip->dest == bpf_htonl(ADDRESS(192, 0, 2, 1)) && udp->dest == bpf_htons(443)) {
 		__u64 pseudo = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->dest));
 		__u64 own = 8080 + minus(bpf_ntohs(udp->dest));
+
 		/* ip_check follows ip_dest */
 		ip->check = adjusted(ip->check, ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->dest)));
 		ip->dest = bpf_htonl(ADDRESS(10, 0, 0, 1));

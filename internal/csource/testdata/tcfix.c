@@ -293,6 +293,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		__u64 pseudo = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
 		__u32 carried = datagram_length(ip);
 		__u64 bytes = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
+
 		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 1));
 		__u64 beside = pseudo_header(ip);
 		__u32 length = header_length(ip);
@@ -326,6 +327,7 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 	    whole_datagram(ctx, l3, ip) &&
 	    udp->len == bpf_htons(datagram_length(ip))) {
 		__u32 carried = datagram_length(ip);
+
 		/* ip_check follows ip_ttl */
 		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
 		ip->ttl = 9;

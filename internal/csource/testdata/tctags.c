@@ -243,10 +243,11 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __be16 tci, __u32 l
 {
 	/* if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect */
 	if ((tci & bpf_htons(VLAN_ID)) == bpf_htons(100)) {
-		if (ctx->gso_size) /* cannot be rewritten whole */
-			return TC_ACT_UNSPEC;
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
+
+		if (ctx->gso_size) /* cannot be rewritten whole */
+			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
 		ip6->hlim = 3;
@@ -267,10 +268,11 @@ static __always_inline int icmp6_packet(struct __sk_buff *ctx, __be16 tci, __u32
 {
 	/* if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect */
 	if ((tci & bpf_htons(VLAN_ID)) == bpf_htons(100)) {
-		if (ctx->gso_size) /* cannot be rewritten whole */
-			return TC_ACT_UNSPEC;
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
+
+		if (ctx->gso_size) /* cannot be rewritten whole */
+			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
 		ip6->hlim = 3;
@@ -291,9 +293,10 @@ static __always_inline int ip6_packet(struct __sk_buff *ctx, __be16 tci,
 {
 	/* if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect */
 	if ((tci & bpf_htons(VLAN_ID)) == bpf_htons(100)) {
+		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
+
 		if (ctx->gso_size) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
-		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
 		ip6->hlim = 3;

@@ -1,0 +1,76 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	"repacket/internal/hook"
+)
+
+// programsOn says what is on the hooks for a direction.
+func (f *Facts) programsOn(dir hook.Direction) Row {
+	seen := f.Programs[dir]
+	row := Row{Level: OK, Text: "none"}
+	var words []string
+	for _, a := range seen.Value {
+		words = append(words, f.program(a))
+		if level, command := f.inTheWay(a); level > row.Level {
+			row.Level, row.Command = level, command
+		}
+	}
+	if len(words) > 0 {
+		row.Text = strings.Join(words, "; ")
+	}
+	switch {
+	case seen.Err == nil:
+	case len(words) == 0:
+		return f.unseen(seen.Err)
+	default:
+		row.Text += "; not all can be seen"
+		if names, ok := missing(seen.Err); ok {
+			row.Text += ": " + isMissing(names)
+		}
+		if row.Level < Unknown {
+			row.Level, row.Command = Unknown, f.unseen(seen.Err).Command
+		}
+	}
+	return row
+}
+
+// program names a program: hook, number, name, and whose it is.
+func (f *Facts) program(a hook.Attached) string {
+	where := a.Way.String()
+	if a.Way == hook.ByXDP {
+		where = a.Mode.String()
+	}
+	text := fmt.Sprintf("%s program %d", where, a.ProgramID)
+	switch {
+	case a.Ours && a.Meta.Foreground:
+		return fmt.Sprintf("%s, ours, until process %d ends", text, a.Meta.PID)
+	case a.Ours:
+		return text + ", ours, until detach"
+	case a.ProgramName != "":
+		return fmt.Sprintf("%s (%s)", text, a.ProgramName)
+	}
+	return text
+}
+
+// inTheWay tells what a program that is there keeps from being attached, and the
+// command against it. Programs at tc have room for others.
+func (f *Facts) inTheWay(a hook.Attached) (Level, string) {
+	out := ""
+	if a.Direction == hook.Out {
+		out = " -Q out"
+	}
+	switch {
+	case a.Ours && a.Meta.Foreground:
+		return Note, fmt.Sprintf("kill %d", a.Meta.PID)
+	case a.Ours:
+		return Note, fmt.Sprintf("repacket detach -i %s%s", f.Iface.Name, out)
+	case a.Way == hook.ByXDP && f.native():
+		return Warning, fmt.Sprintf("repacket -i %s --hook tc RULES", f.Iface.Name)
+	case a.Way == hook.ByXDP:
+		return Note, fmt.Sprintf("bpftool prog show id %d", a.ProgramID)
+	}
+	return OK, ""
+}

@@ -1,0 +1,112 @@
+package doctor
+
+import (
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/safchain/ethtool"
+
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+)
+
+// world is a veth pair left and right in one network namespace.
+type world struct {
+	t  *testing.T
+	ns *lab.Namespace
+}
+
+// inWorld runs a test inside a world whose ends are as the configuration says.
+func inWorld(t *testing.T, cfg lab.PairConfig, test func(w world)) {
+	t.Helper()
+	ns, err := lab.NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	cfg.A.Name, cfg.B.Name = "left", "right"
+	if err := lab.Connect(ns, ns, cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Do(func() error { test(world{t, ns}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w world) index(name string) int {
+	w.t.Helper()
+	i, err := hook.Interface(name)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return i.Index
+}
+
+// put gives a program to an interface, ours or another's.
+func (w world) put(name string, dir hook.Direction, mode hook.Mode, ours bool) uint32 {
+	w.t.Helper()
+	var meta *hook.Meta
+	if ours {
+		meta = &hook.Meta{}
+	}
+	prog := w.load(mode, meta)
+	if err := hook.Give(w.index(name), dir, prog, mode); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.id(prog)
+}
+
+// load loads a program, which is ours if it has metadata.
+func (w world) load(mode hook.Mode, meta *hook.Meta) *ebpf.Program {
+	w.t.Helper()
+	spec := &ebpf.ProgramSpec{Name: "somebody", Type: ebpf.XDP, License: "MIT"}
+	verdict := int32(2) // XDP_PASS
+	if mode == hook.TC {
+		spec.Type, verdict = ebpf.SchedCLS, -1 // TCX_NEXT
+	}
+	if meta != nil {
+		spec.Name = hook.ProgramName
+	}
+	spec.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, verdict), asm.Return()}
+	prog, err := ebpf.NewProgram(spec)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { prog.Close() })
+	if meta != nil {
+		if err := hook.Label(prog, *meta); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	return prog
+}
+
+func (w world) id(prog *ebpf.Program) uint32 {
+	w.t.Helper()
+	info, err := prog.Info()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id, _ := info.ID()
+	return uint32(id)
+}
+
+func (w world) set(name string, features lab.Features) {
+	w.t.Helper()
+	if err := w.ns.SetFeatures(name, features); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w world) channels(name string, rx, tx uint32) {
+	w.t.Helper()
+	tool, err := ethtool.NewEthtool()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer tool.Close()
+	if _, err := tool.SetChannels(name, ethtool.Channels{RxCount: rx, TxCount: tx}); err != nil {
+		w.t.Fatal(err)
+	}
+}
