@@ -7,8 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/rule"
 )
 
 // TestBehindRouter: a host leaves checksums to its device, which is a veth, so
@@ -19,16 +21,14 @@ func TestBehindRouter(t *testing.T) {
 	r, err := lab.NewRouter(lab.RouterConfig{Offload: true, ServerSide: lab.End{Features: lab.ByteExact()}})
 	fatal(t, err)
 	t.Cleanup(func() { check(t, r.Close()) })
-	at := spot{ns: r.Router, name: r.Config.ClientSide.Name, site: byDefault(t, r.Router, r.Config.ClientSide.Name, hook.In)}
-	back := at
-	back.site = byDefault(t, r.Router, r.Config.ClientSide.Name, hook.Out)
+	name := r.Config.ClientSide.Name
 	for _, server := range []netip.Addr{r.Config.Server.Addr.Addr(), r.Config.Server.Addr6.Addr()} {
 		for _, udp := range []bool{false, true} {
-			name := map[bool]string{false: "TCP to ", true: "UDP to "}[udp] + server.String()
-			t.Run(name, func(t *testing.T) {
-				rules := at.run(t, "if dport 5201 then dport 8080")
-				back.run(t, "if sport 8080 then sport 5201")
-				seen := watch(t, r.Router, at.name, lab.In)
+			test := map[bool]string{false: "TCP to ", true: "UDP to "}[udp] + server.String()
+			t.Run(test, func(t *testing.T) {
+				there := byDefault(t, r.Router, name, hook.In, "if dport 5201 then dport 8080")
+				byDefault(t, r.Router, name, hook.Out, "if sport 8080 then sport 5201")
+				seen := watch(t, r.Router, name, lab.In)
 				arrives := openCapture(t, r.Server, r.Config.Server.Name, lab.CaptureConfig{From: r.Config.ServerSide.MAC})
 				got, err := lab.Stream(lab.StreamConfig{
 					From: r.Client, To: r.Server, UDP: udp, Bytes: 3000, Size: 1000,
@@ -37,8 +37,10 @@ func TestBehindRouter(t *testing.T) {
 				if err != nil || got.Received != 3000 {
 					t.Fatalf("%+v, %v", got, err)
 				}
-				if n := rightOnes(t, arrives); n != int(rules.counted()[0].Packets) || n < 3 {
-					t.Errorf("%d packets arrived, counted %+v", n, rules.counted())
+				counts, err := there.Counts()
+				fatal(t, err)
+				if n := rightOnes(t, arrives); n != int(counts[0].Rewritten) || n < 3 {
+					t.Errorf("%d packets arrived, counted %+v", n, counts)
 				}
 				skb, err := seen.Receive(time.Now())
 				fatal(t, err)
@@ -57,18 +59,21 @@ func TestBehindRouter(t *testing.T) {
 	}
 }
 
-// byDefault is where rules go if nobody says where.
-func byDefault(t *testing.T, ns *lab.Namespace, name string, dir hook.Direction) site {
+// byDefault runs rules where they go if nobody says where.
+func byDefault(t *testing.T, ns *lab.Namespace, name string, dir hook.Direction, text string) *engine.Run {
 	t.Helper()
-	var choice hook.Choice
-	fatal(t, ns.Do(func() error {
-		iface, err := hook.Interface(name)
-		if err == nil {
-			choice, err = hook.Choose(hook.Auto, dir, iface, hook.Need{Sums: true})
-		}
+	p, err := rule.Check(text)
+	fatal(t, err)
+	var run *engine.Run
+	fatal(t, ns.Do(func() (err error) {
+		run, err = engine.Start(engine.Config{Program: p, Interface: name, Direction: dir})
 		return err
 	}))
-	return site{choice.Mode, dir}
+	t.Cleanup(func() {
+		_, err := run.Close()
+		check(t, err)
+	})
+	return run
 }
 
 // rightOnes counts packets to port 8080, all of whose sums have been made and
