@@ -17,6 +17,10 @@ import (
 // until it is killed.
 const childRule = "REPACKET_LIVE_CHILD"
 
+// childOut is set if it runs them at tc egress of the interface left, instead of
+// in native XDP on right.
+const childOut = "REPACKET_LIVE_OUT"
+
 func TestMain(m *testing.M) {
 	if text := os.Getenv(childRule); text != "" {
 		child(text)
@@ -25,11 +29,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// child runs rules on the interface right and says when they are there.
+// child runs rules and says when they are there.
 func child(text string) {
-	p, err := rule.Check(text)
+	cfg := engine.Config{Interface: "right", Mode: hook.Native}
+	if os.Getenv(childOut) != "" {
+		cfg = engine.Config{Interface: "left", Mode: hook.TC, Direction: hook.Out}
+	}
+	var err error
+	cfg.Program, err = rule.Check(text)
 	if err == nil {
-		_, err = engine.Start(engine.Config{Program: p, Interface: "right", Mode: hook.Native})
+		_, err = engine.Start(cfg)
 	}
 	fmt.Println("ready", err)
 	select {} // until it is killed
@@ -37,12 +46,22 @@ func child(text string) {
 
 // TestKilledProcessLeavesNothing: kill -9, and packets pass as they came.
 func TestKilledProcessLeavesNothing(t *testing.T) {
+	for _, s := range []site{native, tcEgress} {
+		t.Run(s.String(), func(t *testing.T) { killed(t, s) })
+	}
+}
+
+func killed(t *testing.T, s site) {
 	b := newTestbed(t)
 	p := newPacket("udp")
 	sent := p.frame()
 	p.udp.DstPort = 8080
-	cmd := b.pair.B.Command("/proc/self/exe")
+	ns, _ := b.end(s.dir)
+	cmd := ns.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), childRule+"="+portRule)
+	if s.dir == hook.Out {
+		cmd.Env = append(cmd.Env, childOut+"=1")
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +86,6 @@ func TestKilledProcessLeavesNothing(t *testing.T) {
 			t.Fatalf("still rewritten: %x", got)
 		}
 	}
-	run := b.start(portRule, modes[0]) // and the interface is free
+	run := b.startLimited(portRule, engine.Config{Mode: s.mode, Direction: s.dir}) // and the interface is free
 	b.stop(run)
 }

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
 )
@@ -22,9 +21,10 @@ func (b *testbed) startLimited(text string, cfg engine.Config) *engine.Run {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	cfg.Program, cfg.Interface = p, b.pair.Config.B.Name
+	ns, name := b.end(cfg.Direction)
+	cfg.Program, cfg.Interface = p, name
 	var run *engine.Run
-	err = b.pair.B.Do(func() (err error) {
+	err = ns.Do(func() (err error) {
 		run, err = engine.Start(cfg)
 		return err
 	})
@@ -42,9 +42,9 @@ func TestLimitIsExact(t *testing.T) {
 	sent := p.frame()
 	p.ip.TTL = 9
 	rewritten := p.frame()
-	for i, mode := range append(modes, modes...) {
-		limit := []uint64{1, 1000}[i/len(modes)]
-		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: mode, Limit: limit})
+	for i, s := range append(before, before...) {
+		limit := []uint64{1, 1000}[i/len(before)]
+		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: s.mode, Direction: s.dir, Limit: limit})
 		var senders sync.WaitGroup
 		for cpu := range runtime.NumCPU() {
 			port := b.open(b.pair.A, b.pair.Config.A)
@@ -54,7 +54,7 @@ func TestLimitIsExact(t *testing.T) {
 		senders.Wait()
 		<-run.Done()
 		if c := b.stop(run); uint64(got) != limit || c.Rewritten != limit {
-			t.Errorf("%s: %d packets were rewritten and %d counted, want %d", mode, got, c.Rewritten, limit)
+			t.Errorf("%s: %d packets were rewritten and %d counted, want %d", s, got, c.Rewritten, limit)
 		}
 	}
 }
@@ -63,11 +63,11 @@ func TestLimitIsExact(t *testing.T) {
 func flood(t *testing.T, port *lab.Port, cpu int, frame []byte, n int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before, only unix.CPUSet
+	var was, only unix.CPUSet
 	only.Set(cpu)
-	check(t, unix.SchedGetaffinity(0, &before))
+	check(t, unix.SchedGetaffinity(0, &was))
 	check(t, unix.SchedSetaffinity(0, &only))
-	defer func() { check(t, unix.SchedSetaffinity(0, &before)) }()
+	defer func() { check(t, unix.SchedSetaffinity(0, &was)) }()
 	for range n {
 		check(t, sendAtLast(port, frame))
 	}
@@ -111,14 +111,14 @@ func TestTimeRunsOut(t *testing.T) {
 	sent := p.frame()
 	p.ip.TTL = 9
 	rewritten := p.frame()
-	for _, mode := range modes {
-		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: mode, For: 300 * time.Millisecond})
+	for _, s := range before {
+		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: s.mode, Direction: s.dir, For: 300 * time.Millisecond})
 		b.expect("in time", sent, rewritten)
 		<-run.Done()
 		deadline := time.Now().Add(time.Second)
 		for !bytes.Equal(b.cross(sent), sent) {
 			if time.Now().After(deadline) {
-				t.Fatalf("%s: packets are still rewritten a second after the time was over", mode)
+				t.Fatalf("%s: packets are still rewritten a second after the time was over", s)
 			}
 		}
 		b.expect("out of time", sent, sent)
@@ -133,31 +133,31 @@ func TestAttachOutlives(t *testing.T) {
 	p := newPacket("udp")
 	sent := p.frame()
 	p.udp.DstPort = 8080
-	name := b.pair.Config.B.Name
-	for _, mode := range modes {
+	for _, s := range before {
+		ns, name := b.end(s.dir)
 		checked, err := rule.Check("web: " + portRule)
 		if err != nil {
 			t.Fatal(err)
 		}
-		inB := func(f func() error) { t.Helper(); check(t, b.pair.B.Do(f)) }
-		inB(func() error {
-			a, err := engine.Attach(engine.Config{Program: checked, Interface: name, Mode: mode})
-			if err == nil && a.Mode != mode {
-				t.Errorf("attached as %s, want %s", a.Mode, mode)
+		there := func(f func() error) { t.Helper(); check(t, ns.Do(f)) }
+		there(func() error {
+			a, err := engine.Attach(engine.Config{Program: checked, Interface: name, Mode: s.mode, Direction: s.dir})
+			if err == nil && a.Mode != s.mode {
+				t.Errorf("attached as %s, want %s", a.Mode, s)
 			}
 			return err
 		})
 		b.expect("attached", sent, p.frame())
-		inB(func() error { return b.listed(mode, uint64(len(sent))) })
-		inB(func() error {
-			found, err := engine.Detach(name, hook.In)
+		there(func() error { return b.listed(s, uint64(len(sent))) })
+		there(func() error {
+			found, err := engine.Detach(name, s.dir)
 			if !found {
 				t.Error("detach found nothing")
 			}
 			return err
 		})
 		b.expect("detached", sent, sent)
-		inB(func() error {
+		there(func() error {
 			if l, err := engine.List(); err != nil || len(l) != 0 {
 				t.Errorf("after detach: %v, %v", l, err)
 			}
@@ -167,13 +167,13 @@ func TestAttachOutlives(t *testing.T) {
 }
 
 // listed wants exactly the rule of TestAttachOutlives, with one packet counted.
-func (b *testbed) listed(mode hook.Mode, size uint64) error {
+func (b *testbed) listed(s site, size uint64) error {
 	b.t.Helper()
 	all, err := engine.List()
 	if err != nil {
 		return err
 	}
-	if len(all) != 1 || all[0].Mode != mode || all[0].Meta.Source != "web: "+portRule {
+	if len(all) != 1 || all[0].Mode != s.mode || all[0].Direction != s.dir || all[0].Meta.Source != "web: "+portRule {
 		b.t.Errorf("listed: %+v", all)
 		return nil
 	}

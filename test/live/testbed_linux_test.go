@@ -9,13 +9,13 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
-	"repacket/internal/rule"
 )
 
-// modes are the modes in which every live test runs.
-var modes = []hook.Mode{hook.Native, hook.Generic}
+// before are the sites whose work a raw socket at the right end sees.
+var before = []site{native, generic, tcEgress}
 
-// testbed is a veth pair: frames go in at left, rules sit at right.
+// testbed is a veth pair: frames go in at left, rules sit at right, those of
+// egress at left.
 type testbed struct {
 	t     *testing.T
 	pair  *lab.Pair
@@ -58,22 +58,12 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// start attaches rules to the right end, in the foreground.
-func (b *testbed) start(text string, mode hook.Mode) *engine.Run {
-	b.t.Helper()
-	p, err := rule.Check(text)
-	if err != nil {
-		b.t.Fatalf("%s: %v", text, err)
+// end is where rules for a direction sit.
+func (b *testbed) end(dir hook.Direction) (*lab.Namespace, string) {
+	if dir == hook.Out {
+		return b.pair.A, b.pair.Config.A.Name
 	}
-	var run *engine.Run
-	err = b.pair.B.Do(func() (err error) {
-		run, err = engine.Start(engine.Config{Program: p, Interface: b.pair.Config.B.Name, Mode: mode})
-		return err
-	})
-	if err != nil {
-		b.t.Fatalf("%s: %v", text, err)
-	}
-	return run
+	return b.pair.B, b.pair.Config.B.Name
 }
 
 // stop detaches, and says what the first rule has counted.
