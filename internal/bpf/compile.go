@@ -80,7 +80,7 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 func compile(p *plan.Program, o Options) (*compiler, error) {
 	c := &compiler{plan: p, opt: o, to: o.Hook.site(), entries: map[place]label{}, placed: map[place]bool{}}
 	c.note.Rule = noRule
-	c.use = usesOf(p)
+	c.use = usesOf(p, o.Hook)
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
@@ -116,13 +116,15 @@ type uses struct {
 // registers have to outlive calls.
 func (u uses) calls() bool { return u.sums || u.options }
 
-func usesOf(p *plan.Program) uses {
+func usesOf(p *plan.Program, h Hook) uses {
 	var u uses
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Steps {
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
-			u.redirect = u.redirect || s.Verdict == rule.ToInterface
+			// At tc both are sent by a helper; the verdict alone drops the packet.
+			sent := s.Verdict == rule.ToInterface || s.Verdict == rule.Reflect && h == TC
+			u.redirect = u.redirect || sent
 			for _, sum := range s.Sums {
 				u.sums = u.sums || sum.Op != plan.Adjust
 			}

@@ -37,7 +37,7 @@ const (
 func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
 	c.about("if " + w.String())
 	c.load = held{}
-	if isIP6(w.L3) {
+	if w.L3 == field.IP6 {
 		c.wholeDatagram6(no)
 	} else {
 		c.wholeDatagram4(no)
@@ -47,7 +47,7 @@ func (c *compiler) wholeDatagram(w plan.WholeDatagram, no label) {
 		c.emit(asm.LoadMem(asm.R3, base, off, asm.Half), asm.HostTo(asm.BE, asm.R3, asm.Half))
 		c.jumpTo(no, asm.JNE.Reg(asm.R3, value, ""))
 	}
-	c.offset(value, c.reg.l4, l4Base)
+	c.offset(c.reg.l4, l4Base)
 	c.emit(asm.StoreMem(asm.R10, slotL4, value, asm.DWord))
 	c.inFrame(slotL4, slotL4Len, no)
 }
@@ -79,7 +79,7 @@ func (c *compiler) wholeHeader(w plan.WholeHeader, no label) {
 		c.jumpTo(no, asm.JLT.Imm(temp, ipLen, ""))
 	}
 	c.emit(asm.StoreMem(asm.R10, slotHeader, temp, asm.DWord))
-	c.offset(value, c.reg.l3, ethLen)
+	c.offset(c.reg.l3, ethLen)
 	c.emit(asm.StoreMem(asm.R10, slotL3, value, asm.DWord))
 	c.inFrame(slotL3, slotHeader, no)
 }

@@ -139,14 +139,14 @@ func (c *compiler) headerLength() {
 	)
 }
 
-// offset leaves in dst how far a place n bytes behind a base is from the
-// packet's start. dst and R1 are not the base.
-func (c *compiler) offset(dst, base asm.Register, n int32) {
+// offset leaves in value how far a place n bytes behind a base is from the
+// packet's start. It takes R1.
+func (c *compiler) offset(base asm.Register, n int32) {
 	c.emit(
 		asm.LoadMem(asm.R1, c.reg.ctx, c.to.data, asm.Word),
-		asm.Mov.Reg(dst, base),
-		asm.Sub.Reg(dst, asm.R1),
-		asm.Add.Imm(dst, n),
+		asm.Mov.Reg(value, base),
+		asm.Sub.Reg(value, asm.R1),
+		asm.Add.Imm(value, n),
 	)
 }
 

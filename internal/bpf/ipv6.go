@@ -3,7 +3,6 @@ package bpf
 import (
 	"github.com/cilium/ebpf/asm"
 
-	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
@@ -248,6 +247,3 @@ func (c *compiler) wholeDatagram6(no label) {
 		asm.StoreMem(asm.R10, slotL4Len, value, asm.DWord),
 	)
 }
-
-// isIP6 tells whether a pseudo-header is that of IPv6.
-func isIP6(p field.Protocol) bool { return p == field.IP6 }

@@ -51,7 +51,7 @@ func (c *compiler) scan(l plan.Leaf) {
 		asm.StoreMem(asm.R10, slotOption, value, asm.DWord),
 		asm.StoreMem(asm.R10, slotCtx, c.reg.ctx, asm.DWord),
 	)
-	c.offset(value, c.reg.l4, l4Base)
+	c.offset(c.reg.l4, l4Base)
 	c.emit(
 		asm.StoreMem(asm.R10, slotL4, value, asm.DWord),
 		asm.Mov.Imm(asm.R1, maxOptions),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
@@ -60,6 +61,7 @@ type rules struct {
 	loaded *engine.Loaded
 	handle hook.Handle
 	n      int // rules as written
+	text   string
 }
 
 // load makes a program for the spot.
@@ -91,7 +93,7 @@ func (s spot) run(t *testing.T, text string) *rules {
 // start lets rules run at the spot until they are stopped.
 func (s spot) start(t *testing.T, text string) *rules {
 	t.Helper()
-	r := &rules{t: t, at: s}
+	r := &rules{t: t, at: s, text: text}
 	r.loaded, r.n = s.load(t, text)
 	r.in(func() (err error) {
 		r.handle, err = hook.Link(s.index(t), s.dir, r.loaded.Program, s.mode)
@@ -124,7 +126,15 @@ func (r *rules) swap(text string) {
 	loaded, n := r.at.load(r.t, text)
 	r.in(func() error { return r.handle.Update(loaded.Program) })
 	check(r.t, r.loaded.Close())
-	r.loaded, r.n = loaded, n
+	r.loaded, r.n, r.text = loaded, n, text
+}
+
+// what are the rules, for messages.
+func (r *rules) what() string {
+	if r == nil {
+		return "no rules"
+	}
+	return r.text
 }
 
 // stop takes the rules off; doing it again does nothing.
@@ -205,7 +215,7 @@ type bench struct {
 	pair   *lab.Pair
 	left   *lab.Port
 	behind *lab.Skbs
-	name   string  // of the right interface, if it is not the pair's
+	at     *spot   // where the rules are, if it is not at an end of the pair
 	rules  **rules // those of all subtests
 }
 
@@ -250,11 +260,11 @@ func (b *bench) on(t *testing.T) *bench {
 
 // spot is where the site is: egress rules sit at the left end.
 func (b *bench) spot() spot {
+	if b.at != nil {
+		return *b.at
+	}
 	if b.site.dir == hook.Out {
 		return spot{site: b.site, ns: b.pair.A, name: b.pair.Config.A.Name}
-	}
-	if b.name != "" {
-		return spot{site: b.site, ns: b.pair.B, name: b.name}
 	}
 	return spot{site: b.site, ns: b.pair.B, name: b.pair.Config.B.Name}
 }
@@ -276,7 +286,7 @@ func (b *bench) next() lab.Skb {
 	b.t.Helper()
 	skb, err := b.behind.Receive(time.Now().Add(patience))
 	if err != nil {
-		b.t.Fatal(err)
+		b.t.Fatalf("%s: %v", (*b.rules).what(), err)
 	}
 	return skb
 }
@@ -286,6 +296,14 @@ func (b *bench) cross(sent []byte) []byte {
 	b.t.Helper()
 	fatal(b.t, b.left.Send(sent))
 	return whole(b.next())
+}
+
+// send sends a frame that may be dropped: at egress the sender is told.
+func (b *bench) send(sent []byte) {
+	b.t.Helper()
+	if err := b.left.Send(sent); !errors.Is(err, unix.ENOBUFS) {
+		fatal(b.t, err)
+	}
 }
 
 // whole is a packet as it would be on a cable as far as tags go.
@@ -311,10 +329,11 @@ func (b *bench) crosses(text string, sent, want []byte, count bpf.Counter) {
 	r.wants(text, count)
 }
 
-// length is what the hook says that a frame's length is: at tc ingress without
-// a tag, which has been taken out of it.
+// length is what the hook says that a frame's length is: where the kernel has
+// taken a tag out of it, without the tag.
 func (b *bench) length(frame []byte) int {
-	if b.site == tcIngress && isTag(frame[12:]) {
+	beside := b.site == tcIngress || b.at != nil && b.site == tcEgress // bridged
+	if beside && isTag(frame[12:]) {
 		return len(frame) - 4
 	}
 	return len(frame)

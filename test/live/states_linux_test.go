@@ -90,7 +90,7 @@ func newStateBench(t *testing.T, s state) *stateBench {
 	b := makeBench(t, s.site, pair)
 	b.left = openPort(t, pair.A, tunnel.A.Name, leftMAC)
 	b.behind = watch(t, pair.B, tunnel.B.Name, lab.In)
-	b.name = tunnel.B.Name
+	b.at = &spot{site: s.site, ns: pair.B, name: tunnel.B.Name}
 	return &stateBench{b, s}
 }
 

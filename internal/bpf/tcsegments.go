@@ -1,0 +1,121 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/field"
+)
+
+// segments leaves on the stack into how many packets the packet is cut. A raw
+// socket or a guest does not say; then its length and that of its headers do.
+func (c *compiler) segments() {
+	c.about("segments")
+	have, one := c.newLabel(), c.newLabel()
+	c.emit(asm.LoadMem(value, c.reg.ctx, skbSegments, asm.Word))
+	c.jumpTo(have, asm.JNE.Imm(value, 0, ""))
+	if l3, l4 := c.class.L3, c.class.L4; l3 == field.IP || l3 == field.IP6 {
+		c.emit(asm.LoadMem(temp, c.reg.ctx, skbSegment, asm.Word))
+		c.jumpTo(one, asm.JEq.Imm(temp, 0, ""))
+		if l4 == field.TCP || l4 == field.UDP {
+			c.headersByL4()
+		} else {
+			c.headersByL3(one)
+		}
+		c.emit(
+			asm.LoadMem(temp, c.reg.ctx, skbSegment, asm.Word),
+			asm.LoadMem(asm.R1, c.reg.ctx, skbLength, asm.Word),
+			asm.Sub.Reg(asm.R1, value),
+			asm.Add.Reg(asm.R1, temp),
+			asm.Add.Imm(asm.R1, -1),
+			asm.Div.Reg(asm.R1, temp),
+			asm.Mov.Reg(value, asm.R1),
+		)
+		c.goTo(have)
+	}
+	c.bind(one, false)
+	c.emit(asm.Mov.Imm(value, 1))
+	c.bind(have, false)
+	c.emit(asm.StoreMem(asm.R10, slotSegments, value, asm.DWord))
+}
+
+// headersByL4 leaves in value how long all headers are, from the layer-4 header.
+func (c *compiler) headersByL4() {
+	c.offset(c.reg.l4, l4Base)
+	if c.class.L4 == field.UDP {
+		c.emit(asm.Add.Imm(value, int32(field.UDP.Header().Fixed)))
+		return
+	}
+	c.emit(
+		asm.LoadMem(asm.R1, c.reg.l4, l4Base+lengthAt, asm.Byte),
+		asm.RSh.Imm(asm.R1, 4),
+		asm.LSh.Imm(asm.R1, 2),
+		asm.Add.Reg(value, asm.R1),
+	)
+}
+
+// headersByL3 is headersByL4 where no rule asks for layer 4, so nobody has found
+// it. Only the packets of raw sockets and guests come here, so it may be slow;
+// extension headers they do not cut up.
+func (c *compiler) headersByL3(unknown label) {
+	const udp = 17
+	isUDP, done := c.newLabel(), c.newLabel()
+	c.offset(c.reg.l3, ethLen)
+	if c.class.L3 == field.IP {
+		c.emit(
+			asm.LoadMem(asm.R1, c.reg.l3, ethLen, asm.Byte),
+			asm.And.Imm(asm.R1, 0xf),
+			asm.LSh.Imm(asm.R1, 2),
+			asm.Add.Reg(value, asm.R1),
+			asm.LoadMem(temp, c.reg.l3, protocolAt, asm.Byte),
+		)
+	} else {
+		c.emit(asm.Add.Imm(value, ip6Len), asm.LoadMem(temp, c.reg.l3, ethLen+6, asm.Byte))
+	}
+	c.jumpTo(isUDP, asm.JEq.Imm(temp, udp, ""))
+	c.emit(
+		asm.StoreMem(asm.R10, slotSegments, value, asm.DWord),
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
+		asm.Mov.Reg(asm.R2, value),
+		asm.Add.Imm(asm.R2, lengthAt),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, slotTag),
+		asm.Mov.Imm(asm.R4, 1),
+		asm.FnSkbLoadBytes.Call(),
+	)
+	c.jumpTo(unknown, asm.JNE.Imm(asm.R0, 0, ""))
+	c.emit(
+		asm.LoadMem(asm.R1, asm.R10, slotTag, asm.Byte),
+		asm.RSh.Imm(asm.R1, 4),
+		asm.LSh.Imm(asm.R1, 2),
+		asm.LoadMem(value, asm.R10, slotSegments, asm.DWord),
+		asm.Add.Reg(value, asm.R1),
+	)
+	c.goTo(done)
+	c.bind(isUDP, false)
+	c.emit(asm.Add.Imm(value, int32(field.UDP.Header().Fixed)))
+	c.bind(done, false)
+}
+
+// ticketTC is ticket for packets that stand for several: one that would go
+// beyond the limit is left to pass, and gives back what it took.
+func (c *compiler) ticketTC() {
+	if c.opt.Limit == 0 {
+		return
+	}
+	const limit, count = asm.R3, asm.R4
+	within := c.newLabel()
+	c.about("limit")
+	c.emit(
+		asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord),
+		asm.LoadMapValue(value, c.opt.Tickets, 0),
+		asm.LoadMem(count, asm.R10, slotSegments, asm.DWord),
+		asm.LoadMem(temp, value, 0, asm.DWord),
+		asm.Add.Reg(temp, count),
+	)
+	c.jumpTo(c.pass, asm.JGT.Reg(temp, limit, ""))
+	c.emit(asm.Mov.Reg(temp, count), fetchAdd(value, temp), asm.Add.Reg(temp, count))
+	c.jumpTo(within, asm.JLE.Reg(temp, limit, ""))
+	c.emit(asm.Neg.Imm(count, 0), fetchAdd(value, count))
+	c.goTo(c.pass)
+	c.bind(within, false)
+}
