@@ -9,7 +9,7 @@ import (
 
 // attach gives rules to an interface.
 func (a *app) attach(words []string) error {
-	job, err := a.job(words)
+	job, err := a.job(words, true)
 	if err != nil {
 		return err
 	}
@@ -17,6 +17,7 @@ func (a *app) attach(words []string) error {
 	if err != nil {
 		return err
 	}
+	a.out.advise(done.Late)
 	a.attached(job, done.Hook, done.Note)
 	a.out.status("attached until: repacket detach -i %s%s", job.Interface, directionFlag(job.Direction))
 	return nil
@@ -26,6 +27,14 @@ func (a *app) attach(words []string) error {
 func directionFlag(direction string) string {
 	if direction == "out" {
 		return " -Q out"
+	}
+	return ""
+}
+
+// leaving says in words that it is about packets that leave.
+func leaving(direction string) string {
+	if direction == "out" {
+		return ", packets that leave"
 	}
 	return ""
 }
@@ -55,9 +64,9 @@ func (a *app) detach(words []string) error {
 	case a.out.json:
 		a.out.object(detachedEvent{a.out.event("detached"), iface, a.opt.direction, found})
 	case found:
-		a.out.status("%s: detached", iface)
+		a.out.status("%s: detached%s", iface, leaving(a.opt.direction))
 	default:
-		a.out.status("%s: nothing of Repacket is attached", iface)
+		a.out.status("%s: nothing of Repacket is attached%s", iface, leaving(a.opt.direction))
 	}
 	return nil
 }
@@ -68,7 +77,8 @@ type listEvent struct {
 	Attached
 }
 
-// list shows the programs of ours on all interfaces, or on that of -i.
+// list shows the programs of ours on all interfaces, or on that of -i, and in
+// both directions, or in that of -Q.
 func (a *app) list(words []string) error {
 	if err := noWords("list", words); err != nil {
 		return err
@@ -83,6 +93,9 @@ func (a *app) list(words []string) error {
 			return err
 		}
 		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Interface != name })
+	}
+	if a.flags.Changed("direction") {
+		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Direction != a.opt.direction })
 	}
 	switch {
 	case a.out.json:
@@ -114,6 +127,11 @@ func listLines(all []Attached) []string {
 				strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), text,
 			}))
 			where = []string{"", "", "", ""}
+		}
+		for _, left := range p.LeftAlone {
+			rows = append(rows, slices.Concat(where, []string{
+				strconv.FormatUint(left.Packets, 10), "", "left alone: " + left.Why,
+			}))
 		}
 	}
 	return columns(rows, 4, 5)

@@ -26,7 +26,7 @@ func TestDetach(t *testing.T) {
 	for _, tt := range []struct{ args, stdout, stderr string }{
 		{"detach -i eth1", "", "eth1: detached\n"},
 		{"-d -i eth1", "", "eth1: detached\n"},
-		{"detach -i eth1 -Q out", "", "eth1: nothing of Repacket is attached\n"},
+		{"detach -i eth1 -Q out", "", "eth1: nothing of Repacket is attached, packets that leave\n"},
 		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n"},
 		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", ""},
 	} {
@@ -69,6 +69,14 @@ func TestList(t *testing.T) {
 eth0       in         xdp          detach               12    720  web: if tcp_dest 80 then tcp_dest 8080
                                                          3     90  if udp
 eth1       in         xdp-generic  process 4711 ends     0      0  if all
+`, ""},
+		{"list -Q out", twoAttached, "", "nothing of Repacket is attached\n"},
+		{"list -Q out", []Attached{{
+			Interface: "eth1", Direction: "out", Hook: "tc", Rules: []ruleCount{{ruleObject{"", "if all then ip_id 5"}, Count{Matched: 1, MatchedBytes: 60}}},
+			LeftAlone: []LeftAlone{{12, "they are large"}},
+		}}, `INTERFACE  DIRECTION  HOOK  UNTIL   PKTS  BYTES  RULES
+eth1       out        tc    detach     1     60  if all then ip_id 5
+                                      12         left alone: they are large
 `, ""},
 		{"list -i eth1 --json", twoAttached, `{"version":1,"event":"program","time":"2023-11-14T22:13:20Z",` +
 			`"interface":"eth1","direction":"in","hook":"xdp-generic","pid":4711,` +

@@ -20,7 +20,11 @@ func (a *app) compile(words []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := emit(program, a.opt.emit)
+	redirect, err := a.redirects(program)
+	if err != nil {
+		return err
+	}
+	text, err := emit(program, a.opt.emit, a.opt.hook == "tc", redirect)
 	if err != nil {
 		return err
 	}
@@ -34,18 +38,45 @@ func (a *app) compile(words []string) error {
 	return err
 }
 
-// emit is the program as C, as a listing, or as an ELF object.
-func emit(p *rule.Program, form string) ([]byte, error) {
-	planned := plan.Build(p, field.Ethernet)
-	if form == "c" {
-		return []byte(csource.Print(p, planned, csource.Options{})), nil
+// redirects are the numbers of the interfaces that rules redirect to. C can be
+// written without: it says then what is missing.
+func (a *app) redirects(p *rule.Program) (map[string]int, error) {
+	numbers := map[string]int{}
+	for _, r := range p.Rules {
+		if r.Verdict != rule.ToInterface {
+			continue
+		}
+		n, err := a.env.Kernel.Number(r.Redirect)
+		switch {
+		case err == nil:
+			numbers[r.Redirect] = n
+		case a.opt.emit != "c":
+			return nil, err
+		}
 	}
-	program, err := bpf.Annotate(planned, bpf.Options{})
+	return numbers, nil
+}
+
+// emit is the program as C, as a listing, or as an ELF object, for tc or for
+// XDP.
+func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byte, error) {
+	planned := plan.Build(p, field.Ethernet)
+	inC := csource.Options{Interfaces: redirect}
+	o := bpf.Options{Rules: len(p.Written), Redirect: redirect}
+	counters := len(p.Written)
+	if tc {
+		counters += bpf.ReasonCount
+		inC.Hook, o.Hook = csource.TC, bpf.TC
+	}
+	if form == "c" {
+		return []byte(csource.Print(p, planned, inC)), nil
+	}
+	program, err := bpf.Annotate(planned, o)
 	if err != nil {
 		return nil, tooLarge(err)
 	}
 	if form == "object" {
-		return program.ELF(len(p.Written))
+		return program.ELF(counters)
 	}
 	rules := make([]string, len(p.Written))
 	for i, w := range p.Written {

@@ -171,6 +171,7 @@ type fakeKernel struct {
 	counts   []Count
 	attached []Attached
 	alone    []LeftAlone
+	late     []Advice
 	done     chan struct{}
 	jobs     []Job // started or attached
 	advice   []Advice
@@ -193,6 +194,13 @@ func (k *fakeKernel) Interface(name string) (string, error) {
 	return name, nil
 }
 
+func (k *fakeKernel) Number(name string) (int, error) {
+	if _, err := k.Interface(name); err != nil {
+		return 0, err
+	}
+	return int(name[3] - '0'), nil
+}
+
 func (k *fakeKernel) Interfaces() ([]string, error) { return []string{"eth0", "eth1"}, nil }
 
 func (k *fakeKernel) Start(j Job) (Session, error) {
@@ -205,7 +213,7 @@ func (k *fakeKernel) Start(j Job) (Session, error) {
 
 func (k *fakeKernel) Attach(j Job) (Attached, error) {
 	k.jobs = append(k.jobs, j)
-	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note}, k.err
+	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late}, k.err
 }
 
 func (k *fakeKernel) Detach(iface, direction string) (bool, error) {
@@ -237,6 +245,8 @@ func (k *fakeKernel) Counts() ([]Count, error) {
 	defer k.mu.Unlock()
 	return k.counts, k.countErr
 }
+
+func (k *fakeKernel) Late() []Advice { return k.late }
 
 func (k *fakeKernel) LeftAlone() ([]LeftAlone, error) { return k.alone, nil }
 

@@ -29,7 +29,7 @@ var (
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "backend"}
 	proofFlags = []string{"backend"}
-	emitFlags  = []string{"emit", "output"}
+	emitFlags  = []string{"emit", "output", "hook"}
 )
 
 // newFlags is the one table of flags: each command takes some of them, and

@@ -13,6 +13,8 @@ type Kernel interface {
 	DefaultInterface() (string, error)
 	// Interface is the name proper of an interface that there is.
 	Interface(name string) (string, error)
+	// Number is the kernel's number of an interface that there is.
+	Number(name string) (int, error)
 	// Interfaces are the names of all interfaces.
 	Interfaces() ([]string, error)
 	// Start attaches a program until the session is closed or the process dies.
@@ -31,8 +33,10 @@ type Kernel interface {
 	Doctor(iface string) ([]Finding, error)
 }
 
-// Advice is a warning about rules and the interface that they are for.
+// Advice is a warning, or a note, about rules and the interface that they are
+// for.
 type Advice struct {
+	Note          bool
 	Message, Hint string
 }
 
@@ -52,19 +56,25 @@ type Job struct {
 	Clang bool
 	// Broken makes the program wrong on purpose.
 	Broken bool
+	// Stay: the rules are to outlive the process.
+	Stay bool
 }
 
 // Session is a program that is attached as long as it is open.
 type Session interface {
 	// Hook is where the program sits: xdp, xdp-generic or tc.
 	Hook() string
-	// Note is a line about that choice when there is something to tell, or "".
+	// Note is a line about that choice: the hook's word, a colon, the reason.
 	Note() string
+	// Late is what to tell about the hook if it is not the one that Advise spoke
+	// of.
+	Late() []Advice
 	// Counts are the counts so far, by rule as written.
 	Counts() ([]Count, error)
 	// Done is closed when the limit or the time of the job is reached.
 	Done() <-chan struct{}
-	// LeftAlone are the packets that rules took and that were left alone so far.
+	// LeftAlone are the packets that rules took and that were left alone so far,
+	// behind Close the final ones.
 	LeftAlone() ([]LeftAlone, error)
 	// Close detaches the program and returns the final counts.
 	Close() ([]Count, error)
@@ -87,14 +97,16 @@ type Count struct {
 // Attached is a program of ours on an interface, with or without a process
 // that holds it there.
 type Attached struct {
-	Interface string `json:"interface"`
-	Direction string `json:"direction"` // "in" or "out"
-	Hook      string `json:"hook"`      // as Session.Hook
-	Note      string `json:"note,omitempty"`
+	Interface string   `json:"interface"`
+	Direction string   `json:"direction"` // "in" or "out"
+	Hook      string   `json:"hook"`      // as Session.Hook
+	Note      string   `json:"note,omitempty"`
+	Late      []Advice `json:"-"` // as Session.Late
 	// PID is the process with which the program goes, or 0 where it belongs to
 	// the interface.
-	PID   int         `json:"pid,omitempty"`
-	Rules []ruleCount `json:"rules,omitempty"`
+	PID       int         `json:"pid,omitempty"`
+	Rules     []ruleCount `json:"rules,omitempty"`
+	LeftAlone []LeftAlone `json:"left_alone,omitempty"`
 }
 
 // hookTitles say what people call a hook.

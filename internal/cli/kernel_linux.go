@@ -41,6 +41,11 @@ func (linuxKernel) Interface(name string) (string, error) {
 	return i.Name, failure(err)
 }
 
+func (linuxKernel) Number(name string) (int, error) {
+	i, err := hook.Interface(name)
+	return i.Index, failure(err)
+}
+
 func (linuxKernel) Interfaces() ([]string, error) {
 	all, err := hook.Interfaces()
 	var names []string
@@ -63,7 +68,7 @@ func (linuxKernel) Attach(j Job) (Attached, error) {
 	if err != nil {
 		return Attached{}, failure(err)
 	}
-	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note}, nil
+	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note, Late: advices(a.Late)}, nil
 }
 
 func (linuxKernel) Detach(iface, direction string) (bool, error) {
@@ -85,6 +90,7 @@ func (linuxKernel) List() ([]Attached, error) {
 		for i, r := range l.Meta.Rules {
 			a.Rules = append(a.Rules, ruleCount{ruleObject{r.Name, r.Text}, Count(l.Counts[i])})
 		}
+		a.LeftAlone = leftAlone(l.LeftAlone)
 		ours = append(ours, a)
 	}
 	return ours, nil
@@ -92,11 +98,15 @@ func (linuxKernel) List() ([]Attached, error) {
 
 func (linuxKernel) Advise(j Job) ([]Advice, error) {
 	all, err := engine.Advise(config(j))
+	return advices(all), failure(err)
+}
+
+func advices(all []engine.Advice) []Advice {
 	out := make([]Advice, len(all))
 	for i, a := range all {
 		out[i] = Advice(a)
 	}
-	return out, failure(err)
+	return out
 }
 
 func (linuxKernel) Verify(j proofJob) (Verified, error) {
@@ -117,7 +127,7 @@ func config(j Job) engine.Config {
 	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic, "tc": hook.TC}
 	return engine.Config{
 		Program: j.Program, Interface: j.Interface, Direction: directions[j.Direction], Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
-		Clang: j.Clang, Broken: j.Broken,
+		Clang: j.Clang, Broken: j.Broken, Stay: j.Stay,
 	}
 }
 
@@ -136,15 +146,21 @@ func (s session) Close() ([]Count, error) {
 	return convert(counts), failure(err)
 }
 
+func (s session) Late() []Advice { return advices(s.Run.Late()) }
+
 func (s session) LeftAlone() ([]LeftAlone, error) {
 	counts, err := s.Run.LeftAlone()
+	return leftAlone(counts), failure(err)
+}
+
+func leftAlone(counts engine.LeftAlone) []LeftAlone {
 	var out []LeftAlone
 	for why, n := range counts {
 		if n > 0 {
 			out = append(out, LeftAlone{n, leftAloneWhy[bpf.Reason(why)]})
 		}
 	}
-	return out, failure(err)
+	return out
 }
 
 // leftAloneWhy says for people why packets were left alone.

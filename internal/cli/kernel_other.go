@@ -24,6 +24,7 @@ var errNeedsLinux = &Failure{
 
 func (noKernel) DefaultInterface() (string, error) { return "", errNeedsLinux }
 func (noKernel) Interface(string) (string, error)  { return "", errNeedsLinux }
+func (noKernel) Number(string) (int, error)        { return 0, errNeedsLinux }
 func (noKernel) Interfaces() ([]string, error)     { return nil, errNeedsLinux }
 func (noKernel) Start(Job) (Session, error)        { return nil, errNeedsLinux }
 func (noKernel) Attach(Job) (Attached, error)      { return Attached{}, errNeedsLinux }

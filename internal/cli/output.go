@@ -135,13 +135,24 @@ func (o *output) warn(d *rule.Diagnostic) {
 	}
 }
 
-// advise passes on what should be known before rules are attached.
-func (o *output) advise(w Advice) {
-	switch {
-	case o.json:
-		o.object(problem{event: o.event("warning"), Message: w.Message, Hint: w.Hint})
-	case !o.quiet:
-		o.diagnostic("warning: " + w.Message + "\n  hint: " + w.Hint + "\n")
+// advise passes on what should be known about rules where they are attached.
+func (o *output) advise(all []Advice) {
+	for _, w := range all {
+		kind := rule.Warning
+		if w.Note {
+			kind = rule.Note
+		}
+		if o.json {
+			o.object(problem{event: o.event(kind.String()), Message: w.Message, Hint: w.Hint})
+			continue
+		}
+		text := kind.String() + ": " + w.Message + "\n"
+		if w.Hint != "" {
+			text += "  hint: " + w.Hint + "\n"
+		}
+		if !o.quiet {
+			o.diagnostic(text)
+		}
 	}
 }
 

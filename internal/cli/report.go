@@ -29,21 +29,21 @@ func newReport(out *output, job Job, verbose bool) *report {
 func (r *report) periodic() bool { return r.out.json || r.out.live }
 
 // progress shows the counts while the run goes on.
-func (r *report) progress(counts []Count, elapsed time.Duration) {
+func (r *report) progress(counts []Count, alone []LeftAlone, elapsed time.Duration) {
 	if r.out.json {
-		r.object("stats", counts, nil, elapsed, "")
+		r.object("stats", counts, alone, elapsed, "")
 		return
 	}
 	r.line(r.total(counts, elapsed), "")
 }
 
 // interim prints a summary of a run that goes on.
-func (r *report) interim(counts []Count, elapsed time.Duration) {
+func (r *report) interim(counts []Count, alone []LeftAlone, elapsed time.Duration) {
 	if r.out.json {
-		r.object("stats", counts, nil, elapsed, "")
+		r.object("stats", counts, alone, elapsed, "")
 		return
 	}
-	r.lines(counts, elapsed)
+	r.lines(counts, alone, elapsed)
 }
 
 // summary prints what the whole run has done, and why it ended.
@@ -55,10 +55,7 @@ func (r *report) summary(counts []Count, alone []LeftAlone, elapsed time.Duratio
 	if r.out.quiet {
 		return
 	}
-	r.lines(counts, elapsed)
-	for _, left := range alone {
-		r.line(fmt.Sprintf("left alone: %d pkts: %s", left.Packets, left.Why), "\n")
-	}
+	r.lines(counts, alone, elapsed)
 	switch {
 	case sum(counts).Matched > 0 || len(alone) > 0:
 	case r.leaving:
@@ -68,13 +65,16 @@ func (r *report) summary(counts []Count, alone []LeftAlone, elapsed time.Duratio
 	}
 }
 
-// lines prints the lines of a summary: the rules where that is worth it, and
-// the total.
-func (r *report) lines(counts []Count, elapsed time.Duration) {
+// lines prints the lines of a summary: the rules where that is worth it, what
+// was left alone, and the total.
+func (r *report) lines(counts []Count, alone []LeftAlone, elapsed time.Duration) {
 	if r.byRule {
 		for _, line := range ruleLines(r.rules, counts) {
 			r.line(line, "\n")
 		}
+	}
+	for _, left := range alone {
+		r.line(fmt.Sprintf("left alone: %d pkts: %s", left.Packets, left.Why), "\n")
 	}
 	r.line(r.total(counts, elapsed), "\n")
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // job is all that a run or an attach needs to know, checked.
-func (a *app) job(words []string) (Job, error) {
+func (a *app) job(words []string, stay bool) (Job, error) {
 	limit, duration, err := a.opt.limits()
 	if err != nil {
 		return Job{}, err
@@ -29,21 +29,19 @@ func (a *app) job(words []string) (Job, error) {
 	}
 	job := Job{
 		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
-		Clang: a.opt.backend == "clang", Broken: a.broken(),
+		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: stay,
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
 		return Job{}, notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
 	}
 	advice, err := a.env.Kernel.Advise(job)
-	for _, w := range advice {
-		a.out.advise(w)
-	}
+	a.out.advise(advice)
 	return job, err
 }
 
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
-	job, err := a.job(words)
+	job, err := a.job(words, false)
 	if err != nil {
 		return err
 	}
@@ -57,11 +55,12 @@ func (a *app) run(words []string) error {
 		report: newReport(a.out, job, a.opt.verbose),
 		began:  a.env.Clock.Now(),
 	}
+	a.out.advise(session.Late())
 	a.attached(job, session.Hook(), session.Note())
 	why, watchErr := r.watch(early, signals)
 	r.ended = a.env.Clock.Now()
-	alone, aloneErr := session.LeftAlone()
 	counts, closeErr := session.Close()
+	alone, aloneErr := session.LeftAlone()
 	if closeErr != nil {
 		why = "error"
 	}
@@ -155,12 +154,16 @@ func (r *running) heed(s os.Signal) (why string, err error) {
 }
 
 // tell gives the counts so far to one of the report's ways to show them.
-func (r *running) tell(show func([]Count, time.Duration)) error {
+func (r *running) tell(show func([]Count, []LeftAlone, time.Duration)) error {
 	counts, err := r.session.Counts()
 	if err != nil {
 		return err
 	}
-	show(counts, r.env.Clock.Now().Sub(r.began))
+	alone, err := r.session.LeftAlone()
+	if err != nil {
+		return err
+	}
+	show(counts, alone, r.env.Clock.Now().Sub(r.began))
 	return r.out.err
 }
 
@@ -202,10 +205,7 @@ func (a *app) attached(job Job, hook, note string) {
 
 // hookLine says where the rules are and why. The reason names the hook itself.
 func hookLine(hook, direction, why string) string {
-	line := hookTitles[hook]
-	if direction == "out" {
-		line += ", packets that leave"
-	}
+	line := hookTitles[hook] + leaving(direction)
 	if _, reason, ok := strings.Cut(why, ": "); ok && reason != "as asked" {
 		line += " (" + reason + ")"
 	}

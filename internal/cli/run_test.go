@@ -252,14 +252,43 @@ func TestLeaving(t *testing.T) {
 
 // TestLeftAlone: what rules took and did not rewrite is told with the reason.
 func TestLeftAlone(t *testing.T) {
-	f := newFake(t, "-i", "eth1", "if", "udp", "then", "udp_len", "9")
+	f := newFake(t, "-i", "eth1", "if", "all", "then", "ip_id", "9")
 	f.kernel.count(Count{})
 	f.kernel.alone = []LeftAlone{{12, "they are large"}}
 	close(f.kernel.done)
 	_, _, stderr := f.run()
-	if want := "left alone: 12 pkts: they are large\n"; !strings.HasSuffix(stderr, want) {
-		t.Errorf("stderr is %q, want %q at its end", stderr, want)
+	wantText(t, "stderr", stderr, "eth1: native XDP\nleft alone: 12 pkts: they are large\nrewrite 0 pkts in 0.000 s\n")
+}
+
+// TestLeftAloneJSON: it is a member of the summary.
+func TestLeftAloneJSON(t *testing.T) {
+	f := newFake(t, "-j", "-i", "eth1", "if", "all", "then", "ip_id", "9")
+	f.kernel.count(Count{})
+	f.kernel.alone = []LeftAlone{{12, "they are large"}}
+	close(f.kernel.done)
+	_, stdout, _ := f.run()
+	if want := `"left_alone":[{"packets":12,"why":"they are large"}]}` + "\n"; !strings.HasSuffix(stdout, want) {
+		t.Errorf("stdout is %s", stdout)
 	}
+}
+
+// TestAdviceIsTold: before anything is attached, and once more where another
+// hook was taken than the one that it is about.
+func TestAdviceIsTold(t *testing.T) {
+	f := newFake(t, "-i", "eth1", "if", "all")
+	f.kernel.count(Count{Matched: 1})
+	f.kernel.advice = []Advice{{true, "it is large", ""}, {false, "it is slow", "run"}}
+	f.kernel.late = []Advice{{false, "it is generic", "use tc"}}
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, `repacket: note: it is large
+repacket: warning: it is slow
+  hint: run
+repacket: warning: it is generic
+  hint: use tc
+eth1: native XDP
+match 1 pkts in 0.000 s
+`)
 }
 
 // An error of the kernel's side ends with its own status and hint.

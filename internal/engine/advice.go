@@ -2,6 +2,8 @@ package engine
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"repacket/internal/field"
 	"repacket/internal/hook"
@@ -10,121 +12,117 @@ import (
 
 // Advice is what a user should know before rules are attached to an interface.
 type Advice struct {
+	// Note: it will do as asked, in a way that may not be expected. Else
+	// it is a warning.
+	Note          bool
 	Message, Hint string
 }
 
-// Advise says what can go wrong with rules at the hook that would be chosen,
-// though nothing is wrong with them. The errors are those of hook.Interface and
-// hook.Choose, and a *UsageError.
+// Advise says what can go wrong with rules where they are to go, though
+// nothing is wrong with them. Its errors are those of Start that are known
+// before anything is loaded.
 func Advise(cfg Config) ([]Advice, error) {
-	i, err := hook.Interface(cfg.Interface)
+	s, c, err := newSite(cfg)
 	if err != nil {
 		return nil, err
 	}
-	choice, err := hook.Choose(cfg.Mode, cfg.Direction, i, needOf(cfg.Program))
-	if err != nil {
-		return nil, err
-	}
-	var out []Advice
-	for _, w := range choice.Warnings {
-		out = append(out, Advice(w))
-	}
-	if choice.Mode != hook.TC {
-		return out, nil
-	}
-	more, err := atTC(cfg)
-	return append(out, more...), err
+	return s.advice(c), nil
 }
 
-// UsageError is what can never work, whatever the kernel is.
-type UsageError struct{ message, hint string }
-
-func (e *UsageError) Error() string { return e.message }
-
-// Hint says what to do instead.
-func (e *UsageError) Hint() string { return e.hint }
-
-// atTC says what tc cannot do with some packets, and refuses what it can do with
-// none: a TCP packet of this machine leaves with a checksum that is made later,
-// so that an exact one cannot reach the wire.
-func atTC(cfg Config) ([]Advice, error) {
-	var out []Advice
-	told := map[string]bool{}
-	tell := func(key, message, hint string) {
-		if !told[key] {
-			told[key] = true
-			out = append(out, Advice{message, hint})
+// advice is what to tell about a choice of the hook.
+func (s *site) advice(c hook.Choice) []Advice {
+	var all []Advice
+	for _, w := range c.Warnings {
+		all = append(all, Advice{Message: w.Message, Hint: w.Hint})
+	}
+	all = append(all, s.downOutlets()...)
+	all = append(all, s.peerAdvice(c.Mode)...)
+	switch c.Mode {
+	case hook.TC:
+		all = append(all, s.exactAdvice()...)
+		if sets := structural(s.cfg.Program); sets != "" {
+			all = append(all, Advice{
+				Note: true, Message: "segmentation-offload packets are left alone: " + sets,
+				Hint: "to have each packet rewritten, switch offload off where they are sent: ethtool -K DEVICE tso off gso off",
+			})
+		}
+	case hook.Generic:
+		if sets := structural(s.cfg.Program); sets != "" {
+			all = append(all, Advice{
+				Message: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",
+				Hint:    "leave out --hook, or --hook tc",
+			})
 		}
 	}
-	for _, r := range cfg.Program.Rules {
-		if r.Verdict == rule.Reflect && cfg.Direction == hook.Out {
-			return nil, &UsageError{"reflect is for packets that come in: those that leave are on their way out already", "leave out -Q out"}
-		}
-		for _, a := range r.Actions {
-			name := a.Field.Name
-			exact := a.Op == rule.Set && layer4Sum(a.Field)
-			switch {
-			case exact && name == "tcp_check" && cfg.Direction == hook.Out:
-				return nil, &UsageError{
-					"an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
-					"tcp_check bad makes it come out wrong; to set it exactly, rewrite where the packets arrive",
-				}
-			case exact:
-				tell("exact", fmt.Sprintf("packets whose checksum is made later are left alone: %s cannot be set exactly in them", name),
-					"whole checksums where the packets are sent: ethtool -K DEVICE tx off")
-			case a.Field.Structural:
-				tell(name, fmt.Sprintf("packets of segmentation offload are left alone: %s says how they are cut up", name),
-					"to have each packet rewritten, switch offload off where they are sent: ethtool -K DEVICE tso off gso off")
-			}
-		}
-	}
-	return out, nil
+	return all
 }
 
-// needOf is what a program asks of a hook.
-func needOf(p *rule.Program) hook.Need {
-	var n hook.Need
-	for _, r := range p.Rules {
-		n.Sends = n.Sends || r.Verdict == rule.Reflect || r.Verdict == rule.ToInterface
-		for _, a := range r.Actions {
-			for _, c := range a.Field.Covers {
-				n.Sums = n.Sums || c.Check != "ip_check"
-			}
-			n.Sums = n.Sums || layer4Sum(a.Field)
+// exactAdvice tells which checksums a rule sets to a value that some packets
+// cannot take.
+func (s *site) exactAdvice() []Advice {
+	var told []*field.Field
+	var all []Advice
+	for _, r := range s.cfg.Program.Rules {
+		f := exactSum(r)
+		if f == nil || f.Proto == field.ICMP || slices.Contains(told, f) {
+			continue // the kernel makes ICMP's when it makes the packet
 		}
+		told = append(told, f)
+		all = append(all, Advice{
+			Message: fmt.Sprintf("packets whose checksum is made later are left alone: %s cannot be set exactly in them", f.Name),
+			Hint:    "whole checksums where the packets are sent: ethtool -K DEVICE tx off",
+		})
 	}
-	return n
+	return all
 }
 
-func layer4Sum(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP }
+// downOutlets tells which interfaces lose what is redirected to them.
+func (s *site) downOutlets() []Advice {
+	var all []Advice
+	for _, r := range s.cfg.Program.Rules {
+		to, redirects := s.outlets[r.Redirect]
+		down := Advice{
+			Message: to.Name + " is down: what is redirected to it is lost",
+			Hint:    "ip link set " + to.Name + " up",
+		}
+		if redirects && !to.Up && !slices.Contains(all, down) {
+			all = append(all, down)
+		}
+	}
+	return all
+}
 
-// targets are the numbers of the interfaces that rules redirect to. The kernel
-// drops silently what comes from a link without Ethernet and is to go to one
-// with it, and what XDP sends to a veth whose peer has no XDP program.
-func targets(p *rule.Program, from hook.Iface, mode hook.Mode) (map[string]int, error) {
-	out := map[string]int{}
-	for _, r := range p.Rules {
-		if r.Verdict != rule.ToInterface {
+// structural says which rules set fields that say how packets are cut up, as
+// in "rule 1 sets ip_id and tcp_hlen"; "" is none.
+func structural(p *rule.Program) string {
+	var parts []string
+	for i, w := range p.Written {
+		var names []string
+		for _, f := range StructuralFields(p, i) {
+			names = append(names, f.Name)
+		}
+		if len(names) == 0 {
 			continue
 		}
-		to, err := hook.Interface(r.Redirect)
-		if err != nil {
-			return nil, err
+		name := w.Name
+		if name == "" {
+			name = fmt.Sprintf("rule %d", i+1)
 		}
-		switch {
-		case from.Link == hook.RawIPLink && to.Link != hook.RawIPLink:
-			return nil, &hook.ErrUnsupported{
-				Interface: from.Name, Mode: mode,
-				Reason: fmt.Sprintf("packets of %s have no Ethernet header, and %s needs one: the kernel would drop them", from.Name, to.Name),
-			}
-		case mode != hook.TC && to.Kind == "veth":
-			return nil, &hook.ErrUnsupported{
-				Interface: from.Name, Mode: mode,
-				Reason: fmt.Sprintf("%s is a veth: what XDP sends there is lost unless its other end has an XDP program", to.Name),
-				Advice: "use tc: --hook tc",
-			}
-		}
-		out[r.Redirect] = to.Index
+		parts = append(parts, name+" sets "+strings.Join(names, " and "))
 	}
-	return out, nil
+	return strings.Join(parts, ", ")
+}
+
+// StructuralFields are the fields that a rule, by its place in Written, sets
+// and that say how a packet is cut up.
+func StructuralFields(p *rule.Program, written int) []*field.Field {
+	var out []*field.Field
+	for _, r := range p.Rules {
+		for _, a := range r.Actions {
+			if r.Index == written && a.Field.Structural && !slices.Contains(out, a.Field) {
+				out = append(out, a.Field)
+			}
+		}
+	}
+	return out
 }

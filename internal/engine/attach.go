@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
@@ -11,21 +12,23 @@ import (
 // Attachment is a program that has been given to an interface.
 type Attachment struct {
 	Mode hook.Mode
-	// Note is a line to tell about the choice of the hook, or "".
+	// Note and Late are as those of a Run.
 	Note string
+	Late []Advice
 }
 
 // Attach proves the rules and gives them to the interface, where they outlive
 // the process. Whatever fails, nothing stays behind. The errors are those of
-// Load and of hook.Give.
+// Advise, of Load and of hook.Give.
 func Attach(cfg Config) (*Attachment, error) {
-	p, err := attach(cfg, false, func(index int, l *Loaded, mode hook.Mode) error {
+	cfg.Stay = true
+	p, err := attach(cfg, func(index int, l *Loaded, mode hook.Mode) error {
 		return hook.Give(index, cfg.Direction, l.Program, mode)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Attachment{Mode: p.mode, Note: p.note}, p.loaded.Close()
+	return &Attachment{Mode: p.choice.Mode, Note: p.choice.Why, Late: p.late}, p.close()
 }
 
 // Detach takes ours off an interface; found is false where there was none, or
@@ -45,19 +48,23 @@ func Detach(name string, dir hook.Direction) (found bool, err error) {
 	if errors.As(err, &nothing) { // there was none, or it has just gone
 		found, err = false, nil
 	}
-	if !found && err == nil {
-		_, err = hook.RemoveStale(iface.Index)
+	if err != nil {
+		return false, err
 	}
-	return found && err == nil, err
+	_, err = hook.RemoveStale(iface.Index)
+	return found, err
 }
 
 // Listed is a program of ours on an interface and what it has counted.
 type Listed struct {
 	hook.Attached
 	Counts []Count
+	// LeftAlone are the packets that its rules took and that it left alone.
+	LeftAlone LeftAlone
 }
 
-// List finds the programs of ours on all interfaces of the network namespace.
+// List finds the programs of ours on all interfaces of the network namespace,
+// in both directions.
 func List() ([]Listed, error) {
 	all, err := hook.List()
 	if err != nil {
@@ -68,7 +75,8 @@ func List() ([]Listed, error) {
 		if !a.Ours {
 			continue
 		}
-		c, err := countsOf(&a)
+		l := Listed{Attached: a}
+		err := l.count()
 		var gone *hook.ErrNothing
 		if errors.As(err, &gone) {
 			continue
@@ -76,26 +84,33 @@ func List() ([]Listed, error) {
 		if err != nil {
 			return nil, err
 		}
-		ours = append(ours, Listed{a, c})
+		ours = append(ours, l)
 	}
 	return ours, nil
 }
 
-func countsOf(a *hook.Attached) ([]Count, error) {
-	m, err := a.Counters()
+// count reads the program's counters.
+func (l *Listed) count() error {
+	m, err := l.Counters()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer m.Close()
-	perRule, err := readCounters(m, len(a.Meta.Rules))
+	rules := l.Meta.Rules
+	all, err := readCounters(m, min(len(rules)+bpf.ReasonCount, int(m.MaxEntries())))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := make([]Count, len(perRule))
-	for i, c := range perRule {
-		out[i] = count(c, a.Meta.Rules[i].Look)
+	if len(all) < len(rules) {
+		return fmt.Errorf("the program on %s has %d counters for %d rules", l.Interface, len(all), len(rules))
 	}
-	return out, nil
+	for i, r := range rules {
+		l.Counts = append(l.Counts, count(all[i], r.Look))
+	}
+	for i, c := range all[len(rules):] { // another version's may have fewer reasons, or none
+		l.LeftAlone[i] = c.Packets
+	}
+	return nil
 }
 
 func counts(l *Loaded, written []rule.Written) ([]Count, error) {

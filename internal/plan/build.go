@@ -170,15 +170,25 @@ func (b *builder) leaf(c Class) Leaf {
 func (b *builder) chain(c Class) *Chain {
 	steps := steps(b.program, c)
 	for _, old := range b.chains {
-		// What counts segments has to know the header of layer 4.
-		known := old.Class.L4 == c.L4 || old.Class.L4 == field.None
-		if known && sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !old.OnLink()) {
+		if headersKnown(old.Class, c) && sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !old.OnLink()) {
 			return old
 		}
 	}
 	made := &Chain{Class: c, Steps: steps}
 	b.chains = append(b.chains, made)
 	return made
+}
+
+// headersKnown tells whether a chain made for one class may serve another: what
+// counts the segments of a packet goes by the innermost header of the class.
+func headersKnown(made, c Class) bool {
+	switch {
+	case made.L4 != field.None:
+		return made.L4 == c.L4
+	case made.L3 != field.None:
+		return made.L3 == c.L3
+	}
+	return true
 }
 
 func sameSteps(a, b []Step) bool {

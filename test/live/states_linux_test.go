@@ -47,15 +47,6 @@ var states = []state{
 
 func (s state) String() string { return s.site.String() + " " + s.name }
 
-func (s state) makes(kind string) bool {
-	for k := range strings.FieldsSeq(s.kinds) {
-		if k == kind {
-			return true
-		}
-	}
-	return false
-}
-
 // both ends have IPv6, so that the stack at the right end looks at all.
 func withAddresses(cfg lab.PairConfig) lab.PairConfig {
 	cfg.A.Addr6, cfg.B.Addr6 = netip.MustParsePrefix("2001:db8::1/64"), netip.MustParsePrefix("2001:db8::2/64")

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/hook"
+	"repacket/internal/rule"
+)
+
+// placed is a program on an interface.
+type placed struct {
+	loaded *Loaded
+	choice hook.Choice
+	late   []Advice    // about a choice that was not the first
+	peers  []io.Closer // programs at the other ends of veths
+}
+
+// close gives back what is not attached.
+func (p *placed) close() error { return errors.Join(p.loaded.Close(), closeAll(p.peers)) }
+
+// putter attaches a program to the interface of a number.
+type putter func(index int, l *Loaded, mode hook.Mode) error
+
+// attach loads the program for the hook that is chosen and lets put attach it;
+// where the kernel refuses that and the choice is ours, it goes on to the next.
+func attach(cfg Config, put putter) (*placed, error) {
+	s, c, err := newSite(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for first := true; ; first = false {
+		p, err := s.place(c, put)
+		if err == nil {
+			if !first {
+				p.late = s.advice(c)
+			}
+			return p, nil
+		}
+		next, ok := c.Instead(err)
+		if !ok {
+			return nil, err
+		}
+		if c, err = s.settle(next); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// place loads and attaches the program for a hook.
+func (s *site) place(c hook.Choice, put putter) (*placed, error) {
+	o := s.options(c.Mode)
+	p, err := s.placeWith(o, c, put)
+	if errors.Is(err, unix.ERANGE) && c.Mode == hook.Native && !o.Fragments {
+		// A veth goes by the MTU of its peer, which cannot be seen from here.
+		o.Fragments = true
+		p, err = s.placeWith(o, c, put)
+	}
+	return p, err
+}
+
+func (s *site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, error) {
+	l, err := proved(s.cfg.Program, o)
+	if err != nil {
+		return nil, hook.ExplainLoad(err)
+	}
+	p := &placed{loaded: l, choice: c}
+	if o.Timed {
+		err = l.SetDeadline(monotonic(s.cfg.For))
+	}
+	if err == nil {
+		err = hook.Label(l.Program, s.meta(c.Mode))
+	}
+	if err == nil {
+		p.peers, err = s.openPeers(c.Mode)
+	}
+	if err == nil {
+		err = put(s.iface.Index, l, c.Mode)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// oneBuffer is an MTU in bytes up to which every driver gives XDP a packet in
+// one buffer. The kernel holds to it: while a program is attached that is not
+// aware of several buffers, the MTU cannot be raised beyond what one holds.
+const oneBuffer = 1500
+
+// preflight is the number of packets that prove rules before they are
+// attached: what takes a few milliseconds for one rule.
+func preflight(p *rule.Program) int { return min(60+40*len(p.Rules), 1000) }
+
+// proved loads the rules while a twin with counters of its own is put to the
+// proof.
+func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
+	var l *Loaded
+	var loading error
+	var load sync.WaitGroup
+	load.Go(func() { l, loading = Load(p, o) })
+	_, err := Prove(p, o, preflight(p))
+	load.Wait()
+	switch {
+	case loading != nil:
+		return nil, loading
+	case err != nil:
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+func (s *site) meta(mode hook.Mode) hook.Meta {
+	m := hook.Meta{
+		Source:     s.cfg.Program.Source,
+		Interface:  s.iface.Name,
+		Ifindex:    s.iface.Index,
+		Direction:  s.cfg.Direction.String(),
+		Hook:       mode.String(),
+		PID:        os.Getpid(),
+		Foreground: !s.cfg.Stay,
+		Start:      time.Now().UnixNano(),
+	}
+	for _, w := range s.cfg.Program.Written {
+		m.Rules = append(m.Rules, hook.MetaRule{Name: w.Name, Text: w.Text, Look: w.Look})
+	}
+	return m
+}

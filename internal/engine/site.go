@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"fmt"
+
+	"repacket/internal/bpf"
+	"repacket/internal/field"
+	"repacket/internal/hook"
+	"repacket/internal/rule"
+)
+
+// UsageError is what can never work, whatever the kernel is. It is known before
+// anything is loaded.
+type UsageError struct{ message, hint string }
+
+func (e *UsageError) Error() string { return e.message }
+
+// Hint says what to do instead.
+func (e *UsageError) Hint() string { return e.hint }
+
+// site is where rules are to go.
+type site struct {
+	cfg   Config
+	iface hook.Iface
+	// outlets are the interfaces that rules redirect to, by the words of the
+	// rules.
+	outlets map[string]hook.Iface
+}
+
+// newSite looks at the interfaces and chooses the hook. The errors are those
+// of hook.Interface and hook.Choose, UsageError and ErrUnsupported.
+func newSite(cfg Config) (*site, hook.Choice, error) {
+	iface, err := hook.Interface(cfg.Interface)
+	if err != nil {
+		return nil, hook.Choice{}, err
+	}
+	s := &site{cfg: cfg, iface: iface, outlets: map[string]hook.Iface{}}
+	for _, r := range cfg.Program.Rules {
+		if r.Verdict != rule.ToInterface {
+			continue
+		}
+		if s.outlets[r.Redirect], err = hook.Interface(r.Redirect); err != nil {
+			return nil, hook.Choice{}, err
+		}
+	}
+	c, err := hook.Choose(cfg.Mode, cfg.Direction, iface, need(cfg.Program))
+	if err == nil {
+		c, err = s.settle(c)
+	}
+	return s, c, err
+}
+
+// settle refuses a choice that cannot do what the rules ask for, or finds
+// another one that can.
+func (s *site) settle(c hook.Choice) (hook.Choice, error) {
+	for {
+		err := s.refuses(c.Mode)
+		if err == nil {
+			return c, nil
+		}
+		next, ok := c.Instead(err)
+		if !ok {
+			return c, err
+		}
+		c = next
+	}
+}
+
+// refuses is why the rules cannot do what they say at a hook, or nil.
+func (s *site) refuses(m hook.Mode) error {
+	for _, r := range s.cfg.Program.Rules {
+		switch {
+		case r.Verdict == rule.Reflect && s.cfg.Direction == hook.Out:
+			return &UsageError{
+				"reflect is for packets that come in: those that leave are on their way out already",
+				"leave out -Q out; drop and redirect work in both directions",
+			}
+		case r.Verdict == rule.ToInterface:
+			if err := s.refusesOutlet(m, s.outlets[r.Redirect]); err != nil {
+				return err
+			}
+		}
+		if f := exactSum(r); f != nil && f.Proto == field.TCP && m == hook.TC && s.cfg.Direction == hook.Out {
+			return &UsageError{
+				"an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
+				"tcp_check bad makes it come out wrong; to set it exactly, rewrite where the packets arrive",
+			}
+		}
+	}
+	_, err := s.peers(m)
+	return err
+}
+
+// refusesOutlet is why packets cannot be redirected to an interface.
+func (s *site) refusesOutlet(m hook.Mode, to hook.Iface) error {
+	switch {
+	case to.Link == hook.OtherLink:
+		return &hook.ErrUnsupported{
+			Interface: to.Name, Mode: m,
+			Reason: to.Name + " carries neither Ethernet nor bare IP: packets cannot be redirected to it",
+		}
+	case !s.iface.Ethernet && to.Ethernet:
+		return &hook.ErrUnsupported{
+			Interface: s.iface.Name, Mode: m,
+			Reason: fmt.Sprintf("packets of %s have no Ethernet header, so the kernel drops them where they are redirected to %s", s.iface.Name, to.Name),
+			Advice: "redirect to an interface without Ethernet, or let the routing table send them",
+		}
+	case m != hook.TC && s.iface.Ethernet && !to.Ethernet:
+		return &hook.ErrUnsupported{
+			Interface: s.iface.Name, Mode: m,
+			Reason:     fmt.Sprintf("XDP redirects packets of %s with their Ethernet header, which %s does not have", s.iface.Name, to.Name),
+			TryGeneric: true,
+		}
+	}
+	return nil
+}
+
+// options are what a program is loaded with for a hook.
+func (s *site) options(m hook.Mode) LoadOptions {
+	o := LoadOptions{
+		Limit: s.cfg.Limit, Timed: s.cfg.For > 0, Broken: s.cfg.Broken, Clang: s.cfg.Clang,
+		Fragments: m == hook.Native && s.iface.MTU > oneBuffer,
+	}
+	if m == hook.TC {
+		o.Hook = bpf.TC
+	}
+	if s.iface.Link == hook.RawIPLink {
+		o.Link = field.RawIP
+	}
+	if len(s.outlets) > 0 {
+		o.Redirect = map[string]int{}
+	}
+	for word, i := range s.outlets {
+		o.Redirect[word] = i.Index
+	}
+	return o
+}
+
+// need is what rules ask of a hook.
+func need(p *rule.Program) (n hook.Need) {
+	for _, r := range p.Rules {
+		n.Sends = n.Sends || r.Verdict == rule.Reflect || r.Verdict == rule.ToInterface
+		for _, a := range r.Actions {
+			n.Sums = n.Sums || isLayer4Sum(a.Field)
+			for _, c := range a.Field.Covers {
+				n.Sums = n.Sums || isLayer4Sum(field.MustByName(c.Check))
+			}
+		}
+	}
+	return n
+}
+
+func isLayer4Sum(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP }
+
+// exactSum is the checksum of layer 4 that a rule sets to a value, or nil.
+func exactSum(r *rule.Rule) *field.Field {
+	for _, a := range r.Actions {
+		if isLayer4Sum(a.Field) && a.Op == rule.Set {
+			return a.Field
+		}
+	}
+	return nil
+}
