@@ -41,13 +41,13 @@ const (
 func benchRules() ([]*benchRule, error) {
 	udp := udpPorts(1000, 443)
 	rules := []*benchRule{
-		{name: "port", text: "if udp_src 1000 then udp_dest 5202", packets: []packet{
+		{name: "port", text: "if ip udp_src 1000 then udp_dest 5202", packets: []packet{
 			{changes, frame(udp)}, {nearMiss, frame(udpPorts(1001, 443))}, {"TCP", frame(syn())},
 		}},
 		{name: "ttl", text: "if all then ip_ttl 64", packets: []packet{
 			{changes, frame(udp)},
 		}},
-		{name: "flag", text: "if tcp_syn on then tcp_ece on", packets: []packet{
+		{name: "flag", text: "if ip tcp_syn on then tcp_ece on", packets: []packet{
 			{changes, frame(syn())}, {nearMiss, frame(ack())}, {"UDP", frame(udp)},
 		}},
 		{name: "source", text: "if ip_src 10.0.0.0/8 then ip_dscp af31", packets: []packet{

@@ -1,4 +1,4 @@
-// if tcp_syn on then tcp_ece on
+// if ip tcp_syn on then tcp_ece on
 #include "xdp.h"
 
 enum { SYN = 0x02, ECE = 0x40 };

@@ -1,4 +1,4 @@
-// if udp_src 1000 then udp_dest 5202
+// if ip udp_src 1000 then udp_dest 5202
 #include "xdp.h"
 
 SEC("xdp") int port(struct xdp_md *ctx)

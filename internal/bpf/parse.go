@@ -16,17 +16,49 @@ func (c *compiler) parse() {
 	}
 	c.besides()
 	slow, body := c.newLabel(), c.newLabel()
-	c.later(func() { c.slow(slow, body) })
+	short := slow
+	if c.onlyIP() {
+		short = c.pass
+		c.later(func() { c.tagged(slow, body) })
+	} else {
+		c.later(func() { c.slow(slow, body) })
+	}
 	if l.IP == nil {
 		c.goTo(slow)
 		return
 	}
 	c.about("ethernet type")
-	c.guard(c.reg.l3, need(l.IP), slow)
+	c.guard(c.reg.l3, need(l.IP), short)
 	c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
 	c.jumpTo(slow, asm.JNE.Imm32(value, etherType(field.IP), ""))
 	c.bind(body, true)
 	c.ip(l.IP)
+}
+
+// onlyIP tells whether nothing is done with packets but IPv4's of enough bytes,
+// whatever tags they have.
+func (c *compiler) onlyIP() bool {
+	l := c.plan.Levels[0]
+	return len(c.plan.Levels) == 1 && l.IP != nil && l.IP6 == nil && l.ARP == nil && len(l.Other.Steps) == 0 &&
+		(need(l.IP) == l4Base || len(l.IP.Bare.Steps) == 0)
+}
+
+// tagged is slow where only IPv4 packets count: tags are stepped over, and a
+// packet that is too short for body has no way to go on. In value is the type.
+func (c *compiler) tagged(here, body label) {
+	c.bind(here, false)
+	for range maxTags {
+		tag := c.newLabel()
+		c.about("vlan tag")
+		c.jumpTo(tag, asm.JEq.Imm32(value, swapped(typeTag, 2), ""))
+		c.jumpTo(c.pass, asm.JNE.Imm32(value, swapped(typeService, 2), ""))
+		c.bind(tag, false)
+		c.emit(asm.Add.Imm(c.reg.l3, tagLen))
+		c.guard(c.reg.l3, need(c.plan.Levels[0].IP), c.pass)
+		c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
+		c.jumpTo(body, asm.JEq.Imm32(value, etherType(field.IP), ""))
+	}
+	c.goTo(c.pass)
 }
 
 // need is how many bytes a packet must have for anything to be done with the

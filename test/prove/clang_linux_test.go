@@ -3,51 +3,131 @@ package prove
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
 	"repacket/internal/csource"
 	"repacket/internal/engine"
-	"repacket/internal/field"
 	"repacket/internal/plan"
-	"repacket/internal/rule"
 )
 
 // cAtXDP and cAtTC are the C source of the program, compiled by clang.
-func cAtXDP(link field.Link, p *rule.Program) (*implementation, error) {
-	return viaC("C", p, engine.LoadOptions{Link: link, Fragments: true})
-}
+func cAtXDP(s subject) (*implementation, error) { return viaC(s, bpf.XDP) }
 
-func cAtTC(link field.Link, p *rule.Program) (*implementation, error) {
-	return viaC("C at tc", p, engine.LoadOptions{Link: link, Hook: bpf.TC})
-}
+func cAtTC(s subject) (*implementation, error) { return viaC(s, bpf.TC) }
 
-func viaC(name string, p *rule.Program, o engine.LoadOptions) (*implementation, error) {
-	hook := csource.XDP
-	if o.Hook == bpf.TC {
-		hook = csource.TC
-	}
-	source := csource.Print(p, plan.Build(p, o.Link), csource.Options{Hook: hook, Fragments: o.Fragments})
-	elf, err := csource.Build(context.Background(), source)
+func viaC(s subject, h bpf.Hook) (*implementation, error) {
+	all, err := compileTogether([]source{{s, h}})
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, source)
+		return nil, err
+	}
+	return all[0]()
+}
+
+// source is a program that clang is to compile for a hook.
+type source struct {
+	subject
+	hook bpf.Hook
+}
+
+func (s source) text() string {
+	return csource.Print(s.program, plan.Build(s.program, s.link),
+		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces})
+}
+
+// compileTogether has one clang compile all programs, for half of its time is
+// that of its start and of the kernel's headers. Each can be loaded by itself.
+func compileTogether(sources []source) ([]func() (*implementation, error), error) {
+	var all strings.Builder
+	for i, s := range sources {
+		text := s.text()
+		if len(sources) > 1 {
+			text = rename(text, suffix(i))
+		}
+		if i > 0 { // one object has one license
+			text = license.ReplaceAllString(text, "")
+		}
+		all.WriteString(text)
+	}
+	elf, err := csource.Build(context.Background(), all.String())
+	if err != nil {
+		return nil, errors.Join(err, culprit(sources))
 	}
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(elf))
 	if err != nil {
 		return nil, fmt.Errorf("C: %w", err)
 	}
-	all, err := ebpf.NewCollection(spec)
+	var out []func() (*implementation, error)
+	for i, s := range sources {
+		end := suffix(i)
+		if len(sources) == 1 {
+			end = ""
+		}
+		out = append(out, func() (*implementation, error) { return s.load(spec, end) })
+	}
+	return out, nil
+}
+
+// culprit finds the program that clang does not take by itself.
+func culprit(sources []source) error {
+	for _, s := range sources {
+		if _, err := csource.Build(context.Background(), s.text()); err != nil {
+			return fmt.Errorf("%s\n%s", s.program.Source, s.text())
+		}
+	}
+	return errors.New("clang takes each by itself, but not together")
+}
+
+// load loads one program of an object, whose names have an ending.
+func (s source) load(object *ebpf.CollectionSpec, end string) (*implementation, error) {
+	program, counts := csource.ProgramName+end, csource.CountersMap+end
+	all, err := ebpf.NewCollection(&ebpf.CollectionSpec{
+		Maps:      map[string]*ebpf.MapSpec{counts: object.Maps[counts].Copy()},
+		Programs:  map[string]*ebpf.ProgramSpec{program: object.Programs[program].Copy()},
+		ByteOrder: object.ByteOrder,
+	})
+	name := "C" + at(s.hook)
 	if err != nil {
-		return nil, fmt.Errorf("C: %w\n%s", err, source)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &implementation{
-		name: name, options: o,
-		run:      runner(all.Programs[csource.ProgramName]),
-		counters: func() ([]counter, error) { return addUp(all.Maps[csource.CountersMap], len(p.Written)) },
+		name:     name,
+		options:  engine.LoadOptions{Link: s.link, Hook: s.hook, Fragments: s.hook == bpf.XDP},
+		run:      runner(all.Programs[program]),
+		counters: func() ([]counter, error) { return addUp(all.Maps[counts], len(s.program.Written)) },
 		close:    all.Close,
 	}, nil
+}
+
+func suffix(i int) string { return fmt.Sprintf("__%d", i) }
+
+// defined finds what a source defines for the whole of its file: structures,
+// macros, functions and the map.
+var (
+	defined = regexp.MustCompile(`(?m)^(?:struct (\w+) \{|#define (\w+)|[a-z_].* (\w+)\(.*[,)]$|\} (\w+) SEC)`)
+	words   = regexp.MustCompile(`\w+`)
+	license = regexp.MustCompile(`(?m)^char LICENSE.*\n`)
+)
+
+// rename gives all that a source defines names that no other source has.
+func rename(text, end string) string {
+	names := map[string]bool{}
+	for _, m := range defined.FindAllStringSubmatch(text, -1) {
+		for _, name := range m[1:] {
+			names[name] = true
+		}
+	}
+	return words.ReplaceAllStringFunc(text, func(word string) string {
+		if names[word] {
+			return word + end
+		}
+		return word
+	})
 }
 
 // addUp reads the counters of every rule, over all CPUs.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,14 +29,16 @@ import (
 	"repacket/test/oracle"
 )
 
-// Rules and packets of one run. Each packet runs through the reference, the
-// eBPF program at XDP and at tc, and clang's C: at XDP too, and for every
-// viaTC-th rule set at tc. Every onRaw-th is for a link without Ethernet.
+// Rules and packets of one run. Each packet runs through the reference and, at
+// XDP and at tc (as far as a test run takes it there), through the eBPF program
+// and clang's C: viaTC says of how many rule sets one has its C at tc too.
+// onRaw says of how many one is for a link without Ethernet.
 const (
 	defaultRules  = 2000
 	framesPerRule = 500
-	viaTC         = 10
+	viaTC         = 4
 	onRaw         = 8
+	together      = 16 // rule sets that one clang compiles
 )
 
 func rulesToTry(t *testing.T) int {
@@ -65,7 +68,9 @@ func seed(t *testing.T) uint64 {
 
 // tally is what has been tried so far.
 type tally struct {
-	rules, raw, packets, atTC, acted, sums, fields, differences atomic.Int64
+	rules, raw, packets, acted, sums, fields, differences atomic.Int64
+	// runs are those in the kernel, by hook.
+	runs [bpf.TC + 1]struct{ ours, clang atomic.Int64 }
 }
 
 // TestThreeAgree runs random rules on packets made for them.
@@ -73,67 +78,146 @@ func TestThreeAgree(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("the kernel's part needs root: sudo make test")
 	}
-	n, from := rulesToTry(t), seed(t)
+	draw := &drawing{seed: seed(t), left: rulesToTry(t)}
 	var total tally
-	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range runtime.NumCPU() {
 		workers.Go(func() {
-			for i := next.Add(1); total.rules.Load() < int64(n) && !t.Failed(); i = next.Add(1) {
-				total.random(t, uint64(i), rand.New(rand.NewPCG(from, uint64(i))))
+			for !t.Failed() {
+				some := draw.some(together)
+				if len(some) == 0 {
+					return
+				}
+				total.batch(t, some)
 			}
 		})
 	}
 	workers.Wait()
-	fmt.Printf("prove: %d rule sets (%d without Ethernet), %d packets, each through the reference, the eBPF program and the C; %d of them at tc too; "+
-		"%d acted on, %d checksums and %d fields judged by an outside decoder, %d differences (seed %d)\n",
-		total.rules.Load(), total.raw.Load(), total.packets.Load(), total.atTC.Load(),
-		total.acted.Load(), total.sums.Load(), total.fields.Load(), total.differences.Load(), from)
+	fmt.Printf("prove: %d rule sets (%d without Ethernet), %d packets; the reference and, in the kernel, "+
+		"at XDP %d runs of the eBPF program and %d of the C, at tc %d and %d: "+
+		"%d packets acted on, %d checksums and %d fields judged by an outside decoder, %d differences (seed %d)\n",
+		total.rules.Load(), total.raw.Load(), total.packets.Load(),
+		total.runs[bpf.XDP].ours.Load(), total.runs[bpf.XDP].clang.Load(), total.runs[bpf.TC].ours.Load(), total.runs[bpf.TC].clang.Load(),
+		total.acted.Load(), total.sums.Load(), total.fields.Load(), total.differences.Load(), draw.seed)
 	if total.acted.Load()*3 < total.packets.Load() {
 		t.Error("less than a third of the packets were acted on: that proves little")
 	}
 }
 
-// random tries one random program, if the checker takes it.
-func (total *tally) random(t *testing.T, i uint64, r *rand.Rand) {
-	style := packetgen.Style{}
-	if i%onRaw == 0 {
-		style.Link = field.RawIP
+// drawing draws rule sets, the same ones for a seed.
+type drawing struct {
+	sync.Mutex
+	seed, next uint64
+	left       int
+}
+
+// some draws up to n rule sets that the checker takes.
+func (d *drawing) some(n int) []*trial {
+	d.Lock()
+	defer d.Unlock()
+	var out []*trial
+	for len(out) < n && d.left > 0 {
+		d.next++
+		r := rand.New(rand.NewPCG(d.seed, d.next))
+		style := packetgen.Style{Redirect: []string{elsewhere}}
+		if d.next%onRaw == 0 {
+			style.Link = field.RawIP
+		}
+		p, err := rule.Check(style.Program(r))
+		if err != nil {
+			continue
+		}
+		out = append(out, &trial{subject: subject{style.Link, p}, number: d.next, r: r})
+		d.left--
 	}
-	p, err := rule.Check(style.Program(r))
+	return out
+}
+
+// elsewhere is an interface that rules redirect to; in a test run no packet
+// leaves.
+const elsewhere = "eth9"
+
+var interfaces = map[string]int{elsewhere: 9}
+
+// subject is a rule set for a link.
+type subject struct {
+	link    field.Link
+	program *rule.Program
+}
+
+// trial is a rule set that is drawn.
+type trial struct {
+	subject
+	number uint64
+	r      *rand.Rand // goes on with its packets
+	inC    []loader
+}
+
+// batch tries some rule sets whose C is compiled together.
+func (total *tally) batch(t *testing.T, some []*trial) {
+	var sources []source
+	for _, x := range some {
+		sources = append(sources, source{x.subject, bpf.XDP})
+		if x.number%viaTC == 0 {
+			sources = append(sources, source{x.subject, bpf.TC})
+		}
+	}
+	compiled, err := compileTogether(sources)
 	if err != nil {
+		t.Error(err)
 		return
 	}
+	for _, x := range some {
+		for len(sources) > 0 && sources[0].subject == x.subject {
+			load := compiled[0]
+			x.inC = append(x.inC, func(subject) (*implementation, error) { return load() })
+			sources, compiled = sources[1:], compiled[1:]
+		}
+		total.try(t, x)
+	}
+}
+
+// try tries one rule set.
+func (total *tally) try(t *testing.T, x *trial) {
 	total.rules.Add(1)
-	if style.Link == field.RawIP {
+	if x.link == field.RawIP {
 		total.raw.Add(1)
 	}
-	ways := []loader{compiledXDP, cAtXDP, compiledTC}
-	if i%viaTC == 0 {
-		ways = everyWay
-	}
-	c, err := newCase(style.Link, p, ways...)
+	c, err := newCase(x.subject, append([]loader{compiledXDP, compiledTC}, x.inC...)...)
 	if err != nil {
-		t.Errorf("%s\n%v", p.Source, err)
+		t.Errorf("%s\n%v", x.program.Source, err)
 		return
 	}
 	defer c.close()
-	for _, frame := range packetgen.FramesOn(style.Link, r, p, framesPerRule) {
+	for range framesPerRule {
+		frame := packetgen.FrameOn(x.link, x.r, x.program)
 		d := c.try(frame)
 		total.packets.Add(1)
 		total.acted.Add(int64(c.acted))
 		total.sums.Add(int64(c.sums))
 		total.fields.Add(int64(c.fields))
-		total.atTC.Add(int64(c.atTC))
 		if d != "" {
 			total.differences.Add(1)
-			report(t, style.Link, p.Source, frame, d)
+			report(t, x.link, x.program.Source, frame, d)
 			return
 		}
 	}
+	total.addRuns(c)
 	if d := c.compareCounters(); d != "" {
 		total.differences.Add(1)
-		t.Errorf("%s\n%s", p.Source, d)
+		t.Errorf("%s\n%s", x.program.Source, d)
+	}
+}
+
+// addRuns adds how often each implementation ran.
+func (total *tally) addRuns(c *proofCase) {
+	for _, i := range c.all {
+		runs := &total.runs[i.options.Hook]
+		if strings.HasPrefix(i.name, "C") {
+			runs.clang.Add(i.runs)
+		} else {
+			runs.ours.Add(i.runs)
+		}
 	}
 }
 
@@ -145,6 +229,7 @@ type implementation struct {
 	counters func() ([]counter, error)
 	close    func()
 	want     []counter
+	runs     int64
 }
 
 // counter is what a rule has counted.
@@ -152,29 +237,28 @@ type counter struct{ Packets, Bytes uint64 }
 
 // proofCase is one program in all implementations.
 type proofCase struct {
-	link    field.Link
-	program *rule.Program
-	all     []*implementation
-	out     []byte
-	// acted, sums, fields and atTC are of the last packet: whether a rule acted,
-	// how many checksums and fields were judged, and whether it ran at tc too.
-	acted, sums, fields, atTC int
+	subject
+	all []*implementation
+	out []byte
+	// acted, sums and fields are of the last packet: whether a rule acted, and
+	// how many checksums and fields were judged.
+	acted, sums, fields int
 }
 
 // loader puts a program in the kernel in one of the ways.
-type loader func(field.Link, *rule.Program) (*implementation, error)
+type loader func(subject) (*implementation, error)
 
 var everyWay = []loader{compiledXDP, cAtXDP, compiledTC, cAtTC}
 
-func newCase(link field.Link, p *rule.Program, ways ...loader) (*proofCase, error) {
-	c := &proofCase{link: link, program: p, out: make([]byte, 80_000)}
+func newCase(s subject, ways ...loader) (*proofCase, error) {
+	c := &proofCase{subject: s, out: make([]byte, 80_000)}
 	for _, load := range ways {
-		i, err := load(link, p)
+		i, err := load(s)
 		if err != nil {
 			c.close()
 			return nil, err
 		}
-		i.want = make([]counter, len(p.Written))
+		i.want = make([]counter, len(s.program.Written))
 		c.all = append(c.all, i)
 	}
 	return c, nil
@@ -187,16 +271,22 @@ func (c *proofCase) close() {
 }
 
 // compiledXDP and compiledTC are the programs of our own compiler.
-func compiledXDP(link field.Link, p *rule.Program) (*implementation, error) {
-	return compiled("eBPF", p, engine.LoadOptions{Link: link, Fragments: true})
+func compiledXDP(s subject) (*implementation, error) { return compiled(s, bpf.XDP) }
+
+func compiledTC(s subject) (*implementation, error) { return compiled(s, bpf.TC) }
+
+// at is what a hook adds to the name of an implementation.
+func at(h bpf.Hook) string {
+	if h == bpf.TC {
+		return " at tc"
+	}
+	return ""
 }
 
-func compiledTC(link field.Link, p *rule.Program) (*implementation, error) {
-	return compiled("eBPF at tc", p, engine.LoadOptions{Link: link, Hook: bpf.TC})
-}
-
-func compiled(name string, p *rule.Program, o engine.LoadOptions) (*implementation, error) {
-	l, err := engine.Load(p, o)
+func compiled(s subject, h bpf.Hook) (*implementation, error) {
+	o := engine.LoadOptions{Link: s.link, Hook: h, Fragments: h == bpf.XDP, Redirect: interfaces}
+	name := "eBPF" + at(h)
+	l, err := engine.Load(s.program, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -226,7 +316,7 @@ func runner(prog *ebpf.Program) func(frame, out []byte) (uint32, []byte, error) 
 // try runs one frame through everything and says what differs, or "".
 func (c *proofCase) try(frame []byte) string {
 	want := reference.RunOn(c.link, c.program, frame)
-	c.acted, c.atTC = 0, 0
+	c.acted = 0
 	if want.Index >= 0 {
 		c.acted = 1
 	}
@@ -237,9 +327,7 @@ func (c *proofCase) try(frame []byte) string {
 		if !engine.Testable(i.options, frame) {
 			continue
 		}
-		if i.options.Hook == bpf.TC {
-			c.atTC = 1
-		}
+		i.runs++
 		if want.Index >= 0 {
 			i.want[want.Index].Packets++
 			i.want[want.Index].Bytes += uint64(len(frame))
@@ -308,7 +396,7 @@ func differenceOf(link field.Link, text string, frame []byte, ways ...loader) er
 	if err != nil {
 		return nil
 	}
-	c, err := newCase(link, p, ways...)
+	c, err := newCase(subject{link, p}, ways...)
 	if err != nil {
 		return nil
 	}
