@@ -163,6 +163,17 @@ func TestClangsProgramIsProvedToo(t *testing.T) {
 	}
 }
 
+// TestClangAtTC: what clang's program cannot keep to is not loaded.
+func TestClangAtTC(t *testing.T) {
+	if _, err := Load(checked(t, "if udp then udp_check 5"), LoadOptions{Clang: true, Hook: bpf.TC}); err == nil {
+		t.Error("an exact checksum at tc by clang's program was taken")
+	}
+	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if tcp_syn on")
+	if _, err := Prove(p, LoadOptions{Clang: true, Hook: bpf.TC}, 300); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAdvice: what is said before something is attached, and what is refused.
 func TestAdvice(t *testing.T) {
 	pair, err := lab.NewPair(lab.PairConfig{})
