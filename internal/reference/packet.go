@@ -54,6 +54,9 @@ const (
 // parseEthernet finds the Ethernet header, at most two VLAN tags, and what the
 // type behind them says, if all of it is there.
 func (p *packet) parseEthernet() {
+	if !p.reaches(ethernetLen) {
+		return
+	}
 	p.at[field.Eth] = 0
 	next, t := ethernetLen, p.etherType(ethernetLen)
 	for _, tag := range []field.Protocol{field.VLAN, field.CVLAN} {

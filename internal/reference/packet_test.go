@@ -16,6 +16,7 @@ func FuzzParse(f *testing.F) {
 	for _, frame := range seedFrames() {
 		f.Add(frame)
 		f.Add(frame[:len(frame)-1]) // the last header is cut off
+		f.Add(frame[:1])
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		p := parse(field.Ethernet, frame)
