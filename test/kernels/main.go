@@ -49,7 +49,7 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "tests to run (regular expression)")
 	flag.IntVar(&o.rules, "rules", 15, "random rules that the implementations are compared on")
 	flag.StringVar(&o.dir, "dir", "bin/kernels", "where packages, test binaries and logs are kept")
-	flag.DurationVar(&o.timeout, "timeout", 20*time.Minute, "how long one machine may run; one package has half of it")
+	flag.DurationVar(&o.timeout, "timeout", 40*time.Minute, "how long one machine may run; one package has half of it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := runAll(ctx, os.Stdout, o)
