@@ -84,6 +84,7 @@ var proved = []struct{ name, text string }{
 	{"a header that grows over a checksum that is adjusted", "if udp then ip_hl 7 ip_check bad udp_dest 5"},
 	{"a header that shrinks", "if ip then ip_hl 5 ip_check fix"},
 	{"tags", "if vlan_id 5 then vlan_pcp 3 else if cvlan then cvlan_id 9 vlan_dei on else if vlan then eth_type 0x88a8"},
+	{"types of tags", "if eth_type 0x8100 vlan_type 0x88a8 then vlan_pcp 1 else if eth_type 0x88a8 vlan_type 0x8100 then vlan_pcp 2 else if eth_type 0x8100 then vlan_pcp 3 else if vlan then vlan_pcp 4"},
 	{"types", "if eth_type arp or vlan_type 0x0800 or cvlan_type 0x86dd then eth_dest 02:00:00:00:00:01 else if eth_src 02:00:00:00:00:00/16 then eth_src ff:ff:ff:ff:ff:ff"},
 	{"tags are stepped over", "if tcp_dest 80 then tcp_dest 81 else if arp_op 1 then arp_op 2"},
 	{"ARP", "if arp_op request arp_tpa 10.0.0.0/8 then arp_sha 02:00:00:00:00:01 arp_spa 10.0.0.1 arp_tha 02:00:00:00:00:02 arp_op reply"},
@@ -138,6 +139,20 @@ func TestProveEveryField(t *testing.T) {
 				proves(t, checked(t, text), engine.LoadOptions{Hook: bpf.TC}, 100)
 			}
 		})
+	}
+}
+
+// TestProveRouted makes whole sums over IPv6 where few packets show a mistake:
+// those that are still on a route, and fragments.
+func TestProveRouted(t *testing.T) {
+	for _, text := range []string{
+		"if ip6 udp then udp_check fix",
+		"if ip6 tcp then tcp_check bad",
+		"if icmp6 then icmp6_check fix icmp6_code 3",
+	} {
+		for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
+			proves(t, checked(t, text), engine.LoadOptions{Hook: h}, 2000)
+		}
 	}
 }
 

@@ -79,7 +79,7 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		return err
 	}
 	for _, c := range chosen {
-		r.begin(c.pkg, c.all)
+		r.begin(c.target, c.all)
 		if err := b.try(ctx, c, o, r); err != nil {
 			return err
 		}

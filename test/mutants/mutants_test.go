@@ -199,7 +199,7 @@ func TestReport(t *testing.T) {
 		for m, reason := range test.listed {
 			r.listed[m.String()] = reason
 		}
-		r.begin("p", []mutant{a, b})
+		r.begin(target{pkg: "p"}, []mutant{a, b})
 		r.add(a, test.a)
 		for range test.times {
 			r.add(b, test.b)
@@ -208,6 +208,20 @@ func TestReport(t *testing.T) {
 		err := r.end()
 		if (err == nil) != (test.errs == "") || err != nil && !strings.Contains(err.Error(), test.errs) {
 			t.Errorf("%s: %v, want %q\n%s", test.name, err, test.errs, out.String())
+		}
+	}
+}
+
+// TestListedFaultsHaveATarget: no fault is on the list for ever because its
+// file is not looked at any more.
+func TestListedFaultsHaveATarget(t *testing.T) {
+	listed, err := readSurvivors("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for fault := range listed {
+		if !slices.ContainsFunc(targets, func(of target) bool { return of.has(fault) }) {
+			t.Errorf("in no target: %s", fault)
 		}
 	}
 }

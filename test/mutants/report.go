@@ -30,15 +30,15 @@ type report struct {
 // noticed, and those that the list says change nothing that could be noticed.
 type tally struct{ tried, killed, same int }
 
-// begin starts a package. What is listed of it has to be among its faults.
-func (r *report) begin(pkg string, all []mutant) {
-	r.pkg, r.tried, r.killed = pkg, 0, 0
+// begin starts a target. What is listed of it has to be among its faults.
+func (r *report) begin(t target, all []mutant) {
+	r.pkg, r.tried, r.killed = t.pkg, 0, 0
 	known := map[string]bool{}
 	for _, m := range all {
 		known[m.String()] = true
 	}
 	for _, text := range slices.Sorted(maps.Keys(r.listed)) {
-		if strings.HasPrefix(text, pkg+"/") && !known[text] {
+		if t.has(text) && !known[text] {
 			r.complain("listed, and not in the code any more:\n%s\n", text)
 		}
 	}
