@@ -213,6 +213,12 @@ func TestShrink(t *testing.T) {
 	if len(gotFrame) != 14 || len(zeros) != 12 {
 		t.Errorf("the frame is %x, want 14 bytes, 12 of them 0", gotFrame)
 	}
+	if text, _ := packetgen.Shrink("if all then ip_ttl +77", frame, func(text string, _ []byte) bool {
+		p, err := rule.Check(text)
+		return err == nil && slices.ContainsFunc(p.Rules[0].Actions, func(a rule.Action) bool { return a.Op == rule.Add })
+	}); text != "if all then ip_ttl +0" {
+		t.Errorf("an addition is shrunk to %q", text)
+	}
 	t.Logf("%s\n%x\nafter %d calls", gotText, gotFrame, calls)
 }
 

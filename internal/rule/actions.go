@@ -139,10 +139,20 @@ func (p *parser) strayInActions(t token) {
 	case t.text == "chance":
 		p.fail(t.at, "chance is a test: if udp chance 5% then drop", "chance stands before then")
 	case looksLikeValue(t.text):
+		p.operandWord(p.tokens[max(0, p.pos-2)])
 		p.fail(t.at, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
 	case keywords[t.text] || !t.word:
 		p.fail(t.at, "", "an action is missing before %s", word)
 	default:
 		p.fail(t.at, suggest(t.text, actionWords()), "unknown word %s", word)
+	}
+}
+
+// operandWord refuses what was read as a value if a value that follows it shows
+// that it was meant as another word.
+func (p *parser) operandWord(t token) {
+	word := nearest(t.text, []string{"random", "atleast", "atmost"})
+	if word != "" && len(t.text) >= 4 && isLetter(t.text[0]) && !isLanguage(t) {
+		p.fail(t.at, "did you mean "+word+"?", "unknown word %s", p.words(t.at))
 	}
 }
