@@ -70,11 +70,7 @@ func (w *writer) action(s shape, used []*field.Field, more bool) []*field.Field 
 	if w.chance(8) {
 		w.add("=")
 	}
-	if f.Kind == field.Checksum && !w.chance(3) {
-		w.add(w.oneOf("fix", "fix", "bad"))
-	} else {
-		w.add(w.value(f, w.number(f)))
-	}
+	w.operand(s, f)
 	return append(used, f)
 }
 

@@ -208,6 +208,41 @@ func (d *draft) already() {
 		}
 		d.set(a.Field, v)
 	}
+	d.atEdges()
+}
+
+// atEdges now and then gives fields values where arithmetic stops or wraps,
+// where a bound begins to count, and where a copy changes nothing.
+func (d *draft) atEdges() {
+	for _, a := range d.w.actions {
+		if a.Op == rule.Set || a.Op.Sums() || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(3) > 0 {
+			continue
+		}
+		v := a.Value
+		switch a.Op {
+		case rule.Add: // all ones less v: the last that does not overflow
+			v = a.Field.Max().AndNot(v)
+		case rule.Copy:
+			if d.holds(a.From) {
+				d.set(a.Field, d.get(a.From))
+			}
+			continue
+		case rule.Random:
+			v = a.Range.Lo
+		}
+		d.set(a.Field, near(d.r, v, a.Field.Max()))
+	}
+}
+
+// near is v or a value beside it, at most top.
+func near(r *rand.Rand, v, top field.Value) field.Value {
+	switch n := r.IntN(3); {
+	case n == 0 && !v.IsZero():
+		return v.Dec()
+	case n == 1 && v != top:
+		return v.Inc()
+	}
+	return v
 }
 
 // grant writes a value of what is asked for into each field that is there,

@@ -152,10 +152,12 @@ func (w *wish) needs(r *rand.Rand, target *rule.Rule) bool {
 		}
 	}
 	for _, a := range target.Actions {
-		if !w.present(a.Field.Proto) {
-			return false
+		for _, f := range a.Needs() {
+			if !w.present(f.Proto) {
+				return false
+			}
 		}
-		w.whole = w.whole || a.Op != rule.Set
+		w.whole = w.whole || a.Op.Sums()
 	}
 	return true
 }

@@ -9,8 +9,8 @@ import (
 	"repacket/internal/field"
 )
 
-// Program writes the text of a random program in the whole of the language
-// but for redirections: one to five rules with every kind of test, action and
+// Program writes the text of a random program in the language, but for what a
+// Style must ask for: one to five rules with every kind of test, action and
 // verdict, in words and signs, under canonical, other and short names. Most
 // are valid; some contradict themselves in a way that the checker finds.
 func Program(r *rand.Rand) string { return Style{}.Program(r) }
@@ -24,6 +24,11 @@ type Style struct {
 	Redirect []string
 	// OnlyPass: no packet is dropped, reflected or redirected.
 	OnlyPass bool
+	// Operands: actions also compute what they write: by arithmetic, copies,
+	// prefixes and random values.
+	Operands bool
+	// Chance: tests also hold by chance.
+	Chance bool
 }
 
 // Program is Program in this style.
@@ -197,6 +202,8 @@ func (w *writer) unary(s *scope, depth int) {
 		return
 	}
 	switch {
+	case w.style.Chance && w.chance(10):
+		w.luck()
 	case depth < 3 && w.chance(6):
 		w.group(s, depth)
 	case w.chance(12):

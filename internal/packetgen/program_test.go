@@ -11,13 +11,16 @@ import (
 	"repacket/internal/rule"
 )
 
+// everything is the style of programs in the whole of the language.
+var everything = packetgen.Style{Operands: true, Chance: true}
+
 // TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
 // refused for what it means, not for how it is written.
 func TestProgramsAreMostlyValid(t *testing.T) {
 	const n = 3000
 	r, valid, reasons := source(10), 0, map[string]int{}
-	for range n {
-		text := packetgen.Program(r)
+	for i := range n {
+		text := []packetgen.Style{{}, everything}[i%2].Program(r)
 		_, err := rule.Check(text)
 		if err == nil {
 			valid++
@@ -44,9 +47,9 @@ func TestProgramsAreMostlyValid(t *testing.T) {
 // sign occurs.
 func TestProgramsCoverTheLanguage(t *testing.T) {
 	r, words := source(11), map[string]bool{}
-	tested, set := map[string]bool{}, map[string]bool{}
+	tested, set, ops := map[string]bool{}, map[string]bool{}, map[rule.Op]bool{}
 	for range 1500 {
-		text := packetgen.Program(r)
+		text := everything.Program(r)
 		for _, w := range strings.Fields(text) {
 			words[w] = true
 		}
@@ -55,8 +58,14 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 				walk(x.Cond, func(e rule.Test) { tested[e.Field.Name] = true })
 				for _, a := range x.Actions {
 					set[a.Field.Name] = true
+					ops[a.Op] = true
 				}
 			}
+		}
+	}
+	for op := rule.Set; op <= rule.Prefix; op++ {
+		if !ops[op] {
+			t.Errorf("operation %d never occurs", op)
 		}
 	}
 	for _, f := range field.Fields() {
@@ -64,7 +73,7 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 			t.Errorf("%s: tested %v, set %v", f.Name, tested[f.Name], set[f.Name])
 		}
 	}
-	for _, w := range strings.Fields("if then else and or not all eq ne lt le gt ge fix bad swap pass drop reflect eth vlan arp ip ip6 tcp udp icmp icmp6 ( ) == != < <= > >= && || ! = on off sport dport dscp ecn ttl r1: # , 0x0") {
+	for _, w := range strings.Fields("if then else and or not all eq ne lt le gt ge fix bad swap pass drop reflect eth vlan arp ip ip6 tcp udp icmp icmp6 ( ) == != < <= > >= && || ! = on off sport dport dscp ecn ttl r1: # , 0x0 chance random atleast atmost +1 -1") {
 		if !words[w] {
 			t.Errorf("%s never occurs", w)
 		}
@@ -75,6 +84,13 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 func TestStyles(t *testing.T) {
 	raw := packetgen.Style{Link: field.RawIP, OnlyPass: true}
 	to := packetgen.Style{Redirect: []string{"eth7", "drop"}}
+	plain := source(17)
+	for range 200 {
+		p, err := rule.Check(packetgen.Program(plain))
+		if err == nil && p.Draws > 0 {
+			t.Errorf("something is drawn: %s", p.Source)
+		}
+	}
 	r, verdicts := source(16), map[rule.Verdict]int{}
 	for range 400 {
 		if p, err := rule.Check(raw.Program(r)); err == nil {
@@ -145,7 +161,8 @@ func TestFramesHitRandomPrograms(t *testing.T) {
 	for _, link := range []field.Link{field.Ethernet, field.RawIP} {
 		r, total, rules, met := source(14), 0, 0, 0
 		for n := 0; n < programs; {
-			p, err := rule.Check(packetgen.Style{Link: link}.Program(r))
+			style := packetgen.Style{Link: link, Operands: n%2 == 0, Chance: n%2 == 0}
+			p, err := rule.Check(style.Program(r))
 			if err != nil {
 				continue
 			}
@@ -196,6 +213,12 @@ func TestShrink(t *testing.T) {
 	if len(gotFrame) != 14 || len(zeros) != 12 {
 		t.Errorf("the frame is %x, want 14 bytes, 12 of them 0", gotFrame)
 	}
+	if text, _ := packetgen.Shrink("if all then ip_ttl +77", frame, func(text string, _ []byte) bool {
+		p, err := rule.Check(text)
+		return err == nil && slices.ContainsFunc(p.Rules[0].Actions, func(a rule.Action) bool { return a.Op == rule.Add })
+	}); text != "if all then ip_ttl +0" {
+		t.Errorf("an addition is shrunk to %q", text)
+	}
 	t.Logf("%s\n%x\nafter %d calls", gotText, gotFrame, calls)
 }
 
@@ -232,12 +255,12 @@ func FuzzProgram(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := source(seed)
 		link := field.Link(r.IntN(2))
-		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{"eth1"}}.Program(r))
+		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{"eth1"}, Operands: true, Chance: true}.Program(r))
 		if err != nil {
 			return
 		}
 		for _, frame := range packetgen.FramesOn(link, r, p, 20) {
-			if got := reference.RunOn(link, p, frame); len(got.Frame) != len(frame) {
+			if got := reference.RunDrawn(link, p, frame, reference.Seeded(seed)); len(got.Frame) != len(frame) {
 				t.Fatalf("%d bytes became %d", len(frame), len(got.Frame))
 			}
 		}

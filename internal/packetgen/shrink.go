@@ -90,6 +90,9 @@ func widen(words []string, fails func([]string) bool) []string {
 // plainer lists words to try in place of one that stands for a value; each is
 // lighter than the word itself.
 func plainer(word string) []string {
+	if sign := word[:1]; sign == "+" || sign == "-" {
+		return slices.DeleteFunc([]string{sign + "0", sign + "1"}, func(t string) bool { return weigh(t) >= weigh(word) })
+	}
 	address6 := strings.Contains(word, ":") && !strings.HasSuffix(word, ":")
 	if !unicode.IsDigit(rune(word[0])) && !address6 {
 		return nil

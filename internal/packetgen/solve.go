@@ -42,6 +42,8 @@ func (w *wish) want(r *rand.Rand, e rule.Expr, truth bool) (ok bool) {
 		return w.absent(e.Proto)
 	case rule.Test:
 		return w.test(r, e, truth)
+	case rule.Chance: // no frame can do anything about it
+		return true
 	case rule.Not:
 		return w.want(r, e.X, !truth)
 	case rule.And:

@@ -14,6 +14,8 @@ type packet struct {
 	at    map[field.Protocol]int
 	// stepped are the extension headers between an IPv6 header and what follows.
 	stepped steps
+	// draw gives the random numbers of this packet.
+	draw Draws
 }
 
 // parse finds out which headers are there (part 3.6).
@@ -166,7 +168,7 @@ func (p packet) whole(proto field.Protocol, actions []rule.Action) bool {
 	l3 := p.at[field.IP]
 	ip := readIP(p.frame[l3:])
 	if proto == field.IP { // each fragment has a whole header
-		n := headerLenAfter(ip, actions)
+		n := p.headerLenAfter(ip, actions)
 		return n >= ipFixed && l3+n <= len(p.frame)
 	}
 	if ip.more || ip.fragOffset != 0 || ip.totalLen == 0 || l3+ip.totalLen > len(p.frame) {
@@ -177,10 +179,10 @@ func (p packet) whole(proto field.Protocol, actions []rule.Action) bool {
 }
 
 // headerLenAfter is the length in bytes of the IP header as it leaves.
-func headerLenAfter(ip ipHeader, actions []rule.Action) int {
+func (p packet) headerLenAfter(ip ipHeader, actions []rule.Action) int {
 	for _, a := range actions {
 		if a.Field.Name == "ip_hl" {
-			return 4 * int(a.Value.Lo)
+			return 4 * int(p.result(a).Lo)
 		}
 	}
 	return ip.headerLen

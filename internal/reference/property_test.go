@@ -25,12 +25,13 @@ func forRandomCases(t *testing.T, check func(t *rapid.T, c randomCase)) {
 		p := anyProgram(r, link)
 		if r.IntN(2) == 0 {
 			var err error
-			if p, err = rule.Check(packetgen.Style{Link: link}.Program(r)); err != nil {
+			style := packetgen.Style{Link: link, Operands: true, Chance: true}
+			if p, err = rule.Check(style.Program(r)); err != nil {
 				return
 			}
 		}
 		for _, in := range packetgen.FramesOn(link, r, p, 100) {
-			check(t, randomCase{link, p, in, reference.RunOn(link, p, in)})
+			check(t, randomCase{link, p, in, reference.RunDrawn(link, p, in, reference.Seeded(r.Uint64()))})
 		}
 	})
 }
@@ -80,11 +81,7 @@ func anyRule(r *rand.Rand, index int, fields []*field.Field, has []field.Protoco
 		out.Cond = rule.And{X: []rule.Expr{out.Cond, rule.Test{Field: f, In: field.NewSet(field.Range{Lo: a, Hi: b})}}}
 	}
 	for range r.IntN(5) {
-		a := rule.Action{Field: fields[r.IntN(len(fields))]}
-		a.Value = anyValue(r, a.Field)
-		if a.Field.Kind == field.Checksum {
-			a.Op = rule.Op(r.IntN(3))
-		}
+		a := anyAction(r, fields)
 		if !slices.ContainsFunc(out.Actions, func(b rule.Action) bool { return overlap(a.Field, b.Field) }) {
 			out.Actions = append(out.Actions, a)
 		}
@@ -101,6 +98,40 @@ func anyRule(r *rand.Rand, index int, fields []*field.Field, has []field.Protoco
 		}
 	}
 	return out
+}
+
+// anyAction is an action of any kind that its field takes, and of some kinds
+// that the checker would refuse.
+func anyAction(r *rand.Rand, fields []*field.Field) rule.Action {
+	f := fields[r.IntN(len(fields))]
+	a := rule.Action{Field: f, Value: anyValue(r, f)}
+	if f.Kind == field.Checksum {
+		a.Op, a.From = rule.Op(r.IntN(4)), nil
+		if a.Op > rule.Bad {
+			a.Op, a.From = rule.Copy, f
+		}
+		return a
+	}
+	switch a.Op = []rule.Op{rule.Set, rule.Add, rule.Sub, rule.AtLeast, rule.AtMost, rule.Copy, rule.Random, rule.Prefix}[r.IntN(8)]; a.Op {
+	case rule.Add, rule.Sub:
+		if r.IntN(2) == 0 {
+			a.Value = field.V(r.Uint64N(min(f.Max().Lo, 9) + 1))
+		}
+	case rule.Copy:
+		if a.From = fields[r.IntN(len(fields))]; a.From.Width > f.Width {
+			a.From = f
+		}
+	case rule.Random:
+		a.Draw = r.IntN(100)
+		a.Range = field.Range{Lo: anyValue(r, f), Hi: a.Value}
+		if a.Range.Lo.Cmp(a.Range.Hi) > 0 {
+			a.Range.Lo, a.Range.Hi = a.Range.Hi, a.Range.Lo
+		}
+	case rule.Prefix:
+		a.Bits = r.IntN(f.Width)
+		a.Value = a.Value.AndNot(field.Ones(f.Width - a.Bits))
+	}
+	return a
 }
 
 func overlap(f, g *field.Field) bool {
@@ -156,6 +187,8 @@ func FuzzRun(f *testing.F) {
 		"if dport 53,443 then dport 5353 ttl 64 udp_check fix",
 		"if ip6_src 2001:db8::/32 then ip6_dest ::1 tcp_mss 1360 reflect; if arp then swap eth arp_op reply else drop",
 		"if vlan_id 100 or icmp6_type echo-request then swap eth reflect",
+		"if udp chance 1/3 then udp_dest +1 ip_ttl atmost 5 ip_src random 10.0.0.0/8 ip_dest 10.1.0.0/16 udp_src udp_dest else if all then tcp_seq -5 eth_src eth_dest",
+		"if ip6 not chance 50% then ip6_src random ip6_dest ::/3 tcp_check tcp_check; if tcp then tcp_check tcp_check ip_hl random; if all then ip_hl +1 ttl -1",
 	} {
 		for _, name := range slices.Sorted(maps.Keys(kinds)) {
 			f.Add(text, kinds[name].make().build(f))
@@ -168,14 +201,15 @@ func FuzzRun(f *testing.F) {
 			return
 		}
 		before := bytes.Clone(frame)
-		got := reference.Run(p, frame)
+		draws := reference.Seeded(uint64(len(text)))
+		got := reference.RunDrawn(field.Ethernet, p, frame, draws)
 		if !bytes.Equal(before, frame) {
 			t.Fatal("the frame that was given is changed")
 		}
 		if msg := oracle.StrayBits(p, frame, got); msg != "" {
 			t.Fatal(msg)
 		}
-		raw := reference.RunOn(field.RawIP, p, frame)
+		raw := reference.RunDrawn(field.RawIP, p, frame, draws)
 		if msg := oracle.StrayBitsOn(field.RawIP, p, frame, raw); msg != "" {
 			t.Fatal(msg)
 		}

@@ -34,18 +34,24 @@ type Result struct {
 }
 
 // Run gives an Ethernet frame to the first rule of prog that acts on it. The
-// frame itself is left as it is.
+// frame itself is left as it is. What is random is drawn as Zeros does.
 func Run(prog *rule.Program, frame []byte) Result {
 	return RunOn(field.Ethernet, prog, frame)
 }
 
 // RunOn is Run for a frame of any link.
 func RunOn(link field.Link, prog *rule.Program, frame []byte) Result {
+	return RunDrawn(link, prog, frame, Zeros)
+}
+
+// RunDrawn is RunOn with the random numbers of the packet.
+func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Result {
 	none := Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
 	if link == field.Ethernet && len(frame) < ethernetLen {
 		return none // no frame at all (part 3.6)
 	}
 	p := parse(link, frame)
+	p.draw = draws
 	for i, r := range prog.Rules {
 		if acts(r, p) {
 			return Result{
@@ -70,10 +76,10 @@ func acts(r *rule.Rule, p packet) bool {
 		}
 	}
 	for _, a := range r.Actions {
-		if !p.has(a.Field.Proto) {
+		if slices.ContainsFunc(a.Needs(), func(f *field.Field) bool { return !p.has(f.Proto) }) {
 			return false
 		}
-		if a.Op != rule.Set && !p.whole(a.Field.Proto, r.Actions) {
+		if a.Op.Sums() && !p.whole(a.Field.Proto, r.Actions) {
 			return false
 		}
 	}
@@ -89,6 +95,8 @@ func holds(e rule.Expr, p packet) bool {
 		return p.has(e.Proto)
 	case rule.Test: // false when the header is not there (part 3.3)
 		return p.has(e.Field.Proto) && e.In.Contains(p.get(e.Field))
+	case rule.Chance:
+		return happens(e, p)
 	case rule.Not:
 		return !holds(e.X, p)
 	case rule.And:
@@ -100,10 +108,10 @@ func holds(e rule.Expr, p packet) bool {
 }
 
 // rewrite carries out all actions of r at once and gives the packet as it
-// leaves. What they write is constant or read from the packet as it arrived,
-// and no two write the same bit, so the order does not matter; the checksums
-// come after them, the inner one first, because an ip_hl that the rule raises
-// can make the IP header reach over it.
+// leaves. What they write follows from the packet as it arrived and the numbers
+// drawn for it, and no two write the same bit, so the order does not matter;
+// the checksums come after them, the inner one first, because an ip_hl that the
+// rule raises can make the IP header reach over it.
 func rewrite(r *rule.Rule, p packet) []byte {
 	out := p
 	out.frame = slices.Clone(p.frame)
@@ -111,8 +119,8 @@ func rewrite(r *rule.Rule, p packet) []byte {
 		return out.frame
 	}
 	for _, a := range r.Actions {
-		if a.Op == rule.Set {
-			out.put(a.Field, a.Value)
+		if !a.Op.Sums() {
+			out.put(a.Field, p.result(a))
 		}
 	}
 	for _, s := range r.Swaps {

@@ -62,7 +62,9 @@ func (p *parser) action(r *ruleNode) {
 	case isField:
 		a := actionNode{ref: ref}
 		p.accept("=")
+		start := p.peek().at.Start
 		a.operand = p.operand(ref)
+		a.operand.at = p.from(start)
 		a.at = p.from(t.at.Start)
 		r.actions = append(r.actions, a)
 	default:
@@ -119,47 +121,6 @@ func (p *parser) iface(redirect token) string {
 	return name
 }
 
-// operand reads what becomes of the field: a value, fix or bad.
-func (p *parser) operand(ref fieldRef) token {
-	t := p.peek()
-	name, f := ref.name.text, ref.fields[0]
-	plain := "a plain value works: " + name + " " + example(f)
-	_, copied := resolveField(t)
-	switch {
-	case t.text == "fix" || t.text == "bad":
-		if f.Kind != field.Checksum {
-			p.fail(t.at, "", "%s is for checksums: %s is none", t.text, name)
-		}
-	case t.text == "eq" || t.text == "ne" || t.text == "lt" || t.text == "le" || t.text == "gt" || t.text == "ge":
-		p.fail(t.at, "the field and its new value: "+name+" "+p.words(p.second().at),
-			"an action sets a field, %s compares", p.words(t.at))
-	case t.text == "atleast" || t.text == "atmost" || t.text == "random":
-		p.notYet(t.at, t.text, plain)
-	case t.word && t.text[0] == '@':
-		p.notYet(t.at, "columns of a file", "write the value itself")
-	case len(t.text) > 1 && (t.text[0] == '+' || t.text[0] == '-') && isDigit(t.text[1]):
-		p.notYet(t.at, "adding and taking away ("+p.words(t.at)+")", plain)
-	case p.isValue(ref, t):
-	case copied && p.copyFollows():
-		p.notYet(t.at, "copying a field ("+p.words(Span{ref.name.at.Start, t.at.End})+")", plain)
-	case fillers[t.text]:
-		p.fail(t.at, p.leaveOut(ref, t), "%s needs a value", name)
-	default:
-		p.fail(t.at, "", "%s needs a value", name)
-	}
-	return p.next()
-}
-
-// copyFollows tells whether the field that comes next is an operand, and not
-// an action with a value of its own.
-func (p *parser) copyFollows() bool {
-	after := p.second()
-	if after.text == "fix" || after.text == "bad" || after.text == "=" {
-		return false
-	}
-	return !after.word || p.startsRule(after) || isLanguage(after)
-}
-
 // strayInActions is the error for a token that stands where an action, or the
 // next rule, should.
 func (p *parser) strayInActions(t token) {
@@ -176,12 +137,22 @@ func (p *parser) strayInActions(t token) {
 	case isProto:
 		p.fail(t.at, "", "%s is a header, an action names a field", word)
 	case t.text == "chance":
-		p.notYet(t.at, "chance", "")
+		p.fail(t.at, "chance is a test: if udp chance 5% then drop", "chance stands before then")
 	case looksLikeValue(t.text):
+		p.operandWord(p.tokens[max(0, p.pos-2)])
 		p.fail(t.at, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
 	case keywords[t.text] || !t.word:
 		p.fail(t.at, "", "an action is missing before %s", word)
 	default:
 		p.fail(t.at, suggest(t.text, actionWords()), "unknown word %s", word)
+	}
+}
+
+// operandWord refuses what was read as a value if a value that follows it shows
+// that it was meant as another word.
+func (p *parser) operandWord(t token) {
+	word := nearest(t.text, []string{"random", "atleast", "atmost"})
+	if word != "" && len(t.text) >= 4 && isLetter(t.text[0]) && !isLanguage(t) {
+		p.fail(t.at, "did you mean "+word+"?", "unknown word %s", p.words(t.at))
 	}
 }

@@ -9,11 +9,11 @@ import (
 // thing that is wrong, with its place in the source. Warnings and notes stand
 // in the program.
 func Check(source string) (*Program, error) {
-	rules, err := parse(source)
+	rules, draws, err := parse(source)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{program: &Program{Source: source}, where: map[*Rule]union{}}
+	c := &checker{program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}}
 	c.names(rules)
 	for i, r := range rules {
 		c.rule(i, r)
@@ -119,15 +119,18 @@ func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
 func (c *checker) open(r ruleNode) []claim {
 	claims := c.members(c.condition(r.cond, nil))
 	for _, a := range r.actions {
-		var any []Expr
-		for _, f := range a.ref.fields {
-			any = append(any, Has{f.Proto, a.at})
+		for i, ref := range a.refs() {
+			at := []Span{a.at, a.operand.at}[i]
+			var any []Expr
+			for _, f := range ref.fields {
+				any = append(any, Has{f.Proto, at})
+			}
+			e := any[0]
+			if len(any) > 1 {
+				e = Or{any, at}
+			}
+			claims = append(claims, claim{expr: e, at: at, name: ref.name.at, read: i > 0})
 		}
-		e := any[0]
-		if len(any) > 1 {
-			e = Or{any, a.at}
-		}
-		claims = append(claims, claim{expr: e, at: a.at, name: a.ref.name.at})
 	}
 	for _, s := range r.swaps {
 		claims = append(claims, claim{expr: Has(s), at: s.At, name: s.At})
@@ -163,6 +166,7 @@ func (c *checker) missingThen(r ruleNode, why *Diagnostic) string {
 func (c *checker) remarks(r ruleNode, copies []*Rule) {
 	for _, rule := range copies {
 		c.effects(rule)
+		c.idle(rule)
 		where := c.where[rule]
 		if len(copies) == 1 {
 			c.halves(rule.Cond, c.claims(rule), where)
@@ -197,6 +201,8 @@ func (c *checker) condition(n node, choice choice) Expr {
 		return Has{n.proto, n.at}
 	case testNode:
 		return c.test(n, choice)
+	case chanceNode:
+		return c.chance(n)
 	case notNode:
 		return Not{c.condition(n.x, choice), n.at}
 	case groupNode:
@@ -225,20 +231,6 @@ func (c *checker) condition(n node, choice choice) Expr {
 		return Or{xs, n.at}
 	}
 	panic(fmt.Sprintf("rule: no condition is a %T", n))
-}
-
-func (c *checker) action(a actionNode, choice choice) Action {
-	f := choice.pick(a.ref)[0]
-	out := Action{Field: f, At: a.at}
-	switch a.operand.text {
-	case "fix":
-		out.Op = Fix
-	case "bad":
-		out.Op = Bad
-	default:
-		out.Value = c.newValue(literal{f, a.ref.name.text, a.operand.text, a.operand.text, a.operand.at})
-	}
-	return out
 }
 
 // test checks the values of a test. A short name means any of its fields.

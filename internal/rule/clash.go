@@ -113,7 +113,7 @@ func (c *checker) twin(b claim, theirs []field.Protocol) string {
 	}
 	text := fmt.Sprintf("for %s: %s", there.Title, twin.Name)
 	if twin.Kind == f.Kind && twin.Width == f.Width {
-		text += " " + c.words(Span{b.name.End, b.at.End})
+		text = strings.TrimSpace(text + " " + c.words(Span{b.name.End, b.at.End}))
 	}
 	return text
 }

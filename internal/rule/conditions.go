@@ -78,8 +78,11 @@ func (p *parser) unary() node {
 
 func (p *parser) test() node {
 	t := p.next()
-	if t.text == "all" {
+	switch t.text {
+	case "all":
 		return allNode{at: t.at}
+	case "chance":
+		return p.chance(t)
 	}
 	if proto, ok := field.ProtocolByName(t.text); ok {
 		return hasNode{proto: proto, at: t.at}
@@ -89,6 +92,19 @@ func (p *parser) test() node {
 	}
 	p.strayInCondition(t)
 	return nil
+}
+
+// chance reads the share behind chance.
+func (p *parser) chance(word token) node {
+	t := p.peek()
+	if !t.word || p.startsRule(t) || isLanguage(t) {
+		p.fail(t.at, "chance 5% or chance 1/1000", "chance needs a share")
+	}
+	p.next()
+	if after := p.peek().text; after == "%" || after == "/" {
+		p.fail(Span{t.at.Start, p.peek().at.End}, "chance 5% or chance 1/1000", "a share is one word")
+	}
+	return chanceNode{share: t, index: p.draw(1), at: p.from(word.at.Start)}
 }
 
 func (p *parser) fieldTest(ref fieldRef) node {
@@ -176,8 +192,6 @@ func (p *parser) strayInCondition(t token) {
 	switch {
 	case t.text == "":
 		p.fail(t.at, "", "a test is missing at the end")
-	case t.text == "chance":
-		p.notYet(t.at, "chance", "")
 	case t.text == "tcp.ack":
 		p.tcpAck(t)
 	case t.text == ",":

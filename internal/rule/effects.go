@@ -69,9 +69,11 @@ func (c *checker) sameBits(a, b Action) {
 }
 
 // noSum refuses fix and bad of an L4 checksum beside a field that says which
-// bytes it sums. The caret is at sum, or at other if that stands behind it.
+// bytes it sums, and of ip_check beside an ip_hl that is not a plain value. The caret is at sum, or at other if that stands behind it.
 func (c *checker) noSum(sum, other Action) {
-	if sum.Op == Set || sum.Field.Proto.Header().Layer != field.TransportLayer || !framing[other.Field.Name] {
+	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && framing[other.Field.Name]
+	length := sum.Field.Name == "ip_check" && other.Field.Name == "ip_hl" && other.Op != Set // known only from the packet
+	if !sum.Op.Sums() || !layer4 && !length {
 		return
 	}
 	at := sum.At
@@ -79,7 +81,11 @@ func (c *checker) noSum(sum, other Action) {
 		at = other.At
 	}
 	op := map[Op]string{Fix: "fix", Bad: "bad"}[sum.Op]
-	c.fail(at, "set "+sum.Field.Name+" to a number, or leave one of the two out",
+	hint := "set " + sum.Field.Name + " to a number, or leave one of the two out"
+	if length {
+		hint = "a plain value works: ip_hl 5"
+	}
+	c.fail(at, hint,
 		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, op, other.Field.Name)
 }
 

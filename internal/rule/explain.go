@@ -36,6 +36,9 @@ type Case struct {
 	Whole bool `json:"whole,omitempty"`
 	// Only says of fields that are there only on some packets on which.
 	Only []string `json:"only,omitempty"`
+	// Computed says of what is not given as it stands how it comes about:
+	// arithmetic, copies, what is drawn for each packet.
+	Computed []string `json:"computed,omitempty"`
 	// Swaps are the headers whose source and destination change places.
 	Swaps []string `json:"swaps,omitempty"`
 	// Verdict is drop, reflect or redirect, and Interface where to.
@@ -91,9 +94,10 @@ func (c *checker) explain(r *Rule) Case {
 		}
 	}
 	out.only(r)
+	out.Computed = computed(r)
 	for _, a := range r.Actions {
-		out.change(a.Field)
-		out.Whole = out.Whole || a.Op != Set
+		out.rewritten(a)
+		out.Whole = out.Whole || a.Op.Sums()
 		for _, cover := range a.Field.Covers {
 			out.follow(r, where, Checksum{Field: cover.Check})
 		}
@@ -116,10 +120,24 @@ func (c *checker) explain(r *Rule) Case {
 	return out
 }
 
+// rewritten adds the bits that an action can change: of a prefix the upper
+// ones, of a checksum that stays as it was none.
+func (e *Case) rewritten(a Action) {
+	f := *a.Field
+	if a.Op == Prefix {
+		f.Width = a.Bits
+	}
+	if f.Width > 0 && a.From != a.Field {
+		e.change(&f)
+	}
+}
+
 func (e *Case) change(f *field.Field) {
-	hi, lo := "", fmt.Sprintf("%0*x", 2*min(f.Size(), 8), f.Mask().Lo)
+	ones, shift := field.Ones(f.Width), f.Shift() // a prefix may be wide and end inside a byte
+	mask := field.Value{Hi: ones.Hi<<shift | ones.Lo>>(64-shift), Lo: ones.Lo << shift}
+	hi, lo := "", fmt.Sprintf("%0*x", 2*min(f.Size(), 8), mask.Lo)
 	if f.Size() > 8 {
-		hi = fmt.Sprintf("%0*x", 2*(f.Size()-8), f.Mask().Hi)
+		hi = fmt.Sprintf("%0*x", 2*(f.Size()-8), mask.Hi)
 	}
 	e.Changes = append(e.Changes, Change{f.Name, f.Proto.String(), f.Byte(), f.Byte() + f.Size() - 1, "0x" + hi + lo})
 }
@@ -129,11 +147,12 @@ func (e *Case) change(f *field.Field) {
 func (e *Case) only(r *Rule) {
 	fields := onlyFields(r.Cond)
 	for _, a := range r.Actions {
-		if a.Field.Only != nil {
-			fields = append(fields, a.Field)
-		}
+		fields = append(fields, a.Needs()...)
 	}
 	for _, f := range fields {
+		if f.Only == nil {
+			continue
+		}
 		if text := f.Name + " is there only with " + printOnly(f); !slices.Contains(e.Only, text) {
 			e.Only = append(e.Only, text)
 		}
@@ -198,8 +217,8 @@ func (e Case) text(written string, look bool) string {
 		headers = strings.Join(e.Headers, ", ")
 	}
 	text := "  in full: " + e.Complete + "\n  headers that must be there: " + headers + "\n"
-	for _, only := range e.Only {
-		text += "  " + only + "\n"
+	for _, line := range slices.Concat(e.Only, e.Computed) {
+		text += "  " + line + "\n"
 	}
 	switch {
 	case look && passes(written):

@@ -42,13 +42,13 @@ func factOf(f *field.Field, in field.Set) fact {
 	return fact{wide, field.NewSet(ranges...)}
 }
 
-// packets are the packets on which e holds.
+// packets are the packets on which e holds, or can by chance.
 func packets(e Expr) union { return evaluate(e, true) }
 
-// others are the packets on which e does not hold.
+// others are the packets on which e does not hold, or need not by chance.
 func others(e Expr) union { return evaluate(e, false) }
 
-// evaluate is the packets on which e is holds.
+// evaluate is the packets on which e is holds, or can be by chance.
 func evaluate(e Expr, holds bool) union {
 	switch e := e.(type) {
 	case All:
@@ -63,6 +63,8 @@ func evaluate(e Expr, holds bool) union {
 		return one(anything().without(e.Proto))
 	case Test:
 		return testStates(e, holds)
+	case Chance: // may hold on every packet, and may not
+		return one(anything())
 	case Not:
 		return evaluate(e.X, !holds)
 	case And:

@@ -16,6 +16,8 @@ type frame struct {
 	// whole: a whole datagram, no fragment and with lengths that agree.
 	whole bool
 	bytes map[field.Protocol][]byte
+	// luck: a bit for each chance, whether it holds.
+	luck uint64
 }
 
 // get reads bits one by one, unlike anything in the code under test.
@@ -36,6 +38,8 @@ func eyes(e Expr, p frame) bool {
 		return p.has[e.Proto]
 	case Test:
 		return p.has[e.Field.Proto] && e.In.Contains(p.get(e.Field))
+	case Chance:
+		return p.luck>>e.Index&1 != 0
 	case Not:
 		return !eyes(e.X, p)
 	case And:
@@ -50,7 +54,7 @@ func eyes(e Expr, p frame) bool {
 // It follows part 3.6 of the design; whether something fits into the frame is
 // drawn.
 func drawFrame(t *rapid.T) frame {
-	p := frame{has: map[field.Protocol]bool{}, bytes: map[field.Protocol][]byte{}}
+	p := frame{has: map[field.Protocol]bool{}, bytes: map[field.Protocol][]byte{}, luck: rapid.Uint64().Draw(t, "luck")}
 	octet := rapid.Map(rapid.IntRange(0, 11), func(n int) byte {
 		return []byte{0, 0, 0, 0, 1, 2, 3, 4, 5, 46, 184, 255}[n]
 	})

@@ -12,7 +12,7 @@ import (
 // that stands inside the text; what it accepts is printed so that it reads as
 // the same again.
 func FuzzCheck(f *testing.F) {
-	for _, file := range []string{"errors", "notyet", "warnings", "rules", "explain"} {
+	for _, file := range []string{"errors", "notyet", "operands", "warnings", "rules", "explain"} {
 		data, err := os.ReadFile("testdata/" + file + ".txt")
 		if err != nil {
 			f.Fatal(err)

@@ -66,6 +66,7 @@ func golden(t *testing.T, file string, do func(string) string) {
 
 func TestErrors(t *testing.T)   { golden(t, "testdata/errors.txt", render) }
 func TestNotYet(t *testing.T)   { golden(t, "testdata/notyet.txt", render) }
+func TestOperands(t *testing.T) { golden(t, "testdata/operands.txt", render) }
 func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
 func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
 

@@ -107,27 +107,37 @@ func TestCertain(t *testing.T) {
 	}
 }
 
-// TestDesignExamples: what the design says people will want, in so far as this
-// version has the words.
+// TestDesignExamples: what the design says people will want, but for what
+// takes its values from a file.
 func TestDesignExamples(t *testing.T) {
 	for _, source := range []string{
 		"if ip_src 10.20.0.0/16 then ip_dscp af31",
 		"if all then dscp 0",
+		"if ecn ect0,ect1 chance 5% then ecn ce",
 		"if all then ttl 65",
+		"if all then ip_ttl atmost 60",
+		"if tcp_syn on then tcp_mss atmost 1360",
 		"if ip_flag_df on then ip_flag_df off",
 		"if dport 53 then dport 5353",
 		"if udp_dest 20000-50000 then udp_dest 443",
+		"if tcp_dest 8000-8099 then tcp_dest +1000",
+		"if ip_dest 203.0.113.0/24 then ip_dest 10.1.2.0/24",
+		"if udp_dest 5201 then ip_src random 10.0.0.0/8",
 		"if vlan_id 100 then vlan_id 200",
 		"if udp_dest 7 then swap eth swap ip swap udp reflect",
 		"if icmp_type echo-request then icmp_type echo-reply swap eth swap ip reflect",
+		"if udp_dest 53 chance 1/100 then udp_check bad",
 		"if udp then udp_check fix",
 		"if tcp_src 80 tcp_syn off then tcp_window 0",
 		"if tcp_dest 443 tcp_psh on then tcp_rst on",
+		"if tcp_syn on tcp_ack off chance 5% then drop",
 		"if tcp_dest 22 or arp then pass else drop",
 	} {
-		if p := mustCheck(t, source); len(p.Warnings) > 0 {
+		p := mustCheck(t, source)
+		if len(p.Warnings) > 0 {
 			t.Errorf("%s: %s", source, p.Warnings[0].Format())
 		}
+		checkReprint(t, source, p)
 	}
 }
 

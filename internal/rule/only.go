@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -37,41 +38,47 @@ func guarded(t Test) Expr {
 	return And{[]Expr{guard(t.Field, t.At), t}, t.At}
 }
 
-// withGuards is the condition with the guards of what the actions set, one for
-// each kind.
+// withGuards is the condition with the guards of what the actions set and
+// read, one for each kind.
 func withGuards(cond Expr, actions []Action) Expr {
-	for i, a := range actions {
-		if a.Field.Only == nil || firstOnly(actions, a) != i {
-			continue
-		}
+	for _, o := range needed(actions) {
 		xs := []Expr{cond}
 		if and, ok := cond.(And); ok {
 			xs = and.X
 		}
-		cond = And{append(xs[:len(xs):len(xs)], guard(a.Field, a.At)), cond.Span()}
+		cond = And{append(xs[:len(xs):len(xs)], guard(o.f, o.at)), cond.Span()}
 	}
 	return cond
 }
 
-// firstOnly is the place of the first action whose field is there on the same
-// condition as a's.
-func firstOnly(actions []Action, a Action) int {
-	for i, b := range actions {
-		if b.Field.Only == a.Field.Only {
-			return i
+// optional is a field with an Only and the action that names it.
+type optional struct {
+	f  *field.Field
+	at Span
+}
+
+// needed are the fields that actions set or read and that are there only on
+// some values of another one: one for each field.Only.
+func needed(actions []Action) []optional {
+	var out []optional
+	for _, a := range actions {
+		for _, f := range a.Needs() {
+			same := func(o optional) bool { return o.f.Only == f.Only }
+			if f.Only != nil && !slices.ContainsFunc(out, same) {
+				out = append(out, optional{f, a.At})
+			}
 		}
 	}
-	return -1
+	return out
 }
 
 // asked is the condition without the guards that the checker put behind it for
 // the actions.
 func (r *Rule) asked() Expr {
 	cond := r.Cond
-	for i := len(r.Actions) - 1; i >= 0; i-- {
-		a := r.Actions[i]
+	for _, o := range slices.Backward(needed(r.Actions)) {
 		and, ok := cond.(And)
-		if a.Field.Only == nil || firstOnly(r.Actions, a) != i || !ok || !isGuard(and.X[len(and.X)-1], a.Field) {
+		if !ok || !isGuard(and.X[len(and.X)-1], o.f) {
 			continue
 		}
 		cond = and.X[0]

@@ -17,18 +17,26 @@ type parser struct {
 	tokens []token
 	pos    int
 	depth  int
-	err    *Diagnostic
+	// draws are the random numbers that the rules so far may need.
+	draws int
+	err   *Diagnostic
 }
 
-// parse reads a whole program.
-func parse(source string) ([]ruleNode, *Diagnostic) {
+// parse reads a whole program; draws is how many random numbers it may need.
+func parse(source string) (rules []ruleNode, draws int, err *Diagnostic) {
 	tokens, err := lex(source)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	p := &parser{source: source, tokens: tokens}
-	rules := p.program()
-	return rules, p.err
+	rules = p.program()
+	return rules, p.draws, p.err
+}
+
+// draw numbers n random numbers and gives the first one's place.
+func (p *parser) draw(n int) int {
+	p.draws += n
+	return p.draws - n
 }
 
 // fail keeps the first error and moves to the end.
@@ -183,7 +191,7 @@ func (p *parser) noIf(named bool) {
 	case strings.Contains(t.text+p.second().text, ":") && !named && t.word:
 		p.fail(t.at, "a name is letters, digits, _ and -, its colon attached, then a blank: web: if ...",
 			"%s is no name of a rule", p.words(t.at))
-	case ref || proto || t.text == "all" || t.text == "not" || t.text == "(":
+	case ref || proto || t.text == "all" || t.text == "chance" || t.text == "not" || t.text == "(":
 		p.fail(t.at, "if "+rest, "a rule begins with if")
 	default:
 		p.fail(t.at, "if udp_dest 443 then udp_dest 8080", "a rule begins with if, not %s", p.words(t.at))

@@ -17,6 +17,8 @@ func Print(e Expr) string {
 		return e.Proto.String()
 	case Test:
 		return printTest(e)
+	case Chance:
+		return e.print()
 	case Not:
 		return "not " + printMember(e.X)
 	case And:
@@ -184,13 +186,50 @@ func (r *Rule) printVerdict() string {
 // Print writes the swap in the language.
 func (s Swap) Print() string { return "swap " + s.Proto.String() }
 
+// print writes a share of a hundred with its sign.
+func (e Chance) print() string {
+	if e.Den == 100 {
+		return fmt.Sprintf("chance %d%%", e.Num)
+	}
+	return fmt.Sprintf("chance %d/%d", e.Num, e.Den)
+}
+
 // Print writes the action in the language.
-func (a Action) Print() string {
+func (a Action) Print() string { return a.Field.Name + " " + a.operand() }
+
+// operand is what stands behind the field.
+func (a Action) operand() string {
 	switch a.Op {
 	case Fix:
-		return a.Field.Name + " fix"
+		return "fix"
 	case Bad:
-		return a.Field.Name + " bad"
+		return "bad"
+	case Add:
+		return "+" + a.Value.String()
+	case Sub:
+		return "-" + a.Value.String()
+	case AtLeast:
+		return "atleast " + printNumber(a.Field, a.Value)
+	case AtMost:
+		return "atmost " + printNumber(a.Field, a.Value)
+	case Copy:
+		return a.From.Name
+	case Random:
+		return strings.TrimSuffix("random "+a.choice(), " ")
+	case Prefix:
+		return fmt.Sprintf("%s/%d", printAddress(a.Field, a.Value), a.Bits)
 	}
-	return a.Field.Name + " " + printValue(a.Field, a.Value)
+	return printValue(a.Field, a.Value)
+}
+
+// choice is what Random chooses from, nothing for the whole field.
+func (a Action) choice() string {
+	lo, hi := a.Range.Lo, a.Range.Hi
+	switch {
+	case lo.IsZero() && hi == a.Field.Max():
+		return ""
+	case prefixLength(a.Field, a.Range) >= 0 && lo != hi:
+		return printRange(a.Field, a.Range)
+	}
+	return printNumber(a.Field, lo) + "-" + printNumber(a.Field, hi)
 }

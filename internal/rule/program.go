@@ -5,7 +5,11 @@
 // rules mean is written in part 3 of the design and in the reference.
 package rule
 
-import "repacket/internal/field"
+import (
+	"math/bits"
+
+	"repacket/internal/field"
+)
 
 // Span is a place in the source: byte offsets, End excluded.
 type Span struct {
@@ -23,6 +27,9 @@ type Program struct {
 	Written []Written
 	// Warnings do not keep the program from running.
 	Warnings []*Diagnostic
+	// Draws is how many random numbers a packet may need: every Chance.Index
+	// and all of Action.Draws lie below it.
+	Draws int
 }
 
 // Written is one rule in the user's words.
@@ -38,7 +45,7 @@ type Written struct {
 }
 
 // Rule is one checked rule: when Cond holds on a packet as it arrived, and
-// the headers of all fields that Actions name are there, the rule acts.
+// the headers of all fields that Actions set or read are there, the rule acts.
 type Rule struct {
 	// Index is the rule's place in Program.Written; copies of one rule share it.
 	Index   int
@@ -86,7 +93,7 @@ func (s Swap) Fields() (src, dest *field.Field) {
 	return field.MustByName(prefix + "_src"), field.MustByName(prefix + "_dest")
 }
 
-// Expr is a checked condition: All, Has, Test, Not, And or Or.
+// Expr is a checked condition: All, Has, Test, Chance, Not, And or Or.
 type Expr interface {
 	// Span is where the condition stands in the source.
 	Span() Span
@@ -105,6 +112,16 @@ type (
 	Test struct {
 		Field *field.Field
 		In    field.Set // never empty; may be full ("ip_ttl ge 0")
+		At    Span
+	}
+	// Chance holds by chance, Num times in Den: when the random number of 32
+	// bits that is drawn for it is below Threshold. Each packet has one number
+	// for each Index, however often, and in whatever order, tests are looked at.
+	Chance struct {
+		Num, Den uint64 // 0 < Num < Den, Num/Den is 1/2^32 or more
+		// Index is the place of its number among those of the program. Copies of
+		// one rule share it: no packet has to do with two of them.
+		Index int
 		At    Span
 	}
 	// Not holds when X does not.
@@ -134,6 +151,9 @@ func (e Has) Span() Span { return e.At }
 func (e Test) Span() Span { return e.At }
 
 // Span is where the condition stands in the source.
+func (e Chance) Span() Span { return e.At }
+
+// Span is where the condition stands in the source.
 func (e Not) Span() Span { return e.At }
 
 // Span is where the condition stands in the source.
@@ -142,29 +162,97 @@ func (e And) Span() Span { return e.At }
 // Span is where the condition stands in the source.
 func (e Or) Span() Span { return e.At }
 
-func (All) expr()  {}
-func (Has) expr()  {}
-func (Test) expr() {}
-func (Not) expr()  {}
-func (And) expr()  {}
-func (Or) expr()   {}
+func (All) expr()    {}
+func (Has) expr()    {}
+func (Test) expr()   {}
+func (Chance) expr() {}
+func (Not) expr()    {}
+func (And) expr()    {}
+func (Or) expr()     {}
+
+// Threshold is Num/Den of 2^32, rounded up: the chance holds on numbers below
+// it. It is from 1 to 2^32; 2^32 would be always.
+func (e Chance) Threshold() uint64 {
+	hi, lo := bits.Mul64(e.Num, 1<<32)
+	n, rest := bits.Div64(hi, lo, e.Den)
+	if rest > 0 {
+		n++
+	}
+	return n
+}
 
 // Op is what an action does with its field.
 type Op uint8
 
-// The operations.
+// The operations. But for Fix and Bad, what an action writes follows from the
+// packet as it arrived and from the numbers drawn for it.
 const (
-	Set Op = iota // the field becomes Value
-	Fix           // checksums: the right sum of the packet as it leaves
-	Bad           // checksums: the right sum plus one, in one's complement, never 0
+	Set     Op = iota // the field becomes Value
+	Fix               // checksums: the right sum of the packet as it leaves
+	Bad               // checksums: the right sum plus one, in one's complement, never 0
+	Add               // Value more; at the highest value it stops, or wraps if Field.Wraps
+	Sub               // Value less; at 0 it stops, or wraps if Field.Wraps
+	AtLeast           // Value if it was below that
+	AtMost            // Value if it was above that
+	Copy              // what From holds
+	Random            // a value of Range
+	Prefix            // the upper Bits bits become those of Value, the rest stays
 )
+
+// Sums tells whether the operation makes a checksum anew: Fix and Bad.
+func (o Op) Sums() bool { return o == Fix || o == Bad }
 
 // Action is one rewrite. No two actions of a rule touch the same bit.
 type Action struct {
 	Field *field.Field
 	Op    Op
-	Value field.Value // for Set
-	At    Span
+	// Value is the operand of Set, Add, Sub, AtLeast and AtMost, and for Prefix
+	// the upper bits, in their place, with no others set. It fits in the field.
+	Value field.Value
+	// From is the field that Copy reads. It is of the kind of Field, not wider,
+	// and may be Field itself; a checksum is copied only to itself, so that it
+	// stays as it was.
+	From *field.Field
+	// Bits is the length of the prefix for Prefix: at least 0, less than the
+	// field's width.
+	Bits int
+	// Range is what Random chooses from; it is the whole field, a range or a
+	// prefix.
+	Range field.Range
+	// Draw is the place of Random's first number among those of the program,
+	// see Words.
+	Draw int
+	At   Span
+}
+
+// Words is how many random numbers of 32 bits Random takes, from Draw on: as
+// many as Hi-Lo of its range has words of 32 bits, but one at least. Read as
+// one number r of 32*Words bits, the first one most significant, they give
+//
+//	Lo + r * (Hi-Lo+1) / 2^(32*Words), rounded down.
+//
+// So where the range is a prefix or the whole field the upper bits of r are
+// taken. Other operations take none.
+func (a Action) Words() int {
+	if a.Op != Random {
+		return 0
+	}
+	lo, borrow := bits.Sub64(a.Range.Hi.Lo, a.Range.Lo.Lo, 0)
+	hi, _ := bits.Sub64(a.Range.Hi.Hi, a.Range.Lo.Hi, borrow)
+	length := bits.Len64(lo)
+	if hi > 0 {
+		length = 64 + bits.Len64(hi)
+	}
+	return max(1, (length+31)/32)
+}
+
+// Needs are the fields that have to be there for the action: the one that it
+// sets and, for Copy, the one that it reads.
+func (a Action) Needs() []*field.Field {
+	if a.Op == Copy {
+		return []*field.Field{a.Field, a.From}
+	}
+	return []*field.Field{a.Field}
 }
 
 // Severity tells errors from warnings and notes.

@@ -18,10 +18,12 @@ type claim struct {
 	only *field.Field
 	// sum: a checksum is made right or wrong.
 	sum bool
+	// read: an action reads the field.
+	read bool
 }
 
 // plain tells that a claim names no field: what it stands for needs no title.
-func (cl claim) plain() bool { return cl.name == cl.at }
+func (cl claim) plain() bool { return cl.name == cl.at && !cl.read }
 
 // test is the test that a claim is, if it is one.
 func (cl claim) test() (Test, bool) {
@@ -37,6 +39,9 @@ func (c *checker) claims(r *Rule) []claim {
 	var list []claim
 	for _, a := range r.Actions {
 		list = append(list, c.asks(a))
+		if a.Op == Copy {
+			list = append(list, c.reads(a))
+		}
 	}
 	for _, s := range r.Swaps {
 		list = append(list, claim{expr: Has(s), at: s.At, name: s.At})
@@ -54,8 +59,18 @@ func (c *checker) asks(a Action) claim {
 	switch {
 	case a.Field.Only != nil:
 		out.expr, out.only = guard(a.Field, a.At), a.Field
-	case a.Op != Set && a.Field.Proto.Header().Layer == field.TransportLayer:
+	case a.Op.Sums() && a.Field.Proto.Header().Layer == field.TransportLayer:
 		out.expr, out.sum = And{[]Expr{has, whole(a.At)}, a.At}, true
+	}
+	return out
+}
+
+// reads is what an action asks for because it reads a field.
+func (c *checker) reads(a Action) claim {
+	at := c.lastWord(a.At)
+	out := claim{expr: Has{a.From.Proto, at}, at: at, name: at, read: true}
+	if a.From.Only != nil {
+		out.expr, out.only = guard(a.From, at), a.From
 	}
 	return out
 }
@@ -110,6 +125,14 @@ func (c *checker) firstWord(at Span) Span {
 		end++
 	}
 	return Span{at.Start, end}
+}
+
+func (c *checker) lastWord(at Span) Span {
+	start := at.End
+	for start > at.Start && isWordByte(c.program.Source[start-1]) {
+		start--
+	}
+	return Span{start, at.End}
 }
 
 // words is a piece of the source for a message.

@@ -58,7 +58,7 @@ func (c *checker) reaches(rules []ruleNode) []reach {
 		at.rules = append(at.rules, r)
 		for _, a := range r.Actions {
 			at.sets = append(at.sets, a.Field.Name)
-			if a.Op != Set {
+			if a.Op.Sums() {
 				at.sums = append(at.sums, a.Field.Name)
 			}
 		}

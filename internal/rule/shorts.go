@@ -26,20 +26,26 @@ func (ch choice) pick(ref fieldRef) []*field.Field {
 func choices(actions []actionNode) []choice {
 	all := []choice{nil}
 	for _, a := range actions {
-		if !a.ref.short() {
-			continue
-		}
-		var next []choice
-		for _, ch := range all {
-			if len(ch.pick(a.ref)) == 1 { // an earlier action has chosen
-				next = append(next, ch)
-				continue
-			}
-			for _, f := range a.ref.fields {
-				next = append(next, append(slices.Clone(ch), f.Proto))
+		for _, ref := range a.refs() {
+			if ref.short() {
+				all = chosen(all, ref)
 			}
 		}
-		all = next
 	}
 	return all
+}
+
+// chosen are the choices, each for every protocol that a name can still mean.
+func chosen(all []choice, ref fieldRef) []choice {
+	var next []choice
+	for _, ch := range all {
+		if len(ch.pick(ref)) == 1 { // an earlier name has chosen
+			next = append(next, ch)
+			continue
+		}
+		for _, f := range ref.fields {
+			next = append(next, append(slices.Clone(ch), f.Proto))
+		}
+	}
+	return next
 }

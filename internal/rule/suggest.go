@@ -83,7 +83,7 @@ func fieldWords() []string {
 
 // testWords are the words that can begin a test or follow one.
 func testWords() []string {
-	words := []string{"then", "and", "or", "not", "all", "else", "if"}
+	words := []string{"then", "and", "or", "not", "all", "else", "if", "chance"}
 	for _, p := range field.Protocols() {
 		if name := p.Header().Name; name != "" {
 			words = append(words, name)

@@ -30,8 +30,18 @@ type (
 	// actionNode is FIELD and its operand.
 	actionNode struct {
 		ref     fieldRef
-		operand token
+		operand operandNode
 		at      Span
+	}
+	// operandNode is what becomes of a field, as written.
+	operandNode struct {
+		op Op // a prefix is still Set
+		// word is the value, the number, the range or the field to copy; empty
+		// for fix and bad, and for random over the whole field.
+		word token
+		from fieldRef // for Copy
+		draw int      // for Random
+		at   Span
 	}
 	// fieldRef is a field as named in the source.
 	fieldRef struct {
@@ -43,6 +53,15 @@ type (
 
 // short tells whether the name stands for several fields.
 func (r fieldRef) short() bool { return len(r.fields) > 1 }
+
+// refs are the fields that an action names: the one that it sets and the one
+// that it reads, if it reads one.
+func (a actionNode) refs() []fieldRef {
+	if a.operand.op == Copy {
+		return []fieldRef{a.ref, a.operand.from}
+	}
+	return []fieldRef{a.ref}
+}
 
 // node is a condition: one of the types below.
 type node interface{ span() Span }
@@ -58,6 +77,12 @@ type (
 		op    string // eq, ne, lt, le, gt or ge
 		opAt  Span   // empty where no operator is written
 		items []token
+		at    Span
+	}
+	// chanceNode is chance and its share.
+	chanceNode struct {
+		share token
+		index int
 		at    Span
 	}
 	notNode struct {
@@ -81,10 +106,11 @@ type (
 	}
 )
 
-func (n allNode) span() Span   { return n.at }
-func (n hasNode) span() Span   { return n.at }
-func (n testNode) span() Span  { return n.at }
-func (n notNode) span() Span   { return n.at }
-func (n groupNode) span() Span { return n.at }
-func (n andNode) span() Span   { return n.at }
-func (n orNode) span() Span    { return n.at }
+func (n allNode) span() Span    { return n.at }
+func (n hasNode) span() Span    { return n.at }
+func (n testNode) span() Span   { return n.at }
+func (n chanceNode) span() Span { return n.at }
+func (n notNode) span() Span    { return n.at }
+func (n groupNode) span() Span  { return n.at }
+func (n andNode) span() Span    { return n.at }
+func (n orNode) span() Span     { return n.at }

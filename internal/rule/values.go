@@ -31,21 +31,6 @@ func (c *checker) value(l literal) field.Value {
 	return c.number(l)
 }
 
-// newValue is the value that an action gives to its field.
-func (c *checker) newValue(l literal) field.Value {
-	_, named := l.f.Names.Lookup(l.text)
-	switch {
-	case named:
-	case isAddress(l.f) && strings.Contains(l.text, "/"):
-		c.fail(l.at, "a whole address works: "+l.name+" "+example(l.f), "not yet: putting in a prefix (%s)", crop(l.text))
-		return field.Value{}
-	case rangeDash(l) > 0 && (isDigit(l.text[0]) || isAddress(l.f)):
-		c.fail(l.at, "", "an action sets one value, not a range")
-		return field.Value{}
-	}
-	return c.value(l)
-}
-
 // rangeDash is the place of the hyphen that makes a range of a word, or
 // negative: an Ethernet address may have hyphens of its own.
 func rangeDash(l literal) int {

@@ -120,24 +120,24 @@ func WrongFieldsOn(link field.Link, p *rule.Program, in []byte, got reference.Re
 		return 0, ""
 	}
 	before, after := decode(link, in), decode(link, got.Frame)
-	want := map[*field.Field]field.Value{}
+	want := map[*field.Field]field.Range{}
 	for _, a := range p.Rules[got.Rule].Actions {
-		if a.Op == rule.Set {
-			want[a.Field] = a.Value
+		if r, ok := expected(a, &before); ok {
+			want[a.Field] = r
 		}
 	}
 	for _, s := range p.Rules[got.Rule].Swaps {
 		src, dest := s.Fields()
 		for f, other := range map[*field.Field]*field.Field{src: dest, dest: src} {
 			if v, ok := before.read(other); ok {
-				want[f] = v
+				want[f] = field.Range{Lo: v, Hi: v}
 			}
 		}
 	}
 	for f, v := range want {
 		is, ok := after.read(f)
-		if ok && is != v {
-			return compared, fmt.Sprintf("%s is %s, want %s", f.Name, is, v)
+		if ok && (is.Cmp(v.Lo) < 0 || is.Cmp(v.Hi) > 0) {
+			return compared, fmt.Sprintf("%s is %s, want %s to %s", f.Name, is, v.Lo, v.Hi)
 		}
 		if ok {
 			compared++

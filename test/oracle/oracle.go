@@ -35,7 +35,13 @@ func StrayBitsOn(link field.Link, p *rule.Program, in []byte, got reference.Resu
 	allowed, start := make([]byte, len(in)), places(link, in)
 	r := p.Rules[got.Rule]
 	for _, a := range r.Actions {
-		allowAll(allowed, start, a.Field)
+		f := *a.Field
+		if a.Op == rule.Prefix {
+			f.Width = a.Bits
+		}
+		if a.From != a.Field { // what is copied to itself stays
+			allowAll(allowed, start, &f)
+		}
 	}
 	for _, s := range r.Swaps {
 		src, dest := s.Fields()
@@ -115,6 +121,10 @@ func wrongSum(name string, actions []rule.Action, before, after gopacket.Checksu
 	case i >= 0 && actions[i].Op == rule.Bad:
 		if right(name, after) || after.Actual == 0 {
 			return "is not bad"
+		}
+	case i >= 0 && actions[i].Op == rule.Copy:
+		if after.Actual != before.Actual {
+			return "did not stay"
 		}
 	case i >= 0:
 		if uint64(after.Actual) != actions[i].Value.Lo {

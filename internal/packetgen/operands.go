@@ -1,0 +1,96 @@
+package packetgen
+
+import (
+	"fmt"
+
+	"repacket/internal/field"
+)
+
+// operand writes what becomes of f in packets of a shape.
+func (w *writer) operand(s shape, f *field.Field) {
+	if f.Kind == field.Checksum {
+		w.sum(f)
+		return
+	}
+	if !w.style.Operands || w.chance(3) {
+		w.add(w.value(f, w.number(f)))
+		return
+	}
+	switch n := w.r.IntN(5); {
+	case n == 0 && w.copied(s, f):
+	case n <= 1 && isAddress(f):
+		bits := w.r.IntN(f.Width + 1)
+		w.add(fmt.Sprintf("%s/%d", w.plain(f, w.number(f).AndNot(field.Ones(f.Width-bits))), bits))
+	case n <= 2:
+		w.random(f)
+	case f.Kind == field.Flag:
+		w.add(w.value(f, w.number(f)))
+	case n == 3:
+		w.add(w.oneOf("atleast", "atmost"), w.value(f, w.number(f)))
+	default:
+		w.add(w.amount(f))
+	}
+}
+
+// sum writes what becomes of a checksum.
+func (w *writer) sum(f *field.Field) {
+	switch {
+	case w.style.Operands && w.chance(5):
+		w.add(w.name(f))
+	case !w.chance(3):
+		w.add(w.oneOf("fix", "fix", "bad"))
+	default:
+		w.add(w.value(f, w.number(f)))
+	}
+}
+
+// copied writes a field that can be copied into f, if there is one.
+func (w *writer) copied(s shape, f *field.Field) bool {
+	var fit []*field.Field
+	for _, g := range field.Fields() {
+		if g.Kind == f.Kind && g.Width <= f.Width && s.has(g.Proto) && (g.Only == nil || !w.typed) {
+			fit = append(fit, g)
+		}
+	}
+	if len(fit) == 0 {
+		return false
+	}
+	w.add(w.name(fit[w.r.IntN(len(fit))]))
+	return true
+}
+
+// random writes random over the whole field, a range or a prefix.
+func (w *writer) random(f *field.Field) {
+	w.add("random")
+	lo, hi := w.number(f), w.number(f)
+	if lo.Cmp(hi) > 0 {
+		lo, hi = hi, lo
+	}
+	switch {
+	case w.chance(3) || f.Kind == field.Flag:
+	case isAddress(f) && w.chance(2):
+		bits := w.r.IntN(f.Width + 1)
+		w.add(fmt.Sprintf("%s/%d", w.plain(f, lo.AndNot(field.Ones(f.Width-bits))), bits))
+	default:
+		w.add(w.plain(f, lo) + "-" + w.plain(f, hi))
+	}
+}
+
+// amount writes + or - and a number, mostly a small one.
+func (w *writer) amount(f *field.Field) string {
+	n := upTo(w.r, field.V(min(f.Max().Lo, 3)))
+	if w.chance(3) {
+		n = field.V(w.number(f).Lo)
+	}
+	return w.oneOf("+", "-") + w.oneOf(n.String(), fmt.Sprintf("0x%x", n.Lo))
+}
+
+// luck writes a chance.
+func (w *writer) luck() {
+	share := fmt.Sprintf("%d%%", 1+w.r.IntN(100))
+	if w.chance(2) {
+		den := 1 + w.r.Uint64N([]uint64{4, 1000, 1 << 32}[w.r.IntN(3)])
+		share = fmt.Sprintf("%d/%d", 1+w.r.Uint64N(den), den)
+	}
+	w.add("chance", share)
+}

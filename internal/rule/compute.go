@@ -1,0 +1,307 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// action turns an action into its checked form, for one choice of what its
+// short names mean.
+func (c *checker) action(a actionNode, choice choice) Action {
+	o := a.operand
+	f := choice.pick(a.ref)[0]
+	out := Action{Field: f, Op: o.op, At: a.at}
+	l := literal{f, a.ref.name.text, o.word.text, o.word.text, o.word.at}
+	switch o.op {
+	case Set:
+		c.newValue(&out, l)
+	case Add, Sub:
+		out.Value = c.amount(l, a)
+	case AtLeast, AtMost:
+		out.Value = c.boundary(l, o.op)
+	case Copy:
+		out.From = choice.pick(o.from)[0]
+		c.copies(out, a)
+	case Random:
+		out.Range, out.Draw = c.chooses(l), o.draw
+	}
+	return out
+}
+
+// newValue is what a plain operand gives to the field: a value or a prefix.
+func (c *checker) newValue(a *Action, l literal) {
+	_, named := l.f.Names.Lookup(l.text)
+	switch {
+	case named:
+	case isAddress(l.f) && strings.Contains(l.text, "/"):
+		c.newPrefix(a, l)
+		return
+	case rangeDash(l) > 0 && (isDigit(l.text[0]) || isAddress(l.f)):
+		hint := "any of them: " + l.name + " random " + crop(l.text)
+		if l.f.Kind == field.Checksum || l.f.Kind == field.Flag {
+			hint = ""
+		}
+		c.fail(l.at, hint, "an action sets one value, not a range")
+		return
+	}
+	a.Value = c.value(l)
+}
+
+// newPrefix puts in the upper bits of an address; all of them are an address.
+func (c *checker) newPrefix(a *Action, l literal) {
+	r := c.prefix(l)
+	a.Value = r.Lo
+	if bits := prefixLength(l.f, r); bits < l.f.Width {
+		a.Op, a.Bits = Prefix, max(bits, 0)
+	}
+}
+
+// amount is the number behind + or -.
+func (c *checker) amount(l literal, a actionNode) field.Value {
+	n, wrong := c.count(l)
+	switch {
+	case wrong == noNumber:
+		c.fail(l.at, "a number: "+l.name+" "+c.sign(a)+"1", "%s %s", crop(l.text), wrong)
+	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
+		c.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, crop(l.text))
+	}
+	return field.V(n)
+}
+
+// sign is the + or - that an operand begins with.
+func (c *checker) sign(a actionNode) string {
+	return c.program.Source[a.operand.at.Start : a.operand.at.Start+1]
+}
+
+// What keeps a word from being a plain number.
+const (
+	noNumber = "is not a number"
+	tooLarge = "is too large"
+)
+
+// count reads a plain number, decimal or hexadecimal, of at most 64 bits;
+// wrong says what is wrong with it, or nothing.
+func (c *checker) count(l literal) (n uint64, wrong string) {
+	digits, base := l.text, 10
+	if rest, ok := strings.CutPrefix(l.text, "0x"); ok {
+		digits, base = rest, 16
+	}
+	n, err := strconv.ParseUint(digits, base, 64)
+	switch {
+	case !onlyDigits(digits, base):
+		return 0, noNumber
+	case err != nil:
+		return 0, tooLarge
+	case base == 10 && len(digits) > 1 && digits[0] == '0':
+		c.leadingZero(l)
+	}
+	return n, ""
+}
+
+// boundary is the value behind atleast or atmost.
+func (c *checker) boundary(l literal, op Op) field.Value {
+	r := c.item(l)
+	if r.Lo != r.Hi || isAddress(l.f) && strings.Contains(l.text, "/") {
+		c.fail(l.at, "", "%s takes one value, not a range", map[Op]string{AtLeast: "atleast", AtMost: "atmost"}[op])
+	}
+	return r.Lo
+}
+
+// chooses is the range behind random, or the whole field.
+func (c *checker) chooses(l literal) field.Range {
+	_, named := l.f.Names.Lookup(l.text)
+	prefix := strings.Contains(l.text, "/")
+	switch {
+	case l.text == "":
+		return field.Range{Hi: l.f.Max()}
+	case l.f.Kind == field.Flag && rangeDash(l) <= 0:
+		c.fail(l.at, l.name+" random: on or off, drawn for each packet", "random takes no value for a flag")
+	case named || rangeDash(l) <= 0 && !prefix:
+		takes, hint := "a range", l.name+" random 1-5"
+		if isAddress(l.f) {
+			takes, hint = "a range or a prefix", l.name+" random "+examplePrefix[l.f.Kind]
+		}
+		c.fail(l.at, hint, "random takes %s, not %s", takes, crop(l.text))
+	case strings.HasSuffix(l.text, "-"):
+		c.fail(l.at, "up to the end: "+l.name+" random "+crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", crop(l.text))
+	default:
+		return c.item(l)
+	}
+	return field.Range{}
+}
+
+var examplePrefix = map[field.Kind]string{
+	field.Address4: "10.0.0.0/8", field.Address6: "2001:db8::/32", field.MAC: "02:00:00:00:00:00/8",
+}
+
+// copies checks that the source of a copy is of the kind of the target, and
+// fits.
+func (c *checker) copies(out Action, a actionNode) {
+	to, from, name, source := out.Field, out.From, a.ref.name.text, a.operand.from.name.text
+	at := a.operand.at
+	switch {
+	case to == from:
+	case to.Kind == field.Checksum:
+		c.fail(at, "the right sum: "+name+" fix; the old bytes: "+name+" "+name,
+			"%s is a checksum: it takes a value, fix, bad or itself, not %s", name, source)
+	case to.Kind != from.Kind:
+		c.fail(at, sourceHint(to, name), "%s takes %s, %s is %s", name, kindArticle(to.Kind), source, kindArticle(from.Kind))
+	case from.Width > to.Width:
+		c.fail(at, sourceHint(to, name), "%s has %d bits, %s has %d: it may not fit", name, to.Width, source, from.Width)
+	}
+}
+
+// kindArticle is a kind with its article.
+func kindArticle(k field.Kind) string {
+	switch k {
+	case field.Address4, field.Address6, field.MAC:
+		return article(k)
+	}
+	return "a " + k.String()
+}
+
+// sourceHint names a field that can be copied into f: as wide as f or of its
+// header, if there is one.
+func sourceHint(f *field.Field, name string) string {
+	best, most := "", -1
+	for _, g := range field.Fields() {
+		if g.Kind != f.Kind || g.Width > f.Width || sharesBits(f, g) || having[f.Proto]&having[g.Proto] == 0 {
+			continue
+		}
+		rank := 0
+		if g.Width == f.Width {
+			rank += 2
+		}
+		if g.Proto == f.Proto {
+			rank++
+		}
+		if rank > most {
+			best, most = g.Name, rank
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "such as " + name + " " + best
+}
+
+// chance is the checked form of a chance.
+func (c *checker) chance(n chanceNode) Expr {
+	num, den := c.share(n)
+	out := Chance{num, den, n.index, n.at}
+	words := c.words(n.at)
+	const hint = "a chance is more than 0 and not more than 100%: chance 5% or chance 1/1000"
+	switch {
+	case c.err != nil:
+	case den == 0:
+		c.fail(n.share.at, hint, "%s has nothing to divide by", words)
+	case num == 0:
+		c.fail(n.share.at, hint, "%s never holds", words)
+	case num > den:
+		c.fail(n.share.at, hint, "%s is more than always", words)
+	case num == den:
+		c.certain(n, words)
+		return All{n.at}
+	case num < 1<<32 && num<<32 < den:
+		c.fail(n.share.at, "", "%s is less than 1/4294967296, the least that is drawn", words)
+	}
+	return out
+}
+
+// certain warns of a chance that always holds.
+func (c *checker) certain(n chanceNode, words string) {
+	if !c.warned(n.at) {
+		c.warn(Warning, n.at, "leave it out", "%s always holds", words)
+	}
+}
+
+// warned tells whether something stands already among the warnings of a place.
+func (c *checker) warned(at Span) bool {
+	return slices.ContainsFunc(c.program.Warnings, func(w *Diagnostic) bool { return w.At == at })
+}
+
+// share reads N% or N/N.
+func (c *checker) share(n chanceNode) (num, den uint64) {
+	const hint = "chance 5% or chance 1/1000"
+	l := literal{name: "chance", text: n.share.text, word: n.share.text, at: n.share.at}
+	top, bottom, fraction := strings.Cut(l.text, "/")
+	percent := strings.HasSuffix(l.text, "%")
+	if percent == fraction || top == "" || top == "%" || fraction && bottom == "" {
+		help := hint
+		if _, wrong := c.count(l); wrong == "" {
+			help = "chance " + l.text + "% or chance 1/" + l.text
+		}
+		c.fail(l.at, help, "a chance is N%% or N/N, not %s", crop(l.text))
+		return 0, 0
+	}
+	parts := []literal{l.part(0, len(l.text)-1)}
+	if fraction {
+		parts = []literal{l.part(0, len(top)), l.part(len(top)+1, len(top)+1+len(bottom))}
+	}
+	counts := []uint64{0, 100}
+	for i, part := range parts {
+		var wrong string
+		if counts[i], wrong = c.count(part); wrong == "" {
+			continue
+		}
+		help := hint
+		if wrong == tooLarge {
+			help = ""
+		}
+		if exact := inFractions(part.text); percent && exact != "" {
+			wrong, help = "is not a whole number", "chance "+exact
+		}
+		c.fail(l.at, help, "%s %s", crop(part.text), wrong)
+	}
+	return counts[0], counts[1]
+}
+
+// inFractions is a percentage with a decimal point as N/N, or "".
+func inFractions(text string) string {
+	whole, decimals, point := strings.Cut(text, ".")
+	const most = 6
+	if !point || !onlyDigits(whole+decimals, 10) || len(decimals) > most || len(whole) > 3 {
+		return ""
+	}
+	num, err := strconv.ParseUint(whole+decimals, 10, 64)
+	if err != nil || num == 0 {
+		return ""
+	}
+	den := uint64(100)
+	for range decimals {
+		den *= 10
+	}
+	for num%10 == 0 && den%10 == 0 {
+		num, den = num/10, den/10
+	}
+	for _, prime := range []uint64{2, 5} {
+		for num%prime == 0 && den%prime == 0 {
+			num, den = num/prime, den/prime
+		}
+	}
+	return fmt.Sprintf("%d/%d", num, den)
+}
+
+// idle warns of actions that leave the field as it is, whatever it holds.
+func (c *checker) idle(r *Rule) {
+	for _, a := range r.Actions {
+		nothing := false
+		switch a.Op {
+		case Add, Sub, AtLeast:
+			nothing = a.Value.IsZero()
+		case AtMost:
+			nothing = a.Value == a.Field.Max()
+		case Prefix:
+			nothing = a.Bits == 0
+		case Copy:
+			nothing = a.From == a.Field && a.Field.Kind != field.Checksum
+		}
+		if nothing && !c.warned(a.At) {
+			c.warn(Warning, a.At, "", "%s changes nothing", c.words(a.At))
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package rule
+
+import (
+	"fmt"
+
+	"repacket/internal/field"
+)
+
+// computed says of each chance and of each operand that is not a plain value
+// what becomes of a packet by it.
+func computed(r *Rule) []string {
+	var lines []string
+	for _, e := range chances(r.Cond) {
+		lines = append(lines, e.print()+" is drawn for each packet")
+	}
+	for _, a := range r.Actions {
+		if line := a.computed(); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// chances are those in a condition, in order.
+func chances(e Expr) []Chance {
+	var xs []Expr
+	switch e := e.(type) {
+	case Chance:
+		return []Chance{e}
+	case Not:
+		return chances(e.X)
+	case And:
+		xs = e.X
+	case Or:
+		xs = e.X
+	}
+	var out []Chance
+	for _, x := range xs {
+		out = append(out, chances(x)...)
+	}
+	return out
+}
+
+// computed says how what the action writes comes about, if that is not plain.
+func (a Action) computed() string {
+	name := a.Field.Name
+	switch a.Op {
+	case Add, Sub:
+		end := map[Op]field.Value{Add: a.Field.Max()}[a.Op]
+		if a.Field.Wraps {
+			return a.Print() + " wraps around"
+		}
+		return fmt.Sprintf("%s stops at %s", a.Print(), printNumber(a.Field, end))
+	case Copy:
+		if a.From == a.Field {
+			return name + " stays as it arrives"
+		}
+		return fmt.Sprintf("%s takes what %s holds when the packet arrives", name, a.From.Name)
+	case Random:
+		choice := a.choice()
+		if choice == "" {
+			choice = "any value"
+		}
+		return fmt.Sprintf("%s is drawn for each packet: %s", name, choice)
+	case Prefix:
+		return fmt.Sprintf("%s keeps its last %d bits", name, a.Field.Width-a.Bits)
+	}
+	return ""
+}
