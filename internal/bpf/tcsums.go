@@ -13,6 +13,18 @@ type madeSum struct {
 	has [3]bool
 }
 
+// twoSteps tells whether the sum changes by more than one call, and can become
+// 0 by them.
+func (m *madeSum) twoSteps() bool {
+	n := 0
+	for _, has := range m.has {
+		if has {
+			n++
+		}
+	}
+	return n > 1 && !m.ZeroIsNone
+}
+
 // workOut leaves on the stack what the parts of the adjusted sum of layer 4
 // change by. No packet has two such sums.
 func (c *compiler) workOut(s plan.Step) *madeSum {
@@ -30,6 +42,9 @@ func (c *compiler) workOut(s plan.Step) *madeSum {
 			made.has[p] = true
 			c.partChange(part)
 			c.emit(asm.StoreMem(asm.R10, int16(slotParts-8*p), value, asm.DWord))
+		}
+		if made.twoSteps() {
+			c.emit(c.loadCheck(value, sum), asm.StoreMem(asm.R10, slotOld, value, asm.DWord))
 		}
 		c.offset(c.reg.l4, l4Base+int32(sum.Check.Byte()))
 		c.emit(asm.StoreMem(asm.R10, slotCheckAt, value, asm.DWord))
@@ -81,9 +96,38 @@ func (c *compiler) carryOut(made *madeSum, broken bool) {
 		c.replace(flags)
 		c.bind(same, false)
 	}
+	if made.twoSteps() {
+		c.keepOnes()
+	}
 	if broken {
 		c.wrongByOne()
 	}
+}
+
+// keepOnes writes 0xffff over a checksum of 0 that was 0xffff. Both are one
+// number, so what changed in one part was made up for in another: a checksum
+// whose parts change by nothing together keeps its bytes, but calls that follow
+// each other leave 0.
+func (c *compiler) keepOnes() {
+	const ones, size = 0xffff, 2
+	other := c.newLabel()
+	c.about("0xffff stays where the parts make up for each other")
+	c.emit(asm.LoadMem(value, asm.R10, slotOld, asm.DWord))
+	c.jumpTo(other, asm.JNE.Imm(value, ones, ""))
+	atOld := []asm.Instruction{
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
+		asm.LoadMem(asm.R2, asm.R10, slotCheckAt, asm.DWord),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, slotOld),
+		asm.Mov.Imm(asm.R4, size),
+	}
+	c.emit(atOld...)
+	c.emit(asm.FnSkbLoadBytes.Call(), asm.LoadMem(value, asm.R10, slotOld, asm.Half))
+	c.jumpTo(other, asm.JNE.Imm(value, 0, ""))
+	c.emit(asm.StoreImm(asm.R10, slotOld, ones, asm.Half))
+	c.emit(atOld...)
+	c.emit(asm.Mov.Imm(asm.R5, 0), asm.FnSkbStoreBytes.Call())
+	c.bind(other, false)
 }
 
 // wrongByOne makes a checksum that is yet to be made come out wrong.

@@ -140,6 +140,22 @@ static __always_inline void store(struct __sk_buff *ctx, __u32 offset, __be16 va
 	bpf_skb_store_bytes(ctx, offset, &value, sizeof(value), BPF_F_RECOMPUTE_CSUM);
 }
 `},
+	{name: keepOnes, text: `
+/*
+ * 0xffff and 0 are one number to a checksum. One of 0xffff that two changes
+ * leave at 0 has changed by nothing in all, and keeps its bytes.
+ */
+static __always_inline void keep_ones(struct __sk_buff *ctx, __u32 offset, __be16 was)
+{
+	__be16 now = 0;
+
+	if (was != 0xffff)
+		return;
+	bpf_skb_load_bytes(ctx, offset, &now, sizeof(now));
+	if (now == 0)
+		bpf_skb_store_bytes(ctx, offset, &was, sizeof(was), 0);
+}
+`},
 	{name: isPartial, text: `
 /*
  * Whether a layer-4 checksum is left to the device: then the kernel does not

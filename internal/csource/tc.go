@@ -126,6 +126,11 @@ func (w *writer) layer4(s plan.Step) steps4 {
 			out.after = follow(keep("own", own), fmt.Sprintf("replace(ctx, %s, own, %s);", place, flags))
 		}
 		out.after = append(out.after, pseudoCall...)
+		if len(own) > 0 && len(pseudo) > 0 && !sum.ZeroIsNone {
+			w.need(keepOnes)
+			out.before = append(out.before, "__be16 was = "+w.place(memberOf(sum.Check))+";")
+			out.after = append(out.after, "keep_ones(ctx, "+place+", was);")
+		}
 		return out
 	}
 	w.named4(sum, place, pseudoCall, flags, &out)
