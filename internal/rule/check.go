@@ -238,11 +238,11 @@ func (c *checker) test(n testNode, choice choice) Expr {
 	fields := choice.pick(n.ref)
 	in := c.set(n, fields[0])
 	if len(fields) == 1 {
-		return guarded(Test{fields[0], in, n.at})
+		return guarded(Test{Field: fields[0], In: in, At: n.at})
 	}
 	var any []Expr
 	for _, f := range fields {
-		any = append(any, Test{f, in, n.at})
+		any = append(any, Test{Field: f, In: in, At: n.at})
 	}
 	return Or{any, n.at}
 }

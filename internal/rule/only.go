@@ -15,7 +15,7 @@ import (
 
 // guard holds where f, which has an Only, is there.
 func guard(f *field.Field, at Span) Test {
-	return Test{field.MustByName(f.Only.Field), f.Only.In, at}
+	return Test{Field: field.MustByName(f.Only.Field), In: f.Only.In, At: at}
 }
 
 // isGuard tells whether x is the guard of f.

@@ -58,6 +58,9 @@ type Rule struct {
 	Verdict Verdict
 	// Redirect is the interface for ToInterface, else "".
 	Redirect string
+	// Rows are the rows of its file, or nil. The rule stands for one rule a
+	// row, in the file's order: see Row.
+	Rows *Rows
 }
 
 // Touches tells whether the rule changes the packet or its way.
@@ -108,10 +111,15 @@ type (
 		Proto field.Protocol
 		At    Span
 	}
-	// Test holds when the field's header is there and the value is in In.
+	// Test holds when the field's header is there and the value is in In. In a
+	// rule with rows it may have cells: then it holds when the value is in In or
+	// in a cell of the row; with Not, when it is in none of them.
 	Test struct {
 		Field *field.Field
-		In    field.Set // never empty; may be full ("ip_ttl ge 0")
+		In    field.Set // not empty without cells; may be full ("ip_ttl ge 0")
+		// Cells are places in Rows.Cells. Without any, Not is false.
+		Cells []int
+		Not   bool
 		At    Span
 	}
 	// Chance holds by chance, Num times in Den: when the random number of 32
@@ -222,6 +230,9 @@ type Action struct {
 	// Draw is the place of Random's first number among those of the program,
 	// see Words.
 	Draw int
+	// Cell is 1 + the place in Rows.Cells of what takes the place of Value
+	// (Set, Add, Sub, AtLeast, AtMost) or of Value and Bits (Prefix), or 0.
+	Cell int
 	At   Span
 }
 
@@ -253,6 +264,32 @@ func (a Action) Needs() []*field.Field {
 		return []*field.Field{a.Field, a.From}
 	}
 	return []*field.Field{a.Field}
+}
+
+// Rows are what a rule with from takes from the rows of a CSV file, row by row.
+type Rows struct {
+	File string
+	// Len is the number of rows; row 0 is the one behind the names of the columns.
+	Len int
+	// Cells are one for each place in the rule where a column stands.
+	Cells []Cells
+}
+
+// Cells are the values of a column at one place of a rule, by row: those from
+// Lo to Hi, both included. In a test that is what holds, whatever the
+// comparison; as an operand it is one value, or the values of a prefix.
+type Cells struct {
+	Column string
+	Lo     []field.Value
+	Hi     []field.Value // nil: every row has a single value, Lo
+}
+
+// Range is the cell of a row.
+func (c Cells) Range(row int) field.Range {
+	if c.Hi == nil {
+		return field.Range{Lo: c.Lo[row], Hi: c.Lo[row]}
+	}
+	return field.Range{Lo: c.Lo[row], Hi: c.Hi[row]}
 }
 
 // Severity tells errors from warnings and notes.

@@ -79,10 +79,10 @@ func (c *checker) reads(a Action) claim {
 func whole(at Span) Expr {
 	return Or{[]Expr{
 		And{[]Expr{
-			Test{field.MustByName("ip_flag_mf"), only(0), at},
-			Test{field.MustByName("ip_tot_len"), between(1, 65535), at},
+			Test{Field: field.MustByName("ip_flag_mf"), In: only(0), At: at},
+			Test{Field: field.MustByName("ip_tot_len"), In: between(1, 65535), At: at},
 		}, at},
-		Test{field.MustByName("ip6_len"), between(1, 65535), at},
+		Test{Field: field.MustByName("ip6_len"), In: between(1, 65535), At: at},
 	}, at}
 }
 

@@ -1,0 +1,68 @@
+package rule
+
+import "repacket/internal/field"
+
+// Row is the rule that a row of its file makes of a rule with rows: one without
+// cells.
+func (r *Rule) Row(row int) *Rule {
+	out := *r
+	out.Rows = nil
+	out.Cond = r.Rows.condition(r.Cond, row)
+	out.Actions = make([]Action, len(r.Actions))
+	for i, a := range r.Actions {
+		out.Actions[i] = r.Rows.action(a, row)
+	}
+	return &out
+}
+
+// In is what a test of a rule with rows tests for in a row; it may be empty.
+func (rs *Rows) In(t Test, row int) field.Set {
+	in := t.In
+	for _, c := range t.Cells {
+		in = in.Union(field.Set{rs.Cells[c].Range(row)})
+	}
+	if t.Not {
+		return in.Complement(t.Field.Width)
+	}
+	return in
+}
+
+func (rs *Rows) condition(e Expr, row int) Expr {
+	switch e := e.(type) {
+	case Test:
+		if len(e.Cells) == 0 {
+			return e
+		}
+		return Test{Field: e.Field, In: rs.In(e, row), At: e.At}
+	case Not:
+		return Not{rs.condition(e.X, row), e.At}
+	case And:
+		return And{rs.conditions(e.X, row), e.At}
+	case Or:
+		return Or{rs.conditions(e.X, row), e.At}
+	}
+	return e
+}
+
+func (rs *Rows) conditions(list []Expr, row int) []Expr {
+	out := make([]Expr, len(list))
+	for i, x := range list {
+		out[i] = rs.condition(x, row)
+	}
+	return out
+}
+
+func (rs *Rows) action(a Action, row int) Action {
+	if a.Cell == 0 {
+		return a
+	}
+	cell := rs.Cells[a.Cell-1].Range(row)
+	a.Cell, a.Value = 0, cell.Lo
+	if a.Op == Prefix {
+		a.Bits = prefixLength(a.Field, cell)
+	}
+	if a.Op == Prefix && a.Bits == a.Field.Width {
+		a.Op, a.Bits = Set, 0
+	}
+	return a
+}
