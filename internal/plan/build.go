@@ -96,6 +96,7 @@ type builder struct {
 	link    field.Link
 	asked   asked
 	chains  []*Chain
+	tables  *tables // nil: none are made
 }
 
 // level makes what is done with packets of so many tags.
@@ -168,7 +169,7 @@ func (b *builder) leaf(c Class) Leaf {
 
 // chain is the chain of a class, or the one of a class that is treated alike.
 func (b *builder) chain(c Class) *Chain {
-	steps := steps(b.program, c)
+	steps := b.steps(c)
 	for _, old := range b.chains {
 		if headersKnown(old.Class, c) && sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !old.OnLink()) {
 			return old
@@ -212,6 +213,12 @@ func (c *Chain) OnLink() bool {
 // what is below IP.
 func (s Step) Windows() []Window {
 	out := conditionWindows(s.Cond)
+	if s.Lookup != nil {
+		out = append(out, s.Lookup.Key...)
+	}
+	for _, x := range s.Select {
+		out = append(out, x.Windows()...)
+	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)
 	}

@@ -138,27 +138,45 @@ func (f facts) of(fd *field.Field) field.Set {
 // steps are the rules of p that can act on packets of the class, in order. They
 // end behind a rule that takes all that is left.
 func steps(p *rule.Program, c Class) []Step {
-	var out []Step
-	known := c.facts()
+	w := newWalk(p, c)
 	for _, r := range p.Rules {
-		if !headersThere(r, c) {
-			continue
+		if headersThere(r, c) {
+			w.rule(r)
 		}
-		n := simplify(lower(r.Cond, c, false), known)
-		if n == never {
-			continue
-		}
-		s, ok := step(p, r, n, c)
-		if !ok {
-			continue
-		}
-		out = append(out, s)
-		if s.Cond == nil {
-			break
-		}
-		known = unless(known, n, s)
 	}
-	return out
+	return w.out
+}
+
+// walk makes the steps of a class, rule by rule.
+type walk struct {
+	program *rule.Program
+	class   Class
+	known   facts // of packets on which none of them acts
+	out     []Step
+	done    bool // nothing is left
+}
+
+func newWalk(p *rule.Program, c Class) *walk { return &walk{program: p, class: c, known: c.facts()} }
+
+// rule adds a rule whose headers are there, if it can act.
+func (w *walk) rule(r *rule.Rule) {
+	if !w.done {
+		w.node(r, simplify(lower(r.Cond, w.class, false), w.known))
+	}
+}
+
+// node adds a rule by its condition, which has been worked out.
+func (w *walk) node(r *rule.Rule, n node) {
+	if w.done || n == never {
+		return
+	}
+	s, ok := step(w.program, r, n, w.class)
+	if !ok {
+		return
+	}
+	w.out = append(w.out, s)
+	w.done = s.Cond == nil
+	w.known = unless(w.known, n, s)
 }
 
 // unless is what is known where a step did not act. Only a condition that is

@@ -5,7 +5,7 @@ import (
 	"repacket/internal/rule"
 )
 
-// node is a condition within a class: always, never, test, allOf or anyOf.
+// node is a condition within a class: always, never, test, vary, allOf or anyOf.
 // There is no "not" and no test for a header: a class knows its headers, so
 // both have been worked out.
 type node interface{}
@@ -35,6 +35,9 @@ func lower(e rule.Expr, c Class, not bool) node {
 	case rule.Test:
 		if !c.has(e.Field.Proto) {
 			return constant(not)
+		}
+		if len(e.Cells) > 0 {
+			return vary{e.Field, e.Cells[0], not}
 		}
 		if not {
 			return test{e.Field, e.In.Complement(e.Field.Width)}
@@ -110,8 +113,8 @@ func simplifyAll(n allOf, known facts) node {
 	var out allOf
 	again := false
 	for _, x := range parts {
-		_, plain := x.(test)
-		if plain {
+		_, nested := x.(anyOf)
+		if _, plain := x.(test); plain {
 			x = simplify(x, known)
 		} else {
 			x = simplify(x, inner)
@@ -121,7 +124,7 @@ func simplifyAll(n allOf, known facts) node {
 		}
 		if x != always {
 			_, alternatives := x.(anyOf)
-			again = again || !plain && !alternatives
+			again = again || nested && !alternatives
 			out = append(out, x)
 		}
 	}

@@ -20,6 +20,8 @@ type Program struct {
 	// Levels say what to do by the number of VLAN tags: none, one and two. A
 	// single level stands for all of them: tags are stepped over.
 	Levels []Level
+	// Tables are those that steps look rows up in.
+	Tables []*Table
 }
 
 // Level is what to do with packets that have so many tags.
@@ -120,6 +122,12 @@ type Step struct {
 	Rule int
 	// Cond must hold; nil always does.
 	Cond Cond
+	// Lookup, if it is not nil, must find a row too. What it finds is what sums
+	// and writes read.
+	Lookup *Lookup
+	// Select, if it is not empty, are steps of which the one acts whose row has
+	// the lowest order. All have a Lookup, and the step itself has nothing else.
+	Select []Step
 	// Look: count the packet, change nothing.
 	Look bool
 	// Sums are the checksums to change. They read the packet as it arrived, so
@@ -194,6 +202,10 @@ func (WholeHeader) cond()   {}
 type Write struct {
 	Window
 	Value uint32
+	// Row is where the row of the step's table has the window's bytes, of which
+	// Value then has those that are the same in every row; bits that are not
+	// masked are 0.
+	Row Place
 	// Fields are those that are written; of one that is wider than a window
 	// it may be a part.
 	Fields []*field.Field
@@ -224,6 +236,9 @@ type Sum struct {
 	Const uint32
 	Parts [parts]uint32
 	Terms []Term
+	// Rows are what the row of the step's table adds; then Const and Parts have
+	// none of these parts.
+	Rows []RowPart
 	// Changes are what Const and Terms come from, for those who would rather
 	// do the arithmetic themselves.
 	Changes []Change
@@ -261,7 +276,12 @@ func (s Sum) Part(p Part) (_ Sum, ok bool) {
 			out.Terms = append(out.Terms, t)
 		}
 	}
-	return out, out.Const != 0 || len(out.Terms) > 0
+	for _, r := range s.Rows {
+		if r.Part == p {
+			out.Rows = append(out.Rows, r)
+		}
+	}
+	return out, out.Const != 0 || len(out.Terms) > 0 || len(out.Rows) > 0
 }
 
 // Change is a field that a checksum covers and that becomes Value, or what From
@@ -284,12 +304,17 @@ type Term struct {
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done
-// has been refused by the checker.
+// has been refused by the checker. Rows of files are written out, see WrittenOut.
 func Build(p *rule.Program, link field.Link) *Program {
+	p = writtenOut(p)
 	b := builder{program: p, link: link, asked: askedFor(p)}
-	out := &Program{Link: link}
+	return b.build()
+}
+
+func (b *builder) build() *Program {
+	out := &Program{Link: b.link}
 	levels := 1
-	if link == field.Ethernet && b.asked.tags() {
+	if b.link == field.Ethernet && b.asked.tags() {
 		levels = maxTags + 1
 	}
 	for tags := range levels {

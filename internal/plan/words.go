@@ -49,6 +49,12 @@ func (t Test) print(in func(*field.Field) field.Set) string {
 // String is the write in the words of the language.
 func (w Write) String() string {
 	var words []string
+	if w.Row != 0 {
+		for _, f := range w.Fields {
+			words = append(words, f.Name+" by the table")
+		}
+		return strings.Join(words, " ")
+	}
 	for _, f := range w.Fields {
 		if !w.holds(f) {
 			words = append(words, w.part(f))
@@ -102,6 +108,15 @@ func (w WholeDatagram) String() string {
 
 // String says what changes places.
 func (e Exchange) String() string { return "swap " + e.Swap.Proto.String() }
+
+// String says what is looked up.
+func (l Lookup) String() string {
+	var words []string
+	for _, f := range l.Table.Fields {
+		words = append(words, f.Name)
+	}
+	return l.Table.Kind.String() + " by " + strings.Join(words, ", ")
+}
 
 // String says what the condition asks for.
 func (w WholeHeader) String() string { return "whole ip header" }

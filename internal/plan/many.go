@@ -1,0 +1,242 @@
+package plan
+
+import (
+	"fmt"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// MaxWritten is how many rows of files are written out as rules of their own,
+// where no table serves them.
+const MaxWritten = 10_000
+
+// RowsError says that there are more rows than can be written out.
+type RowsError struct{ Rows int }
+
+func (e *RowsError) Error() string {
+	return fmt.Sprintf("%s rows have to be tested one by one, and %s can be", thousands(e.Rows), thousands(MaxWritten))
+}
+
+// WrittenOut is a program in which every row of a file is a rule. The error is a
+// *RowsError.
+func WrittenOut(p *rule.Program) (*rule.Program, error) {
+	rows := 0
+	for _, r := range p.Rules {
+		if r.Rows != nil {
+			rows += r.Rows.Len
+		}
+	}
+	if rows > MaxWritten {
+		return nil, &RowsError{rows}
+	}
+	return writtenOut(p), nil
+}
+
+func writtenOut(p *rule.Program) *rule.Program {
+	out := *p
+	out.Rules = nil
+	for _, r := range p.Rules {
+		if r.Rows == nil {
+			out.Rules = append(out.Rules, r)
+			continue
+		}
+		for i := range r.Rows.Len {
+			out.Rules = append(out.Rules, r.Row(i))
+		}
+	}
+	return &out
+}
+
+// mostRows is how many rows a rule may have that lists values in several tests.
+const mostRows = 64
+
+// rowMaker gathers the rows of a pattern: the values of its varying tests and
+// of what it sets, column by column.
+type rowMaker struct {
+	lo, hi [][]field.Value // by column; hi is nil where all values are single
+	single bool            // so they are, in every column
+	rule   []uint32
+	order  []uint32
+}
+
+// add adds the rows of one rule: every combination of the tests' values. It is
+// false if there are too many.
+func (m *rowMaker) add(tests []field.Set, values []field.Value, index, order uint32) bool {
+	if !m.single { // there is one test
+		for _, r := range tests[0] {
+			m.row([]field.Range{r}, values, index, order)
+		}
+		return true
+	}
+	rows := [][]field.Range{nil}
+	for _, in := range tests {
+		var next [][]field.Range
+		for _, r := range rows {
+			each(in, func(v field.Value) { next = append(next, append(r[:len(r):len(r)], field.Range{Lo: v, Hi: v})) })
+		}
+		if rows = next; len(rows) > mostRows {
+			return false
+		}
+	}
+	for _, r := range rows {
+		m.row(r, values, index, order)
+	}
+	return true
+}
+
+func (m *rowMaker) row(tests []field.Range, values []field.Value, index, order uint32) {
+	if m.lo == nil {
+		m.lo = make([][]field.Value, len(tests)+len(values))
+		m.hi = make([][]field.Value, len(tests)+len(values))
+	}
+	for i, r := range tests {
+		m.lo[i] = append(m.lo[i], r.Lo)
+		if !m.single {
+			m.hi[i] = append(m.hi[i], r.Hi)
+		}
+	}
+	for i, v := range values {
+		m.lo[len(tests)+i] = append(m.lo[len(tests)+i], v)
+	}
+	m.rule, m.order = append(m.rule, index), append(m.order, order)
+}
+
+// rows are the columns gathered.
+func (m *rowMaker) rows() *rule.Rows {
+	out := &rule.Rows{Len: len(m.rule)}
+	for i := range m.lo {
+		out.Cells = append(out.Cells, rule.Cells{Lo: m.lo[i], Hi: m.hi[i]})
+	}
+	return out
+}
+
+// manyOf makes rules of one shape one pattern with rows. It is nil if nothing
+// that they test differs, or if they would have too many rows.
+func manyOf(items []item) *many {
+	s := items[0].shape
+	sets := make([][]field.Set, len(items)) // by rule and test
+	for i, it := range items {
+		eachTest(it.rule.Cond, true, func(t rule.Test, _ bool) { sets[i] = append(sets[i], t.In) })
+	}
+	var tests, actions []int // that differ
+	single := true
+	for t, hole := range s.holes {
+		differs := false
+		for i := range sets {
+			differs = differs || hole && !sets[i][t].Equal(sets[0][t])
+		}
+		if !differs {
+			continue
+		}
+		tests = append(tests, t)
+		for i := range sets {
+			single = single && few(sets[i][t])
+		}
+	}
+	for a, first := range items[0].rule.Actions {
+		for _, it := range items {
+			if it.rule.Actions[a].Value != first.Value {
+				actions = append(actions, a)
+				break
+			}
+		}
+	}
+	if len(tests) == 0 || !single && len(tests) > 1 {
+		return nil
+	}
+	m := rowMaker{single: single}
+	for i, it := range items {
+		var in []field.Set
+		var values []field.Value
+		for _, t := range tests {
+			in = append(in, sets[i][t])
+		}
+		for _, a := range actions {
+			values = append(values, it.rule.Actions[a].Value)
+		}
+		if !m.add(in, values, uint32(it.rule.Index), it.order) {
+			return nil
+		}
+	}
+	return m.many(items[0].rule, tests, actions, len(items))
+}
+
+// many is the pattern of the rule r, whose tests and actions of these places
+// differ.
+func (m *rowMaker) many(r *rule.Rule, tests, actions []int, count int) *many {
+	out := *r
+	out.Rows = m.rows()
+	cells := map[int]int{}
+	for i, t := range tests {
+		cells[t] = i
+	}
+	at := 0
+	out.Cond = mapTests(r.Cond, func(t rule.Test) rule.Test {
+		if cell, varies := cells[at]; varies {
+			t.In, t.Not, t.Cells = nil, false, []int{cell}
+		}
+		at++
+		return t
+	})
+	out.Actions = append([]rule.Action(nil), r.Actions...)
+	for i, a := range actions {
+		out.Actions[a].Cell = len(tests) + i + 1
+	}
+	return &many{pattern: &out, count: count, rule: m.rule, order: m.order}
+}
+
+// manyOfRows is what a rule with rows comes to, or nil where no table serves it:
+// a cell below a "not", several ranges at once, or an action that does more than
+// to set a value.
+func manyOfRows(r *rule.Rule, order uint32) *many {
+	rows := r.Rows
+	plain, ok := true, true
+	var tests []rule.Test
+	var at, actions []int
+	n := 0
+	eachTest(r.Cond, true, func(t rule.Test, bare bool) {
+		if len(t.Cells) > 0 {
+			ok = ok && bare
+			plain = plain && len(t.Cells) == 1 && t.In.Empty() && !t.Not
+			tests, at = append(tests, t), append(at, n)
+		}
+		n++
+	})
+	for i, a := range r.Actions {
+		if a.Cell > 0 {
+			ok = ok && variable(a)
+			actions = append(actions, i)
+		}
+	}
+	if !ok {
+		return nil
+	}
+	if plain {
+		return &many{pattern: r, count: rows.Len, first: order}
+	}
+	m := rowMaker{single: true}
+	sets := make([][]field.Set, rows.Len)
+	for i := range sets {
+		for _, t := range tests {
+			in := rows.In(t, i)
+			sets[i] = append(sets[i], in)
+			m.single = m.single && few(in)
+		}
+	}
+	if !m.single && len(tests) > 1 {
+		return nil
+	}
+	for i := range sets {
+		var values []field.Value
+		for _, a := range actions {
+			values = append(values, rows.Cells[r.Actions[a].Cell-1].Lo[i])
+		}
+		if !m.add(sets[i], values, uint32(r.Index), uint32(i)) {
+			return nil
+		}
+	}
+	out := m.many(r, at, actions, rows.Len)
+	out.rule, out.first = nil, order
+	return out
+}

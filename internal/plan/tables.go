@@ -1,0 +1,246 @@
+package plan
+
+import (
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// BuildTables is Build for those who have tables: rules of one shape become one
+// step that looks a row up, so that their number does not count. The error is a
+// *RowsError.
+func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
+	b := builder{program: p, link: link, asked: askedFor(p)}
+	t := &tables{bundles: map[bundleKey]*many{}}
+	var err error
+	if t.items, err = b.items(); err != nil {
+		return nil, err
+	}
+	b.tables = t
+	out := b.build()
+	out.Tables = t.all
+	return out, t.err
+}
+
+// tables is what a builder needs to make tables; it is nil where none are made.
+type tables struct {
+	items   []item
+	bundles map[bundleKey]*many
+	all     []*Table
+	err     error
+}
+
+// bundleKey is what the rules of one shape are known by: those of one shape
+// follow each other, whatever class they are for.
+type bundleKey struct {
+	shape *shape
+	first uint32
+	count int
+}
+
+// steps are the steps of a class.
+func (b *builder) steps(c Class) []Step {
+	if b.tables == nil {
+		return steps(b.program, c)
+	}
+	w := tableWalk{walk: newWalk(b.program, c), b: b}
+	var run []item
+	for _, it := range b.tables.items {
+		switch {
+		case !headersThere(it.rule, c):
+		case it.shape == nil:
+			w.run(run)
+			run = nil
+			w.rule(it.rule)
+		case w.acts(it.shape):
+			run = append(run, it)
+		}
+	}
+	w.run(run)
+	return w.out
+}
+
+// tableWalk makes the steps of one class.
+type tableWalk struct {
+	*walk
+	b    *builder
+	live map[*shape]bool
+}
+
+// acts tells whether rules of a shape can act on packets of the class.
+func (w *tableWalk) acts(s *shape) bool {
+	acts, known := w.live[s]
+	if !known {
+		if w.live == nil {
+			w.live = map[*shape]bool{}
+		}
+		acts = simplify(lower(s.pattern.Cond, w.class, false), w.class.facts()) != never
+		w.live[s] = acts
+	}
+	return acts
+}
+
+// run makes steps of rules that have shapes. Those whose shape is rare here
+// part the others.
+func (w *tableWalk) run(run []item) {
+	if len(run) == 0 || w.done {
+		return
+	}
+	count := map[*shape]int{}
+	for _, it := range run {
+		count[it.shape] += it.weight()
+	}
+	start := 0
+	for i, it := range run {
+		if count[it.shape] >= tableFrom {
+			continue
+		}
+		w.run(run[start:i])
+		w.rule(it.rule)
+		start = i + 1
+	}
+	if start > 0 {
+		w.run(run[start:])
+		return
+	}
+	if len(count) == 1 || !w.choose(run, len(count)) {
+		w.apart(run)
+	}
+}
+
+// weight is how many rules an item is.
+func (it item) weight() int {
+	if it.rows != nil {
+		return it.rows.count
+	}
+	return 1
+}
+
+// apart makes steps of rules shape by shape, where they change.
+func (w *tableWalk) apart(run []item) {
+	for len(run) > 0 {
+		n, weight := 0, 0
+		for n < len(run) && run[n].shape == run[0].shape {
+			weight += run[n].weight()
+			n++
+		}
+		w.same(run[:n], weight)
+		run = run[n:]
+	}
+}
+
+// same makes steps of rules of one shape that follow each other.
+func (w *tableWalk) same(run []item, weight int) {
+	if w.done {
+		return
+	}
+	if m := w.many(run); m != nil && weight >= tableFrom {
+		if s, ok := w.table(m); ok {
+			w.out = append(w.out, s)
+			return
+		}
+		if m.rows() != nil && run[0].rows != nil {
+			w.rows(m)
+			return
+		}
+	}
+	for _, it := range run {
+		w.rule(it.rule)
+	}
+}
+
+// rows writes the rows of a file out.
+func (w *tableWalk) rows(m *many) {
+	t := w.b.tables
+	if n, known := w.constant(m); known {
+		w.node(m.pattern.Row(0), n)
+		return
+	}
+	if m.count > MaxWritten {
+		t.err = &RowsError{m.count}
+		return
+	}
+	for i := range m.rows().Len {
+		w.rule(m.pattern.Row(i))
+	}
+}
+
+// constant is the condition of all rows, if the class settles what differs.
+func (w *tableWalk) constant(m *many) (node, bool) {
+	n := simplify(lower(m.pattern.Cond, w.class, false), w.known)
+	return n, !varies(n)
+}
+
+// many are rules of one shape as a pattern with rows, or nil.
+func (w *tableWalk) many(run []item) *many {
+	if run[0].rows != nil {
+		return run[0].rows
+	}
+	t := w.b.tables
+	key := bundleKey{run[0].shape, run[0].order, len(run)}
+	m, known := t.bundles[key]
+	if !known {
+		m = manyOf(run)
+		t.bundles[key] = m
+	}
+	return m
+}
+
+// mostChosen is how many shapes are looked up one beside the other.
+const mostChosen = 32
+
+// choose makes one step of rules of several shapes: each is looked up, and the
+// first of the rules that are found acts. It is false if that cannot be done.
+func (w *tableWalk) choose(run []item, shapes int) bool {
+	if shapes > mostChosen || w.done {
+		return false
+	}
+	byShape := map[*shape][]item{}
+	var order []*shape
+	for _, it := range run {
+		if byShape[it.shape] == nil {
+			order = append(order, it.shape)
+		}
+		byShape[it.shape] = append(byShape[it.shape], it)
+	}
+	var out Step
+	for _, s := range order {
+		m := w.many(byShape[s])
+		if m == nil {
+			return false
+		}
+		step, ok := w.table(m)
+		if !ok || makesSums(step) {
+			return false
+		}
+		l := *step.Lookup
+		l.Order, l.First = l.Table.column(orderColumn{}, 4), m.first
+		step.Lookup = &l
+		out.Select = append(out.Select, step)
+	}
+	w.out = append(w.out, out)
+	return true
+}
+
+// makesSums tells whether a step makes a whole sum; then its condition leaves
+// something behind that another one would change.
+func makesSums(s Step) bool {
+	for _, sum := range s.Sums {
+		if sum.Op != Adjust {
+			return true
+		}
+	}
+	return false
+}
+
+// Acting are the steps that act: those of a Select in its place.
+func (c *Chain) Acting() []Step {
+	var out []Step
+	for _, s := range c.Steps {
+		if len(s.Select) > 0 {
+			out = append(out, s.Select...)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}

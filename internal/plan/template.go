@@ -1,0 +1,465 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// vary is a test whose values differ between the rules of a table.
+type vary struct {
+	field *field.Field
+	cell  int
+	not   bool
+}
+
+// varies tells whether there is such a test in a condition.
+func varies(n node) bool {
+	switch n := n.(type) {
+	case vary:
+		return true
+	case allOf:
+		return slices.ContainsFunc(n, varies)
+	case anyOf:
+		return slices.ContainsFunc(n, varies)
+	}
+	return false
+}
+
+// parted is a condition that is a conjunction of varying tests and the rest; ok
+// is false if it is none.
+func parted(n node) (list []vary, rest node, ok bool) {
+	all, isAll := n.(allOf)
+	if !isAll {
+		all = allOf{n}
+	}
+	var others allOf
+	for _, x := range all {
+		v, is := x.(vary)
+		switch {
+		case is && v.not, !is && varies(x):
+			return nil, nil, false
+		case is:
+			list = append(list, v)
+		default:
+			others = append(others, x)
+		}
+	}
+	return list, unwrap(others, always, func(l []node) node { return allOf(l) }), len(list) > 0
+}
+
+// table makes the step of rules of one shape in the class. It is false where no
+// table can serve them.
+func (w *tableWalk) table(m *many) (Step, bool) {
+	list, rest, ok := parted(simplify(lower(m.pattern.Cond, w.class, false), w.class.facts()))
+	if !ok || overlapping(list, rest) {
+		return Step{}, false
+	}
+	t := w.b.tables.tableFor(m, list)
+	if t == nil {
+		return Step{}, false
+	}
+	p := probing{walk: w.walk, many: m, keys: list, rest: rest, exact: t.exact()}
+	s, ok := p.template(t)
+	if !ok {
+		return Step{}, false
+	}
+	s.Lookup = &Lookup{Table: t, Key: keyWindows(t.Kind, list)}
+	if m.rule != nil {
+		s.Lookup.Rule = t.column(ruleColumn{}, 4)
+	}
+	return s, true
+}
+
+// overlapping tells whether two tests look at the same bits, of which one at
+// least varies.
+func overlapping(list []vary, rest node) bool {
+	bits := patterns{}
+	for _, v := range list {
+		if overlaps(bits, v.field) {
+			return true
+		}
+		bits.of(v.field.Proto).put(v.field, v.field.Max())
+	}
+	return slices.ContainsFunc(testsIn(rest), func(t test) bool { return overlaps(bits, t.field) })
+}
+
+func overlaps(bits patterns, f *field.Field) bool {
+	mask, _ := placed(f, field.Value{})
+	for i, m := range mask {
+		if bits.of(f.Proto).mask[f.Byte()+i]&m != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// testsIn are the tests that a condition needs: those that are not in an "or".
+func testsIn(n node) []test {
+	switch n := n.(type) {
+	case test:
+		return []test{n}
+	case allOf:
+		var out []test
+		for _, x := range n {
+			out = append(out, testsIn(x)...)
+		}
+		return out
+	}
+	return nil
+}
+
+// keyWindows are what the key is made of, the widest first, so that each is
+// aligned; those of an ordered field in the field's order.
+func keyWindows(k TableKind, list []vary) []Window {
+	if k == Ordered {
+		return fieldWindows(list[0].field)
+	}
+	bits := patterns{}
+	for _, v := range list {
+		bits.of(v.field.Proto).put(v.field, field.Value{})
+	}
+	var out []Window
+	bits.each(func(p *pattern) {
+		for _, l := range p.loads() {
+			out = append(out, l.Window)
+		}
+	})
+	slices.SortStableFunc(out, func(a, b Window) int { return b.Size - a.Size })
+	return out
+}
+
+// longestKey is the size in bytes of the longest key of a Hash.
+const longestKey = 64
+
+// exact tells whether a row says what the fields of the key were.
+func (t *Table) exact() bool { return t.Kind == Hash || t.Kind == Dense && t.single }
+
+// tableFor is the table of rules by the tests that vary, made once; nil if no
+// kind serves.
+func (ts *tables) tableFor(m *many, list []vary) *Table {
+	t := &Table{source: m, Rules: m.count, single: true}
+	for _, v := range list {
+		t.Fields = append(t.Fields, v.field)
+		t.single = t.single && m.single(v.cell)
+	}
+	windows := keyWindows(Hash, list)
+	t.Kind = Hash
+	for _, w := range windows {
+		t.key = append(t.key, imageOf(w, list))
+		t.KeySize += w.Size
+	}
+	t.KeySize = (t.KeySize + 3) &^ 3
+	switch {
+	case len(list) == 1 && len(windows) == 1 && windows[0].Size <= 2:
+		t.Kind = Dense
+	case t.single && t.KeySize > longestKey, !t.single && len(list) > 1:
+		return nil
+	case !t.single:
+		t.Kind = Ordered
+	}
+	if t.Kind == Hash { // else the fields' places are in the steps alone
+		t.single = true
+	}
+	for _, old := range ts.all {
+		if old.like(t) {
+			return old
+		}
+	}
+	switch t.Kind {
+	case Dense:
+		t.number(list[0], windows[0])
+		if len(t.rows) >= NoRow {
+			t.Kind, t.rows, t.Numbers = Hash, nil, nil
+			if !t.single {
+				return nil
+			}
+		}
+	case Ordered:
+		t.cut(list[0])
+	}
+	t.ID = len(ts.all)
+	ts.all = append(ts.all, t)
+	return t
+}
+
+// like tells whether a table can be the one that has been made: it has the same
+// rules and finds them by the same bytes.
+func (t *Table) like(o *Table) bool {
+	same := func(a, b []field.Value) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+	a, b := t.source, o.source
+	if t.Kind != o.Kind || len(t.key) != len(o.key) || (a != b && (a.rule != nil || b.rule != nil || a.order != nil || b.order != nil)) {
+		return false
+	}
+	if a != b && (a.rows().Len != b.rows().Len || len(a.rows().Cells) != len(b.rows().Cells)) {
+		return false
+	}
+	for i, c := range a.rows().Cells {
+		if a != b && !(same(c.Lo, b.rows().Cells[i].Lo) && same(c.Hi, b.rows().Cells[i].Hi)) {
+			return false
+		}
+	}
+	for i := range t.key {
+		if !sameColumn(t.key[i], o.key[i]) {
+			return false
+		}
+	}
+	return t.Kind != Ordered || t.Fields[0].Width == o.Fields[0].Width && t.Fields[0].Shift() == o.Fields[0].Shift()
+}
+
+// imageOf is how the tests' values stand in a window.
+func imageOf(w Window, list []vary) image {
+	out := image{size: w.Size}
+	for _, v := range list {
+		if v.field.Proto == w.Header && v.field.Byte() < w.Off+w.Size && w.Off < v.field.Byte()+v.field.Size() {
+			out.pieces = append(out.pieces, pieceOf(w, v.field, v.cell))
+		}
+	}
+	return out
+}
+
+// single tells whether a cell is a single value in every row.
+func (m *many) single(cell int) bool {
+	c := m.rows().Cells[cell]
+	return c.Hi == nil || slices.Equal(c.Lo, c.Hi)
+}
+
+// number fills in the numbers of rows by the values of the window.
+func (t *Table) number(v vary, w Window) {
+	cells := t.source.rows().Cells[v.cell]
+	t.Numbers = make([]uint16, 1<<(8*w.Size))
+	for i := range t.Numbers {
+		t.Numbers[i] = NoRow
+	}
+	hi := cells.Hi
+	if hi == nil {
+		hi = cells.Lo
+	}
+	list := intervals(cells.Lo, hi, v.field.Width)
+	place := t.key[0].pieces[0]
+	for i, in := range list {
+		last := v.field.Max()
+		if i+1 < len(list) {
+			last = list[i+1].From.Dec()
+		}
+		if in.Row < 0 {
+			continue
+		}
+		number := uint16(min(t.numbered(in.Row), NoRow))
+		for n := in.From.Lo; n <= last.Lo; n++ {
+			at := place.of(field.V(n))
+			if w.Size == 2 {
+				at = at>>8 | at&0xff<<8
+			}
+			t.Numbers[at] = number
+		}
+	}
+}
+
+// numbered is the number of a row of the source here.
+func (t *Table) numbered(row int32) int {
+	if t.seen == nil {
+		t.seen = map[int32]int{}
+	}
+	n, known := t.seen[row]
+	if !known {
+		n = len(t.rows)
+		t.seen[row] = n
+		t.rows = append(t.rows, row)
+	}
+	return n
+}
+
+// cut fills in the intervals.
+func (t *Table) cut(v vary) {
+	cells := t.source.rows().Cells[v.cell]
+	t.Intervals = intervals(cells.Lo, cells.Hi, v.field.Width)
+	for i := range t.Intervals {
+		if in := &t.Intervals[i]; in.Row >= 0 {
+			in.Row = int32(t.numbered(in.Row))
+		}
+	}
+}
+
+// probing finds out what the step of a pattern comes to, and how it follows from
+// the cells: by planning rules with values of its choice. All that depends on
+// them is linear.
+type probing struct {
+	*walk
+	many  *many
+	keys  []vary
+	rest  node
+	exact bool
+}
+
+// probes are how often other values are tried where some came to something
+// special, as a value that is there already.
+const probes = 4
+
+func (p *probing) template(t *Table) (Step, bool) {
+	without, ok := step(p.program, p.rule(p.values(0)), p.rest, p.class)
+	if !ok {
+		return Step{}, false
+	}
+	for seed := range probes {
+		if s, ok := p.try(t, p.values(seed)); ok {
+			s.Cond = without.Cond
+			return s, true
+		}
+	}
+	return Step{}, false
+}
+
+// values are a value for each cell that counts, and not the highest.
+func (p *probing) values(seed int) []field.Value {
+	out := make([]field.Value, len(p.many.rows().Cells))
+	for _, cell := range p.cells() {
+		f := p.fieldOf(cell)
+		out[cell] = low(field.V(uint64(0x1234567*(seed+1)+0x2345*(cell+1)*(2*seed+3))), f.Width)
+		if out[cell] == f.Max() {
+			out[cell] = out[cell].Dec()
+		}
+	}
+	return out
+}
+
+// rule is the pattern with values in its cells.
+func (p *probing) rule(values []field.Value) *rule.Rule {
+	out := *p.many.pattern
+	out.Rows = nil
+	out.Actions = slices.Clone(out.Actions)
+	for i, a := range out.Actions {
+		if a.Cell > 0 {
+			out.Actions[i].Value, out.Actions[i].Cell = values[a.Cell-1], 0
+		}
+	}
+	return &out
+}
+
+// plan is the step with values in the cells.
+func (p *probing) plan(values []field.Value) (Step, bool) {
+	n := allOf{p.rest}
+	if all, is := p.rest.(allOf); is {
+		n = slices.Clone(all)
+	}
+	if p.rest == always {
+		n = nil
+	}
+	if p.exact {
+		for _, k := range p.keys {
+			n = append(n, test{k.field, field.One(values[k.cell])})
+		}
+	}
+	return step(p.program, p.rule(values), unwrap(n, always, func(l []node) node { return allOf(l) }), p.class)
+}
+
+// try makes the step from values, and is false if these are special.
+func (p *probing) try(t *Table, values []field.Value) (Step, bool) {
+	base, ok := p.plan(values)
+	if !ok {
+		return Step{}, false
+	}
+	moved := map[int]Step{}
+	for _, cell := range p.cells() {
+		next := slices.Clone(values)
+		next[cell] = next[cell].Inc()
+		other, ok := p.plan(next)
+		if !ok || !alike(base, other) {
+			return Step{}, false
+		}
+		moved[cell] = other
+	}
+	for i := range base.Sums {
+		s := &base.Sums[i]
+		for part := range s.Parts {
+			l := linear{start: s.Parts[part]}
+			for _, cell := range p.cells() {
+				f := (moved[cell].Sums[i].Parts[part] + modulus - s.Parts[part]) % modulus
+				if f == 0 {
+					continue
+				}
+				l.factors = append(l.factors, factorOf{cell, f})
+				v := values[cell]
+				l.start = (l.start + modulus - uint32(uint64(f)*((v.Hi%modulus+v.Lo%modulus)%modulus)%modulus)) % modulus
+			}
+			if len(l.factors) > 0 {
+				s.Rows = append(s.Rows, RowPart{Part(part), t.column(l, 2)})
+				s.Const = (s.Const + modulus - s.Parts[part]) % modulus
+				s.Parts[part] = 0
+			}
+		}
+	}
+	for i := range base.Writes {
+		p.write(t, &base.Writes[i])
+	}
+	return base, true
+}
+
+// fieldOf is the field that a cell is for.
+func (p *probing) fieldOf(cell int) *field.Field {
+	for _, k := range p.keys {
+		if k.cell == cell {
+			return k.field
+		}
+	}
+	for _, a := range p.many.pattern.Actions {
+		if a.Cell == cell+1 {
+			return a.Field
+		}
+	}
+	panic(fmt.Sprintf("plan: cell %d is not used", cell))
+}
+
+// cells are those that the step can depend on.
+func (p *probing) cells() []int {
+	var out []int
+	for _, k := range p.keys {
+		if p.exact {
+			out = append(out, k.cell)
+		}
+	}
+	for _, a := range p.many.pattern.Actions {
+		if a.Cell > 0 {
+			out = append(out, a.Cell-1)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// write makes a write take from the row what differs.
+func (p *probing) write(t *Table, w *Write) {
+	img := image{size: w.Size, fixed: w.Value}
+	for _, f := range w.Fields {
+		for _, a := range p.many.pattern.Actions {
+			if a.Cell > 0 && a.Field == f {
+				piece := pieceOf(w.Window, f, a.Cell-1)
+				img.fixed &^= piece.mask
+				img.pieces = append(img.pieces, piece)
+			}
+		}
+	}
+	if len(img.pieces) > 0 {
+		w.Row, w.Value = t.column(img, w.Size), img.fixed
+	}
+}
+
+// alike tells whether two steps differ in nothing but constants.
+func alike(a, b Step) bool {
+	if len(a.Sums) != len(b.Sums) || len(a.Writes) != len(b.Writes) {
+		return false
+	}
+	for i := range a.Sums {
+		if a.Sums[i].Check != b.Sums[i].Check || len(a.Sums[i].Changes) != len(b.Sums[i].Changes) || !slices.Equal(a.Sums[i].Terms, b.Sums[i].Terms) {
+			return false
+		}
+	}
+	for i := range a.Writes {
+		if a.Writes[i].Window != b.Writes[i].Window {
+			return false
+		}
+	}
+	return true
+}
