@@ -1,0 +1,84 @@
+package bpf
+
+import (
+	"encoding/binary"
+
+	"repacket/internal/plan"
+)
+
+// layout is where the parts of a table that is no hash lie in the only value of
+// its map, in bytes: the rows come first.
+type layout struct {
+	numbers   int // of rows, by value (16 bits) or by interval (32 bits)
+	ends      int // where the intervals begin, rising
+	endSize   int
+	intervals int // a power of two; those behind the last one are never found
+	size      int
+}
+
+func layoutOf(t *plan.Table) layout {
+	const align = 8
+	up := func(n int) int { return (n + align - 1) / align * align }
+	l := layout{numbers: up(t.Len() * t.RowSize)}
+	if t.Kind == plan.Dense {
+		l.size = up(l.numbers + 2*len(t.Numbers))
+		return l
+	}
+	if !canHalve(t) {
+		l.size = l.numbers
+		return l
+	}
+	for l.intervals = 1; l.intervals < len(t.Intervals); l.intervals *= 2 {
+	}
+	l.endSize = 4
+	if t.Fields[0].Width > 32 {
+		l.endSize = 8
+	}
+	l.ends = up(l.numbers + 4*l.intervals)
+	l.size = up(l.ends + l.endSize*l.intervals)
+	return l
+}
+
+// ArraySize is the size in bytes of the only value of an ARRAY map with a table
+// that is no hash.
+func ArraySize(t *plan.Table) int { return max(layoutOf(t).size, 8) }
+
+// Array is that value.
+func Array(t *plan.Table) []byte {
+	lay := layoutOf(t)
+	out := make([]byte, ArraySize(t))
+	for i := range t.Len() {
+		t.Row(i, out[i*t.RowSize:][:t.RowSize])
+	}
+	if t.Kind == plan.Dense {
+		for i, n := range t.Numbers {
+			binary.LittleEndian.PutUint16(out[lay.numbers+2*i:], n)
+		}
+		return out
+	}
+	for i := range lay.intervals {
+		end, row := ^uint64(0), int32(-1)
+		if i < len(t.Intervals) {
+			in := t.Intervals[i]
+			end, row = in.From.Lo<<shiftOf(t), in.Row
+		} else { // the highest value is found here instead of in the last interval
+			row = t.Intervals[len(t.Intervals)-1].Row
+		}
+		binary.LittleEndian.PutUint32(out[lay.numbers+4*i:], uint32(row))
+		if lay.endSize == 8 {
+			binary.LittleEndian.PutUint64(out[lay.ends+8*i:], min(end, 1<<63-1))
+		} else {
+			binary.LittleEndian.PutUint32(out[lay.ends+4*i:], uint32(end))
+		}
+	}
+	return out
+}
+
+// shiftOf is how far values are shifted in the window: by as many bits as are
+// below a field of one window.
+func shiftOf(t *plan.Table) int {
+	if f := t.Fields[0]; f.Width <= 32 {
+		return f.Shift() + 8*(windowEnd(f.Byte()+f.Size())-f.Byte()-f.Size())
+	}
+	return 0
+}
