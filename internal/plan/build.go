@@ -22,9 +22,11 @@ func askedFor(p *rule.Program) asked {
 	for _, r := range p.Rules {
 		a.condition(r.Cond)
 		for _, x := range r.Actions {
-			a.field(x.Field)
+			for _, f := range x.Needs() {
+				a.field(f)
+			}
 			a.follows(x.Field)
-			a.sums = a.sums || x.Op != rule.Set
+			a.sums = a.sums || x.Op.Sums()
 		}
 		for _, s := range r.Swaps {
 			src, dest := s.Fields()
