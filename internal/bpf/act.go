@@ -25,6 +25,7 @@ func (c *compiler) act(s plan.Step) {
 		return
 	}
 	c.ticket()
+	c.compute(s)
 	done := c.newLabel()
 	if only, ok := onlyChange(s); ok {
 		s.Sums, c.compared = c.unchanged(only, done), true
@@ -93,7 +94,7 @@ func (c *compiler) exchange(e plan.Exchange) {
 // old value is not known. UDP's is left out: what asking first would save, the
 // question costs.
 func onlyChange(s plan.Step) (plan.Sum, bool) {
-	if len(s.Writes) != 1 || len(s.Sums) != 1 || len(s.Exchanges) > 0 {
+	if len(s.Writes) != 1 || len(s.Sums) != 1 || len(s.Exchanges) > 0 || len(s.Computes) > 0 {
 		return plan.Sum{}, false
 	}
 	sum := s.Sums[0]
@@ -147,11 +148,24 @@ func fetchAdd(dst, src asm.Register) asm.Instruction {
 	return ins
 }
 
-// write stores a constant; bits beside it in the same bytes stay.
+// write stores a constant, or what has been worked out; bits beside it in the
+// same bytes stay.
 func (c *compiler) write(w plan.Write) {
 	c.about(w.String())
 	base, off := c.at(w.Window)
 	size := sizes[w.Size]
+	if w.Computed {
+		c.emit(asm.LoadMem(value, asm.R10, c.image(w.Slot), size))
+		if !w.Full() {
+			c.emit(
+				asm.LoadMem(temp, base, off, size),
+				asm.And.Imm32(temp, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
+				asm.Or.Reg(value, temp),
+			)
+		}
+		c.emit(asm.StoreMem(base, off, value, size))
+		return
+	}
 	if w.Full() {
 		c.emit(asm.StoreImm(base, off, int64(swapped(w.Value, w.Size)), size))
 		return
@@ -234,7 +248,7 @@ func (c *compiler) change(s plan.Sum) {
 
 // holds tells whether the only term is in value: it has just been compared.
 func (c *compiler) holds(s plan.Sum) bool {
-	return len(s.Terms) == 1 && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
+	return len(s.Terms) == 1 && !s.Terms[0].Computed && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
 }
 
 // differs tells whether the change is known not to be 0 modulo 65535: the
@@ -263,7 +277,7 @@ func inMemory(sum uint32) int64 { return int64(sum) * 256 % modulus }
 // memoryTerm is a term to add in memory order: the window as it is loaded,
 // times a power of two, which may be negative.
 type memoryTerm struct {
-	plan.Window
+	plan.Term
 	factor int64
 }
 
@@ -273,10 +287,17 @@ func (t memoryTerm) most() int64 {
 	return mask * max(t.factor, -t.factor)
 }
 
-// complemented: a whole word is subtracted by adding its complement, because
-// 2^32-1 is 0 modulo 65535 and too large for an immediate.
-func (t memoryTerm) complemented() bool {
-	return t.factor < 0 && t.Size == 4 && t.Full()
+// complemented: a word of 32 bits is subtracted by adding what it lacks of its
+// mask, because to stay above 0 the sum would have to start with more than fits
+// into an immediate.
+func (t memoryTerm) complemented() bool { return t.factor == -1 && t.Size == 4 }
+
+// lacks is what was added too much where a term is complemented: its mask.
+func (t memoryTerm) lacks() int64 {
+	if !t.complemented() {
+		return 0
+	}
+	return t.most() % modulus
 }
 
 func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
@@ -289,15 +310,16 @@ func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
 		if f%(modulus+1) == 0 {
 			f /= modulus + 1
 		}
-		out[i] = memoryTerm{t.Window, sign * f}
+		out[i] = memoryTerm{t, sign * f}
 	}
 	return out
 }
 
-// unsigned raises a start value, without changing it modulo 65535, until
-// adding the terms cannot bring it below least.
+// unsigned makes a start value what it has to be, modulo 65535, so that adding
+// the terms cannot bring it below least.
 func unsigned(start int64, terms []memoryTerm, least int64) int64 {
 	for _, t := range terms {
+		start -= t.lacks()
 		if t.factor < 0 && !t.complemented() {
 			least += t.most()
 		}
@@ -312,9 +334,12 @@ func unsigned(start int64, terms []memoryTerm, least int64) int64 {
 func (c *compiler) addTerms(terms []memoryTerm) int64 {
 	var most int64
 	for _, t := range terms {
-		base, off := c.at(t.Window)
+		base, off := asm.R10, c.image(t.Slot)
+		if !t.Computed {
+			base, off = c.at(t.Window)
+		}
 		c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
-		if !t.Full() {
+		if !t.Full() && !t.Computed {
 			c.emit(asm.And.Imm32(temp, swapped(t.Mask, t.Size)))
 		}
 		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
@@ -322,7 +347,7 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 		}
 		switch {
 		case t.complemented():
-			c.emit(asm.Xor.Imm32(temp, -1), asm.Add.Reg(value, temp))
+			c.emit(asm.Xor.Imm32(temp, swapped(t.Mask, t.Size)), asm.Add.Reg(value, temp))
 			most += t.most()
 		case t.factor < 0:
 			c.emit(asm.Sub.Reg(value, temp))

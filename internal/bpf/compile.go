@@ -57,6 +57,10 @@ type Options struct {
 	// Deadline is an ARRAY map of one 64-bit word, a CLOCK_MONOTONIC_COARSE
 	// time in nanoseconds. Needed for Timed only.
 	Deadline int
+	// Draws is an ARRAY map of one value that holds plan.Program.Draws numbers
+	// of 32 bits, which are taken for the random ones, so that other
+	// implementations can draw the same. 0: the kernel draws.
+	Draws int
 }
 
 // TooLargeError says that a program has more instructions than are allowed.
@@ -110,17 +114,20 @@ type uses struct {
 	options  bool // some rule asks for TCP's MSS
 	verdicts bool // some rule does not let the packet pass
 	redirect bool
+	draws    bool // some rule asks for a random number
+	scratch  int  // bytes that values are worked out in
 }
 
 // calls tells whether helpers are called before the last store, so that
 // registers have to outlive calls.
-func (u uses) calls() bool { return u.sums || u.options }
+func (u uses) calls() bool { return u.sums || u.options || u.draws }
 
 func usesOf(p *plan.Program, h Hook) uses {
-	var u uses
+	u := uses{draws: p.Draws > 0}
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Steps {
+			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			// At tc both are sent by a helper; the verdict alone drops the packet.
 			sent := s.Verdict == rule.ToInterface || s.Verdict == rule.Reflect && h == TC

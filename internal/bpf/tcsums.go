@@ -173,6 +173,9 @@ func uncovered(s plan.Step, odd bool) plan.Sum {
 		out.Const = (out.Const + uint32(uint64(w.Value&mask)*uint64(factor)%modulus)) % modulus
 		w.Mask = mask
 		out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: factor})
+		if w.Computed { // a window of one field
+			out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: -factor, Computed: true, Slot: w.Slot})
+		}
 	}
 	for _, sum := range s.Sums {
 		if sum.Op != plan.Adjust {

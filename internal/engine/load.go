@@ -36,6 +36,9 @@ type LoadOptions struct {
 	Redirect map[string]int
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
+	// Drawn makes the program take its random numbers from what Loaded.SetDraws
+	// gives it, instead of the kernel's.
+	Drawn bool
 	// Clang has clang compile the C source of the program instead of our own
 	// compiler. It knows neither Limit nor Timed.
 	Clang bool
@@ -48,6 +51,7 @@ type Loaded struct {
 	counters *ebpf.Map
 	tickets  *ebpf.Map // nil without a limit
 	deadline *ebpf.Map // nil if not timed
+	draws    *ebpf.Map // nil if the kernel draws
 }
 
 // Load compiles a checked program and hands it to the kernel's verifier. The
@@ -59,7 +63,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 			l.Close()
 		}
 	}()
-	if err := l.makeMaps(o); err != nil {
+	if err := l.makeMaps(p, o); err != nil {
 		return nil, err
 	}
 	opt := bpf.Options{
@@ -76,6 +80,9 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	}
 	if l.deadline != nil {
 		opt.Deadline = l.deadline.FD()
+	}
+	if l.draws != nil {
+		opt.Draws = l.draws.FD()
 	}
 	spec, err := source(p, o, opt)
 	if err != nil {
@@ -145,7 +152,7 @@ func spoil(ins asm.Instructions, h bpf.Hook) {
 	}
 }
 
-func (l *Loaded) makeMaps(o LoadOptions) (err error) {
+func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	l.counters, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name:       hook.CountersMapName,
 		Type:       ebpf.PerCPUArray,
@@ -165,6 +172,24 @@ func (l *Loaded) makeMaps(o LoadOptions) (err error) {
 		if l.deadline, err = wordMap("repacket_until"); err != nil {
 			return fmt.Errorf("make the deadline: %w", err)
 		}
+	}
+	if o.Drawn && p.Draws > 0 {
+		l.draws, err = ebpf.NewMap(&ebpf.MapSpec{Name: "repacket_draws", Type: ebpf.Array, KeySize: 4, ValueSize: uint32(4 * p.Draws), MaxEntries: 1})
+		if err != nil {
+			return fmt.Errorf("make the random numbers: %w", err)
+		}
+	}
+	return nil
+}
+
+// SetDraws hands in the random numbers of the packets to come, where the program
+// was loaded to be Drawn: one for each of the rules' draws.
+func (l *Loaded) SetDraws(numbers []uint32) error {
+	if l.draws == nil {
+		return nil
+	}
+	if err := l.draws.Put(uint32(0), numbers); err != nil {
+		return fmt.Errorf("hand in random numbers: %w", err)
 	}
 	return nil
 }
@@ -233,7 +258,7 @@ func (l *Loaded) Close() error {
 	if l.Program != nil {
 		errs = append(errs, l.Program.Close())
 	}
-	for _, m := range []*ebpf.Map{l.counters, l.tickets, l.deadline} {
+	for _, m := range []*ebpf.Map{l.counters, l.tickets, l.deadline, l.draws} {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}
