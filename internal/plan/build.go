@@ -214,6 +214,12 @@ func (c *Chain) OnLink() bool {
 // what is below IP.
 func (s Step) Windows() []Window {
 	out := conditionWindows(s.Cond)
+	for _, c := range s.Computes {
+		out = append(out, c.Windows()...)
+		if from := c.Action.From; from != nil {
+			out = append(out, fieldWindows(from)...)
+		}
+	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)
 	}

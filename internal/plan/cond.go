@@ -127,8 +127,10 @@ func simplifyAll(n allOf, known facts) node {
 			return never
 		}
 		if x != always {
-			_, alternatives := x.(anyOf)
-			again = again || !plain && !alternatives
+			switch x.(type) {
+			case test, allOf:
+				again = again || !plain
+			}
 			out = append(out, x)
 		}
 	}
