@@ -177,16 +177,17 @@ func amount(v field.Value) string {
 
 // whole writes the value of a field of any width as a number.
 func (w *writer) whole(f *field.Field) string {
-	list := pieces(f)
-	if len(list) == 1 {
+	list, function := pieces(f), number6
+	switch {
+	case len(list) == 1:
 		return w.number(f)
+	case f.Width == 32: // an address between two words
+		return fmt.Sprintf("((__u32)%s << 16 | %s)", w.number(list[0]), w.number(list[1]))
+	case f.Width == 48:
+		function = number48
 	}
-	if f.Width > 64 {
-		w.need(number6)
-		return fmt.Sprintf("%s(%s)", number6, w.address(f))
-	}
-	high, low := w.number(list[0]), w.number(list[1]) // a MAC address
-	return fmt.Sprintf("((__u64)%s << %d | %s)", high, list[1].Width, low)
+	w.need(function)
+	return fmt.Sprintf("%s(%s)", function, w.address(f))
 }
 
 // draw writes the random number at a place among those of the packet.

@@ -73,6 +73,7 @@ const (
 	atMost          part = "at_most"
 	value6          part = "value6"
 	number6         part = "number6"
+	number48        part = "number48"
 	raised6         part = raised + "6"
 	lowered6        part = lowered + "6"
 	atLeast6        part = atLeast + "6"

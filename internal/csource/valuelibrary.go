@@ -52,6 +52,16 @@ static __always_inline __u64 at_most(__u64 value, __u64 highest)
 	return value < highest ? value : highest;
 }
 `},
+	{name: number48, text: `
+/* The number that an Ethernet address is. */
+static __always_inline __u64 number48(const void *address)
+{
+	typedef const __be16 __attribute__((may_alias)) word;
+	word *a = address;
+
+	return (__u64)bpf_ntohs(a[0]) << 32 | (__u32)bpf_ntohs(a[1]) << 16 | bpf_ntohs(a[2]);
+}
+`},
 	{name: value6, text: `
 /* A number of 128 bits, as an IPv6 address is one. */
 static __always_inline __uint128_t value6(__u64 high, __u64 low)
