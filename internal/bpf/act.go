@@ -25,6 +25,7 @@ func (c *compiler) act(s plan.Step) {
 		return
 	}
 	c.ticket()
+	c.compute(s)
 	done := c.newLabel()
 	if only, ok := onlyChange(s); ok {
 		s.Sums, c.compared = c.unchanged(only, done), true
@@ -52,7 +53,7 @@ func (c *compiler) act(s plan.Step) {
 // counted leaves the rule's number and the verdict, and goes to the epilogue.
 func (c *compiler) counted(s plan.Step) {
 	c.about("count")
-	c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
+	c.ruleOf(s)
 	c.verdict(s)
 	c.goTo(c.count)
 }
@@ -93,7 +94,7 @@ func (c *compiler) exchange(e plan.Exchange) {
 // old value is not known. UDP's is left out: what asking first would save, the
 // question costs.
 func onlyChange(s plan.Step) (plan.Sum, bool) {
-	if len(s.Writes) != 1 || len(s.Sums) != 1 || len(s.Exchanges) > 0 {
+	if len(s.Writes) != 1 || len(s.Sums) != 1 || len(s.Exchanges) > 0 || len(s.Computes) > 0 || s.Lookup != nil {
 		return plan.Sum{}, false
 	}
 	sum := s.Sums[0]
@@ -147,11 +148,28 @@ func fetchAdd(dst, src asm.Register) asm.Instruction {
 	return ins
 }
 
-// write stores a constant; bits beside it in the same bytes stay.
+// write stores a constant, or what has been worked out; bits beside it in the
+// same bytes stay.
 func (c *compiler) write(w plan.Write) {
 	c.about(w.String())
 	base, off := c.at(w.Window)
 	size := sizes[w.Size]
+	if w.Row != 0 {
+		c.writeRow(w)
+		return
+	}
+	if w.Computed {
+		c.emit(asm.LoadMem(value, asm.R10, c.image(w.Slot), size))
+		if !w.Full() {
+			c.emit(
+				asm.LoadMem(temp, base, off, size),
+				asm.And.Imm32(temp, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
+				asm.Or.Reg(value, temp),
+			)
+		}
+		c.emit(asm.StoreMem(base, off, value, size))
+		return
+	}
 	if w.Full() {
 		c.emit(asm.StoreImm(base, off, int64(swapped(w.Value, w.Size)), size))
 		return
@@ -187,9 +205,10 @@ func (c *compiler) adjustUDP(s plan.Sum, skip label) {
 	c.emit(c.loadCheck(value, s))
 	c.jumpTo(skip, asm.JEq.Imm(value, 0, ""))
 	add, terms := (modulus-inMemory(s.Const))%modulus, memoryTerms(s.Terms, 1)
-	add = unsigned(add, terms, 0)
+	add = unsigned(add, terms, int64(len(s.Rows))*modulus)
 	c.emit(asm.Add.Imm(value, int32(add)))
 	most := 0xffff + add + c.addTerms(terms)
+	c.rowParts(s, asm.Sub)
 	c.fold(most, 0x1fffe)
 	c.emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 16), asm.Add.Reg(value, temp))
 	c.emit(c.storeCheck(s))
@@ -199,7 +218,7 @@ func (c *compiler) adjustUDP(s plan.Sum, skip label) {
 // 65535 leaves the bytes alone; any other gives 0 for 0 modulo 65535, as the
 // sender would have.
 func (c *compiler) adjustPlain(s plan.Sum, skip label) {
-	if len(s.Terms) == 0 {
+	if len(s.Terms) == 0 && len(s.Rows) == 0 {
 		c.emit(c.loadCheck(temp, s), asm.Add.Imm(temp, -int32(inMemory(s.Const))))
 	} else {
 		c.change(s)
@@ -220,7 +239,8 @@ func (c *compiler) adjustPlain(s plan.Sum, skip label) {
 func (c *compiler) change(s plan.Sum) {
 	terms := memoryTerms(s.Terms, -1)
 	start := unsigned(inMemory(s.Const), terms, 1)
-	if t := terms[0]; c.holds(s) && !t.complemented() {
+	if c.holds(s) && !terms[0].complemented() {
+		t := terms[0]
 		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
 			c.emit(asm.LSh.Imm(value, int32(shift)))
 		}
@@ -229,12 +249,13 @@ func (c *compiler) change(s plan.Sum) {
 		return
 	}
 	c.emit(asm.Mov.Imm(value, int32(start)))
-	c.fold(start+c.addTerms(terms), 0xffff)
+	most := start + c.addTerms(terms)
+	c.fold(most+c.rowParts(s, asm.Add), 0xffff)
 }
 
 // holds tells whether the only term is in value: it has just been compared.
 func (c *compiler) holds(s plan.Sum) bool {
-	return len(s.Terms) == 1 && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
+	return len(s.Terms) == 1 && len(s.Rows) == 0 && !s.Terms[0].Computed && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
 }
 
 // differs tells whether the change is known not to be 0 modulo 65535: the
@@ -263,7 +284,7 @@ func inMemory(sum uint32) int64 { return int64(sum) * 256 % modulus }
 // memoryTerm is a term to add in memory order: the window as it is loaded,
 // times a power of two, which may be negative.
 type memoryTerm struct {
-	plan.Window
+	plan.Term
 	factor int64
 }
 
@@ -273,10 +294,17 @@ func (t memoryTerm) most() int64 {
 	return mask * max(t.factor, -t.factor)
 }
 
-// complemented: a whole word is subtracted by adding its complement, because
-// 2^32-1 is 0 modulo 65535 and too large for an immediate.
-func (t memoryTerm) complemented() bool {
-	return t.factor < 0 && t.Size == 4 && t.Full()
+// complemented: a word of 32 bits is subtracted by adding what it lacks of its
+// mask, because to stay above 0 the sum would have to start with more than fits
+// into an immediate.
+func (t memoryTerm) complemented() bool { return t.factor == -1 && t.Size == 4 }
+
+// lacks is what was added too much where a term is complemented: its mask.
+func (t memoryTerm) lacks() int64 {
+	if !t.complemented() {
+		return 0
+	}
+	return t.most() % modulus
 }
 
 func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
@@ -289,15 +317,16 @@ func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
 		if f%(modulus+1) == 0 {
 			f /= modulus + 1
 		}
-		out[i] = memoryTerm{t.Window, sign * f}
+		out[i] = memoryTerm{t, sign * f}
 	}
 	return out
 }
 
-// unsigned raises a start value, without changing it modulo 65535, until
-// adding the terms cannot bring it below least.
+// unsigned makes a start value what it has to be, modulo 65535, so that adding
+// the terms cannot bring it below least.
 func unsigned(start int64, terms []memoryTerm, least int64) int64 {
 	for _, t := range terms {
+		start -= t.lacks()
 		if t.factor < 0 && !t.complemented() {
 			least += t.most()
 		}
@@ -312,9 +341,8 @@ func unsigned(start int64, terms []memoryTerm, least int64) int64 {
 func (c *compiler) addTerms(terms []memoryTerm) int64 {
 	var most int64
 	for _, t := range terms {
-		base, off := c.at(t.Window)
-		c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
-		if !t.Full() {
+		c.loadTerm(t)
+		if !t.Full() && !t.Computed {
 			c.emit(asm.And.Imm32(temp, swapped(t.Mask, t.Size)))
 		}
 		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
@@ -322,7 +350,7 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 		}
 		switch {
 		case t.complemented():
-			c.emit(asm.Xor.Imm32(temp, -1), asm.Add.Reg(value, temp))
+			c.emit(asm.Xor.Imm32(temp, swapped(t.Mask, t.Size)), asm.Add.Reg(value, temp))
 			most += t.most()
 		case t.factor < 0:
 			c.emit(asm.Sub.Reg(value, temp))
@@ -332,6 +360,19 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 		}
 	}
 	return most
+}
+
+// loadTerm brings what a term reads into temp.
+func (c *compiler) loadTerm(t memoryTerm) {
+	switch {
+	case t.Row != 0:
+		c.fromRow(temp, t.Row, t.Size)
+	case t.Computed:
+		c.emit(asm.LoadMem(temp, asm.R10, c.image(t.Slot), sizes[t.Size]))
+	default:
+		base, off := c.at(t.Window)
+		c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
+	}
 }
 
 // fold adds value's upper bits to its lower 16 until it is limit at most,

@@ -10,15 +10,22 @@ import (
 // directly. The stack has 512 bytes, and bpf_csum_diff takes no more than 512
 // a call on kernels up to 6.12.
 //
+// Where values are worked out on the stack too, less is left for a chunk. No
+// rule needs more than 192 bytes of it: a field takes 4, an address up to 16.
+//
 // The chunks are a function that bpf_loop (Linux 5.17) calls. A loop in the
 // program itself would be walked by the verifier 255 times, each time beside
 // all earlier ones: 80 ms to load.
-const (
-	chunk         = 256
-	chunkShift    = 8
-	chunkAt       = -chunk
-	chunkFunction = "sum_chunk"
-)
+const chunkFunction = "sum_chunk"
+
+// chunkShift is the binary logarithm of a chunk's size in bytes.
+func (c *compiler) chunkShift() int32 {
+	size, shift := -scratchTop, int32(8)
+	for c.use.scratch > stackSize+scratchTop-size {
+		size, shift = size/2, shift-1
+	}
+	return shift
+}
 
 // loadFunction loads the address of a function of the same program.
 func loadFunction(dst asm.Register, name string) asm.Instruction {
@@ -35,6 +42,8 @@ func loadFunction(dst asm.Register, name string) asm.Instruction {
 // 1 to end the loop early.
 func (c *compiler) sumChunk() {
 	const frame, offset, size = asm.R6, asm.R7, asm.R8
+	chunkShift := c.chunkShift()
+	chunk := int32(1) << chunkShift
 	fail, small, whole := c.newLabel(), c.newLabel(), c.newLabel()
 	c.function(chunkFunction, frameFunctionType(chunkFunction))
 	c.about("sum of a chunk")
@@ -50,14 +59,14 @@ func (c *compiler) sumChunk() {
 	c.emit(asm.Mov.Imm(size, chunk))
 	c.goTo(whole)
 	c.bind(small, false)
-	c.empty(chunkAt, chunk) // so that an odd last byte counts as RFC 1071 wants it
+	c.empty(int16(-chunk), int16(chunk)) // so that an odd last byte counts as RFC 1071 wants it
 	c.bind(whole, false)
 	c.emit(
 		asm.LoadMem(asm.R1, frame, slotCtx, asm.DWord),
 		asm.LoadMem(asm.R2, frame, slotL4, asm.DWord),
 		asm.Add.Reg(asm.R2, offset),
 		asm.Mov.Reg(asm.R3, asm.R10),
-		asm.Add.Imm(asm.R3, chunkAt),
+		asm.Add.Imm(asm.R3, -chunk),
 		asm.Mov.Reg(asm.R4, size),
 		c.to.loadBytes.Call(),
 	)
@@ -69,7 +78,7 @@ func (c *compiler) sumChunk() {
 		asm.Mov.Imm(asm.R1, 0),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.Mov.Reg(asm.R3, asm.R10),
-		asm.Add.Imm(asm.R3, chunkAt),
+		asm.Add.Imm(asm.R3, -chunk),
 		asm.Mov.Reg(asm.R4, size),
 		asm.LoadMem(asm.R5, frame, slotSum, asm.DWord),
 		asm.FnCsumDiff.Call(),

@@ -57,6 +57,13 @@ type Options struct {
 	// Deadline is an ARRAY map of one 64-bit word, a CLOCK_MONOTONIC_COARSE
 	// time in nanoseconds. Needed for Timed only.
 	Deadline int
+	// Tables are the maps of plan.Program.Tables: a HASH of rows by key, or an
+	// ARRAY of the one value that Array makes.
+	Tables []int
+	// Draws is an ARRAY map of one value that holds plan.Program.Draws numbers
+	// of 32 bits, which are taken for the random ones, so that other
+	// implementations can draw the same. 0: the kernel draws.
+	Draws int
 }
 
 // TooLargeError says that a program has more instructions than are allowed.
@@ -80,7 +87,7 @@ func Compile(p *plan.Program, o Options) (asm.Instructions, error) {
 func compile(p *plan.Program, o Options) (*compiler, error) {
 	c := &compiler{plan: p, opt: o, to: o.Hook.site(), entries: map[place]label{}, placed: map[place]bool{}}
 	c.note.Rule = noRule
-	c.use = usesOf(p, o.Hook)
+	c.use, c.longestTree = usesOf(p, o.Hook), longestTree(p)
 	c.reg = registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4}
 	if o.Timed {
 		c.reg.ctx = asm.R6
@@ -110,17 +117,22 @@ type uses struct {
 	options  bool // some rule asks for TCP's MSS
 	verdicts bool // some rule does not let the packet pass
 	redirect bool
+	draws    bool // some rule asks for a random number
+	hashes   bool // some rows are found by a helper
+	scratch  int  // bytes that values are worked out in
 }
 
 // calls tells whether helpers are called before the last store, so that
 // registers have to outlive calls.
-func (u uses) calls() bool { return u.sums || u.options }
+func (u uses) calls() bool { return u.sums || u.options || u.draws || u.hashes }
 
 func usesOf(p *plan.Program, h Hook) uses {
-	var u uses
+	u := uses{draws: p.Draws > 0}
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
-		for _, s := range ch.Steps {
+		for _, s := range ch.Acting() {
+			u.hashes = u.hashes || byTable(s)
+			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			// At tc both are sent by a helper; the verdict alone drops the packet.
 			sent := s.Verdict == rule.ToInterface || s.Verdict == rule.Reflect && h == TC
@@ -181,6 +193,8 @@ type compiler struct {
 	// chunks: a datagram is summed, so the function for it is needed.
 	chunks    bool
 	functions []function
+	// longestTree is how many intervals are searched by comparisons written out.
+	longestTree int
 
 	pass, count label // leave the packet; count it, then leave it
 	// entries are the places of the chains, placed those that have been emitted.
@@ -346,10 +360,17 @@ func (c *compiler) chain(ch *plan.Chain) {
 			// behind, and could prune none of them: quadratic.
 			c.load = held{}
 		}
-		if s.Cond != nil {
-			c.unless(s.Cond, next)
+		switch {
+		case len(s.Select) > 0:
+			c.choose(s.Select, next)
+		case s.Lookup != nil:
+			c.lookup(s, next)
+		default:
+			if s.Cond != nil {
+				c.unless(s.Cond, next)
+			}
+			c.act(s)
 		}
-		c.act(s)
 		if next != c.pass {
 			c.bind(next, false)
 		}

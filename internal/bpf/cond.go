@@ -22,6 +22,8 @@ func (c *compiler) branch(cond plan.Cond, l label, when bool) {
 		c.list(cond, l, when, true)
 	case plan.Test:
 		c.test(cond, l, when)
+	case plan.Chance:
+		c.chance(cond, l, when)
 	case plan.WholeDatagram:
 		c.inverted(l, when, func(no label) { c.wholeDatagram(cond, no) })
 	case plan.WholeHeader:

@@ -158,8 +158,8 @@ func (c *compiler) sumDatagram(s plan.Sum) {
 		asm.StoreMem(asm.R10, slotCtx, c.reg.ctx, asm.DWord),
 		storeLong(slotFailed, 0),
 		asm.LoadMem(asm.R1, asm.R10, slotL4Len, asm.DWord),
-		asm.Add.Imm(asm.R1, chunk-1),
-		asm.RSh.Imm(asm.R1, chunkShift),
+		asm.Add.Imm(asm.R1, 1<<c.chunkShift()-1),
+		asm.RSh.Imm(asm.R1, c.chunkShift()),
 		loadFunction(asm.R2, chunkFunction),
 		asm.Mov.Reg(asm.R3, asm.R10),
 		asm.Mov.Imm(asm.R4, 0),
@@ -219,6 +219,7 @@ func (c *compiler) finishSum(s plan.Sum) {
 		asm.Add.Imm(value, int32(start)),
 	)
 	most := 0xffffffff + 0xffff + start + c.addTerms(terms)
+	most += c.rowParts(s, asm.Add)
 	c.fold(most, 0xffff)
 	c.emit(asm.Xor.Imm(value, 0xffff))
 	if s.Ones {

@@ -26,7 +26,7 @@ func (c *compiler) find(l *plan.Lookup, miss label) asm.Register {
 	case plan.Dense:
 		c.dense(l, miss)
 	case plan.Ordered:
-		if len(l.Table.Intervals) <= c.longestTree {
+		if len(l.Table.Intervals) <= c.longestTree || !canHalve(l.Table) {
 			c.tree(l, miss)
 		} else {
 			c.halve(l, miss)
@@ -233,4 +233,3 @@ func (c *compiler) tagFromRow(w plan.Write) {
 
 // byTable tells whether some step looks something up by a helper.
 func byTable(s plan.Step) bool { return s.Lookup != nil && s.Lookup.Table.Kind == plan.Hash }
-

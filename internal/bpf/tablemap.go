@@ -74,11 +74,7 @@ func Array(t *plan.Table) []byte {
 	return out
 }
 
-// shiftOf is how far values are shifted in the window: by as many bits as are
-// below a field of one window.
+// shiftOf is how far values are shifted where they are compared.
 func shiftOf(t *plan.Table) int {
-	if f := t.Fields[0]; f.Width <= 32 {
-		return f.Shift() + 8*(windowEnd(f.Byte()+f.Size())-f.Byte()-f.Size())
-	}
-	return 0
+	return inPlace(fieldWindows(t.Fields[0]))
 }

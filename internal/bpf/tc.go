@@ -165,6 +165,7 @@ func onPartial(s plan.Step, check *field.Field) (out plan.Step, exact, broken bo
 // names, or nil; broken: one that is yet to be made is to come out wrong.
 func (c *compiler) finishTC(s plan.Step, check *field.Field, broken bool) {
 	c.ticketTC()
+	c.compute(s)
 	made := c.workOut(s)
 	bytes := uncovered(s, c.class.Odd)
 	others := len(bytes.Terms) > 0

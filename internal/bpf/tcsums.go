@@ -56,7 +56,7 @@ func (c *compiler) workOut(s plan.Step) *madeSum {
 // partChange leaves in value what a part changes by, 0 if by nothing.
 func (c *compiler) partChange(part plan.Sum) {
 	c.load = held{}
-	if len(part.Terms) == 0 {
+	if len(part.Terms) == 0 && len(part.Rows) == 0 {
 		c.emit(asm.Mov.Imm(value, int32(inMemory(part.Const))))
 		return
 	}
@@ -170,9 +170,14 @@ func uncovered(s plan.Step, odd bool) plan.Sum {
 		if w.Size == 1 && w.Off%2 == 0 || w.Header == field.MSS && odd {
 			factor = 256
 		}
-		out.Const = (out.Const + uint32(uint64(w.Value&mask)*uint64(factor)%modulus)) % modulus
+		if w.Row == 0 {
+			out.Const = (out.Const + uint32(uint64(w.Value&mask)*uint64(factor)%modulus)) % modulus
+		}
 		w.Mask = mask
 		out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: factor})
+		if w.Computed || w.Row != 0 {
+			out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: -factor, Computed: w.Computed, Slot: w.Slot, Row: w.Row})
+		}
 	}
 	for _, sum := range s.Sums {
 		if sum.Op != plan.Adjust {

@@ -9,10 +9,23 @@ import (
 	"repacket/internal/plan"
 )
 
-// longestTree is how many intervals are searched by comparisons written out,
-// which is faster than reading their ends from a map. Each takes about three
-// instructions.
-const longestTree = 4096
+// mostCompared is how many intervals are searched in a program by comparisons
+// written out, which is faster than reading their ends from a map. Each takes
+// about four instructions.
+const mostCompared = 6000
+
+// longestTree is how many of them each search can have.
+func longestTree(p *plan.Program) int {
+	searches := 1
+	for _, ch := range p.Chains() {
+		for _, s := range ch.Acting() {
+			if s.Lookup != nil && s.Lookup.Table.Kind == plan.Ordered {
+				searches++
+			}
+		}
+	}
+	return mostCompared / max(1, searches-1)
+}
 
 // tree searches the intervals of a field by comparisons written out. None has an
 // outcome that is known: removing dead branches costs the kernel quadratic time.
@@ -175,4 +188,3 @@ var sizesOf = map[int]asm.Size{4: asm.Word, 8: asm.DWord}
 
 // canHalve tells whether the intervals can be searched in a map.
 func canHalve(t *plan.Table) bool { return t.Fields[0].Width <= 64 }
-

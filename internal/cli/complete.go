@@ -42,36 +42,97 @@ var flagValues = map[string][]string{
 }
 
 // completeProgram offers the words that may follow in a rule: behind a field
-// the names of its values, behind swap and redirect what these take, elsewhere
-// fields, protocols and the small words.
+// the names of its values and what else may stand there, behind swap, redirect
+// and chance what these take, elsewhere fields, protocols and the small words.
 func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]string, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp
 	if len(words) == 0 {
 		return []string{"if"}, directive
 	}
-	switch strings.ToLower(words[len(words)-1]) {
+	last, acts := strings.ToLower(words[len(words)-1]), inActions(words)
+	switch last {
 	case "swap":
 		return []string{"eth", "ip", "ip6", "tcp", "udp"}, directive
 	case "redirect":
 		names, _ := a.env.Kernel.Interfaces()
 		return names, directive
+	case "chance":
+		return []string{"5%", "1/1000"}, directive
 	}
-	var offer []string
-	if f, ok := field.ByName(strings.ToLower(words[len(words)-1])); ok {
-		if f.Kind == field.Flag {
-			return []string{"on", "off"}, directive
-		}
-		if f.Kind == field.Checksum {
-			offer = append(offer, "fix", "bad")
-		}
-		for _, n := range f.Names {
-			offer = append(offer, n.Word)
-		}
-		return append(offer, "eq", "ne", "lt", "le", "gt", "ge"), directive
+	f, ok := fieldOrShort(last)
+	switch {
+	case ok && acts:
+		return append(wordsFor(f), operands(f)...), directive
+	case ok && f.Kind == field.Flag:
+		return wordsFor(f), directive
+	case ok:
+		return append(wordsFor(f), "eq", "ne", "lt", "le", "gt", "ge"), directive
 	}
-	offer = []string{"then", "and", "or", "not", "all", "else", "swap", "pass", "drop", "reflect", "redirect"}
+	return clauses(acts), directive
+}
+
+// inActions tells whether the words end among the actions of a rule.
+func inActions(words []string) bool {
+	for i := len(words) - 1; i >= 0; i-- {
+		switch strings.ToLower(words[i]) {
+		case "then":
+			return true
+		case "if", "else":
+			return false
+		}
+	}
+	return false
+}
+
+// fieldOrShort finds a field by its name, or one that a short name can mean.
+func fieldOrShort(name string) (*field.Field, bool) {
+	for _, s := range field.Shorts() {
+		if s.Name == name {
+			return field.MustByName(s.Fields[0]), true
+		}
+	}
+	return field.ByName(name)
+}
+
+// wordsFor are the words that stand for values of a field.
+func wordsFor(f *field.Field) []string {
+	if f.Kind == field.Flag {
+		return []string{"on", "off"}
+	}
+	var out []string
+	for _, n := range f.Names {
+		out = append(out, n.Word)
+	}
+	return out
+}
+
+// operands are the words that say what becomes of a field, apart from values.
+func operands(f *field.Field) []string {
+	var out []string
+	switch f.Kind {
+	case field.Checksum:
+		return []string{"fix", "bad", f.Name}
+	case field.Flag:
+		out = []string{"random"}
+	default:
+		out = []string{"random", "atleast", "atmost"}
+	}
+	for _, g := range field.Fields() {
+		if g != f && g.Kind == f.Kind && g.Width <= f.Width {
+			out = append(out, g.Name)
+		}
+	}
+	return out
+}
+
+// clauses are the words that may begin a test or an action, or join two.
+func clauses(acts bool) []string {
+	offer := []string{"then", "and", "or", "not", "all", "chance"}
+	if acts {
+		offer = []string{"and", "else", "from", "swap", "pass", "drop", "reflect", "redirect"}
+	}
 	for _, p := range field.Protocols() {
-		if name := p.Header().Name; name != "" {
+		if name := p.Header().Name; name != "" && !acts {
 			offer = append(offer, name)
 		}
 	}
@@ -81,5 +142,5 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	for _, f := range field.Fields() {
 		offer = append(offer, f.Name)
 	}
-	return offer, directive
+	return offer
 }

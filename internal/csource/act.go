@@ -24,18 +24,22 @@ func (w *writer) act(s plan.Step) string {
 	return strings.Join(lines, "\n")
 }
 
-// edit writes the changes of a packet. Adjusted checksums read the old values,
-// so they come first; fixed ones are sums of the packet as it leaves, so they
-// come last, the outer header's behind that of what it carries.
+// edit writes the changes of a packet. New values are worked out first. Adjusted
+// checksums read the old values, so they come next; fixed ones are sums of the
+// packet as it leaves, so they come last, the outer header's behind that of what
+// it carries.
 func (w *writer) edit(s plan.Step) []string {
-	var lines []string
+	lines := w.computes(s)
+	if len(lines) > 0 {
+		lines = append(lines, "")
+	}
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
 			lines = append(lines, w.adjust(sum)...)
 		}
 	}
 	lines = append(lines, w.swaps(s.Exchanges)...)
-	lines = append(lines, w.writes(s.Writes)...)
+	lines = append(lines, w.writes(s)...)
 	for _, sum := range slices.Backward(s.Sums) {
 		if sum.Op != plan.Adjust {
 			lines = append(lines, w.remake(sum)...)
@@ -105,29 +109,37 @@ func (w *writer) address(f *field.Field) string {
 	return "&" + place
 }
 
-// writes stores constants, one statement a member.
-func (w *writer) writes(list []plan.Write) []string {
-	fields, values := written(list)
+// writes stores new values, one statement a member.
+func (w *writer) writes(s plan.Step) []string {
+	fields, values := written(s.Writes)
+	kept := kept(s)
+	fields = slices.DeleteFunc(fields, func(f *field.Field) bool { return kept[f] })
 	var lines []string
 	for _, g := range groups(fields) {
-		lines = append(lines, w.write(g, func(f *field.Field) uint64 { return values[f] }))
+		lines = append(lines, w.write(g, func(f *field.Field) content { return values[f] }))
 	}
 	return lines
 }
 
 // written are the fields, cut up, that are written, and their values.
-func written(list []plan.Write) (fields []*field.Field, values map[*field.Field]uint64) {
-	values = map[*field.Field]uint64{}
+func written(list []plan.Write) (fields []*field.Field, values map[*field.Field]content) {
+	values = map[*field.Field]content{}
 	for _, wr := range list {
-		for _, f := range narrow(wr.Fields) {
-			part, overlap := shared(wr, f)
-			if !overlap {
-				continue
+		for _, whole := range wr.Fields {
+			for _, f := range pieces(whole) {
+				part, overlap := shared(wr, f)
+				if !overlap {
+					continue
+				}
+				if !slices.Contains(fields, f) {
+					fields = append(fields, f)
+				}
+				if wr.Computed {
+					values[f] = newPiece(whole, f)
+				} else {
+					values[f] = content{v: values[f].v | part}
+				}
 			}
-			if !slices.Contains(fields, f) {
-				fields = append(fields, f)
-			}
-			values[f] |= part
 		}
 	}
 	return fields, values
@@ -147,11 +159,11 @@ func shared(wr plan.Write, f *field.Field) (part uint64, any bool) {
 	return v >> below & f.Max().Lo, true
 }
 
-func (w *writer) write(g group, of func(*field.Field) uint64) string {
+func (w *writer) write(g group, of func(*field.Field) content) string {
 	place, value := w.place(g.member), w.placed(g, 0, of)
 	ones := true
 	for _, f := range g.fields {
-		ones = ones && of(f) == f.Max().Lo
+		ones = ones && of(f) == content{v: f.Max().Lo}
 	}
 	switch {
 	case g.full():
@@ -183,7 +195,7 @@ func (w *writer) adjust(s plan.Sum) []string {
 func (w *writer) change(list []plan.Change) (terms, names []string) {
 	weights := map[*field.Field]int{}
 	for _, c := range list {
-		if weights[c.Field] == 0 {
+		if !slices.Contains(names, c.Field.Name) {
 			names = append(names, c.Field.Name)
 		}
 		weights[c.Field] += c.Weight // a field can count in the header and in the pseudo-header
@@ -194,6 +206,10 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			continue // done
 		}
 		delete(weights, c.Field)
+		if isPart(c.Field) {
+			terms = append(terms, w.parts(c, list, weights))
+			continue
+		}
 		for i := range pieces(c.Field) {
 			more, less := w.weighed(c, i, max(weight, -weight))
 			if weight < 0 {
@@ -206,6 +222,34 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 		terms[0] = "(__u64)" + bracketed(terms[0]) // terms of 32 bits would lose a carry between them
 	}
 	return terms, names
+}
+
+// parts writes what changes by the parts of an address that lie in one member:
+// that of c, and others, whose weights are deleted. Their bits count as they
+// stand there, because 2^16 is 1 modulo 65535.
+func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Field]int) string {
+	g := group{memberOf(c.Field), nil}
+	becomes := map[*field.Field]content{}
+	for _, o := range list {
+		if isPart(o.Field) && memberOf(o.Field) == g.member {
+			g.fields = append(g.fields, o.Field)
+			becomes[o.Field] = newContent(o, o.Field)
+			delete(weights, o.Field)
+		}
+	}
+	was := g.host(w.place(g.member))
+	if !g.full() {
+		was += " & " + bracketed(w.allBits(g))
+	}
+	return w.difference(w.placed(g, 0, func(f *field.Field) content { return becomes[f] }), was)
+}
+
+// newContent is what a piece of a changed field becomes.
+func newContent(c plan.Change, piece *field.Field) content {
+	if c.Computed != nil {
+		return newPiece(c.Field, piece)
+	}
+	return content{v: bitsOf(c.Field, piece, c.Value)}
 }
 
 func (w *writer) difference(more, less string) string {
@@ -228,14 +272,14 @@ func (w *writer) weighed(c plan.Change, i, weight int) (now, was string) {
 	if c.From != nil {
 		return w.counted(pieces(c.From)[i], weight), w.counted(piece, weight)
 	}
-	return w.constantly(piece, bitsOf(c.Field, piece, c.Value), weight), w.counted(piece, weight)
+	return w.become(piece, newContent(c, piece), weight), w.counted(piece, weight)
 }
 
-// constantly writes what a value of a field that is no wider than a member adds
+// become writes what the new value of a field that is no wider than a member adds
 // to a sum.
-func (w *writer) constantly(f *field.Field, v uint64, weight int) string {
+func (w *writer) become(f *field.Field, v content, weight int) string {
 	g := group{memberOf(f), []*field.Field{f}}
-	return w.placed(g, shiftTo(g, weight), func(*field.Field) uint64 { return v })
+	return w.placed(g, shiftTo(g, weight), func(*field.Field) content { return v })
 }
 
 // shiftTo is by how much a member is shifted, so that its field has a weight.
@@ -263,7 +307,7 @@ func (w *writer) counted(f *field.Field, weight int) string {
 
 // bracketed puts brackets around what has operators.
 func bracketed(x string) string {
-	if strings.Contains(x, " & ") || strings.Contains(x, " << ") {
+	if strings.Contains(x, " & ") || strings.Contains(x, " | ") || strings.Contains(x, " << ") {
 		return "(" + x + ")"
 	}
 	return x

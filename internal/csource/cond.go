@@ -18,6 +18,8 @@ func (w *writer) cond(c plan.Cond) expr {
 		return either(w.conds(c))
 	case plan.Test:
 		return w.test(c)
+	case plan.Chance:
+		return w.chance(c)
 	case plan.WholeDatagram:
 		return w.wholeDatagram(c)
 	case plan.WholeHeader:
@@ -39,7 +41,7 @@ func (w *writer) test(t plan.Test) expr {
 	if v, single := t.In.Single(); single {
 		var parts []expr
 		for _, g := range groups(within(t.Window, t.Fields)) {
-			parts = append(parts, w.equal(g, t.Not, func(f *field.Field) uint64 { return t.Get(f, v).Lo }))
+			parts = append(parts, w.equal(g, t.Not, constants(func(f *field.Field) uint64 { return t.Get(f, v).Lo })))
 		}
 		if t.Not {
 			return either(parts)
@@ -56,7 +58,7 @@ func (w *writer) test(t plan.Test) expr {
 
 // equal writes that the fields of a group have these values, or that one has
 // another one.
-func (w *writer) equal(g group, not bool, of func(*field.Field) uint64) expr {
+func (w *writer) equal(g group, not bool, of func(*field.Field) content) expr {
 	bits, value := w.masked(g), w.placed(g, 0, of)
 	if flag := len(g.fields) == 1 && g.fields[0].Width == 1; !g.full() && (value == "0" || flag) {
 		if not == (value == "0") {
@@ -75,6 +77,15 @@ func (w *writer) equal(g group, not bool, of func(*field.Field) uint64) expr {
 		return atom(bits + " != " + value)
 	}
 	return atom(bits + " == " + value)
+}
+
+// chance writes that a random number is below the threshold, or is not.
+func (w *writer) chance(c plan.Chance) expr {
+	op := "<"
+	if c.Not {
+		op = ">="
+	}
+	return atom(fmt.Sprintf("%s %s %du", w.draw(c.Index), op, c.Below))
 }
 
 // inline is how many ranges are written where they are asked for; longer
@@ -105,7 +116,7 @@ func (w *writer) inRange(f *field.Field, r field.Range, not bool) expr {
 	lo, hi := r.Lo.Lo, r.Hi.Lo
 	switch n, prefix := prefixMask(f, lo, hi); {
 	case lo == hi:
-		return w.equal(groups([]*field.Field{f})[0], not, func(*field.Field) uint64 { return lo })
+		return w.equal(groups([]*field.Field{f})[0], not, constants(func(*field.Field) uint64 { return lo }))
 	case prefix:
 		m := memberOf(f)
 		return atom(fmt.Sprintf("(%s & %s) %s %s", w.place(m), m.wire(w.constant(f, n)),
@@ -149,7 +160,7 @@ func (w *writer) list(f *field.Field, in field.Set) string {
 	if name, known := w.lists[text]; known {
 		return name
 	}
-	name := strings.NewReplacer("[", "_", "]", "").Replace(f.Name) + "_listed"
+	name := plainName(f) + "_listed"
 	if n := len(w.lists); n > 0 {
 		name += fmt.Sprintf("_%d", n+1)
 	}

@@ -22,6 +22,12 @@ import (
 // 64-bit words, packets and bytes, one entry a rule as written.
 const CountersMap = "repacket_counts"
 
+// DrawsMap is the name of the map with the random numbers of the next packet, in
+// a program that is handed them: an ARRAY of one entry, which has one __u32 in
+// the machine's byte order for each place, plan.Program.Draws of them. Programs
+// that ask for no random number do not have it.
+const DrawsMap = "repacket_draws"
+
 // ProgramName is the name of the program's function.
 const ProgramName = "repacket"
 
@@ -29,9 +35,10 @@ const ProgramName = "repacket"
 func Print(p *rule.Program, pl *plan.Program, o Options) string {
 	w := &writer{program: p, options: o, needs: map[part]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
 	w.needs[map[Hook]part{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
+	w.needs[map[bool]part{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
 	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
-		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters()},
+		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters(), w.draws(pl.Draws)},
 		w.library(), w.written(main), []string{main, license})
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
 	return o.words(strings.Join(parts, "\n"))
@@ -109,4 +116,24 @@ struct {
 	__type(value, struct counter);
 } %s SEC(".maps");
 `, max(1, len(w.program.Written)), CountersMap)
+}
+
+// draws is the definition of the map with so many random numbers, if they are
+// handed in.
+func (w *writer) draws(n int) string {
+	if !w.options.HandedDraws || !w.needs[draw] {
+		return ""
+	}
+	return fmt.Sprintf(`struct draws {
+	__u32 number[%d];
+};
+
+/* The random numbers of the next packet, by their places. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct draws);
+} %s SEC(".maps");
+`, n, DrawsMap)
 }

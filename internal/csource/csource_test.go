@@ -39,6 +39,12 @@ var golden = map[string]string{
 	"option":   "if tcp_syn on then tcp_mss 1360",
 	"verdicts": "if vlan_id 100 udp_dest 7 then swap eth swap udp reflect; if arp_spa 10.0.0.0/8 then drop; if eth_dest 02:00:00:00:00:01 then redirect eth1",
 	"repair6":  "if ip6_src 2001:db8::/32 udp then udp_check fix, ip6_dest 2001:db8::1",
+	"shift":    "if tcp_dest 8000-8099 then tcp_dest +1000",
+	"ceiling":  "if all then ip_ttl atmost 60",
+	"random":   "if udp_dest 5201 then ip_src random 10.0.0.0/8",
+	"chance":   "if ecn ect0,ect1 chance 5% then ecn ce",
+	"copies":   "if udp then udp_src udp_dest udp_dest udp_src",
+	"random6":  "if udp chance 1/3 then ip6_src random 2001:db8::/40, eth_src random, udp_check udp_check; if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff",
 	"classes":  "ping: if icmp_type echo-request then icmp_code 1; if tcp_rst on or ip_flag_df on then ip_flag_df off ip_id 0; if not ip",
 }
 

@@ -29,7 +29,7 @@ func TestAgreesWithReference(t *testing.T) {
 		if n%5 == 4 {
 			link = field.RawIP
 		}
-		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{elsewhere}}.Program(r))
+		p, err := rule.Check(style(link, n).Program(r))
 		if err != nil {
 			continue
 		}
@@ -40,6 +40,12 @@ func TestAgreesWithReference(t *testing.T) {
 	if acted < *programs*frames/4 {
 		t.Error("too few packets meet a rule")
 	}
+}
+
+// style is that of the nth program. Half of them have all operands.
+func style(link field.Link, n int) packetgen.Style {
+	all := n%2 == 1
+	return packetgen.Style{Link: link, Redirect: []string{elsewhere}, Operands: all, Chance: all}
 }
 
 // found are programs and packets on which something was wrong once, or that
@@ -60,6 +66,18 @@ var found = []string{
 	"if icmp6 then swap ip6 icmp6_check fix; if icmp6 then icmp6_type 0 icmp6_code 0; if ip6_len 0 then ip6_len 7",
 	"if vlan_id 0-9,20-29,40-49,60-69,80-4000 then cvlan_pcp 7 else if vlan then vlan_dei on vlan_type 3",
 	"if arp_spa 10.0.0.0/9 then arp_tpa 10.0.0.1 arp_op reply, swap eth reflect else drop",
+	"if udp then udp_check udp_check ip_src random; if tcp then tcp_check tcp_check ip6_dest +1 tcp_seq -1",
+	"if ip then ip_check ip_check ip_ttl -1 ip_id +0xffff ip_dscp +60",
+	"if udp_dest ge 60000 then udp_dest -59000 udp_src +0xffff ip_tos random",
+	"if udp then ip6_src atleast ::ffff:ffff:ffff, ip6_dest atmost 2001:db8::; if tcp then ip6_src +0xffffffffffffffff ip6_dest -0xffffffffffffffff",
+	"if udp then eth_src eth_dest eth_dest eth_src ip6_src ip6_dest ip6_dest ip6_src; if tcp then ip_src ip_dest ip_dest ip_src tcp_src tcp_dest",
+	"if eth_src ge 80:00:00:00:00:00 then eth_src +0xffffffffffff eth_dest -0x123456789a else if eth then eth_src atleast 02:00:00:00:00:00 eth_dest random 02:00:00:00:00:00/13",
+	"if tcp then ip6_src random 2001:db8::/33, ip6_dest random fe80::ffff:ffff-fe80::1:ffff:fffe; if udp then ip6_src ::/7 ip6_dest random",
+	"if ip then ip_src 10.0.0.0/8, ip_dest random 192.0.2.128-192.0.2.200; if arp then arp_sha random arp_tha arp_sha arp_spa +1",
+	"if tcp then tcp_syn tcp_ack tcp_ack random tcp_window random 0-65534 tcp_mss random 500-1460",
+	"if chance 1/3 chance 1/2 or not chance 99% udp then ip_ttl random; if not chance 1/4294967296 then drop",
+	"if ip then ip_hl random ip_tot_len -7 ip_flags random ip_offset +8000",
+	"if tcp then ip6_dest random, ip6_src 2001:db8::/47, tcp_check fix; if udp then ip_dest random 10.0.0.0/9 ip_src 172.16.0.0/12 udp_check bad ip_check fix",
 	"if tcp_mss 5 or eth_type vlan then redirect eth9 else if vlan_id 5 tcp then tcp_window 0",
 }
 
@@ -77,7 +95,7 @@ func TestAgreesAtTC(t *testing.T) {
 	acted := 0
 	for n := 0; n < *programs/2; {
 		link := field.Link(n % 5 / 4)
-		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{elsewhere}}.Program(r))
+		p, err := rule.Check(style(link, n).Program(r))
 		if err != nil {
 			continue
 		}
@@ -111,6 +129,18 @@ func compare(t *testing.T, link field.Link, p *rule.Program, r *rand.Rand, frame
 	return compareAt(t, Options{Fragments: r.IntN(2) == 0, Interfaces: map[string]int{elsewhere: 9}}, link, p, r, frames)
 }
 
+// numbers are the random numbers of a packet: random ones, or the highest or
+// the lowest there are.
+func numbers(r *rand.Rand) reference.Draws {
+	switch r.IntN(8) {
+	case 0:
+		return reference.Zeros
+	case 1:
+		return func(int) uint32 { return 1<<32 - 1 }
+	}
+	return reference.Seeded(r.Uint64())
+}
+
 // compareAt is compare for any hook.
 func compareAt(t *testing.T, o Options, link field.Link, p *rule.Program, r *rand.Rand, frames int) (acted int) {
 	t.Helper()
@@ -121,13 +151,14 @@ func compareAt(t *testing.T, o Options, link field.Link, p *rule.Program, r *ran
 		if o.Hook == TC && !testable(frame) {
 			continue
 		}
-		ref := reference.RunOn(link, p, frame)
+		draws := numbers(r)
+		ref := reference.RunDrawn(link, p, frame, draws)
 		if ref.Index >= 0 {
 			acted++
 			want[ref.Index].Packets++
 			want[ref.Index].Bytes += uint64(len(frame))
 		}
-		verdict, out := l.run(t, frame)
+		verdict, out := l.run(t, frame, draws)
 		if verdict != verdicts[o.Hook][ref.Verdict] || !bytes.Equal(out, ref.Frame) {
 			t.Fatalf("%s\n%s\nin   %x\nwant %x, verdict %d\ngot  %x, verdict %d", l.source, p.Source, frame, ref.Frame, verdicts[o.Hook][ref.Verdict], out, verdict)
 		}

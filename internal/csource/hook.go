@@ -20,6 +20,9 @@ type Options struct {
 	// Interfaces are the indexes of the interfaces that rules redirect to, by
 	// name. A program that misses one does not compile.
 	Interfaces map[string]int
+	// HandedDraws makes the program take its random numbers from DrawsMap, and
+	// draw none itself. That is for tests.
+	HandedDraws bool
 }
 
 // section is the ELF section by which loaders know what the program is.

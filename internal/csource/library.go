@@ -25,6 +25,8 @@ const (
 	moreFlag     part = "WAY_MORE"
 	hookXDP      part = "XDP"
 	hookTC       part = "TC"
+	ownDraws     part = "RANDOM"
+	givenDraws   part = "DRAWS"
 )
 
 // The functions that programs are made of, by name.
@@ -63,6 +65,19 @@ const (
 	store           part = "store"
 	retag           part = "retag"
 	count           part = "count"
+	draw            part = "draw"
+	chosen          part = "chosen"
+	raised          part = "raised"
+	lowered         part = "lowered"
+	atLeast         part = "at_least"
+	atMost          part = "at_most"
+	value6          part = "value6"
+	number6         part = "number6"
+	number48        part = "number48"
+	raised6         part = raised + "6"
+	lowered6        part = lowered + "6"
+	atLeast6        part = atLeast + "6"
+	atMost6         part = atMost + "6"
 )
 
 // function is one of them: what it needs besides, and its text.
@@ -78,7 +93,7 @@ type function struct {
 }
 
 // functions are all of them, each behind those that it needs.
-var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, sumFunctions, tcFunctions, endFunctions)
+var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, drawFunctions, valueFunctions, sumFunctions, tcFunctions, endFunctions)
 
 var frameFunctions = []function{
 	{name: pull, text: `
@@ -379,7 +394,7 @@ func (w *writer) library() []string {
 // needed leaves out what is marked with a part that is not needed: lines that
 // begin with it, and what stands between it and {}.
 func (w *writer) needed(text string) string {
-	for _, p := range []part{routedFlag, moreFlag, hookXDP, hookTC} {
+	for _, p := range []part{routedFlag, moreFlag, hookXDP, hookTC, ownDraws, givenDraws} {
 		mark := "{" + string(p) + "}"
 		for {
 			before, after, found := strings.Cut(text, mark)

@@ -278,8 +278,12 @@ func (w *writer) defines() string {
 	return b.String()
 }
 
-// bits names where a field's bits are in its member.
+// bits names where a field's bits are in its member. Those of a part of an
+// address have no name.
 func (w *writer) bits(f *field.Field) string {
+	if isPart(f) {
+		return w.inMember(f, f.Max().Lo)
+	}
 	w.masks[f] = true
 	return strings.ToUpper(f.Name)
 }

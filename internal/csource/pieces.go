@@ -2,6 +2,7 @@ package csource
 
 import (
 	"fmt"
+	"strings"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -9,8 +10,32 @@ import (
 
 // pieces cuts a field that is wider than a load into fields of a member each,
 // the most significant first, along the windows of the plan. Other fields are
-// their own only piece.
-func pieces(f *field.Field) []*field.Field { return cut[f] }
+// their own only piece, and so are the parts of addresses that the plan makes.
+func pieces(f *field.Field) []*field.Field {
+	if isPart(f) {
+		return []*field.Field{f}
+	}
+	return cut[f]
+}
+
+// isPart tells whether f is a part of an address that the plan has made: it has
+// the address's name, lies in one member and need not fill it.
+func isPart(f *field.Field) bool { return cut[f] == nil && !isPiece[f] }
+
+var isPiece = func() map[*field.Field]bool {
+	out := map[*field.Field]bool{}
+	for _, list := range cut {
+		for _, p := range list {
+			out[p] = true
+		}
+	}
+	return out
+}()
+
+// plainName is the name of a piece as a part of a name in C.
+func plainName(p *field.Field) string {
+	return strings.NewReplacer("[", "_", "]", "").Replace(p.Name)
+}
 
 var cut = func() map[*field.Field][]*field.Field {
 	out := map[*field.Field][]*field.Field{}

@@ -9,6 +9,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
+	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
 
@@ -37,6 +38,8 @@ func object(t *testing.T, source string) []byte {
 type loaded struct {
 	*ebpf.Program
 	counts *ebpf.Map
+	draws  *ebpf.Map // nil if it asks for no random numbers
+	places int       // how many it may ask for
 	rules  int
 	source string
 	close  func()
@@ -45,6 +48,7 @@ type loaded struct {
 // load prints, builds and loads the rules.
 func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	t.Helper()
+	o.HandedDraws = true
 	source := Print(p, plan.Build(p, link), o)
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object(t, source)))
 	if err != nil {
@@ -54,12 +58,21 @@ func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	if err != nil {
 		t.Fatalf("load %s: %+v\n%s", p.Source, err, source)
 	}
-	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], len(p.Written), source, c.Close}
+	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], c.Maps[DrawsMap], p.Draws, len(p.Written), source, c.Close}
 }
 
-// run runs one frame through the program.
-func (l *loaded) run(t *testing.T, frame []byte) (verdict uint32, out []byte) {
+// run runs one frame through the program, with these random numbers.
+func (l *loaded) run(t *testing.T, frame []byte, draws reference.Draws) (verdict uint32, out []byte) {
 	t.Helper()
+	if l.draws != nil {
+		numbers := make([]uint32, l.places)
+		for i := range numbers {
+			numbers[i] = draws(i)
+		}
+		if err := l.draws.Put(uint32(0), numbers); err != nil {
+			t.Fatal(err)
+		}
+	}
 	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+256)}
 	verdict, err := l.Run(&o)
 	if err != nil {

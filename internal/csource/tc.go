@@ -14,7 +14,7 @@ import (
 // comes before: the sums of what changes are kept, then all else is stored.
 func (w *writer) editAtTC(s plan.Step) []string {
 	l4 := w.layer4(s)
-	lines := l4.before
+	lines := append(w.computes(s), l4.before...)
 	if terms := w.uncovered(s); len(terms) > 0 {
 		w.need(fold)
 		lines = append(lines, flow("__u64 bytes = ", terms, " +")+";")
@@ -36,7 +36,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 		}
 	}
 	lines = append(lines, w.swaps(s.Exchanges)...)
-	lines = append(lines, w.writes(s.Writes)...)
+	lines = append(lines, w.writes(s)...)
 	if sets(s, field.Eth, 12) {
 		lines = append(lines, w.header(field.Eth)+"->type = eth_type;")
 	}
@@ -219,16 +219,17 @@ func (w *writer) uncovered(s plan.Step) []string {
 	}
 	var terms []string
 	fields, values := written(s.Writes)
+	kept := kept(s)
 	for _, f := range fields {
 		proto := f.Proto
 		if proto == field.MSS {
 			proto = field.TCP
 		}
-		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] {
+		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] || kept[f] {
 			continue
 		}
 		weight := 1 << (15 - (f.Bit+f.Width-1)%16)
-		terms = append(terms, w.difference(w.constantly(f, values[f], weight), w.counted(f, weight)))
+		terms = append(terms, w.difference(w.become(f, values[f], weight), w.counted(f, weight)))
 	}
 	return terms
 }

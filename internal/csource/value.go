@@ -21,26 +21,42 @@ func (w *writer) constant(f *field.Field, v uint64) string {
 
 // placed writes values of the fields of a group where they stand in its
 // member, shifted by so many bits; of gives the value of each.
-func (w *writer) placed(g group, by int, of func(*field.Field) uint64) string {
+func (w *writer) placed(g group, by int, of func(*field.Field) content) string {
 	var parts []string
 	for _, f := range g.fields {
-		v, shift := of(f), g.shift(f)+by
-		text := w.constant
-		if f.Kind == field.Flag {
-			text, shift = func(f *field.Field, _ uint64) string { return w.bits(f) }, by
-		}
+		c := of(f)
+		text, shift := c.text, g.shift(f)+by
 		switch {
-		case v == 0:
-		case shift == 0:
-			parts = append(parts, text(f, v))
+		case text != "":
+		case c.v == 0:
+			continue
+		case f.Kind == field.Flag:
+			text, shift = w.bits(f), by
+		case isPart(f):
+			text, shift = w.inMember(f, c.v), by
 		default:
-			parts = append(parts, fmt.Sprintf("%s << %d", text(f, v), shift))
+			text = w.constant(f, c.v)
 		}
+		if shift != 0 {
+			text = fmt.Sprintf("%s << %d", text, shift)
+		}
+		parts = append(parts, text)
 	}
 	if len(parts) == 0 {
 		return "0"
 	}
 	return strings.Join(parts, " | ")
+}
+
+// inMember writes the value of a part of an address where it stands in its
+// member.
+func (w *writer) inMember(f *field.Field, v uint64) string {
+	m := memberOf(f)
+	whole := field.Field{Kind: f.Kind, Width: 8 * m.size}
+	if f.Kind == field.Address6 {
+		whole.Kind = field.MAC // pieces of both are shown as digits of bytes
+	}
+	return w.constant(&whole, v<<m.shift(f))
 }
 
 // masked writes the bits of a group as they stand in the packet.

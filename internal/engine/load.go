@@ -36,6 +36,9 @@ type LoadOptions struct {
 	Redirect map[string]int
 	// Broken makes the program wrong on purpose, to see that it is found out.
 	Broken bool
+	// Drawn makes the program take its random numbers from what Loaded.SetDraws
+	// gives it, instead of the kernel's.
+	Drawn bool
 	// Clang has clang compile the C source of the program instead of our own
 	// compiler. It knows neither Limit nor Timed.
 	Clang bool
@@ -48,6 +51,8 @@ type Loaded struct {
 	counters *ebpf.Map
 	tickets  *ebpf.Map // nil without a limit
 	deadline *ebpf.Map // nil if not timed
+	draws    *ebpf.Map // nil if the kernel draws
+	tables   []*ebpf.Map
 }
 
 // Load compiles a checked program and hands it to the kernel's verifier. The
@@ -59,7 +64,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 			l.Close()
 		}
 	}()
-	if err := l.makeMaps(o); err != nil {
+	if err := l.makeMaps(p, o); err != nil {
 		return nil, err
 	}
 	opt := bpf.Options{
@@ -77,7 +82,10 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if l.deadline != nil {
 		opt.Deadline = l.deadline.FD()
 	}
-	spec, err := source(p, o, opt)
+	if l.draws != nil {
+		opt.Draws = l.draws.FD()
+	}
+	spec, err := l.source(p, o, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +116,21 @@ func (*TooComplexError) Error() string {
 func (e *TooComplexError) Unwrap() error { return e.Err }
 
 // source is the program to load, by our own compiler or by clang.
-func source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
+func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
 	if o.Clang {
 		return clangSource(p, o, opt.Counters)
 	}
-	instructions, err := bpf.Compile(plan.Build(p, o.Link), opt)
+	planned, err := plan.BuildTables(p, o.Link)
+	if err != nil {
+		return nil, err
+	}
+	if l.tables, err = makeTables(planned); err != nil {
+		return nil, err
+	}
+	for _, m := range l.tables {
+		opt.Tables = append(opt.Tables, m.FD())
+	}
+	instructions, err := bpf.Compile(planned, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +163,7 @@ func spoil(ins asm.Instructions, h bpf.Hook) {
 	}
 }
 
-func (l *Loaded) makeMaps(o LoadOptions) (err error) {
+func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	l.counters, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name:       hook.CountersMapName,
 		Type:       ebpf.PerCPUArray,
@@ -165,6 +183,24 @@ func (l *Loaded) makeMaps(o LoadOptions) (err error) {
 		if l.deadline, err = wordMap("repacket_until"); err != nil {
 			return fmt.Errorf("make the deadline: %w", err)
 		}
+	}
+	if o.Drawn && p.Draws > 0 {
+		l.draws, err = ebpf.NewMap(&ebpf.MapSpec{Name: "repacket_draws", Type: ebpf.Array, KeySize: 4, ValueSize: uint32(4 * p.Draws), MaxEntries: 1})
+		if err != nil {
+			return fmt.Errorf("make the random numbers: %w", err)
+		}
+	}
+	return nil
+}
+
+// SetDraws hands in the random numbers of the packets to come, where the program
+// was loaded to be Drawn: one for each of the rules' draws.
+func (l *Loaded) SetDraws(numbers []uint32) error {
+	if l.draws == nil {
+		return nil
+	}
+	if err := l.draws.Put(uint32(0), numbers); err != nil {
+		return fmt.Errorf("hand in random numbers: %w", err)
 	}
 	return nil
 }
@@ -233,7 +269,7 @@ func (l *Loaded) Close() error {
 	if l.Program != nil {
 		errs = append(errs, l.Program.Close())
 	}
-	for _, m := range []*ebpf.Map{l.counters, l.tickets, l.deadline} {
+	for _, m := range append(l.tables, l.counters, l.tickets, l.deadline, l.draws) {
 		if m != nil {
 			errs = append(errs, m.Close())
 		}

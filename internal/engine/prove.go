@@ -30,10 +30,11 @@ type Proof struct {
 // Difference is a packet on which the program in the kernel does not do what
 // the reference says. It must never be seen; if it is, it is a bug.
 type Difference struct {
-	Source string // the rules
-	Frame  []byte // as it arrives; nil where only the counters differ, over all packets
-	Want   []byte // as the reference lets it leave
-	Got    []byte // as the program does
+	Source string   // the rules
+	Draws  []uint32 // the random numbers that the rules drew
+	Frame  []byte   // as it arrives; nil where only the counters differ, over all packets
+	Want   []byte   // as the reference lets it leave
+	Got    []byte   // as the program does
 	// Verdict is what the program returned; XDP_PASS is 2.
 	Verdict uint32
 	// WantCounted is what each rule as written should have counted over all
@@ -49,6 +50,9 @@ func (d *Difference) Error() string {
 func (d *Difference) Report() string {
 	text := fmt.Sprintf("rules:    %s\n", d.Source)
 	if d.Frame != nil {
+		if len(d.Draws) > 0 {
+			text += fmt.Sprintf("draws:    %x\n", d.Draws)
+		}
 		text += fmt.Sprintf("arrives:  %x\nexpected: %x\nprogram:  %x, verdict %d\n", d.Frame, d.Want, d.Got, d.Verdict)
 	}
 	return text + fmt.Sprintf("counters: %v, expected %v\n", d.Counted, d.WantCounted)
@@ -66,8 +70,10 @@ const proofSeed = 0x7265706163
 // Prove loads the rules as they would be attached, with counters and tickets
 // of its own, runs n packets made for them through the program in the kernel,
 // one at a time, and compares bytes, verdict and counters with the reference.
-// The error is a *Difference, or that of Load.
+// Where rules draw random numbers, both are handed the same ones; that is all in
+// which the program differs from the one to be attached. The error is a *Difference, or that of Load.
 func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
+	o.Drawn = true
 	made := make(chan [][]byte, 1)
 	go func() { made <- packets(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)
@@ -80,7 +86,7 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 			return Proof{}, err
 		}
 	}
-	b := &bench{program: p, link: o.Link, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	b := &bench{program: p, link: o.Link, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written)), random: rand.New(rand.NewPCG(proofSeed, 0))}
 	for _, frame := range <-made {
 		if err := b.try(frame); err != nil {
 			return b.proof, err
@@ -131,6 +137,7 @@ type bench struct {
 	out     []byte
 	counted []bpf.Counter // what the reference counted, by rule as written
 	proof   Proof
+	random  *rand.Rand
 }
 
 // try runs one packet through both.
@@ -140,11 +147,15 @@ func (b *bench) try(frame []byte) error {
 			return fmt.Errorf("reset the tickets: %w", err)
 		}
 	}
+	draws := packetgen.Draws(b.random, b.program)
+	if err := b.loaded.SetDraws(draws); err != nil {
+		return err
+	}
 	verdict, got, err := b.run(frame)
 	if err != nil {
 		return err
 	}
-	want := reference.RunOn(b.link, b.program, frame)
+	want := reference.RunDrawn(b.link, b.program, frame, func(i int) uint32 { return draws[i] })
 	b.proof.Packets++
 	if want.Index >= 0 {
 		b.proof.Acted++
@@ -152,7 +163,7 @@ func (b *bench) try(frame []byte) error {
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
 	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
-		return b.differs(Difference{Frame: frame, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
+		return b.differs(Difference{Frame: frame, Draws: draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil
 }

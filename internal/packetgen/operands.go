@@ -63,6 +63,9 @@ func (w *writer) copied(s shape, f *field.Field) bool {
 func (w *writer) random(f *field.Field) {
 	w.add("random")
 	lo, hi := w.number(f), w.number(f)
+	if f.Width > 32 { // a range has at most 2^32 values
+		hi = lo.Or(field.V(w.r.Uint64N(1 << 32)))
+	}
 	if lo.Cmp(hi) > 0 {
 		lo, hi = hi, lo
 	}

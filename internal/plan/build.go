@@ -22,9 +22,11 @@ func askedFor(p *rule.Program) asked {
 	for _, r := range p.Rules {
 		a.condition(r.Cond)
 		for _, x := range r.Actions {
-			a.field(x.Field)
+			for _, f := range x.Needs() {
+				a.field(f)
+			}
 			a.follows(x.Field)
-			a.sums = a.sums || x.Op != rule.Set
+			a.sums = a.sums || x.Op.Sums()
 		}
 		for _, s := range r.Swaps {
 			src, dest := s.Fields()
@@ -218,6 +220,12 @@ func (s Step) Windows() []Window {
 	}
 	for _, x := range s.Select {
 		out = append(out, x.Windows()...)
+	}
+	for _, c := range s.Computes {
+		out = append(out, c.Windows()...)
+		if from := c.Action.From; from != nil {
+			out = append(out, fieldWindows(from)...)
+		}
 	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)

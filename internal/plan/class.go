@@ -190,11 +190,13 @@ func unless(known facts, n node, s Step) facts {
 }
 
 // headersThere tells whether packets of the class have every header that the
-// rule's actions touch: that is part of its condition (part 3.1).
+// rule's actions touch or read: that is part of its condition (part 3.1).
 func headersThere(r *rule.Rule, c Class) bool {
 	for _, a := range r.Actions {
-		if !c.has(a.Field.Proto) {
-			return false
+		for _, f := range a.Needs() {
+			if !c.has(f.Proto) {
+				return false
+			}
 		}
 	}
 	for _, s := range r.Swaps {

@@ -5,7 +5,8 @@ import (
 	"repacket/internal/rule"
 )
 
-// node is a condition within a class: always, never, test, vary, allOf or anyOf.
+// node is a condition within a class: always, never, test, vary, chance, allOf
+// or anyOf.
 // There is no "not" and no test for a header: a class knows its headers, so
 // both have been worked out.
 type node interface{}
@@ -16,8 +17,9 @@ type (
 		field *field.Field
 		in    field.Set
 	}
-	allOf []node
-	anyOf []node
+	chance Chance
+	allOf  []node
+	anyOf  []node
 )
 
 const (
@@ -43,6 +45,11 @@ func lower(e rule.Expr, c Class, not bool) node {
 			return test{e.Field, e.In.Complement(e.Field.Width)}
 		}
 		return test{e.Field, e.In}
+	case rule.Chance:
+		if e.Threshold() == 1<<32 {
+			return constant(!not)
+		}
+		return chance{Index: e.Index, Below: uint32(e.Threshold()), Not: not, At: e}
 	case rule.Not:
 		return lower(e.X, c, !not)
 	case rule.And:
@@ -124,7 +131,8 @@ func simplifyAll(n allOf, known facts) node {
 		}
 		if x != always {
 			_, alternatives := x.(anyOf)
-			again = again || nested && !alternatives
+			_, lots := x.(chance)
+			again = again || nested && !alternatives && !lots
 			out = append(out, x)
 		}
 	}

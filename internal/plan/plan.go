@@ -22,6 +22,8 @@ type Program struct {
 	Levels []Level
 	// Tables are those that steps look rows up in.
 	Tables []*Table
+	// Draws is how many random numbers a packet may need, at places from 0 on.
+	Draws int
 }
 
 // Level is what to do with packets that have so many tags.
@@ -130,13 +132,16 @@ type Step struct {
 	Select []Step
 	// Look: count the packet, change nothing.
 	Look bool
+	// Computes work out new values. They read the packet as it arrived, so they
+	// come before all else.
+	Computes []Compute
 	// Sums are the checksums to change. They read the packet as it arrived, so
 	// they come before the writes.
 	Sums []Sum
 	// Exchanges are pairs of windows whose bytes change places. No write
 	// touches one of them.
 	Exchanges []Exchange
-	// Writes are the stores of constants. No two of them touch the same bit.
+	// Writes are the stores. No two of them touch the same bit.
 	Writes []Write
 	// Verdict is what becomes of the packet, Redirect the interface for
 	// rule.ToInterface.
@@ -164,7 +169,7 @@ type Exchange struct {
 	Swap rule.Swap
 }
 
-// Cond is a condition: And, Or, Test, WholeDatagram or WholeHeader.
+// Cond is a condition: And, Or, Test, Chance, WholeDatagram or WholeHeader.
 type Cond interface{ cond() }
 
 type (
@@ -183,6 +188,15 @@ type (
 		// where In is a single value.
 		Fields []*field.Field
 	}
+	// Chance holds when the random number of 32 bits at Index is below Below,
+	// which is not 0; with Not, when it is not. A packet has one number there,
+	// and no condition asks for it twice.
+	Chance struct {
+		Index int
+		Below uint32
+		Not   bool
+		At    rule.Chance
+	}
 	// WholeDatagram holds when the layer-4 datagram is all here: no fragment,
 	// the length in the IP header inside the frame and not 0, and for UDP
 	// udp_len agreeing. L3 is field.IP or field.IP6.
@@ -195,13 +209,17 @@ type (
 func (And) cond()           {}
 func (Or) cond()            {}
 func (Test) cond()          {}
+func (Chance) cond()        {}
 func (WholeDatagram) cond() {}
 func (WholeHeader) cond()   {}
 
-// Write sets the masked bits of a window to those of Value.
+// Write sets the masked bits of a window to those of Value or, if they are
+// Computed, to those of the image at Slot in the scratch area.
 type Write struct {
 	Window
-	Value uint32
+	Value    uint32
+	Computed bool
+	Slot     int
 	// Row is where the row of the step's table has the window's bytes, of which
 	// Value then has those that are the same in every row; bits that are not
 	// masked are 0.
@@ -284,23 +302,31 @@ func (s Sum) Part(p Part) (_ Sum, ok bool) {
 	return out, out.Const != 0 || len(out.Terms) > 0 || len(out.Rows) > 0
 }
 
-// Change is a field that a checksum covers and that becomes Value, or what From
-// was when the packet arrived. One unit of the field's value adds Weight to the
+// Change is a field, or a part of an address, that a checksum covers and that
+// becomes Value, what From was when the packet arrived, or what is Computed. One unit of the field's value adds Weight to the
 // sum.
 type Change struct {
-	Field  *field.Field
-	Value  field.Value
-	From   *field.Field
-	Weight int
+	Field *field.Field
+	Value field.Value
+	From  *field.Field
+	// Computed is the one of the step's Computes that makes the value, or nil.
+	Computed *Compute
+	Weight   int
 	// Pseudo: it is the pseudo-header that changes, not the header's own bytes.
 	Pseudo bool
 }
 
-// Term is what an old value adds to a sum: Factor times the masked window.
+// Term is what a value adds to a sum: Factor times the masked window, of the
+// packet as it arrived or, if it is Computed, of the image at Slot in the
+// scratch area.
 type Term struct {
 	Window
-	Factor int
-	Part   Part
+	Factor   int
+	Part     Part
+	Computed bool
+	Slot     int
+	// Row is where the row of the step's table has the window's bytes, or 0.
+	Row Place
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done
@@ -312,7 +338,7 @@ func Build(p *rule.Program, link field.Link) *Program {
 }
 
 func (b *builder) build() *Program {
-	out := &Program{Link: b.link}
+	out := &Program{Link: b.link, Draws: b.program.Draws}
 	levels := 1
 	if b.link == field.Ethernet && b.asked.tags() {
 		levels = maxTags + 1

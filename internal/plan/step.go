@@ -25,13 +25,15 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 	if !ok {
 		return Step{}, false
 	}
+	list, computes := edits(r)
 	return Step{
 		Rule:      r.Index,
 		Cond:      cond,
 		Look:      p.Written[r.Index].Look,
-		Sums:      sums(r, c, known),
+		Computes:  computes,
+		Sums:      sums(r, list, c, known),
 		Exchanges: exchanges(r),
-		Writes:    writes(r, known),
+		Writes:    writes(list, known),
 		Verdict:   r.Verdict,
 		Redirect:  r.Redirect,
 	}, true
@@ -43,7 +45,7 @@ func compose(n node, known patterns) (Cond, bool) {
 	switch n := n.(type) {
 	case constant:
 		return nil, bool(n)
-	case test:
+	case test, chance:
 		return composeAll(allOf{n}, known)
 	case allOf:
 		return composeAll(n, known)
@@ -70,6 +72,8 @@ func composeAll(n allOf, known patterns) (Cond, bool) {
 				continue
 			}
 			out = append(out, fieldTest(x))
+		case chance:
+			out = append(out, Chance(x))
 		case anyOf:
 			c, ok := composeAny(x)
 			if !ok {
@@ -152,7 +156,7 @@ func inPlace(s field.Set, w Window) field.Set {
 // the pseudo-header has is not at hand.
 func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 	for _, a := range r.Actions {
-		if a.Op == rule.Set {
+		if !a.Op.Sums() {
 			continue
 		}
 		if class.Way == Routed {
@@ -190,17 +194,28 @@ func headerWords(r *rule.Rule) int {
 	return 0
 }
 
-// writes are the stores of the rule's constants, less the bits that are known
-// to have them already.
-func writes(r *rule.Rule, known patterns) []Write {
+// writes are the stores of what the edits say, less the bits that are known to
+// have their values already: first the constants, then what is worked out.
+func writes(list []edit, known patterns) []Write {
+	var out, computed []Write
 	set := patterns{}
-	for _, a := range r.Actions {
-		if a.Op == rule.Set && !settled(a, known) {
-			set.of(a.Field.Proto).put(a.Field, a.Value)
+	for _, e := range list {
+		if e.compute != nil {
+			computed = append(computed, e.compute.writes()...)
+		} else if !settled(e, known) {
+			set.of(e.field.Proto).put(e.field, e.value)
 		}
 	}
-	var out []Write
 	set.each(func(p *pattern) { out = append(out, p.stores()...) })
+	return append(out, computed...)
+}
+
+// writes are the stores of a value that has been worked out.
+func (c Compute) writes() []Write {
+	var out []Write
+	for _, w := range c.Windows() {
+		out = append(out, Write{Window: w, Fields: []*field.Field{c.Field}, Computed: true, Slot: c.At(w)})
+	}
 	return out
 }
 
@@ -233,7 +248,7 @@ func pairs(f *field.Field) []Window {
 }
 
 // settled tells whether the field is known to have the value already.
-func settled(a rule.Action, known patterns) bool {
-	v, ok := known.of(a.Field.Proto).get(a.Field)
-	return ok && v == a.Value
+func settled(e edit, known patterns) bool {
+	v, ok := known.of(e.field.Proto).get(e.field)
+	return e.compute == nil && ok && v == e.value
 }

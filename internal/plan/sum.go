@@ -1,8 +1,6 @@
 package plan
 
 import (
-	"math/bits"
-
 	"repacket/internal/field"
 	"repacket/internal/rule"
 )
@@ -14,11 +12,11 @@ const modulus = 65535
 // sums are the checksums that a rule changes in packets of a class: those of
 // its headers that cover what it sets, and those that it asks to fix or to
 // break. A checksum that the rule sets to a value is a write and no sum.
-func sums(r *rule.Rule, c Class, known patterns) []Sum {
+func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 	var out []Sum
 	for _, check := range checksums(c) {
 		op, named := namedOp(r, check)
-		if named && op == rule.Set {
+		if named && !op.Sums() {
 			continue
 		}
 		udp := check.Proto == field.UDP
@@ -27,9 +25,9 @@ func sums(r *rule.Rule, c Class, known patterns) []Sum {
 			s.Op, s.L3 = sumOp(op), c.L3
 			s.Last = check.Proto == field.IP && c.L4 != field.None && headerWords(r) != 0
 		}
-		for _, a := range r.Actions {
-			if a.Op == rule.Set && !settled(a, known) {
-				s.cover(c, Change{Field: a.Field, Value: a.Value}, known)
+		for _, e := range list {
+			if !settled(e, known) {
+				s.cover(c, Change{Field: e.field, Value: e.value, Computed: e.compute}, known)
 			}
 		}
 		for _, swap := range r.Swaps {
@@ -80,9 +78,12 @@ func (s *Sum) cover(c Class, change Change, known patterns) {
 		change.Weight, change.Pseudo = c.weight(change.Field, cover), cover.Pseudo
 		s.Changes = append(s.Changes, change)
 		part := partOf(change)
-		if change.From != nil {
+		switch {
+		case change.From != nil:
 			s.old(change.From, -change.Weight, part, known)
-		} else {
+		case change.Computed != nil:
+			s.computed(change.Computed, -change.Weight, part)
+		default:
 			s.add(change.Value, change.Weight, part)
 		}
 		s.old(change.Field, change.Weight, part, known)
@@ -116,10 +117,15 @@ func (s *Sum) old(f *field.Field, weight int, part Part, known patterns) {
 		s.add(v, -weight, part)
 		return
 	}
-	// A window shows the field shifted; the weight is for its value. A field of
-	// several windows is one of whole words, which count alike (2^16 is 1).
-	for _, w := range fieldWindows(f) {
-		s.Terms = append(s.Terms, Term{w, weight >> bits.TrailingZeros32(w.Mask), part})
+	for _, w := range fieldWindows(f) { // a window shows the field shifted
+		s.Terms = append(s.Terms, Term{Window: w, Factor: factor(f, w, weight), Part: part})
+	}
+}
+
+// computed subtracts a value that is worked out.
+func (s *Sum) computed(c *Compute, weight int, part Part) {
+	for _, w := range c.Windows() {
+		s.Terms = append(s.Terms, Term{Window: w, Factor: factor(c.Field, w, weight), Part: part, Computed: true, Slot: c.At(w)})
 	}
 }
 
@@ -136,7 +142,7 @@ func (s *Sum) merge() {
 next:
 	for _, t := range s.Terms {
 		for i, o := range out {
-			if o.Factor == t.Factor && o.Part == t.Part && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
+			if !o.Computed && !t.Computed && o.Factor == t.Factor && o.Part == t.Part && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
 				out[i].Mask |= t.Mask
 				continue next
 			}

@@ -48,6 +48,9 @@ func (t Test) print(in func(*field.Field) field.Set) string {
 
 // String is the write in the words of the language.
 func (w Write) String() string {
+	if w.Computed {
+		return w.Fields[0].Name + " as worked out"
+	}
 	var words []string
 	if w.Row != 0 {
 		for _, f := range w.Fields {
@@ -56,7 +59,7 @@ func (w Write) String() string {
 		return strings.Join(words, " ")
 	}
 	for _, f := range w.Fields {
-		if !w.holds(f) {
+		if !w.holds(f) || isPart(f) {
 			words = append(words, w.part(f))
 			continue
 		}
@@ -120,3 +123,14 @@ func (l Lookup) String() string {
 
 // String says what the condition asks for.
 func (w WholeHeader) String() string { return "whole ip header" }
+
+// String says what is worked out, in the words of the language.
+func (c Compute) String() string { return c.Action.Print() }
+
+// String is the chance in the words of the language.
+func (c Chance) String() string {
+	if c.Not {
+		return "not " + rule.Print(c.At)
+	}
+	return rule.Print(c.At)
+}

@@ -2,6 +2,8 @@ package rule
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -129,9 +131,25 @@ func (c *checker) chooses(l literal) field.Range {
 	case strings.HasSuffix(l.text, "-"):
 		c.fail(l.at, "up to the end: "+l.name+" random "+crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", crop(l.text))
 	default:
-		return c.item(l)
+		r := c.item(l)
+		if tooMany(l.f, r) {
+			c.fail(l.at, "a prefix may be of any size: "+l.name+" random "+examplePrefix[l.f.Kind],
+				"a range to choose from has at most 2^32 values")
+		}
+		return r
 	}
 	return field.Range{}
+}
+
+// tooMany tells whether a range of addresses is more than one random number can
+// choose from; a prefix takes the bits of as many as it needs.
+func tooMany(f *field.Field, r field.Range) bool {
+	if !isAddress(f) || prefixLength(f, r) >= 0 {
+		return false
+	}
+	lo, borrow := bits.Sub64(r.Hi.Lo, r.Lo.Lo, 0)
+	hi, _ := bits.Sub64(r.Hi.Hi, r.Lo.Hi, borrow)
+	return hi > 0 || lo > math.MaxUint32
 }
 
 var examplePrefix = map[field.Kind]string{

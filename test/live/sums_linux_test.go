@@ -96,6 +96,22 @@ var rightSums = []sumCase{
 	{"fix and more", "if all then udp_check fix udp_dest 7 ttl 9", "udp", none, gives(map[string]uint64{"udp_dest": 7, "ip_ttl": 9})},
 	{"fix and more, IPv6", "if all then tcp_check fix tcp_dest 7 ttl 9 ip6_src 2001:db8::4d:77", "tcp6", none, all(src6, gives(map[string]uint64{"tcp_dest": 7, "ip6_hlim": 9}))},
 	{"ICMP", "if all then icmp_seq 7 icmp_id 8", "icmp", none, gives(map[string]uint64{"icmp_seq": 7, "icmp_id": 8})},
+	{"counted up", "if tcp_dest 5000-5999 then tcp_dest +1000 tcp_seq -5", "tcp tcp6", none, all(dport(6201), gives(map[string]uint64{"tcp_seq": 0x010202ff}))},
+	{"counted up, UDP", "if udp_dest 5000-5999 then udp_dest +1000", "udp udp6", none, dport(6201)},
+	{"at most", "if all then ip_ttl atmost 60", "tcp udp icmp", none, gives(map[string]uint64{"ip_ttl": 60})},
+	{"at most, IPv6", "if all then ip6_hlim atmost 60 ip6_flow atleast 0xabcde", "tcp6 udp6 icmp6", none, gives(map[string]uint64{"ip6_hlim": 60, "ip6_flow": 0xabcde})},
+	{
+		"prefix", "if all then ip_dest 192.0.2.0/24", "tcp udp icmp",
+		gives(map[string]uint64{"ip_dest": 0xc6336402}), gives(map[string]uint64{"ip_dest": 0xc0000202}),
+	},
+	{
+		"prefix of IPv6", "if all then ip6_dest 2001:db8::/60", "tcp6 udp6 icmp6",
+		func(p *packet) { p.ip6.DstIP = net.ParseIP("2001:db8:99:70::2") }, func(p *packet) { p.ip6.DstIP = net.ParseIP("2001:db8::2") },
+	},
+	{"two copies", "if all then udp_src udp_dest udp_dest udp_src", "udp udp6", none, func(p *packet) { p.udp.SrcPort, p.udp.DstPort = p.udp.DstPort, p.udp.SrcPort }},
+	{"copies, TCP", "if all then tcp_seq tcp_ack_seq tcp_ack_seq tcp_seq tcp_window tcp_urg_ptr", "tcp tcp6", none, gives(map[string]uint64{"tcp_seq": 0x05060708, "tcp_ack_seq": 0x01020304, "tcp_window": 0x0102})},
+	{"drawn from one", "if all then udp_src random 7-7 ip_src random 192.0.2.77-192.0.2.77", "udp", none, all(src4, gives(map[string]uint64{"udp_src": 7}))},
+	{"fix what is counted up", "if all then udp_check fix udp_dest +1 ttl -1", "udp", none, gives(map[string]uint64{"udp_dest": 5202, "ip_ttl": 63})},
 	{"IPv4 header fixed", "if all then ip_check fix ip_ttl 9", "tcp udp icmp", none, gives(map[string]uint64{"ip_ttl": 9})},
 }
 

@@ -63,9 +63,15 @@ func (h *headers) take(l gopacket.Layer) bool {
 		h.arp = l
 		return false
 	case *layers.IPv4:
+		if h.tunnel() {
+			return false
+		}
 		h.ip = l
 		return true
 	case *layers.IPv6:
+		if h.tunnel() {
+			return false
+		}
 		h.ip6 = l
 		return true
 	}
@@ -75,6 +81,9 @@ func (h *headers) take(l gopacket.Layer) bool {
 	h.takeTransport(l)
 	return false
 }
+
+// tunnel tells whether another IP header is one inside.
+func (h *headers) tunnel() bool { return h.ip != nil || h.ip6 != nil }
 
 // takeExtension adds one of at most eight extension headers.
 func (h *headers) takeExtension(l gopacket.Layer) bool {

@@ -37,7 +37,7 @@ type source struct {
 
 func (s source) text() string {
 	return csource.Print(s.program, plan.Build(s.program, s.link),
-		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces})
+		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces, HandedDraws: true})
 }
 
 // compileTogether has one clang compile all programs, for half of its time is
@@ -85,9 +85,13 @@ func culprit(sources []source) error {
 
 // load loads one program of an object, whose names have an ending.
 func (s source) load(object *ebpf.CollectionSpec, end string) (*implementation, error) {
-	program, counts := csource.ProgramName+end, csource.CountersMap+end
+	program, counts, draws := csource.ProgramName+end, csource.CountersMap+end, csource.DrawsMap+end
+	maps := map[string]*ebpf.MapSpec{counts: object.Maps[counts].Copy()}
+	if m, ok := object.Maps[draws]; ok {
+		maps[draws] = m.Copy()
+	}
 	all, err := ebpf.NewCollection(&ebpf.CollectionSpec{
-		Maps:      map[string]*ebpf.MapSpec{counts: object.Maps[counts].Copy()},
+		Maps:      maps,
 		Programs:  map[string]*ebpf.ProgramSpec{program: object.Programs[program].Copy()},
 		ByteOrder: object.ByteOrder,
 	})
@@ -99,6 +103,7 @@ func (s source) load(object *ebpf.CollectionSpec, end string) (*implementation, 
 		name:     name,
 		options:  engine.LoadOptions{Link: s.link, Hook: s.hook, Fragments: s.hook == bpf.XDP},
 		run:      runner(all.Programs[program]),
+		draws:    func(numbers []uint32) error { return handOver(all.Maps[draws], numbers) },
 		counters: func() ([]counter, error) { return addUp(all.Maps[counts], len(s.program.Written)) },
 		close:    all.Close,
 	}, nil
@@ -144,4 +149,12 @@ func addUp(m *ebpf.Map, rules int) ([]counter, error) {
 		}
 	}
 	return out, nil
+}
+
+// handOver puts random numbers into a map, if the program has one.
+func handOver(m *ebpf.Map, numbers []uint32) error {
+	if m == nil {
+		return nil
+	}
+	return m.Put(uint32(0), numbers)
 }

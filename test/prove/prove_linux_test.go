@@ -29,7 +29,8 @@ import (
 	"repacket/test/oracle"
 )
 
-// Rules and packets of one run. Each packet runs through the reference and, at
+// Rules and packets of one run. Two rule sets of three compute what they write,
+// and half draw lots. Each packet runs through the reference and, at
 // XDP and at tc (as far as a test run takes it there), through the eBPF program
 // and clang's C: viaTC says of how many rule sets one has its C at tc too.
 // onRaw says of how many one is for a link without Ethernet.
@@ -120,7 +121,7 @@ func (d *drawing) some(n int) []*trial {
 	for len(out) < n && d.left > 0 {
 		d.next++
 		r := rand.New(rand.NewPCG(d.seed, d.next))
-		style := packetgen.Style{Redirect: []string{elsewhere}}
+		style := packetgen.Style{Redirect: []string{elsewhere}, Operands: d.next%3 != 0, Chance: d.next%2 == 0}
 		if d.next%onRaw == 0 {
 			style.Link = field.RawIP
 		}
@@ -144,6 +145,30 @@ var interfaces = map[string]int{elsewhere: 9}
 type subject struct {
 	link    field.Link
 	program *rule.Program
+}
+
+// packet is a frame and the random numbers that the rules draw for it.
+type packet struct {
+	frame []byte
+	draws []uint32
+}
+
+// draw is the random number at a place; packets that are kept may have fewer
+// than the rules ask for.
+func (p packet) draw(i int) uint32 {
+	if i < len(p.draws) {
+		return p.draws[i]
+	}
+	return 0
+}
+
+// drawn are n random numbers of the packet.
+func (p packet) drawn(n int) []uint32 {
+	out := make([]uint32, n)
+	for i := range out {
+		out[i] = p.draw(i)
+	}
+	return out
 }
 
 // trial is a rule set that is drawn.
@@ -195,15 +220,15 @@ func (total *tally) try(t *testing.T, x *trial) {
 		frames = framesIfShort
 	}
 	for range frames {
-		frame := packetgen.FrameOn(x.link, x.r, x.program)
-		d := c.try(frame)
+		p := packet{packetgen.FrameOn(x.link, x.r, x.program), packetgen.Draws(x.r, x.program)}
+		d := c.try(p)
 		total.packets.Add(1)
 		total.acted.Add(int64(c.acted))
 		total.sums.Add(int64(c.sums))
 		total.fields.Add(int64(c.fields))
 		if d != "" {
 			total.differences.Add(1)
-			report(t, x.link, x.program.Source, frame, d)
+			report(t, x.link, x.program.Source, p, d)
 			return
 		}
 	}
@@ -231,10 +256,19 @@ type implementation struct {
 	name     string
 	options  engine.LoadOptions // the hook and the link
 	run      func(frame, out []byte) (verdict uint32, got []byte, err error)
+	draws    func([]uint32) error // hands in random numbers
 	counters func() ([]counter, error)
 	close    func()
 	want     []counter
 	runs     int64
+}
+
+// handIn hands in the random numbers of the next packet.
+func (i *implementation) handIn(draws []uint32) error {
+	if len(draws) == 0 {
+		return nil
+	}
+	return i.draws(draws)
 }
 
 // counter is what a rule has counted.
@@ -289,7 +323,7 @@ func at(h bpf.Hook) string {
 }
 
 func compiled(s subject, h bpf.Hook) (*implementation, error) {
-	o := engine.LoadOptions{Link: s.link, Hook: h, Fragments: h == bpf.XDP, Redirect: interfaces}
+	o := engine.LoadOptions{Link: s.link, Hook: h, Fragments: h == bpf.XDP, Redirect: interfaces, Drawn: true}
 	name := "eBPF" + at(h)
 	l, err := engine.Load(s.program, o)
 	if err != nil {
@@ -297,7 +331,8 @@ func compiled(s subject, h bpf.Hook) (*implementation, error) {
 	}
 	return &implementation{
 		name: name, options: o,
-		run: runner(l.Program),
+		run:   runner(l.Program),
+		draws: l.SetDraws,
 		counters: func() ([]counter, error) {
 			all, err := l.Counters()
 			out := make([]counter, len(all))
@@ -318,9 +353,10 @@ func runner(prog *ebpf.Program) func(frame, out []byte) (uint32, []byte, error) 
 	}
 }
 
-// try runs one frame through everything and says what differs, or "".
-func (c *proofCase) try(frame []byte) string {
-	want := reference.RunOn(c.link, c.program, frame)
+// try runs one packet through everything and says what differs, or "".
+func (c *proofCase) try(p packet) string {
+	frame := p.frame
+	want := reference.RunDrawn(c.link, c.program, frame, p.draw)
 	c.acted = 0
 	if want.Index >= 0 {
 		c.acted = 1
@@ -336,6 +372,9 @@ func (c *proofCase) try(frame []byte) string {
 		if want.Index >= 0 {
 			i.want[want.Index].Packets++
 			i.want[want.Index].Bytes += uint64(len(frame))
+		}
+		if err := i.handIn(p.drawn(c.program.Draws)); err != nil {
+			return fmt.Sprintf("%s: %v", i.name, err)
 		}
 		verdict, got, err := i.run(frame, c.out)
 		if err != nil {
@@ -377,36 +416,36 @@ func (c *proofCase) compareCounters() string {
 // report shrinks a difference, keeps it as a regression, and fails the test.
 // clang takes a tenth of a second for each attempt, so it is left out if our
 // own program differs without it.
-func report(t *testing.T, link field.Link, text string, frame []byte, difference string) {
+func report(t *testing.T, link field.Link, text string, p packet, difference string) {
 	ways := everyWay
-	if differenceOf(link, text, frame, compiledXDP, compiledTC) != nil {
+	if differenceOf(link, text, p, compiledXDP, compiledTC) != nil {
 		ways = []loader{compiledXDP, compiledTC}
 	}
-	text, frame = packetgen.Shrink(text, frame, func(text string, frame []byte) bool {
-		return differenceOf(link, text, frame, ways...) != nil
+	text, p.frame = packetgen.Shrink(text, p.frame, func(text string, frame []byte) bool {
+		return differenceOf(link, text, packet{frame, p.draws}, ways...) != nil
 	})
-	if d := differenceOf(link, text, frame, ways...); d != nil {
+	if d := differenceOf(link, text, p, ways...); d != nil {
 		difference = d.Error()
 	}
-	name, err := keep(link, text, frame)
-	t.Errorf("rules: %s\nframe: %x\n%s\nkept as %s", text, frame, difference, name)
+	name, err := keep(link, text, p)
+	t.Errorf("rules: %s\nframe: %x\ndraws: %x\n%s\nkept as %s", text, p.frame, p.draws, difference, name)
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// differenceOf is the difference that one frame makes, or nil.
-func differenceOf(link field.Link, text string, frame []byte, ways ...loader) error {
-	p, err := rule.Check(text)
+// differenceOf is the difference that one packet makes, or nil.
+func differenceOf(link field.Link, text string, p packet, ways ...loader) error {
+	program, err := rule.Check(text)
 	if err != nil {
 		return nil
 	}
-	c, err := newCase(subject{link, p}, ways...)
+	c, err := newCase(subject{link, program}, ways...)
 	if err != nil {
 		return nil
 	}
 	defer c.close()
-	if d := c.try(frame); d != "" {
+	if d := c.try(p); d != "" {
 		return errors.New(d)
 	}
 	if d := c.compareCounters(); d != "" {

@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
@@ -13,7 +14,8 @@ import (
 )
 
 // regressions is where found differences are kept: the rules, a line with
-// three dashes, the frame in hexadecimal. Names that begin with raw are of links
+// three dashes, the frame in hexadecimal and, where there are any, the random
+// numbers in another line, 32 bits each. Names that begin with raw are of links
 // without Ethernet.
 const (
 	regressions = "testdata/regressions"
@@ -21,15 +23,22 @@ const (
 )
 
 // keep writes a found difference down.
-func keep(link field.Link, text string, frame []byte) (string, error) {
+func keep(link field.Link, text string, p packet) (string, error) {
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s%x", text, frame)
+	fmt.Fprintf(h, "%s%x", text, p.frame)
 	prefix := ""
 	if link == field.RawIP {
 		prefix = rawPrefix
 	}
 	name := filepath.Join(regressions, fmt.Sprintf("%s%08x.txt", prefix, h.Sum32()))
-	return name, os.WriteFile(name, fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(text), frame), 0o644)
+	content := fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(text), p.frame)
+	for i, n := range p.draws {
+		content = fmt.Appendf(content, "%08x", n)
+		if i == len(p.draws)-1 {
+			content = append(content, '\n')
+		}
+	}
+	return name, os.WriteFile(name, content, 0o644)
 }
 
 // TestRegressions: what once differed does not differ again.
@@ -44,7 +53,7 @@ func TestRegressions(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, dump, ok := strings.Cut(string(content), "\n---\n")
-		frame, err := hex.DecodeString(strings.TrimSpace(dump))
+		p, err := readPacket(dump)
 		if !ok || err != nil {
 			t.Fatalf("%s: %v", f, err)
 		}
@@ -52,8 +61,21 @@ func TestRegressions(t *testing.T) {
 		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
 			link = field.RawIP
 		}
-		if d := differenceOf(link, text, frame, everyWay...); d != nil {
+		if d := differenceOf(link, text, p, everyWay...); d != nil {
 			t.Errorf("%s: %s\n%v", f, text, d)
 		}
 	}
+}
+
+// readPacket reads what keep has written behind the dashes.
+func readPacket(dump string) (p packet, err error) {
+	first, second, _ := strings.Cut(strings.TrimSpace(dump), "\n")
+	if p.frame, err = hex.DecodeString(first); err != nil {
+		return p, err
+	}
+	draws, err := hex.DecodeString(second)
+	for ; len(draws) >= 4; draws = draws[4:] {
+		p.draws = append(p.draws, binary.BigEndian.Uint32(draws))
+	}
+	return p, err
 }

@@ -1,0 +1,238 @@
+package csource
+
+import (
+	"fmt"
+	"strings"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
+
+// content is what a field, or a piece of one, becomes: a number, or what has
+// been worked out, as C says it. Both are read as a number, not as on the wire.
+type content struct {
+	v    uint64
+	text string // empty: v
+}
+
+// constants gives numbers as contents.
+func constants(of func(*field.Field) uint64) func(*field.Field) content {
+	return func(f *field.Field) content { return content{v: of(f)} }
+}
+
+// computes works the new values of a step out, each into a variable of its own.
+// They come before all stores, so they are made of the packet as it arrived.
+func (w *writer) computes(s plan.Step) []string {
+	var lines []string
+	shared := map[int]bool{}
+	for _, place := range repeated(s.Computes) {
+		shared[place] = true
+		lines = append(lines, fmt.Sprintf("__u32 drawn_%d = %s;", place, w.draw(place)))
+	}
+	for _, c := range s.Computes {
+		if keeps(c) {
+			lines = append(lines, comment(c.Field.Name+" keeps its bytes"))
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s %s = %s;", typeOf(c.Field), newName(c.Field), w.computed(c, shared)))
+	}
+	return lines
+}
+
+// keeps tells whether a field is copied to itself: a checksum that does not
+// follow what changes.
+func keeps(c plan.Compute) bool {
+	return c.Action.Op == rule.Copy && c.Action.From == c.Field
+}
+
+// kept are the fields that a step copies to themselves.
+func kept(s plan.Step) map[*field.Field]bool {
+	out := map[*field.Field]bool{}
+	for _, c := range s.Computes {
+		out[c.Field] = keeps(c)
+	}
+	return out
+}
+
+// newName is the variable with the new value of a field, or of a part of an
+// address, which is named after the member that it lies in.
+func newName(f *field.Field) string {
+	name := f.Name
+	if isPart(f) {
+		for _, p := range pieces(field.MustByName(f.Name)) {
+			if p.Bit <= f.Bit && f.Bit+f.Width <= p.Bit+p.Width {
+				name = plainName(p)
+			}
+		}
+	}
+	return "new_" + name
+}
+
+// typeOf is the type of the variable with a field's value.
+func typeOf(f *field.Field) string {
+	switch {
+	case f.Width > 64:
+		return "__uint128_t"
+	case f.Width > 32:
+		return "__u64"
+	}
+	return "__u32"
+}
+
+// newPiece is what a piece of a field becomes, given that the field's new value
+// has been worked out.
+func newPiece(f, piece *field.Field) content {
+	name := newName(f)
+	if f == piece {
+		return content{text: name}
+	}
+	if below := f.Bit + f.Width - piece.Bit - piece.Width; below > 0 {
+		name = fmt.Sprintf("(%s >> %d)", name, below)
+	}
+	return content{text: fmt.Sprintf("(__u%d)%s", piece.Width, name)}
+}
+
+// computed writes how a value is worked out.
+func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
+	a, f := c.Action, c.Field
+	switch a.Op {
+	case rule.Copy:
+		return unwrapped(w.whole(a.From))
+	case rule.Random:
+		if c.Bits() {
+			return w.drawnBits(a.Draw, c.Skip, f.Width, shared)
+		}
+		return w.chosen(c)
+	case rule.AtLeast:
+		return w.library6(atLeast, f, w.value(f, a.Value))
+	case rule.AtMost:
+		return w.library6(atMost, f, w.value(f, a.Value))
+	case rule.Sub:
+		if f.Wraps {
+			return w.wrapping(f, " - ", a.Value)
+		}
+		return w.library6(lowered, f, amount(a.Value))
+	case rule.Add:
+		switch {
+		case f.Wraps:
+			return w.wrapping(f, " + ", a.Value)
+		case f.Width > 64: // as high as the type is
+			return w.library6(raised, f, amount(a.Value))
+		}
+		return w.library6(raised, f, amount(a.Value), w.constant(f, f.Max().Lo))
+	}
+	panic(fmt.Sprintf("csource: nothing works out %v", a.Op))
+}
+
+// library6 writes the call of a function for a field's old value, of the one
+// for 128 bits if the field is as wide.
+func (w *writer) library6(function part, f *field.Field, more ...string) string {
+	if f.Width > 64 {
+		function += "6"
+	}
+	w.need(function)
+	return fmt.Sprintf("%s(%s, %s)", function, unwrapped(w.whole(f)), strings.Join(more, ", "))
+}
+
+// wrapping writes arithmetic that wraps around. No field of more than 32 bits
+// does that.
+func (w *writer) wrapping(f *field.Field, op string, n field.Value) string {
+	text := w.whole(f) + op + amount(n)
+	if f.Width < 32 {
+		return fmt.Sprintf("(%s) & 0x%x", text, f.Max().Lo)
+	}
+	return text
+}
+
+// chosen writes a value of a range, which has at most 2^32 of them.
+func (w *writer) chosen(c plan.Compute) string {
+	w.need(chosen)
+	r := c.Action.Range
+	size := r.Hi.Lo - r.Lo.Lo + 1 // the upper halves differ by a carry at most
+	text := fmt.Sprintf("%s(%s, %s)", chosen, w.draw(c.Action.Draw), amount(field.V(size)))
+	if r.Lo.IsZero() {
+		return text
+	}
+	return w.value(c.Field, r.Lo) + " + " + text
+}
+
+// value writes a value of a field of any width.
+func (w *writer) value(f *field.Field, v field.Value) string {
+	if f.Width <= 64 {
+		return w.constant(f, v.Lo)
+	}
+	w.need(value6)
+	return fmt.Sprintf("%s(0x%x, 0x%x)", value6, v.Hi, v.Lo)
+}
+
+// amount writes a number of at most 64 bits. A large decimal one would be a
+// signed number to C.
+func amount(v field.Value) string {
+	if v.Lo < 1<<31 {
+		return fmt.Sprint(v.Lo)
+	}
+	return fmt.Sprintf("0x%x", v.Lo)
+}
+
+// whole writes the value of a field of any width as a number.
+func (w *writer) whole(f *field.Field) string {
+	list, function := pieces(f), number6
+	switch {
+	case len(list) == 1:
+		return w.number(f)
+	case f.Width == 32: // an address between two words
+		return fmt.Sprintf("((__u32)%s << 16 | %s)", w.number(list[0]), w.number(list[1]))
+	case f.Width == 48:
+		function = number48
+	}
+	w.need(function)
+	return fmt.Sprintf("%s(%s)", function, w.address(f))
+}
+
+// draw writes the random number at a place among those of the packet.
+func (w *writer) draw(place int) string {
+	w.need(draw)
+	return fmt.Sprintf("%s(%d)", draw, place)
+}
+
+// drawnBits writes bits of the random numbers from a place on, at most 32 of
+// them, behind so many others.
+func (w *writer) drawnBits(place, skip, width int, shared map[int]bool) string {
+	place, skip = place+skip/32, skip%32
+	drawn := func(place int) string {
+		if shared[place] {
+			return fmt.Sprintf("drawn_%d", place)
+		}
+		return w.draw(place)
+	}
+	text, below := drawn(place), 32-skip-width
+	if below < 0 {
+		text, below = fmt.Sprintf("((__u64)%s << 32 | %s)", text, drawn(place+1)), below+32
+	}
+	if below > 0 {
+		text = fmt.Sprintf("%s >> %d", text, below)
+	}
+	if skip == 0 || width == 32 { // nothing above, or it falls off the variable
+		return text
+	}
+	return fmt.Sprintf("%s & 0x%x", text, field.Ones(width).Lo)
+}
+
+// repeated are the places of random numbers of which several values take bits.
+func repeated(list []plan.Compute) []int {
+	var out []int
+	seen := map[int]int{}
+	for _, c := range list {
+		if c.Action.Op != rule.Random || !c.Bits() {
+			continue
+		}
+		first, last := c.Skip/32, (c.Skip+c.Field.Width-1)/32
+		for place := c.Action.Draw + first; place <= c.Action.Draw+last; place++ {
+			if seen[place]++; seen[place] == 2 {
+				out = append(out, place)
+			}
+		}
+	}
+	return out
+}

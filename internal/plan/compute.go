@@ -1,0 +1,196 @@
+package plan
+
+import (
+	"math/bits"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// Compute works out a new value, from the packet as it arrived or from random
+// numbers. The value is left in the step's scratch area as an image: the bytes
+// that the field's windows will have, bits of other fields 0.
+type Compute struct {
+	// Action is what the rule says.
+	Action rule.Action
+	// Field gets the value: the action's field, or for Random a part of it
+	// that lies in one window.
+	Field *field.Field
+	// Skip, for Random over all that Field can hold: the value is the
+	// Field.Width bits behind the first Skip bits of the numbers from
+	// Action.Draw on.
+	Skip int
+	// Slot is where the image begins in the scratch area, see At.
+	Slot int
+}
+
+// Bits tells whether a random value is nothing but bits of random numbers: the
+// field has one window, see Skip. Otherwise it is Action.Range, of 2^32 values
+// at most, and one number chooses from it as rule.Action.Words says.
+func (c Compute) Bits() bool {
+	return c.Action.Op == rule.Random && (c.Field != c.Action.Field || c.Action.Range == field.Range{Hi: c.Field.Max()})
+}
+
+// Windows are those of the field, most significant first.
+func (c Compute) Windows() []Window { return fieldWindows(c.Field) }
+
+// At is where in the scratch area the image of a window of the field is, in
+// bytes. It is aligned as the window is in its header.
+func (c Compute) At(w Window) int { return c.Slot + w.Off - alignedDown(c.Field) }
+
+// size is how much of the scratch area the image takes.
+func (c Compute) size() int {
+	end := c.Field.Byte() + c.Field.Size()
+	return (end - alignedDown(c.Field) + longest - 1) &^ (longest - 1)
+}
+
+func alignedDown(f *field.Field) int { return f.Byte() &^ (longest - 1) }
+
+// Scratch is the size in bytes of the area that a step works values out in, a
+// multiple of 4.
+func (s Step) Scratch() int {
+	if len(s.Computes) == 0 {
+		return 0
+	}
+	last := s.Computes[len(s.Computes)-1]
+	return last.Slot + last.size()
+}
+
+// edit is what a field, or a part of it, becomes: a value that is known, or
+// one that is worked out.
+type edit struct {
+	field   *field.Field
+	value   field.Value
+	compute *Compute
+}
+
+// edits are what a rule's actions do, fix and bad apart.
+func edits(r *rule.Rule) (list []edit, computes []Compute) {
+	slot := 0
+	add := func(f *field.Field, a rule.Action, skip int) {
+		c := Compute{Action: a, Field: f, Skip: skip, Slot: slot}
+		slot += c.size()
+		computes = append(computes, c)
+		list = append(list, edit{field: f, compute: &c})
+	}
+	for _, a := range r.Actions {
+		switch {
+		case a.Op.Sums() || idle(a):
+		case a.Op == rule.Set:
+			list = append(list, edit{field: a.Field, value: a.Value})
+		case a.Op == rule.Prefix:
+			list = append(list, upperBits(a.Field, a.Value, a.Bits)...)
+		case a.Op == rule.Random && isAddress(a.Field) && prefixBits(a) >= 0:
+			n, skip := prefixBits(a), 0
+			list = append(list, upperBits(a.Field, a.Range.Lo, n)...)
+			for _, f := range pieces(a.Field, n, a.Field.Width) {
+				add(f, a, skip)
+				skip += f.Width
+			}
+		default:
+			add(a.Field, a, 0)
+		}
+	}
+	return list, computes
+}
+
+// idle tells whether an action leaves its field as it is, whatever it holds. A
+// checksum that is copied to itself is none of these: it does not follow what
+// changes.
+func idle(a rule.Action) bool {
+	switch a.Op {
+	case rule.Add, rule.Sub, rule.AtLeast:
+		return a.Value.IsZero()
+	case rule.AtMost:
+		return a.Value == a.Field.Max()
+	case rule.Prefix:
+		return a.Bits == 0
+	case rule.Copy:
+		return a.From == a.Field && a.Field.Kind != field.Checksum
+	}
+	return false
+}
+
+func isAddress(f *field.Field) bool {
+	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
+}
+
+// prefixBits is the length of the prefix that a random operand chooses from, or
+// -1 if that is not what it does.
+func prefixBits(a rule.Action) int {
+	for n := range a.Field.Width + 1 {
+		host := field.Ones(a.Field.Width - n)
+		if a.Range.Lo.AndNot(host) == a.Range.Lo && a.Range.Lo.Or(host) == a.Range.Hi {
+			return n
+		}
+	}
+	return -1
+}
+
+// upperBits sets the upper n bits of an address to those of v.
+func upperBits(f *field.Field, v field.Value, n int) []edit {
+	var out []edit
+	for _, p := range pieces(f, 0, n) {
+		below := f.Bit + f.Width - p.Bit - p.Width
+		out = append(out, edit{field: p, value: low(without(v, below), p.Width)})
+	}
+	return out
+}
+
+// pieces are the bits of an address from one on to another, one piece a window.
+func pieces(f *field.Field, from, to int) []*field.Field {
+	var out []*field.Field
+	for _, w := range fieldWindows(f) {
+		first, last := max(8*w.Off-f.Bit, from), min(8*(w.Off+w.Size)-f.Bit, to)
+		if first < last {
+			out = append(out, bitsOf(f, first, last-first))
+		}
+	}
+	return out
+}
+
+// bitsOf are width bits of an address, from its bit at on, as a field of their
+// own. In 16-bit sums 2^16 is 1, so its weight is one of the lowest 16 powers.
+func bitsOf(f *field.Field, at, width int) *field.Field {
+	if width == f.Width {
+		return f
+	}
+	p := *f
+	p.Bit, p.Width = f.Bit+at, width
+	below := f.Width - at - width
+	p.Covers = make([]field.Cover, len(f.Covers))
+	for i, c := range f.Covers {
+		c.Weight <<= below % 16
+		p.Covers[i] = c
+	}
+	return &p
+}
+
+// without is v without its lowest n bits (0 to 128).
+func without(v field.Value, n int) field.Value {
+	if n == 0 {
+		return v
+	}
+	return shifted(v, n)
+}
+
+// factor is what one unit of a window adds to a sum in which one unit of the
+// field adds weight.
+func factor(f *field.Field, w Window, weight int) int {
+	if !isAddress(f) {
+		// A field of several windows is an address.
+		return weight >> bits.TrailingZeros32(w.Mask)
+	}
+	// The weight of an address, or of a part of one, is a power of two, and of
+	// these 16 are different.
+	below := 8*(w.Off+w.Size) - f.Bit - f.Width // bits of the window below the field's last one
+	sign := 1
+	if weight < 0 {
+		sign, weight = -1, -weight
+	}
+	power := (bits.TrailingZeros(uint(weight)) - below) % 16
+	return sign << ((power + 16) % 16)
+}
+
+// isPart tells whether f is a part of a field.
+func isPart(f *field.Field) bool { return f.Width != field.MustByName(f.Name).Width }

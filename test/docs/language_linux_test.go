@@ -1,0 +1,101 @@
+package docs
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"repacket/internal/bpf"
+	"repacket/internal/engine"
+	"repacket/internal/rule"
+)
+
+// block is a fenced piece of a page.
+type block struct {
+	kind  string
+	lines []string
+}
+
+// blocks are the fenced pieces of a page that have a kind.
+func blocks(t *testing.T, page string) []block {
+	t.Helper()
+	content, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []block
+	inside := false
+	for line := range strings.Lines(string(content)) {
+		line = strings.TrimSpace(line)
+		kind, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && !inside:
+			inside, out = true, append(out, block{kind: kind})
+		case fence:
+			inside = false
+		case inside:
+			last := &out[len(out)-1]
+			last.lines = append(last.lines, line)
+		}
+	}
+	return out
+}
+
+// program is the rules of a line as a shell hands them over.
+func program(line string) string {
+	if rest, ok := strings.CutPrefix(line, "-Q out "); ok {
+		line = rest
+	}
+	return strings.ReplaceAll(line, "'", "")
+}
+
+// TestLanguageExamples: the kernel takes every example of docs/language.md, and
+// does on packets made for it what the reference says.
+func TestLanguageExamples(t *testing.T) {
+	tried := 0
+	for _, b := range blocks(t, "../../docs/language.md") {
+		if b.kind != "repacket" {
+			continue
+		}
+		for _, line := range b.lines {
+			tried++
+			p, err := rule.Check(program(line))
+			if err != nil {
+				t.Errorf("%s: %v", line, err)
+				continue
+			}
+			for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
+				o := engine.LoadOptions{Hook: h, Redirect: map[string]int{"eth2": 9}}
+				proof, err := engine.Prove(p, o, 200)
+				if err != nil {
+					t.Errorf("%s: %v", line, err)
+				} else if proof.Acted == 0 {
+					t.Errorf("%s: acted on none of %d packets", line, proof.Packets)
+				}
+			}
+		}
+	}
+	if tried < 50 {
+		t.Errorf("only %d examples found", tried)
+	}
+}
+
+// TestLanguageRefused: what the page says is refused is, in these words.
+func TestLanguageRefused(t *testing.T) {
+	tried := 0
+	for _, b := range blocks(t, "../../docs/language.md") {
+		if b.kind != "refused" {
+			continue
+		}
+		for i := 0; i+1 < len(b.lines); i += 2 {
+			tried++
+			want := strings.TrimPrefix(b.lines[i+1], "! ")
+			if _, err := rule.Check(program(b.lines[i])); err == nil || err.Error() != want {
+				t.Errorf("%s: %v, want %s", b.lines[i], err, want)
+			}
+		}
+	}
+	if tried < 5 {
+		t.Errorf("only %d examples found", tried)
+	}
+}
