@@ -12,7 +12,7 @@ import (
 // mostCompared is how many intervals are searched in a program by comparisons
 // written out, which is faster than reading their ends from a map. Each takes
 // about four instructions.
-const mostCompared = 6000
+const mostCompared = 4096
 
 // longestTree is how many of them each search can have.
 func longestTree(p *plan.Program) int {
@@ -168,8 +168,10 @@ func (c *compiler) halve(l *plan.Lookup, miss label) {
 			asm.LoadMem(temp, temp, 0, sizesOf[lay.endSize]),
 			asm.Sub.Reg(temp, value),
 			asm.Add.Imm(temp, -1), // below 0 if it begins there or before
-			asm.ArSh.Imm(temp, 63),
-			asm.And.Imm(temp, int32(step*lay.endSize)),
+			// Not an arithmetic shift and a mask: new kernels' verifiers follow both
+			// outcomes of that (seen on 6.18).
+			asm.RSh.Imm(temp, 63),
+			asm.LSh.Imm(temp, int32(bits.TrailingZeros(uint(step*lay.endSize)))),
 			asm.Add.Reg(at, temp),
 		)
 	}
