@@ -151,9 +151,9 @@ func TestValueNamesAreNoWords(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	rule := "if udp "
-	full := rule + strings.Repeat(" ", maxSource-len(rule))
+	full := rule + strings.Repeat(" ", MaxSource-len(rule))
 	mustCheck(t, full)
-	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "1048577 bytes") {
+	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "8388609 bytes") {
 		t.Errorf("one byte too many: %s", d.Msg)
 	}
 	nested := func(n int) string { return "if " + strings.Repeat("(", n) + "udp" + strings.Repeat(")", n) }

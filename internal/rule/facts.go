@@ -96,13 +96,20 @@ func combine(xs []Expr, holds, all bool) union {
 
 // testStates are the packets on which a test holds, or does not: then its
 // header is missing or the value is another one, which is one state, since
-// facts hold only where the header is there.
+// facts hold only where the header is there. Of a test with columns any value
+// may be right or wrong.
 func testStates(t Test, holds bool) union {
 	s := anything()
 	in := t.In
 	if holds {
 		s = s.with(t.Field.Proto)
-	} else {
+	}
+	if len(t.Cells) > 0 { // what the rows hold is not looked at
+		u := one(s)
+		u.hull = true
+		return u
+	}
+	if !holds {
 		in = in.Complement(t.Field.Width)
 	}
 	if !in.Full(t.Field.Width) {

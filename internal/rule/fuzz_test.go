@@ -12,7 +12,7 @@ import (
 // that stands inside the text; what it accepts is printed so that it reads as
 // the same again.
 func FuzzCheck(f *testing.F) {
-	for _, file := range []string{"errors", "notyet", "operands", "warnings", "rules", "explain"} {
+	for _, file := range []string{"errors", "operands", "rows", "warnings", "rules", "explain"} {
 		data, err := os.ReadFile("testdata/" + file + ".txt")
 		if err != nil {
 			f.Fatal(err)
@@ -25,7 +25,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	f.Add(strings.Repeat(" ", 26) + "^") // a source that looks like the line of a caret
 	f.Fuzz(func(t *testing.T, source string) {
-		p, err := Check(source)
+		p, err := CheckWith(source, Options{Open: sheets})
 		if err != nil {
 			var d *Diagnostic
 			if !errors.As(err, &d) || d.Severity != Error || d.Msg == "" {

@@ -144,9 +144,10 @@ func (c *checker) both(all []reach, i, j int) string {
 	return hint + "to do both there: then " + c.words(early.does) + " " + c.words(late.does)
 }
 
-// conflict tells whether the actions of two rules cannot stand in one.
+// conflict tells whether the actions of two rules cannot stand in one; columns
+// of two files cannot.
 func conflict(a, b reach) bool {
-	if a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
+	if a.node.file.text != "" || b.node.file.text != "" || a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
 		return true
 	}
 	probe := &checker{program: &Program{}}
