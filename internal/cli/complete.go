@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,6 +53,8 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	switch strings.ToLower(words[len(words)-1]) {
 	case "swap":
 		return []string{"eth", "ip", "ip6", "tcp", "udp"}, directive
+	case "from":
+		return nil, cobra.ShellCompDirectiveDefault
 	case "redirect":
 		names, _ := a.env.Kernel.Interfaces()
 		return names, directive
@@ -59,17 +62,20 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	var offer []string
 	if f, ok := field.ByName(strings.ToLower(words[len(words)-1])); ok {
 		if f.Kind == field.Flag {
-			return []string{"on", "off"}, directive
-		}
-		if f.Kind == field.Checksum {
-			offer = append(offer, "fix", "bad")
+			offer = append(offer, "on", "off")
 		}
 		for _, n := range f.Names {
 			offer = append(offer, n.Word)
 		}
+		if inActions(words) {
+			return append(offer, operands(f)...), directive
+		}
+		if f.Kind == field.Flag {
+			return offer, directive
+		}
 		return append(offer, "eq", "ne", "lt", "le", "gt", "ge"), directive
 	}
-	offer = []string{"then", "and", "or", "not", "all", "else", "swap", "pass", "drop", "reflect", "redirect"}
+	offer = []string{"then", "and", "or", "not", "all", "else", "chance", "swap", "pass", "drop", "reflect", "redirect", "from"}
 	for _, p := range field.Protocols() {
 		if name := p.Header().Name; name != "" {
 			offer = append(offer, name)
@@ -82,4 +88,37 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 		offer = append(offer, f.Name)
 	}
 	return offer, directive
+}
+
+// inActions tells whether the words end behind a then or an else.
+func inActions(words []string) bool {
+	for _, w := range slices.Backward(words) {
+		switch strings.ToLower(w) {
+		case "then", "else":
+			return true
+		case "if":
+			return false
+		}
+	}
+	return false
+}
+
+// operands are the words that may follow a field in an action, but for the
+// names of its values.
+func operands(f *field.Field) []string {
+	var offer []string
+	switch f.Kind {
+	case field.Checksum:
+		return []string{"fix", "bad", f.Name}
+	case field.Flag:
+		offer = []string{"random"}
+	default:
+		offer = []string{"random", "atleast", "atmost"}
+	}
+	for _, g := range field.Fields() {
+		if g != f && g.Kind == f.Kind && g.Width <= f.Width {
+			offer = append(offer, g.Name)
+		}
+	}
+	return offer
 }

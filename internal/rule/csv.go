@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -82,6 +83,21 @@ func (r *rowReader) next() (row []string, line int, err error) {
 			return row, line, nil
 		}
 	}
+}
+
+// rows guesses how many rows the file has, once the given number is read; 0 if
+// its size is not known.
+func (r *rowReader) rows(read int) int {
+	file, ok := r.file.(interface{ Stat() (fs.FileInfo, error) })
+	if !ok {
+		return 0
+	}
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	const spare = 50 // one row in so many
+	return int(float64(min(info.Size(), r.limit)) / float64(r.csv.InputOffset()) * float64(read+read/spare))
 }
 
 // quoting says what is wrong with quotes, the only thing that can be.

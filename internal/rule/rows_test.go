@@ -113,7 +113,7 @@ type endless struct{ begin, more string }
 
 func (e *endless) Read(p []byte) (int, error) {
 	if e.begin == "" {
-		e.begin = e.more
+		e.begin = strings.Repeat(e.more, 4096)
 	}
 	n := copy(p, e.begin)
 	e.begin = e.begin[n:]

@@ -198,8 +198,26 @@ func (s *sheet) body(in *rowReader) {
 		default:
 			s.row(row, line)
 		}
+		if s.rows.Len == enough {
+			s.reserve(min(in.rows(enough), maxRows))
+		}
 		if s.c.err != nil {
 			return
+		}
+	}
+}
+
+// enough rows tell how many there are in all.
+const enough = 1000
+
+// reserve makes room for all rows at once.
+func (s *sheet) reserve(rows int) {
+	s.lines = slices.Grow(s.lines, max(0, rows-len(s.lines)))
+	for i := range s.rows.Cells {
+		c := &s.rows.Cells[i]
+		c.Lo = slices.Grow(c.Lo, max(0, rows-len(c.Lo)))
+		if c.Hi != nil {
+			c.Hi = slices.Grow(c.Hi, max(0, rows-len(c.Hi)))
 		}
 	}
 }
