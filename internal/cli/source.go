@@ -106,7 +106,14 @@ func (s source) open(name string) (io.ReadCloser, error) {
 	if !filepath.IsAbs(name) {
 		path = filepath.Join(s.folder, name)
 	}
-	return openFile(path, rule.MaxFile)
+	f, err := openFile(path, rule.MaxFile)
+	if errors.Is(err, errTooLong) {
+		return nil, errors.New("the file is larger than 1 GiB")
+	}
+	if err != nil { // not a nil file in an interface
+		return nil, err
+	}
+	return f, nil
 }
 
 var errTooLong = errors.New("too long")
@@ -124,7 +131,7 @@ func openFile(path string, limit int64) (*os.File, error) {
 	case info.IsDir():
 		err = errors.New("it is a folder")
 	case info.Size() > limit:
-		err = fmt.Errorf("it is %d bytes long, more than the %d that are read: %w", info.Size(), limit, errTooLong)
+		err = errTooLong
 	default:
 		return f, nil
 	}
