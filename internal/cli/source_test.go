@@ -135,3 +135,25 @@ func TestRowsBesideTheRuleFile(t *testing.T) {
 		t.Errorf("exit status %d: %s", status, stderr)
 	}
 }
+
+// TestExamples: check takes what the design promises that people can say, flags
+// included.
+func TestExamples(t *testing.T) {
+	data, err := os.ReadFile("../rule/testdata/examples.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	if err := os.WriteFile("moves.csv", []byte("old,new\n10.0.0.1,10.1.0.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		status, stdout, stderr := newFake(t, append([]string{"check"}, strings.Fields(line)...)...).run()
+		if status != 0 || stderr != "" || !strings.HasPrefix(stdout, "rule 1: ") {
+			t.Errorf("%s: exit status %d\n%s", line, status, stderr)
+		}
+	}
+}

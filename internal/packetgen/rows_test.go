@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -163,5 +164,34 @@ func TestShrinkSource(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, small); diff != "" || len(bits) != 14 {
 		t.Errorf("a frame of %d bytes, (- want, + got)\n%s", len(bits), diff)
+	}
+}
+
+// TestExamples: each thing that the design promises that people can say acts on
+// a packet that is made for it, and changes it or sends it elsewhere.
+func TestExamples(t *testing.T) {
+	data, err := os.ReadFile("../rule/testdata/examples.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := packetgen.Files{"moves.csv": "old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.2\n"}
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		s := packetgen.Source{Text: line[strings.Index(line, "if "):], Files: files}
+		p, err := s.Check()
+		if err != nil {
+			t.Fatalf("%s%v", line, err)
+		}
+		r, changed := source(63), false
+		for range 200 {
+			frame := packetgen.Frame(r, p)
+			got := reference.Run(p, frame)
+			changed = changed || got.Rewritten && (got.Verdict != rule.Pass || !bytes.Equal(got.Frame, frame))
+		}
+		if !changed {
+			t.Errorf("no packet is changed: %s", line)
+		}
 	}
 }

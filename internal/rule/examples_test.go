@@ -1,0 +1,31 @@
+package rule
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestExamples: what the design promises that people can say is right, and
+// nothing is odd about it.
+func TestExamples(t *testing.T) {
+	data, err := os.ReadFile("testdata/examples.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		p := mustCheckRows(t, line[strings.Index(line, "if "):])
+		for _, w := range p.Warnings {
+			t.Error(w.Format())
+		}
+		checkReprint(t, line, p)
+		n++
+	}
+	if n != 22 {
+		t.Errorf("%d examples", n)
+	}
+}
