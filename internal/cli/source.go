@@ -26,11 +26,17 @@ func (a *app) program(words []string) (*rule.Program, error) {
 		}
 		return nil, err
 	}
-	for _, w := range p.Warnings {
+	for _, w := range p.Warnings[:min(maxWarnings, len(p.Warnings))] {
 		a.out.warn(w)
+	}
+	if more := len(p.Warnings) - maxWarnings; more > 0 {
+		a.out.advise([]Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
 	}
 	return p, nil
 }
+
+// maxWarnings is how many warnings of one program are shown.
+const maxWarnings = 100
 
 // runnable is program for commands that compile the rules.
 func (a *app) runnable(words []string) (*rule.Program, error) {

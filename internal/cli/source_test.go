@@ -62,6 +62,15 @@ func TestRuleFileWarnings(t *testing.T) {
 	}
 }
 
+// TestManyWarnings: a file of thousands of odd rules does not fill the screen.
+func TestManyWarnings(t *testing.T) {
+	path := writeTest(t, "rules.txt", bytes.Repeat([]byte("if udp ip_ttl 5 or tcp then ip_ttl 7\n"), 2000))
+	status, _, stderr := checkFile(t, path)
+	if n := strings.Count(stderr, "warning: "); status != 0 || n != maxWarnings || !strings.HasSuffix(stderr, "more like these are not shown\n") {
+		t.Errorf("exit status %d, %d warnings, and at the end %q", status, n, stderr[len(stderr)-60:])
+	}
+}
+
 // TestBadRuleFiles: whatever a file is, the answer is short and says why.
 func TestBadRuleFiles(t *testing.T) {
 	noise := make([]byte, 64<<10)
