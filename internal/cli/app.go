@@ -7,8 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"repacket/internal/rule"
 )
 
 // app is one call of the command.
@@ -120,7 +118,7 @@ func (a *app) helpTopic(l *line) error {
 	}
 	word := l.words[0]
 	if _, later := notYetCommands[word]; later || !a.isCommand(word) {
-		if command := a.mistyped(word); command != nil {
+		if command := a.mistyped([]string{word}); command != nil {
 			return command
 		}
 		return usage("repacket --help lists the commands", "unknown command %q", word)
@@ -143,28 +141,13 @@ func (a *app) takesFlags(l *line) error {
 	return nil
 }
 
-// program checks the rules that the words are, and passes on what the checker
-// has to say about them.
-func (a *app) program(words []string) (*rule.Program, error) {
+// mistyped takes the first word of rules that are refused for a command, if
+// there is one like it.
+func (a *app) mistyped(words []string) error {
 	if len(words) == 0 {
-		return nil, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
+		return nil
 	}
-	p, err := rule.Check(joined(words))
-	if err != nil {
-		if command := a.mistyped(words[0]); command != nil {
-			return nil, command
-		}
-		return nil, err
-	}
-	for _, w := range p.Warnings {
-		a.out.warn(w)
-	}
-	return p, nil
-}
-
-// mistyped takes the first word of rules that the checker refused for a
-// command, if there is one like it.
-func (a *app) mistyped(word string) error {
+	word := words[0]
 	names := []string{"help"}
 	for _, c := range a.root.Commands() {
 		if !c.Hidden {

@@ -10,11 +10,18 @@ const rootHelp = `Rewrite header fields of live packets, in the kernel, from one
 
 A rule says which packets, and what they become. Without then it looks, and
 touches nothing: that is how a rule is tried out. Of several rules the first
-that matches acts. Flags may stand anywhere.`
+that matches acts. Flags may stand anywhere.
+
+A file of rules (-f) holds them one after the other, over as many lines as they
+take; # begins a comment. A rule that ends in from FILE stands for one rule a
+row of a CSV file, whose first row names the columns; @NAME is the value of a
+column. In a file of rules FILE is looked for beside that file.`
 
 const rootExamples = `  repacket -i eth1 if udp_dest 443 then udp_dest 8080
   repacket -i eth1 if ip_src 10.20.0.0/16 then ip_dscp af31
   repacket -c 10 if tcp_syn on
+  repacket -i eth1 if ip_dest @old then ip_dest @new from moves.csv
+  repacket check -f rules.txt
   repacket -i eth1 -Q out if all then ip_ttl 65
   repacket attach -i eth1 if all then ip_ttl 64
   repacket detach -i eth1`

@@ -16,7 +16,7 @@ func (a *app) compile(words []string) error {
 	if a.out.json {
 		return usage("without --json it goes to stdout as it is", "a program is no JSON")
 	}
-	program, err := a.program(words)
+	program, err := a.runnable(words)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,8 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	switch last {
 	case "swap":
 		return []string{"eth", "ip", "ip6", "tcp", "udp"}, directive
+	case "from":
+		return nil, cobra.ShellCompDirectiveDefault
 	case "redirect":
 		names, _ := a.env.Kernel.Interfaces()
 		return names, directive
@@ -69,19 +72,6 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 		return append(wordsFor(f), "eq", "ne", "lt", "le", "gt", "ge"), directive
 	}
 	return clauses(acts), directive
-}
-
-// inActions tells whether the words end among the actions of a rule.
-func inActions(words []string) bool {
-	for i := len(words) - 1; i >= 0; i-- {
-		switch strings.ToLower(words[i]) {
-		case "then":
-			return true
-		case "if", "else":
-			return false
-		}
-	}
-	return false
 }
 
 // fieldOrShort finds a field by its name, or one that a short name can mean.
@@ -129,7 +119,7 @@ func operands(f *field.Field) []string {
 func clauses(acts bool) []string {
 	offer := []string{"then", "and", "or", "not", "all", "chance"}
 	if acts {
-		offer = []string{"and", "else", "from", "swap", "pass", "drop", "reflect", "redirect"}
+		offer = []string{"and", "else", "if", "from", "swap", "pass", "drop", "reflect", "redirect"}
 	}
 	for _, p := range field.Protocols() {
 		if name := p.Header().Name; name != "" && !acts {
@@ -143,4 +133,17 @@ func clauses(acts bool) []string {
 		offer = append(offer, f.Name)
 	}
 	return offer
+}
+
+// inActions tells whether the words end behind a then or an else.
+func inActions(words []string) bool {
+	for _, w := range slices.Backward(words) {
+		switch strings.ToLower(w) {
+		case "then", "else":
+			return true
+		case "if":
+			return false
+		}
+	}
+	return false
 }

@@ -19,6 +19,7 @@ import (
 type Env struct {
 	// Args are the words of the command line, the program's own name left out.
 	Args           []string
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
 	// IsTerminal tells whether what is written to w is looked at by a person.
@@ -44,6 +45,7 @@ type Clock interface {
 func System() Env {
 	return Env{
 		Args:       os.Args[1:],
+		Stdin:      os.Stdin,
 		Stdout:     os.Stdout,
 		Stderr:     os.Stderr,
 		Getenv:     os.Getenv,

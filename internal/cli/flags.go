@@ -40,6 +40,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVarP(&o.iface, "interface", "i", "", "work on the packets of `IFACE` (default: that of the default route)")
 	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in or out")
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
+	f.StringVarP(&o.file, "file", "f", "", "take the rules from `FILE`, - is stdin")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass and stop")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass and stop")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
@@ -55,11 +56,10 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVarP(&o.attach, "attach", "a", false, "attach")
 	f.BoolVarP(&o.detach, "detach", "d", false, "detach")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "refused")
-	f.StringVarP(&o.file, "file", "f", "", "rules from `FILE`")
 	f.StringVarP(&o.read, "read", "r", "", "packets from `FILE`")
 	f.StringVarP(&o.write, "write", "w", "", "packets to `FILE`")
 	f.BoolVarP(&o.hex, "hex", "x", false, "packets in hexadecimal")
-	for _, name := range []string{"attach", "detach", "dry-run", "file", "read", "write", "hex"} {
+	for _, name := range []string{"attach", "detach", "dry-run", "read", "write", "hex"} {
 		f.Lookup(name).Hidden = true
 	}
 	return f
@@ -74,7 +74,6 @@ func (o *options) checkValues() error {
 		given      bool
 		what, hint string
 	}{
-		{o.file != "", "-f, rules from a file", "give the rules on the line, in one quoted argument or as words"},
 		{o.read != "", "-r, packets from a capture file", "rules work on live packets: repacket -i IFACE if …"},
 		{o.write != "", "-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten"},
 		{o.hex, "-x, packets in hexadecimal", "tcpdump -x -i IFACE shows the packets behind XDP, as rewritten"},
@@ -154,6 +153,3 @@ func notYet(what, instead string) *Failure {
 var notYetCommands = map[string]string{
 	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
 }
-
-// joined is the program as one text.
-func joined(words []string) string { return strings.Join(words, " ") }

@@ -94,7 +94,12 @@ type problem struct {
 	Status  *int   `json:"status,omitempty"` // errors: the exit status
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
-	// Source, Start and End: where in the rules, in bytes, End excluded.
+	// File, Line and Column, both from 1: where in a file of rules.
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	// Source, Start and End: where in the rules, in bytes, End excluded. The
+	// text of a file is left out.
 	Source string `json:"source,omitempty"`
 	Start  *int   `json:"start,omitempty"`
 	End    *int   `json:"end,omitempty"`
@@ -158,6 +163,10 @@ func (o *output) advise(all []Advice) {
 
 func (p *problem) place(d *rule.Diagnostic) {
 	p.Hint, p.Source, p.Start, p.End = d.Hint, d.Source, &d.At.Start, &d.At.End
+	if d.File != "" {
+		p.File, p.Source = d.File, ""
+		p.Line, p.Column = d.Position()
+	}
 }
 
 // colors of the words that begin a line of a message.

@@ -216,8 +216,11 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 			"  hint: the built-in compiler keeps both: leave out --backend\n"},
 		{"backend", "-i eth1 --backend gcc if all", 2, "repacket: error: --backend does not know \"gcc\"\n  hint: --backend builtin or clang\n"},
 		{"form", "compile --emit elf if all", 2, "repacket: error: --emit does not know \"elf\"\n  hint: --emit asm, c or object\n"},
-		{"file", "-f rules.txt", 2, "repacket: error: not yet: -f, rules from a file\n" +
-			"  hint: give the rules on the line, in one quoted argument or as words\n"},
+		{"file and rules", "-i eth1 -f rules.txt if all", 2, "repacket: error: both -f and rules on the line\n" +
+			"  hint: put them into rules.txt too, or leave out -f\n"},
+		{"file and command", "chekc -f rules.txt", 2, "repacket: error: unknown command \"chekc\"\n  hint: did you mean repacket check?\n"},
+		{"file without a name", "check -f", 2, "repacket: error: -f needs a value\n  hint: -f FILE\n"},
+		{"file of list", "list -f rules.txt", 2, "repacket: error: -f means nothing to list\n  hint: repacket list --help lists its flags\n"},
 		{"flag of others", "detach -i eth1 -c 3", 2, "repacket: error: -c means nothing to detach\n  hint: repacket detach --help lists its flags\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,7 +41,7 @@ type verifiedEvent struct {
 
 // verify proves in the kernel that the program does what the rules say.
 func (a *app) verify(words []string) error {
-	program, err := a.program(words)
+	program, err := a.runnable(words)
 	if err != nil {
 		return err
 	}

@@ -123,7 +123,7 @@ const shortest = 14
 // none before it.
 func (m maker) aim() (*wish, bool) {
 	i := m.r.IntN(len(m.p.Rules))
-	target := m.p.Rules[i]
+	target := m.oneRow(m.p.Rules[i])
 	w := newWish(m.link)
 	w.actions = target.Actions
 	if !w.needs(m.r, target) {
@@ -134,11 +134,20 @@ func (m maker) aim() (*wish, bool) {
 		if len(before.Actions)+len(before.Swaps) > 0 && m.r.IntN(4) == 0 {
 			continue // may be away for want of its actions' headers
 		}
-		if !w.want(m.r, before.Cond, false) {
+		if !w.want(m.r, m.oneRow(before).Cond, false) {
 			return nil, false
 		}
 	}
 	return w, w.implied(m.r)
+}
+
+// oneRow is the rule of a row of r, if r has rows: the first, the last, or any.
+func (m maker) oneRow(r *rule.Rule) *rule.Rule {
+	if r.Rows == nil {
+		return r
+	}
+	last := r.Rows.Len - 1
+	return r.Row([]int{0, last, m.r.IntN(last + 1), m.r.IntN(last + 1)}[m.r.IntN(4)])
 }
 
 // needs adds what it takes for a rule to act.

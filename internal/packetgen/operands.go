@@ -12,23 +12,23 @@ func (w *writer) operand(s shape, f *field.Field) {
 		w.sum(f)
 		return
 	}
+	value := func() string { return w.value(f, w.number(f)) }
 	if !w.style.Operands || w.chance(3) {
-		w.add(w.value(f, w.number(f)))
+		w.add(w.cell(value))
 		return
 	}
 	switch n := w.r.IntN(5); {
 	case n == 0 && w.copied(s, f):
 	case n <= 1 && isAddress(f):
-		bits := w.r.IntN(f.Width + 1)
-		w.add(fmt.Sprintf("%s/%d", w.plain(f, w.number(f).AndNot(field.Ones(f.Width-bits))), bits))
+		w.add(w.cell(func() string { return w.prefix(f, w.number(f)) }))
 	case n <= 2:
 		w.random(f)
 	case f.Kind == field.Flag:
-		w.add(w.value(f, w.number(f)))
+		w.add(w.cell(value))
 	case n == 3:
-		w.add(w.oneOf("atleast", "atmost"), w.value(f, w.number(f)))
+		w.add(w.oneOf("atleast", "atmost"), w.cell(value))
 	default:
-		w.add(w.amount(f))
+		w.add(w.oneOf("+", "-") + w.cell(func() string { return w.amount(f) }))
 	}
 }
 
@@ -40,8 +40,14 @@ func (w *writer) sum(f *field.Field) {
 	case !w.chance(3):
 		w.add(w.oneOf("fix", "fix", "bad"))
 	default:
-		w.add(w.value(f, w.number(f)))
+		w.add(w.cell(func() string { return w.value(f, w.number(f)) }))
 	}
+}
+
+// prefix writes a prefix of any length that v begins with.
+func (w *writer) prefix(f *field.Field, v field.Value) string {
+	bits := w.r.IntN(f.Width + 1)
+	return fmt.Sprintf("%s/%d", w.plain(f, v.AndNot(field.Ones(f.Width-bits))), bits)
 }
 
 // copied writes a field that can be copied into f, if there is one.
@@ -72,20 +78,19 @@ func (w *writer) random(f *field.Field) {
 	switch {
 	case w.chance(3) || f.Kind == field.Flag:
 	case isAddress(f) && w.chance(2):
-		bits := w.r.IntN(f.Width + 1)
-		w.add(fmt.Sprintf("%s/%d", w.plain(f, lo.AndNot(field.Ones(f.Width-bits))), bits))
+		w.add(w.prefix(f, lo))
 	default:
 		w.add(w.plain(f, lo) + "-" + w.plain(f, hi))
 	}
 }
 
-// amount writes + or - and a number, mostly a small one.
+// amount writes a number, mostly a small one.
 func (w *writer) amount(f *field.Field) string {
 	n := upTo(w.r, field.V(min(f.Max().Lo, 3)))
 	if w.chance(3) {
 		n = field.V(w.number(f).Lo)
 	}
-	return w.oneOf("+", "-") + w.oneOf(n.String(), fmt.Sprintf("0x%x", n.Lo))
+	return w.oneOf(n.String(), fmt.Sprintf("0x%x", n.Lo))
 }
 
 // luck writes a chance.

@@ -29,12 +29,19 @@ type Style struct {
 	Operands bool
 	// Chance: tests also hold by chance.
 	Chance bool
+	// Rows is how many rows the files of Source have at most; 0 are few.
+	Rows int
 }
 
 // Program is Program in this style.
 func (s Style) Program(r *rand.Rand) string {
 	w := &writer{r: r, style: s}
-	for i := range 1 + min(r.IntN(5), r.IntN(5)) {
+	w.program()
+	return w.b.String()
+}
+
+func (w *writer) program() {
+	for i := range 1 + min(w.r.IntN(5), w.r.IntN(5)) {
 		if i > 0 {
 			w.b.WriteString(w.oneOf(" ", " else ", "; ", "\n"))
 		}
@@ -45,7 +52,6 @@ func (s Style) Program(r *rand.Rand) string {
 		w.actions(w.shape())
 	}
 	w.b.WriteString(w.oneOf("", "", "", ";", " # the end\n"))
-	return w.b.String()
 }
 
 // writer writes one program.
@@ -55,6 +61,10 @@ type writer struct {
 	b     strings.Builder
 	// typed: the rule tests icmp_type, so icmp_id and icmp_seq may not be there.
 	typed bool
+	// files are there if rules may take rows from files.
+	files Files
+	// sheet is the file of the rule, or nil.
+	sheet *sheet
 }
 
 func (w *writer) oneOf(words ...string) string { return words[w.r.IntN(len(words))] }
@@ -139,12 +149,14 @@ func (w *writer) rule(i int) {
 	}
 	s := w.shape()
 	w.typed = false
+	w.beginRows()
 	w.add("if")
 	w.or(&scope{shape: s, open: s.l4 == field.None && s.net == field.None}, 0)
 	if !w.chance(6) {
 		w.add("then")
 		w.actions(s)
 	}
+	w.endRows(i)
 }
 
 // scope is what a condition can speak of without contradicting itself.

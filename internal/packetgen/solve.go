@@ -141,7 +141,7 @@ func (w *wish) limit(f *field.Field, in field.Set) bool {
 		}
 	}
 	w.sets = append(w.sets, want{f, in})
-	return true
+	return !in.Empty() // a row may leave no value
 }
 
 // wanted is what f must hold; ok is false when nothing is asked.

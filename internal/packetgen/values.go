@@ -13,7 +13,7 @@ import (
 // values writes what a test compares f with, and how.
 func (w *writer) values(f *field.Field) {
 	if f.Kind == field.Flag {
-		w.add(w.oneOf("", "eq ", "= ", "== ", "ne ", "!= ") + w.value(f, w.number(f)))
+		w.add(w.oneOf("", "eq ", "= ", "== ", "ne ", "!= ") + w.cell(func() string { return w.value(f, w.number(f)) }))
 		return
 	}
 	if w.chance(5) {
@@ -22,7 +22,7 @@ func (w *writer) values(f *field.Field) {
 	}
 	items := make([]string, 0, 4)
 	for range 1 + min(w.r.IntN(4), w.r.IntN(4)) {
-		items = append(items, w.item(f))
+		items = append(items, w.cell(func() string { return w.item(f) }))
 	}
 	list := strings.Join(items, w.oneOf(",", ",", ",", ", "))
 	w.add(w.oneOf("", "", "", "", "eq ", "= ", "== ", "ne ", "ne ", "!= ") + list)
@@ -30,15 +30,17 @@ func (w *writer) values(f *field.Field) {
 
 // compare writes lt, le, gt or ge so that something satisfies it.
 func (w *writer) compare(f *field.Field) {
-	v := w.number(f)
 	op := w.oneOf("lt", "le", "gt", "ge", "<", "<=", ">", ">=")
-	switch top := f.Max(); {
-	case v.IsZero() && (op == "lt" || op == "<"):
-		v = field.V(1)
-	case v == top && (op == "gt" || op == ">"):
-		v = v.Dec()
-	}
-	w.add(op, w.value(f, v))
+	w.add(op, w.cell(func() string {
+		v := w.number(f)
+		switch top := f.Max(); {
+		case v.IsZero() && (op == "lt" || op == "<"):
+			v = field.V(1)
+		case v == top && (op == "gt" || op == ">"):
+			v = v.Dec()
+		}
+		return w.value(f, v)
+	}))
 }
 
 // item writes one value, a range or a prefix.
@@ -46,8 +48,7 @@ func (w *writer) item(f *field.Field) string {
 	v := w.number(f)
 	switch {
 	case isAddress(f) && w.chance(2):
-		n := w.r.IntN(f.Width + 1)
-		return fmt.Sprintf("%s/%d", w.plain(f, v.AndNot(field.Ones(f.Width-n))), n)
+		return w.prefix(f, v)
 	case w.chance(3):
 		o := w.number(f)
 		if w.chance(2) {

@@ -53,7 +53,7 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 	p := parse(link, frame)
 	p.draw = draws
 	for i, r := range prog.Rules {
-		if acts(r, p) {
+		if r := acting(r, p); r != nil {
 			return Result{
 				Rule: i, Index: r.Index, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
 				Rewritten: r.Touches(), Look: !r.Touches(),
@@ -63,13 +63,16 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 	return none
 }
 
-// acts tells whether the whole condition of r holds on the packet as it
-// arrived: what is written, and that all that its actions need is there
-// (parts 3.1 and 4).
-func acts(r *rule.Rule, p packet) bool {
-	if !holds(r.Cond, p) {
-		return false
-	}
+// able tells whether the packet as it arrived has all that the actions of r
+// need: the part of the condition that is not written (parts 3.1 and 4).
+func able(r *rule.Rule, p packet) bool {
+	return reaches(r, p) && !slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
+		return a.Op.Sums() && !p.whole(a.Field.Proto, r.Actions)
+	})
+}
+
+// reaches tells whether all fields that the actions of r set or read are there.
+func reaches(r *rule.Rule, p packet) bool {
 	for _, s := range r.Swaps {
 		if !p.has(s.Proto) {
 			return false
@@ -77,9 +80,6 @@ func acts(r *rule.Rule, p packet) bool {
 	}
 	for _, a := range r.Actions {
 		if slices.ContainsFunc(a.Needs(), func(f *field.Field) bool { return !p.has(f.Proto) }) {
-			return false
-		}
-		if a.Op.Sums() && !p.whole(a.Field.Proto, r.Actions) {
 			return false
 		}
 	}

@@ -112,6 +112,8 @@ func (p *parser) iface(redirect token) string {
 	switch {
 	case t.text == "" || !t.word || rule:
 		p.fail(redirect.at, "redirect eth1", "redirect needs an interface")
+	case name[0] == '@':
+		p.columnless(t, "redirect")
 	case len(name) > maxIface:
 		p.fail(t.at, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, crop(name), len(name))
 	case strings.ContainsAny(name, "/:") || name == "." || name == "..":

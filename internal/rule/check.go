@@ -2,18 +2,43 @@ package rule
 
 import (
 	"fmt"
+	"io"
 	"slices"
 )
 
-// Check reads a program and checks it. The error is a *Diagnostic: the first
+// Options say where rules come from and what they can read.
+type Options struct {
+	// File is the name of the file that the rules are from, for messages, or "".
+	File string
+	// Open opens a file that stands behind from, as it is written there. Without
+	// it there are none.
+	Open func(name string) (io.ReadCloser, error)
+}
+
+// Check is CheckWith for rules that read no files.
+func Check(source string) (*Program, error) { return CheckWith(source, Options{}) }
+
+// CheckWith reads a program and checks it. The error is a *Diagnostic: the first
 // thing that is wrong, with its place in the source. Warnings and notes stand
 // in the program.
-func Check(source string) (*Program, error) {
+func CheckWith(source string, o Options) (*Program, error) {
+	p, err := check(source, o)
+	if err != nil {
+		err.File = o.File
+		return nil, err
+	}
+	for _, w := range p.Warnings {
+		w.File = o.File
+	}
+	return p, nil
+}
+
+func check(source string, o Options) (*Program, *Diagnostic) {
 	rules, draws, err := parse(source)
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}}
+	c := &checker{program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}, open: o.Open}
 	c.names(rules)
 	for i, r := range rules {
 		c.rule(i, r)
@@ -33,6 +58,11 @@ type checker struct {
 	err     *Diagnostic
 	// where are the packets on which each rule acts.
 	where map[*Rule]union
+	open  func(name string) (io.ReadCloser, error)
+	// sheet is the file of the rule that is checked, and rows is how many rows
+	// were read for all rules so far.
+	sheet *sheet
+	rows  int
 }
 
 func (c *checker) fail(at Span, hint, format string, args ...any) {
@@ -72,6 +102,7 @@ func (c *checker) rule(index int, r ruleNode) {
 		Name: r.name, Text: flatten(c.program.Source, Span{start, r.at.End}), Span: r.at, Look: r.looks(),
 	})
 	c.verdict(r)
+	c.read(r)
 	all := choices(r.actions)
 	var copies []*Rule
 	for _, ch := range all {
@@ -104,7 +135,7 @@ func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
 		return kept
 	}
 	if len(copies) > 1 { // say it with the short name open
-		if _, open := c.contradiction(c.open(r)); open != nil {
+		if _, open := c.contradiction(c.anyway(r)); open != nil {
 			why = open
 		}
 	}
@@ -115,8 +146,8 @@ func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
 	return nil
 }
 
-// open are the claims of a rule whose short names may mean any protocol.
-func (c *checker) open(r ruleNode) []claim {
+// anyway are the claims of a rule whose short names may mean any protocol.
+func (c *checker) anyway(r ruleNode) []claim {
 	claims := c.members(c.condition(r.cond, nil))
 	for _, a := range r.actions {
 		for i, ref := range a.refs() {
@@ -165,7 +196,9 @@ func (c *checker) missingThen(r ruleNode, why *Diagnostic) string {
 // in a rule but not wrong.
 func (c *checker) remarks(r ruleNode, copies []*Rule) {
 	for _, rule := range copies {
-		c.effects(rule)
+		if c.effects(rule); len(c.program.Warnings) >= maxRemarks {
+			continue
+		}
 		c.idle(rule)
 		where := c.where[rule]
 		if len(copies) == 1 {
@@ -176,8 +209,14 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 			c.lacking(rule.Cond, where)
 		}
 	}
-	c.brackets(r.cond, c.condition(r.cond, nil))
+	if len(c.program.Warnings) < maxRemarks {
+		c.brackets(r.cond, c.condition(r.cond, nil))
+	}
 }
+
+// maxRemarks is how many warnings there are before no more rules are looked at
+// for what is odd.
+const maxRemarks = 1000
 
 // expand is the rule for one choice of what its short names mean.
 func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {
@@ -188,6 +227,7 @@ func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {
 	for _, v := range r.verdicts {
 		out.Verdict, out.Redirect = v.verdict, v.iface
 	}
+	out.Rows = c.sheet.taken()
 	out.Cond = withGuards(c.condition(r.cond, choice), out.Actions)
 	return out
 }
@@ -236,13 +276,14 @@ func (c *checker) condition(n node, choice choice) Expr {
 // test checks the values of a test. A short name means any of its fields.
 func (c *checker) test(n testNode, choice choice) Expr {
 	fields := choice.pick(n.ref)
-	in := c.set(n, fields[0])
+	t := c.values(n, fields[0])
 	if len(fields) == 1 {
-		return guarded(Test{Field: fields[0], In: in, At: n.at})
+		return guarded(t)
 	}
 	var any []Expr
 	for _, f := range fields {
-		any = append(any, Test{Field: f, In: in, At: n.at})
+		t.Field = f
+		any = append(any, t)
 	}
 	return Or{any, n.at}
 }

@@ -151,10 +151,14 @@ func TestValueNamesAreNoWords(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	rule := "if udp "
-	full := rule + strings.Repeat(" ", maxSource-len(rule))
+	full := rule + strings.Repeat(" ", MaxSource-len(rule))
 	mustCheck(t, full)
-	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "1048577 bytes") {
+	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "8388609 bytes") {
 		t.Errorf("one byte too many: %s", d.Msg)
+	}
+	mustCheck(t, "if "+strings.Repeat("udp ", maxWords-1))
+	if d := mustFail(t, "if "+strings.Repeat("udp ", maxWords)); d.Msg != "more than 500,000 words are too many" || d.At.Start != 3+4*(maxWords-1) {
+		t.Errorf("one word too many: %s at %v", d.Msg, d.At)
 	}
 	nested := func(n int) string { return "if " + strings.Repeat("(", n) + "udp" + strings.Repeat(")", n) }
 	mustCheck(t, nested(maxDepth))
@@ -164,6 +168,16 @@ func TestLimits(t *testing.T) {
 			t.Errorf("nested too deep: %s at %v", d.Msg, d.At)
 		}
 	}
+}
+
+// lines are 10,000 times a text, with the number of each: its low byte, the
+// rest, and the number itself above 100.
+func lines(format string) string {
+	var b strings.Builder
+	for i := range 10_000 {
+		fmt.Fprintf(&b, format, i&255, i>>8, 100+i)
+	}
+	return b.String()
 }
 
 // TestLargePrograms: what is large is answered, not followed to the end.
@@ -179,9 +193,15 @@ func TestLargePrograms(t *testing.T) {
 		"ranges":     ranges.String(),
 		"list":       "if udp_dest " + strings.Repeat("9,17,", 5000) + "1",
 		"twins":      strings.Repeat("if udp_dest 5 then ip_ttl 5\n", 2000),
+		"shape":      lines("if ip_dest 10.0.%[2]d.%[1]d udp_dest %[3]d then ip_dest 10.1.%[2]d.%[1]d\n"),
+		"prefixes":   lines("if ip_dest 10.%[2]d.%[1]d.0/24 then ip_ttl %[1]d\n"),
+		"steps":      lines("if udp_dest 20-%[3]d then ip_ttl %[1]d\n"),
+		"two parts":  lines("if (ip_src 10.0.0.%[1]d ip_dscp ef) or tcp_dest %[3]d then ip_ttl %[1]d\n"),
+		"contiguous": "if udp_dest " + lines("%[3]d,") + "9",
+		"columns":    "if udp_dest " + strings.Repeat("@p,", 10_000) + "9 from ports.csv",
 		"all beside": "if " + strings.Repeat("udp ", 20000),
 	} {
-		if p := mustCheck(t, source); len(p.Warnings) > maxNotes+maxShadowed {
+		if p := mustCheckRows(t, source); len(p.Warnings) > maxNotes+maxShadowed {
 			t.Errorf("%s: %d warnings", name, len(p.Warnings))
 		}
 	}

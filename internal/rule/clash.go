@@ -171,7 +171,7 @@ func (c *checker) onlyThere(cl, other claim) string {
 // needs, if that is why they exclude each other.
 func (c *checker) needsBelow(cl, test claim) string {
 	t, ok := test.test()
-	if !ok {
+	if !ok || len(t.Cells) > 0 {
 		return ""
 	}
 	wide := widest[t.Field]

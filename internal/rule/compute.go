@@ -18,11 +18,15 @@ func (c *checker) action(a actionNode, choice choice) Action {
 	f := choice.pick(a.ref)[0]
 	out := Action{Field: f, Op: o.op, At: a.at}
 	l := literal{f, a.ref.name.text, o.word.text, o.word.text, o.word.at}
+	if o.word.text != "" && isColumn(o.word) {
+		c.newColumn(&out, o.word)
+		return out
+	}
 	switch o.op {
 	case Set:
 		c.newValue(&out, l)
 	case Add, Sub:
-		out.Value = c.amount(l, a)
+		out.Value = c.amount(l, c.program.Source[o.at.Start:o.at.Start+1])
 	case AtLeast, AtMost:
 		out.Value = c.boundary(l, o.op)
 	case Copy:
@@ -32,6 +36,16 @@ func (c *checker) action(a actionNode, choice choice) Action {
 		out.Range, out.Draw = c.chooses(l), o.draw
 	}
 	return out
+}
+
+// newColumn is what a column gives to the field. Where one of its rows holds a
+// prefix all of them are.
+func (c *checker) newColumn(a *Action, word token) {
+	cell := c.sheet.cell(word)
+	a.Cell = 1 + cell
+	if a.Op == Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil {
+		a.Op = Prefix
+	}
 }
 
 // newValue is what a plain operand gives to the field: a value or a prefix.
@@ -62,21 +76,16 @@ func (c *checker) newPrefix(a *Action, l literal) {
 	}
 }
 
-// amount is the number behind + or -.
-func (c *checker) amount(l literal, a actionNode) field.Value {
+// amount is the number behind + or -, which sign is.
+func (c *checker) amount(l literal, sign string) field.Value {
 	n, wrong := c.count(l)
 	switch {
 	case wrong == noNumber:
-		c.fail(l.at, "a number: "+l.name+" "+c.sign(a)+"1", "%s %s", crop(l.text), wrong)
+		c.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", crop(l.text), wrong)
 	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
 		c.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, crop(l.text))
 	}
 	return field.V(n)
-}
-
-// sign is the + or - that an operand begins with.
-func (c *checker) sign(a actionNode) string {
-	return c.program.Source[a.operand.at.Start : a.operand.at.Start+1]
 }
 
 // What keeps a word from being a plain number.
@@ -318,7 +327,7 @@ func (c *checker) idle(r *Rule) {
 		case Copy:
 			nothing = a.From == a.Field && a.Field.Kind != field.Checksum
 		}
-		if nothing && !c.warned(a.At) {
+		if nothing && a.Cell == 0 && !c.warned(a.At) {
 			c.warn(Warning, a.At, "", "%s changes nothing", c.words(a.At))
 		}
 	}

@@ -14,7 +14,7 @@ func computed(r *Rule) []string {
 		lines = append(lines, e.print()+" is drawn for each packet")
 	}
 	for _, a := range r.Actions {
-		if line := a.computed(); line != "" {
+		if line := a.computed(r.Rows); line != "" {
 			lines = append(lines, line)
 		}
 	}
@@ -42,15 +42,15 @@ func chances(e Expr) []Chance {
 }
 
 // computed says how what the action writes comes about, if that is not plain.
-func (a Action) computed() string {
+func (a Action) computed(rows *Rows) string {
 	name := a.Field.Name
 	switch a.Op {
 	case Add, Sub:
 		end := map[Op]field.Value{Add: a.Field.Max()}[a.Op]
 		if a.Field.Wraps {
-			return a.Print() + " wraps around"
+			return rows.printAction(a) + " wraps around"
 		}
-		return fmt.Sprintf("%s stops at %s", a.Print(), printNumber(a.Field, end))
+		return fmt.Sprintf("%s stops at %s", rows.printAction(a), printNumber(a.Field, end))
 	case Copy:
 		if a.From == a.Field {
 			return name + " stays as it arrives"
@@ -63,6 +63,9 @@ func (a Action) computed() string {
 		}
 		return fmt.Sprintf("%s is drawn for each packet: %s", name, choice)
 	case Prefix:
+		if a.Cell > 0 {
+			return name + " keeps its bits behind the prefix of the row"
+		}
 		return fmt.Sprintf("%s keeps its last %d bits", name, a.Field.Width-a.Bits)
 	}
 	return ""

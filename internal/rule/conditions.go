@@ -100,6 +100,7 @@ func (p *parser) chance(word token) node {
 	if !t.word || p.startsRule(t) || isLanguage(t) {
 		p.fail(t.at, "chance 5% or chance 1/1000", "chance needs a share")
 	}
+	p.columnless(t, "a chance")
 	p.next()
 	if after := p.peek().text; after == "%" || after == "/" {
 		p.fail(Span{t.at.Start, p.peek().at.End}, "chance 5% or chance 1/1000", "a share is one word")
@@ -134,9 +135,11 @@ func (p *parser) item(n testNode) token {
 		p.noValue(n, t)
 		return t
 	}
-	if t.text[0] == '@' {
-		p.notYet(t.at, "columns of a file", "write the value itself")
+	use := n.op
+	if use == "eq" || use == "ne" {
+		use = "item"
 	}
+	p.column(t, n.ref, use)
 	return p.next()
 }
 

@@ -17,19 +17,15 @@ func (s Severity) String() string { return severities[s] }
 
 // Format is the diagnostic as people read it: what is wrong, the line with a
 // caret below, a hint. It ends with a newline. A source of several lines gets
-// its line and column in front.
-func (d *Diagnostic) Format() string { return d.FormatIn("") }
-
-// FormatIn is Format for rules that come from a file: "FILE:LINE:COLUMN: "
-// stands before the message.
-func (d *Diagnostic) FormatIn(file string) string {
+// its line and column in front, and one from a file "FILE:LINE:COLUMN: ".
+func (d *Diagnostic) Format() string {
 	var b strings.Builder
 	b.WriteString(d.Severity.String() + ": ")
 	line, column := d.Position()
-	if file != "" {
-		fmt.Fprintf(&b, "%s:", file)
+	if d.File != "" {
+		fmt.Fprintf(&b, "%s:", printable(d.File))
 	}
-	if file != "" || strings.Contains(strings.TrimRight(d.Source, "\r\n"), "\n") {
+	if d.File != "" || strings.Contains(strings.TrimRight(d.Source, "\r\n"), "\n") {
 		fmt.Fprintf(&b, "%d:%d: ", line, column)
 	}
 	b.WriteString(printable(d.Msg) + "\n")

@@ -11,13 +11,11 @@ func TestFormat(t *testing.T) {
 	long := strings.Repeat("word ", 60)
 	for _, c := range []struct {
 		name, want string
-		file       string
 		d          Diagnostic
 	}{
 		{
 			name: "one line, with a file",
-			file: "rules.txt",
-			d:    Diagnostic{Msg: "m", At: Span{3, 6}, Source: "if udp"},
+			d:    Diagnostic{File: "rules.txt", Msg: "m", At: Span{3, 6}, Source: "if udp"},
 			want: "error: rules.txt:1:4: m\n    if udp\n       ^~~\n",
 		},
 		{
@@ -62,7 +60,7 @@ func TestFormat(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, c.d.FormatIn(c.file)); diff != "" {
+			if diff := cmp.Diff(c.want, c.d.Format()); diff != "" {
 				t.Errorf("(- want, + got)\n%s", diff)
 			}
 		})

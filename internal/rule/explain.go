@@ -17,6 +17,9 @@ type RuleInfo struct { //nolint:revive // rule.Info would say less where it is u
 	Text string `json:"text"`
 	// Look: packets that match are counted, not changed.
 	Look bool `json:"look"`
+	// File is the file whose rows the rule stands for, and Rows their number.
+	File string `json:"file,omitempty"`
+	Rows int    `json:"rows,omitempty"`
 	// Cases has one member, or one for each protocol that a short name among
 	// the actions can mean.
 	Cases []Case `json:"cases"`
@@ -77,6 +80,9 @@ func (p *Program) Explanation() []RuleInfo {
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
 		info.Cases = append(info.Cases, c.explain(r))
+		if r.Rows != nil {
+			info.File, info.Rows = r.Rows.File, r.Rows.Len
+		}
 	}
 	return infos
 }
@@ -124,7 +130,7 @@ func (c *checker) explain(r *Rule) Case {
 // ones, of a checksum that stays as it was none.
 func (e *Case) rewritten(a Action) {
 	f := *a.Field
-	if a.Op == Prefix {
+	if a.Op == Prefix && a.Cell == 0 {
 		f.Width = a.Bits
 	}
 	if f.Width > 0 && a.From != a.Field {
@@ -204,6 +210,9 @@ func (p *Program) Explain() string {
 			fmt.Fprintf(&b, " (%s)", info.Name)
 		}
 		fmt.Fprintf(&b, ": %s\n", printable(info.Text))
+		if info.Rows > 0 {
+			fmt.Fprintf(&b, "  for each of %s of %s, the first that matches\n", count(info.Rows, "row"), printable(info.File))
+		}
 		for _, e := range info.Cases {
 			b.WriteString(e.text(info.Text, info.Look))
 		}

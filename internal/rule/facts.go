@@ -32,14 +32,24 @@ func factOf(f *field.Field, in field.Set) fact {
 	if wide == f {
 		return fact{f, in}
 	}
-	shift := wide.Bit + wide.Width - f.Bit - f.Width
-	var ranges []field.Range
-	for v := range wide.Max().Lo + 1 {
-		if in.Contains(field.V(v >> shift & f.Max().Lo)) {
-			ranges = append(ranges, field.Range{Lo: field.V(v), Hi: field.V(v)})
+	inside := make([]bool, f.Max().Lo+1)
+	for _, r := range in {
+		for v := r.Lo.Lo; v <= r.Hi.Lo; v++ {
+			inside[v] = true
 		}
 	}
-	return fact{wide, field.NewSet(ranges...)}
+	shift := wide.Bit + wide.Width - f.Bit - f.Width
+	var out field.Set
+	for v := range wide.Max().Lo + 1 {
+		switch n := len(out); {
+		case !inside[v>>shift&f.Max().Lo]:
+		case n > 0 && out[n-1].Hi.Lo+1 == v:
+			out[n-1].Hi.Lo = v
+		default:
+			out = append(out, field.Range{Lo: field.V(v), Hi: field.V(v)})
+		}
+	}
+	return fact{wide, out}
 }
 
 // packets are the packets on which e holds, or can by chance.
@@ -96,13 +106,20 @@ func combine(xs []Expr, holds, all bool) union {
 
 // testStates are the packets on which a test holds, or does not: then its
 // header is missing or the value is another one, which is one state, since
-// facts hold only where the header is there.
+// facts hold only where the header is there. Of a test with columns any value
+// may be right or wrong.
 func testStates(t Test, holds bool) union {
 	s := anything()
 	in := t.In
 	if holds {
 		s = s.with(t.Field.Proto)
-	} else {
+	}
+	if len(t.Cells) > 0 { // what the rows hold is not looked at
+		u := one(s)
+		u.hull = true
+		return u
+	}
+	if !holds {
 		in = in.Complement(t.Field.Width)
 	}
 	if !in.Full(t.Field.Width) {

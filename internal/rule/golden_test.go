@@ -15,7 +15,7 @@ var update = flag.Bool("update", false, "write what the code says into the golde
 // render is what a person is told about a program: the error, or else the
 // rules as checked and the warnings.
 func render(source string) string {
-	p, err := Check(source)
+	p, err := CheckWith(source, Options{Open: sheets})
 	if err != nil {
 		var d *Diagnostic
 		if !errors.As(err, &d) {
@@ -65,14 +65,14 @@ func golden(t *testing.T, file string, do func(string) string) {
 }
 
 func TestErrors(t *testing.T)   { golden(t, "testdata/errors.txt", render) }
-func TestNotYet(t *testing.T)   { golden(t, "testdata/notyet.txt", render) }
+func TestRows(t *testing.T)     { golden(t, "testdata/rows.txt", render) }
 func TestOperands(t *testing.T) { golden(t, "testdata/operands.txt", render) }
 func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
 func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
 
 func TestExplain(t *testing.T) {
 	golden(t, "testdata/explain.txt", func(source string) string {
-		p, err := Check(source)
+		p, err := CheckWith(source, Options{Open: sheets})
 		if err != nil {
 			return err.Error()
 		}
@@ -117,7 +117,7 @@ func TestModelErrors(t *testing.T) {
 }
 
 func TestModelWarning(t *testing.T) {
-	p, err := Check("if udp then ip_ttl 64\nif udp_dest 53 then ip_dscp ef\n")
+	p, err := CheckWith("if udp then ip_ttl 64\nif udp_dest 53 then ip_dscp ef\n", Options{File: "rules.txt"})
 	if err != nil || len(p.Warnings) != 1 {
 		t.Fatalf("error %v, warnings %v", err, p.Warnings)
 	}
@@ -126,7 +126,7 @@ func TestModelWarning(t *testing.T) {
     ^~
   hint: put it before line 1; to do both there: then ip_ttl 64 ip_dscp ef
 `
-	if diff := cmp.Diff(want, p.Warnings[0].FormatIn("rules.txt")); diff != "" {
+	if diff := cmp.Diff(want, p.Warnings[0].Format()); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)
 	}
 }

@@ -7,9 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxSource is the longest program that is read. It is far more than anybody
-// types and keeps nonsense from costing time.
-const maxSource = 1 << 20
+// MaxSource is the longest program that is read, in bytes, and maxWords the most
+// words and signs of one: more than 50,000 rules as people write them. They keep
+// nonsense from costing time and memory.
+const (
+	MaxSource = 8 << 20
+	maxWords  = 500_000
+)
+
+// manyRows is the hint for programs that are too long.
+const manyRows = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
 
 // token is a word or a sign. A sign that stands for a word has that word as
 // its text, so the parser sees no difference between && and and.
@@ -41,22 +48,26 @@ var signs = []struct{ sign, means string }{
 
 // lex cuts the source into tokens. The last one is the end, an empty token.
 func lex(source string) ([]token, *Diagnostic) {
-	if len(source) > maxSource {
+	if len(source) > MaxSource {
 		return nil, &Diagnostic{
 			Source: source,
-			Msg:    fmt.Sprintf("the rules are %d bytes long, more than the %d that are read", len(source), maxSource),
+			Msg:    fmt.Sprintf("the rules are %d bytes long, more than the %d that are read", len(source), MaxSource),
+			Hint:   manyRows,
 		}
 	}
 	var tokens []token
 	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
 		t, ok := lexOne(source, pos)
-		if n := len(tokens); n > 0 && tokens[n-1].text == "redirect" {
-			if end := ifaceEnd(source, pos); end > pos {
+		if n := len(tokens); n > 0 && (tokens[n-1].text == "redirect" || tokens[n-1].text == "from") {
+			if end := nameEnd(source, pos); end > pos {
 				t, ok = token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
 			}
 		}
-		if !ok {
+		switch {
+		case !ok:
 			return nil, strayCharacter(source, pos)
+		case len(tokens) == maxWords:
+			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", thousands(maxWords)), Hint: manyRows}
 		}
 		tokens = append(tokens, t)
 		pos = t.at.End
@@ -85,9 +96,9 @@ func lexOne(source string, pos int) (token, bool) {
 	return token{}, false
 }
 
-// ifaceEnd is the end of the name that begins at pos, behind redirect: an
-// interface may be named by any characters but these.
-func ifaceEnd(source string, pos int) int {
+// nameEnd is the end of the name that begins at pos, behind redirect or from:
+// an interface and a file may be named by any characters but these.
+func nameEnd(source string, pos int) int {
 	for i, r := range source[pos:] {
 		if r == utf8.RuneError || !unicode.IsPrint(r) || unicode.IsSpace(r) || strings.ContainsRune("#,;()=<>!&|'\"`‘’“”", r) {
 			return pos + i

@@ -21,7 +21,7 @@ func guard(f *field.Field, at Span) Test {
 // isGuard tells whether x is the guard of f.
 func isGuard(x Expr, f *field.Field) bool {
 	t, ok := x.(Test)
-	return ok && f.Only != nil && t.Field.Name == f.Only.Field && t.In.Equal(f.Only.In)
+	return ok && f.Only != nil && len(t.Cells) == 0 && t.Field.Name == f.Only.Field && t.In.Equal(f.Only.In)
 }
 
 // guards tells whether x is the guard of the test y.

@@ -20,7 +20,7 @@ func (p *parser) operand(ref fieldRef) operandNode {
 	case t.word && (t.text[0] == '+' || t.text[0] == '-'):
 		return p.amount(ref)
 	case p.isValue(ref, t):
-		p.noColumn(t)
+		p.column(t, ref, "set")
 	case copied && p.copyFollows():
 		return p.copied()
 	default:
@@ -47,7 +47,7 @@ func (p *parser) bound(ref fieldRef) operandNode {
 		name := ref.name.text + " " + word.text
 		p.fail(t.at, name+" "+example(ref.fields[0]), "%s needs a value", name)
 	}
-	p.noColumn(t)
+	p.column(t, ref, word.text)
 	return operandNode{op: map[string]Op{"atleast": AtLeast, "atmost": AtMost}[word.text], word: p.next()}
 }
 
@@ -60,7 +60,7 @@ func (p *parser) random(ref fieldRef) operandNode {
 	}
 	out := operandNode{op: Random}
 	if t := p.peek(); t.word && !p.startsRule(t) && !isLanguage(t) && meantAsRange(f, t.text) {
-		p.noColumn(t)
+		p.columnless(t, "random")
 		out.word = p.next()
 	}
 	out.draw = p.draw((f.Width + 31) / 32)
@@ -71,7 +71,7 @@ func (p *parser) random(ref fieldRef) operandNode {
 // one, or the beginning of another action.
 func meantAsRange(f *field.Field, word string) bool {
 	_, named := f.Names.Lookup(word)
-	return named || looksLikeValue(word) || strings.ContainsAny(word, "-/")
+	return named || looksLikeValue(word) || strings.ContainsAny(word, "-/@")
 }
 
 // amount reads + or - and the number that is attached to it.
@@ -90,7 +90,11 @@ func (p *parser) amount(ref fieldRef) operandNode {
 		p.fail(t.at, "one word: "+ref.name.text+" "+sign+crop(n), "%s needs a number", sign)
 		number = n
 	}
-	p.noColumn(token{text: number, word: true, at: t.at})
+	if number[0] == '@' {
+		p.columnAt(t.at.Start+1, t.at, ref, sign)
+	} else {
+		p.noPart(t)
+	}
 	t.text = number
 	return operandNode{op: map[string]Op{"+": Add, "-": Sub}[sign], word: t}
 }
@@ -111,13 +115,6 @@ func (p *parser) copied() operandNode {
 	t := p.next()
 	from, _ := resolveField(t)
 	return operandNode{op: Copy, word: t, from: from}
-}
-
-// noColumn refuses columns.
-func (p *parser) noColumn(t token) {
-	if t.word && t.text[0] == '@' {
-		p.notYet(t.at, "columns of a file", "write the value itself")
-	}
 }
 
 // noOperand is the error for an action without an operand; t is what stands

@@ -19,7 +19,9 @@ type parser struct {
 	depth  int
 	// draws are the random numbers that the rules so far may need.
 	draws int
-	err   *Diagnostic
+	// columns are those of the rule that is read.
+	columns []columnNode
+	err     *Diagnostic
 }
 
 // parse reads a whole program; draws is how many random numbers it may need.
@@ -45,10 +47,6 @@ func (p *parser) fail(at Span, hint, format string, args ...any) {
 		p.err = &Diagnostic{Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: p.source}
 	}
 	p.pos = len(p.tokens) - 1
-}
-
-func (p *parser) notYet(at Span, what, hint string) {
-	p.fail(at, hint, "not yet: %s", what)
 }
 
 func (p *parser) peek() token { return p.tokens[p.pos] }
@@ -132,7 +130,9 @@ func (p *parser) elseRule() {
 // closing reads the actions behind the last else: a rule for all that is left.
 func (p *parser) closing(word token) ruleNode {
 	r := ruleNode{ifAt: word.at, cond: allNode{word.at}, then: true, closing: true}
+	p.columns = nil
 	p.actions(&r)
+	p.noRows()
 	p.accept(";")
 	switch t := p.peek(); {
 	case p.err != nil, t.text == "":
@@ -148,6 +148,7 @@ func (p *parser) closing(word token) ruleNode {
 func (p *parser) rule() ruleNode {
 	first := p.peek()
 	r := ruleNode{}
+	p.columns = nil
 	if name, ok := ruleName(p.source, first); ok {
 		r.name, r.nameAt = name, first.at
 		p.next()
@@ -166,6 +167,7 @@ func (p *parser) rule() ruleNode {
 		p.next()
 		p.actions(&r)
 	}
+	p.rows(&r)
 	p.ruleEnds(r)
 	r.at = p.from(first.at.Start)
 	return r
@@ -204,7 +206,9 @@ func (p *parser) ruleEnds(r ruleNode) {
 	switch {
 	case p.err != nil, t.text == "", t.text == ";", t.text == "else", p.startsRule(t):
 	case t.text == "from":
-		p.notYet(t.at, "rules from a file", "write a rule for each row")
+		p.fail(t.at, "", "from stands twice in one rule")
+	case t.text == "then" && r.file.text != "":
+		p.fail(t.at, "from and its file are the end of a rule: if ... then ... from "+p.words(r.file.at), "then stands behind from")
 	case t.text == ")":
 		p.fail(t.at, "", ") without (")
 	case r.then:

@@ -9,25 +9,28 @@ import (
 
 // Print writes a condition in the language, with every and, and brackets
 // wherever or meets and. What is printed means the same when it is read again.
-func Print(e Expr) string {
+func Print(e Expr) string { return (*Rows)(nil).write(e) }
+
+// write is Print for a rule with rows.
+func (rs *Rows) write(e Expr) string {
 	switch e := e.(type) {
 	case All:
 		return "all"
 	case Has:
 		return e.Proto.String()
 	case Test:
-		return printTest(e)
+		return rs.printTest(e)
 	case Chance:
 		return e.print()
 	case Not:
-		return "not " + printMember(e.X)
+		return "not " + rs.printMember(e.X)
 	case And:
 		if xs := unguarded(e.X); len(xs) > 1 {
-			return printMembers(xs, " and ")
+			return rs.printMembers(xs, " and ")
 		}
-		return Print(e.X[len(e.X)-1])
+		return rs.write(e.X[len(e.X)-1])
 	case Or:
-		return printMembers(e.X, " or ")
+		return rs.printMembers(e.X, " or ")
 	}
 	panic("rule: unknown kind of condition")
 }
@@ -43,25 +46,56 @@ func unguarded(xs []Expr) []Expr {
 	return out
 }
 
-func printMembers(xs []Expr, word string) string {
+func (rs *Rows) printMembers(xs []Expr, word string) string {
 	texts := make([]string, 0, len(xs))
 	for _, x := range xs {
-		texts = append(texts, printMember(x))
+		texts = append(texts, rs.printMember(x))
 	}
 	return strings.Join(texts, word)
 }
 
 // printMember writes a member of a condition, in brackets if it has members.
-func printMember(e Expr) string {
+func (rs *Rows) printMember(e Expr) string {
 	switch e := e.(type) {
 	case And:
 		if len(unguarded(e.X)) > 1 {
-			return "(" + Print(e) + ")"
+			return "(" + rs.write(e) + ")"
 		}
 	case Or:
-		return "(" + Print(e) + ")"
+		return "(" + rs.write(e) + ")"
 	}
-	return Print(e)
+	return rs.write(e)
+}
+
+// column is the name of the column of a cell; of one that is not known it is
+// its place.
+func (rs *Rows) column(cell int) string {
+	if rs == nil || cell >= len(rs.Cells) {
+		return fmt.Sprintf("@%d", cell)
+	}
+	return "@" + rs.Cells[cell].Column
+}
+
+// printTest writes the columns behind the values.
+func (rs *Rows) printTest(t Test) string {
+	if len(t.Cells) == 0 {
+		return printTest(t)
+	}
+	var items []string
+	if len(t.In) > 0 {
+		items = append(items, printSet(t.Field, t.In))
+	}
+	for _, c := range t.Cells {
+		items = append(items, rs.column(c))
+	}
+	text := t.Field.Name + " "
+	switch {
+	case t.Not:
+		text += "ne "
+	case rs != nil && rs.Cells[t.Cells[0]].Compare != "":
+		text += rs.Cells[t.Cells[0]].Compare + " "
+	}
+	return text + strings.Join(items, ",")
 }
 
 // printTest chooses the shortest of a list, its complement and a comparison.
@@ -154,9 +188,12 @@ func printValue(f *field.Field, v field.Value) string {
 // Print writes the rule in the language, so that it means the same when it is
 // read again. Its headers that are only implied are not written.
 func (r *Rule) Print() string {
-	text := "if " + Print(r.asked())
+	text := "if " + r.Rows.write(r.asked())
 	if does := r.does(); len(does) > 0 {
 		text += " then " + strings.Join(does, ", ")
+	}
+	if r.Rows != nil {
+		text += " from " + r.Rows.File
 	}
 	return text
 }
@@ -165,7 +202,7 @@ func (r *Rule) Print() string {
 func (r *Rule) does() []string {
 	var texts []string
 	for _, a := range r.Actions {
-		texts = append(texts, a.Print())
+		texts = append(texts, r.Rows.printAction(a))
 	}
 	for _, s := range r.Swaps {
 		texts = append(texts, s.Print())
@@ -195,7 +232,16 @@ func (e Chance) print() string {
 }
 
 // Print writes the action in the language.
-func (a Action) Print() string { return a.Field.Name + " " + a.operand() }
+func (a Action) Print() string { return (*Rows)(nil).printAction(a) }
+
+// printAction is Action.Print for a rule with rows.
+func (rs *Rows) printAction(a Action) string {
+	if a.Cell == 0 {
+		return a.Field.Name + " " + a.operand()
+	}
+	before := map[Op]string{Add: "+", Sub: "-", AtLeast: "atleast ", AtMost: "atmost "}[a.Op]
+	return a.Field.Name + " " + before + rs.column(a.Cell-1)
+}
 
 // operand is what stands behind the field.
 func (a Action) operand() string {

@@ -280,8 +280,10 @@ type Rows struct {
 // comparison; as an operand it is one value, or the values of a prefix.
 type Cells struct {
 	Column string
-	Lo     []field.Value
-	Hi     []field.Value // nil: every row has a single value, Lo
+	// Compare is lt, le, gt or ge where the column stands behind one, else "".
+	Compare string
+	Lo      []field.Value
+	Hi      []field.Value // nil: every row has a single value, Lo
 }
 
 // Range is the cell of a row.
@@ -314,6 +316,8 @@ type Diagnostic struct {
 	Hint string
 	// Source is the whole text, for the caret.
 	Source string
+	// File is the file that the text is from, or "".
+	File string
 }
 
 // Error is the message without position and hint.

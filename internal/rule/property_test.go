@@ -373,7 +373,7 @@ func reprint(p *Program) string {
 // checkReprint fails unless what is printed reads as the same rules again.
 func checkReprint(t interface{ Fatalf(string, ...any) }, source string, p *Program) {
 	text := reprint(p)
-	again, err := Check(text)
+	again, err := CheckWith(text, Options{Open: sheets})
 	if err != nil {
 		if strings.Contains(err.Error(), "nested more than") {
 			return // printing adds brackets
@@ -393,6 +393,9 @@ func checkReprint(t interface{ Fatalf(string, ...any) }, source string, p *Progr
 		was := p.Rules[i]
 		if diff := cmp.Diff(was.Swaps, r.Swaps, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b Swap) bool { return a.Proto == b.Proto })); diff != "" {
 			t.Fatalf("%q is printed as %q, which swaps something else:\n%s", source, text, diff)
+		}
+		if diff := cmp.Diff(was.Rows, r.Rows); diff != "" {
+			t.Fatalf("%q is printed as %q, which takes other rows:\n%s", source, text, diff)
 		}
 		if r.Verdict != was.Verdict || r.Redirect != was.Redirect {
 			t.Fatalf("%q is printed as %q, which sends packets elsewhere", source, text)

@@ -2,43 +2,57 @@ package rule
 
 import "repacket/internal/field"
 
-// set is the set of values that a test on f lets through.
-func (c *checker) set(n testNode, f *field.Field) field.Set {
+// values is a test of f for the values, and the columns, that stand behind it.
+func (c *checker) values(n testNode, f *field.Field) Test {
+	t := Test{Field: f, At: n.at}
 	l := literal{f: f, name: n.ref.name.text}
-	switch n.op {
-	case "eq":
-		return c.items(l, n.items)
-	case "ne":
-		in := c.items(l, n.items).Complement(f.Width)
-		if in.Empty() {
+	var words []token
+	for _, w := range n.items {
+		if isColumn(w) {
+			t.Cells = append(t.Cells, c.sheet.cell(w))
+		} else {
+			words = append(words, w)
+		}
+	}
+	switch {
+	case n.op == "eq":
+		t.In = c.items(l, words)
+	case n.op == "ne":
+		t.In = c.items(l, words)
+		if t.In.Full(f.Width) {
 			c.fail(n.at, "", "nothing can match: no other value of %s is left", l.name)
 		}
-		return in
+		t.Not = len(t.Cells) > 0
+		if !t.Not {
+			t.In = t.In.Complement(f.Width)
+		}
+	case len(words) > 0:
+		l.text, l.word, l.at = words[0].text, words[0].text, words[0].at
+		t.In = field.NewSet(c.compare(n.op, n.at, l))
 	}
-	return c.compare(n, l)
+	return t
 }
 
-// compare is the set of a comparison with lt, le, gt or ge.
-func (c *checker) compare(n testNode, l literal) field.Set {
-	l.text, l.word, l.at = n.items[0].text, n.items[0].text, n.items[0].at
+// compare is the range of a comparison with lt, le, gt or ge that stands at at.
+func (c *checker) compare(op string, at Span, l literal) field.Range {
 	r := c.item(l)
 	if r.Lo != r.Hi {
-		c.fail(l.at, "", "%s takes one value, not a range", n.op)
+		c.fail(l.at, "", "%s takes one value, not a range", op)
 	}
 	top := l.f.Max()
 	switch {
-	case n.op == "lt" && r.Lo.IsZero():
-		c.fail(n.at, "", "nothing can match: no value is below %s", printNumber(l.f, r.Lo))
-	case n.op == "gt" && r.Lo == top && isAddress(l.f):
-		c.fail(n.at, "", "nothing can match: no value is above %s", printNumber(l.f, r.Lo))
-	case n.op == "gt" && r.Lo == top:
-		c.fail(n.at, "", "nothing can match: %s takes %s", l.name, takes(l.f))
-	case n.op == "lt":
-		return field.NewSet(field.Range{Hi: r.Lo.Dec()})
-	case n.op == "le":
-		return field.NewSet(field.Range{Hi: r.Lo})
-	case n.op == "gt":
-		return field.NewSet(field.Range{Lo: r.Lo.Inc(), Hi: top})
+	case op == "lt" && r.Lo.IsZero():
+		c.fail(at, "", "nothing can match: no value is below %s", printNumber(l.f, r.Lo))
+	case op == "gt" && r.Lo == top && isAddress(l.f):
+		c.fail(at, "", "nothing can match: no value is above %s", printNumber(l.f, r.Lo))
+	case op == "gt" && r.Lo == top:
+		c.fail(at, "", "nothing can match: %s takes %s", l.name, takes(l.f))
+	case op == "lt":
+		return field.Range{Hi: r.Lo.Dec()}
+	case op == "le":
+		return field.Range{Hi: r.Lo}
+	case op == "gt":
+		return field.Range{Lo: r.Lo.Inc(), Hi: top}
 	}
-	return field.NewSet(field.Range{Lo: r.Lo, Hi: top})
+	return field.Range{Lo: r.Lo, Hi: top}
 }

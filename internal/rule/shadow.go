@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"repacket/internal/field"
 )
 
 // maxNotes is the most notes of overlaps that are given: a program with more
@@ -19,8 +17,10 @@ const (
 // reach is what one rule as written takes: the packets on which it acts.
 type reach struct {
 	in union
-	// out are the packets that it does not take.
-	out union
+	// out are the packets that it does not take; outside knows them.
+	out *union
+	// asks is what it asks of a packet, as text.
+	asks string
 	// sums are the fields that it makes right or wrong; this also asks for a
 	// whole datagram, which no state can say.
 	sums []string
@@ -37,14 +37,17 @@ func (c *checker) order(rules []ruleNode) {
 	idx := newIndex()
 	notes, shadowed := 0, 0
 	for i := range all {
-		near := idx.candidates(all[i].in)
+		if notes == maxNotes && shadowed == maxShadowed {
+			return
+		}
+		near := idx.candidates(all[i])
 		switch {
 		case shadowed < maxShadowed && c.shadowed(all, i, near):
 			shadowed++
 		case notes < maxNotes && c.overlaps(all, i, near):
 			notes++
 		}
-		idx.add(i, all[i].in)
+		idx.add(i, all[i])
 	}
 }
 
@@ -73,14 +76,43 @@ func (c *checker) reaches(rules []ruleNode) []reach {
 		at := &all[i]
 		slices.Sort(at.sets)
 		at.sets = slices.Compact(at.sets)
-		var wholes []Expr
 		for _, r := range at.rules {
-			wholes = append(wholes, c.complete(r))
 			at.in = either(at.in, c.where[r])
+			at.asks += r.Rows.write(c.complete(r)) + ";"
 		}
-		at.out = others(anyOf(wholes))
+		if rows := at.rules[0].Rows; rows != nil {
+			at.asks += rows.File
+		}
 	}
 	return all
+}
+
+// outside are the packets that a rule does not take.
+func (c *checker) outside(r *reach) union {
+	if r.out == nil {
+		var wholes []Expr
+		for _, rule := range r.rules {
+			wholes = append(wholes, c.complete(rule))
+		}
+		out := others(anyOf(wholes))
+		r.out = &out
+	}
+	return *r.out
+}
+
+// takes tells whether one rule certainly takes all packets of a later one.
+func (c *checker) takes(early, late *reach) bool {
+	if !containsAll(late.sums, early.sums) {
+		return false
+	}
+	return !late.in.meets(c.outside(early)) || early.sameRows(late)
+}
+
+// sameRows tells whether two rules ask for the same by the same columns of one
+// file. By chance one may act where the other does not.
+func (r *reach) sameRows(o *reach) bool {
+	return r.rules[0].Rows != nil && r.asks == o.asks &&
+		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return len(chances(x.Cond)) > 0 })
 }
 
 // anyOf is the condition that one of xs holds.
@@ -93,13 +125,14 @@ func anyOf(xs []Expr) Expr {
 
 // shadowed warns if one earlier rule takes all packets of rule j.
 func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
-	late := all[j]
+	late := &all[j]
 	for _, i := range earlier {
-		early := all[i]
-		if late.in.meets(early.out) || !containsAll(late.sums, early.sums) {
+		early := &all[i]
+		if !c.takes(early, late) {
 			continue
 		}
-		if !early.in.meets(late.out) && !early.in.hull && early.actions() == late.actions() {
+		same := early.sameRows(late) || !early.in.hull && !early.in.meets(c.outside(late))
+		if same && early.actions() == late.actions() {
 			c.warn(Warning, late.node.ifAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
 			return true
 		}
@@ -119,7 +152,7 @@ func containsAll(have, want []string) bool {
 }
 
 // actions writes the actions as checked, for all copies of the rule.
-func (r reach) actions() string {
+func (r *reach) actions() string {
 	var texts []string
 	for _, rule := range r.rules {
 		texts = append(texts, rule.does()...)
@@ -131,7 +164,7 @@ func (r reach) actions() string {
 // both is the hint for rule j behind rule i, which takes its packets.
 func (c *checker) both(all []reach, i, j int) string {
 	hint := ""
-	if all[i].in.meets(all[j].out) && !all[j].node.closing { // j's packets are fewer: it can go first
+	if all[i].in.meets(c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
 	early, late := all[i].node, all[j].node
@@ -144,9 +177,10 @@ func (c *checker) both(all []reach, i, j int) string {
 	return hint + "to do both there: then " + c.words(early.does) + " " + c.words(late.does)
 }
 
-// conflict tells whether the actions of two rules cannot stand in one.
+// conflict tells whether the actions of two rules cannot stand in one; columns
+// of two files cannot.
 func conflict(a, b reach) bool {
-	if a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
+	if a.node.file.text != "" || b.node.file.text != "" || a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
 		return true
 	}
 	probe := &checker{program: &Program{}}
@@ -214,76 +248,4 @@ func joined(all []reach, i, j int) bool {
 		}
 	}
 	return true
-}
-
-// index finds the rules that can have packets in common with another one, so
-// that a program of thousands of rules of one shape is not compared pair by
-// pair. A rule that asks for one value of a field is found by that value.
-type index struct {
-	byValue map[key][]int
-	fields  map[*field.Field][]int
-	rest    []int
-}
-
-type key struct {
-	f *field.Field
-	v field.Value
-}
-
-func newIndex() *index {
-	return &index{byValue: map[key][]int{}, fields: map[*field.Field][]int{}}
-}
-
-// singles are the fields of which every packet of u has one and the same value.
-func singles(u union) []key {
-	if len(u.states) != 1 {
-		return nil
-	}
-	var keys []key
-	for _, k := range u.states[0].facts {
-		if v, ok := k.in.Single(); ok && u.states[0].must(k.f.Proto) {
-			keys = append(keys, key{k.f, v})
-		}
-	}
-	return keys
-}
-
-func (x *index) add(i int, u union) {
-	keys := singles(u)
-	if len(keys) == 0 {
-		x.rest = append(x.rest, i)
-		return
-	}
-	inner := keys[len(keys)-1] // a port tells more rules apart than a TTL
-	x.byValue[inner] = append(x.byValue[inner], i)
-	x.fields[inner.f] = append(x.fields[inner.f], i)
-}
-
-// maxCandidates keeps programs of thousands of overlapping rules quick: of
-// more rules only the first and the last are compared.
-const maxCandidates = 64
-
-// candidates are the earlier rules that may share packets with u, in order.
-func (x *index) candidates(u union) []int {
-	out := ends(x.rest)
-	known := map[*field.Field]field.Value{}
-	for _, k := range singles(u) {
-		known[k.f] = k.v
-	}
-	for f, rules := range x.fields {
-		if v, ok := known[f]; ok {
-			rules = x.byValue[key{f, v}]
-		}
-		out = append(out, ends(rules)...)
-	}
-	slices.Sort(out)
-	return ends(out)
-}
-
-// ends is a copy of a list, without its middle where it is long.
-func ends(list []int) []int {
-	if len(list) <= maxCandidates {
-		return slices.Clone(list)
-	}
-	return slices.Concat(list[:maxCandidates/2], list[len(list)-maxCandidates/2:])
 }

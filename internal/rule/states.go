@@ -219,10 +219,30 @@ func (u union) empty() bool { return len(u.states) == 0 }
 func (u union) meets(o union) bool {
 	for _, x := range u.states {
 		for _, y := range o.states {
-			if _, ok := x.and(y); ok {
+			if x.meets(y) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// meets tells whether s.and(o) is anything, without making it. What only one of
+// them knows of has taken its stacks away already.
+func (s state) meets(o state) bool {
+	left := s.stacks & o.stacks
+	a, b := s.facts, o.facts
+	for left != 0 && len(a) > 0 && len(b) > 0 {
+		switch c := compareFields(a[0].f, b[0].f); {
+		case c < 0:
+			a = a[1:]
+		case c > 0:
+			b = b[1:]
+		default:
+			both := state{stacks: left, facts: []fact{{a[0].f, a[0].in.Intersect(b[0].in)}}}
+			both.settle()
+			left, a, b = both.stacks, a[1:], b[1:]
+		}
+	}
+	return left != 0
 }

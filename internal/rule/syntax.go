@@ -16,10 +16,14 @@ type (
 		swaps   []Swap
 		// verdicts is one at most, unless the rule is wrong.
 		verdicts []verdictNode
-		does     Span // all that stands behind then
-		at       Span // from name or if to the last word
-		orElse   bool // else stands between this rule and the next
-		closing  bool // the actions behind the last else
+		// file is what stands behind from, as a token, and columns are all places
+		// where a column of it stands, in order.
+		file    token
+		columns []columnNode
+		does    Span // all that stands behind then
+		at      Span // from name or if to the last word
+		orElse  bool // else stands between this rule and the next
+		closing bool // the actions behind the last else
 	}
 	// verdictNode is what becomes of the packet, as written.
 	verdictNode struct {
@@ -62,6 +66,31 @@ func (a actionNode) refs() []fieldRef {
 	}
 	return []fieldRef{a.ref}
 }
+
+// columnNode is a place where a column stands.
+type columnNode struct {
+	name string // as written, without its @
+	ref  fieldRef
+	use  string // item, set, +, -, atleast, atmost, lt, le, gt or ge
+	at   Span   // of @ and the name, and of a sign before them
+}
+
+// tests tells whether the column stands in the condition.
+func (n columnNode) tests() bool {
+	return n.use == "item" || n.compare() != ""
+}
+
+// compare is the comparison that the column stands behind, or "".
+func (n columnNode) compare() string {
+	switch n.use {
+	case "lt", "le", "gt", "ge":
+		return n.use
+	}
+	return ""
+}
+
+// isColumn tells whether a token is a column.
+func isColumn(t token) bool { return t.word && t.text[0] == '@' }
 
 // node is a condition: one of the types below.
 type node interface{ span() Span }

@@ -146,7 +146,7 @@ func (c *checker) otherwise(e Expr, tests []Test, tested headers) string {
 	name := c.words(c.nameOf(t))
 	rest := t.In.Complement(t.Field.Width)
 	for _, x := range tests {
-		if x.At != e.Span() || rest.Empty() {
+		if x.At != e.Span() || rest.Empty() || len(x.Cells) > 0 {
 			return "" // more than one test as written
 		}
 	}

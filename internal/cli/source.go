@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"repacket/internal/rule"
+)
+
+// program checks the rules that the words are, or those of -f, and passes on
+// what the checker has to say about them. All that takes rules reads them here.
+func (a *app) program(words []string) (*rule.Program, error) {
+	s, err := a.source(words)
+	if err != nil {
+		return nil, err
+	}
+	p, err := rule.CheckWith(s.text, rule.Options{File: s.file, Open: s.open})
+	if err != nil {
+		if command := a.mistyped(words); command != nil {
+			return nil, command
+		}
+		return nil, err
+	}
+	for _, w := range p.Warnings[:min(maxWarnings, len(p.Warnings))] {
+		a.out.warn(w)
+	}
+	if more := len(p.Warnings) - maxWarnings; more > 0 {
+		a.out.advise([]Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
+	}
+	return p, nil
+}
+
+// maxWarnings is how many warnings of one program are shown.
+const maxWarnings = 100
+
+// runnable is program for commands that compile the rules.
+func (a *app) runnable(words []string) (*rule.Program, error) {
+	p, err := a.program(words)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range p.Rules {
+		if r.Rows != nil {
+			return nil, notYet("rules with the rows of a file, but for check", "write a rule for each row")
+		}
+	}
+	return p, nil
+}
+
+// source is the text of rules.
+type source struct {
+	text string
+	// file is where it is from, for messages; "" is the command line.
+	file string
+	// folder is what the files behind from are relative to: the folder of the
+	// rule file, or "", where the command runs.
+	folder string
+}
+
+// source finds the rules: on the line, or in the file of -f.
+func (a *app) source(words []string) (source, error) {
+	name := a.opt.file
+	switch {
+	case name != "" && len(words) > 0:
+		if command := a.mistyped(words); command != nil {
+			return source{}, command
+		}
+		return source{}, usage("put them into "+name+" too, or leave out -f", "both -f and rules on the line")
+	case name == "-":
+		text, err := readRules("stdin", a.env.Stdin)
+		return source{text: text, file: "stdin"}, err
+	case name != "":
+		return rulesOf(name)
+	case len(words) == 0:
+		return source{}, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
+	}
+	return source{text: strings.Join(words, " ")}, nil
+}
+
+// rulesOf reads a file of rules.
+func rulesOf(name string) (source, error) {
+	f, err := openFile(name, rule.MaxSource)
+	if err != nil {
+		return source{}, unreadable(name, err)
+	}
+	defer f.Close()
+	text, err := readRules(name, f)
+	return source{text, name, filepath.Dir(name)}, err
+}
+
+// readRules reads rules as far as it takes to know that they are too long. A
+// byte order mark before them, which some editors write, is left out.
+func readRules(name string, from io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(from, rule.MaxSource+1))
+	switch {
+	case err != nil:
+		return "", &Failure{Status: exitFailed, Err: fmt.Errorf("%s: %w", name, reason(err))}
+	case len(text) > rule.MaxSource:
+		return "", unreadable(name, errTooLong)
+	}
+	return strings.TrimPrefix(string(text), "\ufeff"), nil
+}
+
+// open opens a file of rows.
+func (s source) open(name string) (io.ReadCloser, error) {
+	path := name
+	if !filepath.IsAbs(name) {
+		path = filepath.Join(s.folder, name)
+	}
+	f, err := openFile(path, rule.MaxFile)
+	if errors.Is(err, errTooLong) {
+		return nil, errors.New("the file is larger than 1 GiB")
+	}
+	if err != nil { // not a nil file in an interface
+		return nil, err
+	}
+	return f, nil
+}
+
+var errTooLong = errors.New("too long")
+
+// openFile opens a file that is not longer than it may be, as far as that can
+// be known before it is read.
+func openFile(path string, limit int64) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = errors.New("it is a folder")
+	case info.Size() > limit:
+		err = errTooLong
+	default:
+		return f, nil
+	}
+	return nil, errors.Join(err, f.Close())
+}
+
+// unreadable is the failure of a command whose rules cannot be read.
+func unreadable(name string, err error) *Failure {
+	hint := ""
+	switch {
+	case errors.Is(err, errTooLong):
+		err = fmt.Errorf("the rules are longer than the %d bytes that are read", rule.MaxSource)
+		hint = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
+	case errors.Is(err, fs.ErrNotExist):
+		err = errors.New("there is no such file")
+	}
+	return usage(hint, "%s: %w", name, reason(err))
+}
+
+// reason is an error without the path that it is about.
+func reason(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,79 @@
+package rule
+
+import "strings"
+
+// rows reads from and its file, and checks that there is one if, and only if,
+// a column stands in the rule.
+func (p *parser) rows(r *ruleNode) {
+	from := p.peek()
+	if from.text != "from" {
+		p.noFile()
+		return
+	}
+	p.next()
+	t := p.peek()
+	if !t.word || p.startsRule(t) || keywords[t.text] {
+		p.fail(from.at, "from moves.csv", "from needs a file")
+		return
+	}
+	r.file, r.columns = p.next(), p.columns
+	if len(r.columns) == 0 {
+		p.fail(from.at, "a column stands where a value does: if ip_dest @old then ip_dest @new from moves.csv",
+			"nothing is taken from %s: no column stands in the rule", p.words(r.file.at))
+	}
+}
+
+// noFile refuses columns in a rule without from.
+func (p *parser) noFile() {
+	if p.err == nil && len(p.columns) > 0 {
+		at := p.columns[0].at
+		p.fail(at, "name it at the end of the rule: from moves.csv", "%s is a column, and no from names its file", p.words(at))
+	}
+}
+
+// noRows refuses from and columns behind the last else: only the first row
+// could ever act.
+func (p *parser) noRows() {
+	if t := p.peek(); p.err == nil && t.text == "from" {
+		p.fail(t.at, "else if ip_dest @old then ip_dest @new from moves.csv", "from belongs to a rule that begins with if")
+	}
+	p.noFile()
+}
+
+// column notes the column that t is, if it is one, at the place of a value.
+func (p *parser) column(t token, ref fieldRef, use string) {
+	if isColumn(t) {
+		p.columnAt(t.at.Start, t.at, ref, use)
+		return
+	}
+	p.noPart(t)
+}
+
+// columnAt notes the column whose @ is at sign.
+func (p *parser) columnAt(sign int, at Span, ref fieldRef, use string) {
+	name := p.source[sign+1 : at.End]
+	word := p.words(Span{sign, at.End})
+	switch {
+	case name == "":
+		p.fail(at, "@old, for the column old", "@ needs the name of a column")
+	case strings.Contains(name, "/"):
+		p.fail(at, "the column holds whole prefixes, such as 10.0.0.0/8", "%s: a column has no length of a prefix behind it", word)
+	case strings.Contains(name, "@"):
+		p.fail(at, "the column holds whole ranges, such as 5-9", "%s: a column is no part of a range", word)
+	}
+	p.columns = append(p.columns, columnNode{name, ref, use, at})
+}
+
+// noPart refuses a column as a part of a value.
+func (p *parser) noPart(t token) {
+	if t.word && strings.Contains(t.text, "@") {
+		p.fail(t.at, "the column holds the whole value, range or prefix", "%s: a column is no part of a value", p.words(t.at))
+	}
+}
+
+// columnless refuses a column where none can stand.
+func (p *parser) columnless(t token, what string) {
+	if t.word && strings.Contains(t.text, "@") {
+		p.fail(t.at, "a column stands where a value does: udp_dest @new", "%s takes no column", what)
+	}
+}

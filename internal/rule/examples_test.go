@@ -1,0 +1,32 @@
+package rule
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestExamples: what the design promises that people can say is right, and
+// nothing is odd about it.
+func TestExamples(t *testing.T) {
+	data, err := os.ReadFile("testdata/examples.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		_, text, _ := strings.Cut(line, "if ")
+		p := mustCheckRows(t, "if "+text)
+		for _, w := range p.Warnings {
+			t.Error(w.Format())
+		}
+		checkReprint(t, line, p)
+		n++
+	}
+	if n != 22 {
+		t.Errorf("%d examples", n)
+	}
+}

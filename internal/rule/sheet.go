@@ -1,0 +1,366 @@
+package rule
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// The most rows of all files of a program, the most cells of a file, and the
+// most columns of one that a rule takes.
+const (
+	maxRows    = 16_000_000
+	maxCells   = 4 * maxRows
+	maxColumns = 1000
+)
+
+// sheet is the file of a rule with from: its first row names the columns, each
+// other one is a rule. Messages count rows as editors count lines, so that the
+// names are row 1 and the first rule mostly row 2.
+type sheet struct {
+	c    *checker
+	file string // as written
+	at   Span   // of its name in the rule
+	rows *Rows
+	// columns are where the places of rows.Cells stand, the first one where
+	// several read a column in the same way; from is the column of the file of
+	// each.
+	columns []columnNode
+	from    []int
+	// cells finds the place in rows.Cells by where the column's word begins.
+	cells map[int]int
+	// width is the number of columns of the file, and lines are the lines of it
+	// where the rows begin.
+	width int
+	lines []int32
+}
+
+// read reads the rows of a rule with from.
+func (c *checker) read(r ruleNode) {
+	c.sheet = nil
+	if r.file.text == "" || c.err != nil {
+		return
+	}
+	s := &sheet{c: c, file: c.program.Source[r.file.at.Start:r.file.at.End], at: r.file.at, cells: map[int]int{}}
+	s.rows = &Rows{File: s.file}
+	for _, n := range r.columns {
+		s.cells[n.at.Start] = s.cellOf(n)
+		if len(s.columns) > maxColumns {
+			s.fail(n.at, "", "more than %s columns are too many", thousands(maxColumns))
+			return
+		}
+	}
+	file := s.open()
+	if file == nil {
+		return
+	}
+	defer file.Close()
+	in := newRowReader(file)
+	if s.names(in); c.err == nil {
+		s.body(in)
+	}
+	if c.err == nil {
+		c.sheet = s
+		s.twice()
+	}
+}
+
+// cellOf is the place in rows.Cells for a column: one that is there, if it is
+// read in the same way.
+func (s *sheet) cellOf(n columnNode) int {
+	f := n.ref.fields[0]
+	at := slices.IndexFunc(s.columns, func(o columnNode) bool {
+		g := o.ref.fields[0]
+		return n.name == o.name && n.use == o.use && f.Kind == g.Kind && f.Width == g.Width && slices.Equal(f.Names, g.Names)
+	})
+	if at < 0 {
+		at = len(s.columns)
+		s.columns = append(s.columns, n)
+		s.rows.Cells = append(s.rows.Cells, Cells{Column: n.name, Compare: n.compare()})
+	}
+	return at
+}
+
+// cell is the place in Rows.Cells of a column's word.
+func (s *sheet) cell(word token) int {
+	if s == nil { // the rule is wrong already
+		return 0
+	}
+	return s.cells[word.at.Start]
+}
+
+// taken are the rows for a rule.
+func (s *sheet) taken() *Rows {
+	if s == nil {
+		return nil
+	}
+	return s.rows
+}
+
+func (s *sheet) fail(at Span, hint, format string, args ...any) {
+	s.c.fail(at, hint, "%s: %s", s.file, fmt.Sprintf(format, args...))
+}
+
+// open opens the file; it is nil where that cannot be.
+func (s *sheet) open() io.ReadCloser {
+	if s.c.open == nil {
+		s.fail(s.at, "", "no file can be read here")
+		return nil
+	}
+	file, err := s.c.open(s.file)
+	if err != nil {
+		s.unreadable(err)
+		return nil
+	}
+	return file
+}
+
+// unreadable is the error for a file that cannot be opened or read.
+func (s *sheet) unreadable(err error) {
+	hint := ""
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		if err = path.Err; path.Path != s.file {
+			hint = "looked for as " + path.Path
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("there is no such file")
+	}
+	s.fail(s.at, hint, "%s", err)
+}
+
+// names finds the columns by the first row of the file.
+func (s *sheet) names(in *rowReader) {
+	names, line, err := in.next()
+	switch {
+	case errors.Is(err, io.EOF):
+		s.fail(s.at, "the first row names the columns", "the file is empty")
+	case err != nil:
+		s.malformed(line, err)
+	case noise(names) != "":
+		s.fail(s.at, "a CSV file is text, in UTF-8", "the names of the columns have a character %s in them", noise(names))
+	}
+	s.width = len(names)
+	for _, n := range s.columns {
+		at := slices.Index(names, n.name)
+		switch {
+		case s.c.err != nil:
+		case at < 0:
+			s.missing(n, names)
+		case slices.Contains(names[at+1:], n.name):
+			s.fail(n.at, "give them names of their own", "two columns are named %s", n.name)
+		}
+		s.from = append(s.from, at)
+	}
+}
+
+// missing is the error for a column that is not there.
+func (s *sheet) missing(n columnNode, names []string) {
+	hint := "its columns: " + crop(strings.Join(names, ", "))
+	if near := nearest(n.name, names); near != "" {
+		hint = "did you mean @" + near + "?"
+	}
+	if len(names) == 1 && strings.ContainsAny(names[0], ";\t") {
+		hint = "commas stand between the columns of a CSV file"
+	}
+	s.fail(n.at, hint, "there is no column %s", crop(n.name))
+}
+
+// malformed is the error for a row that cannot be read; line is its place, or 0.
+func (s *sheet) malformed(line int, err error) {
+	switch {
+	case errors.Is(err, errLongFile), errors.Is(err, errLongRow):
+		s.fail(s.at, "", "%s", err)
+	case line == 0:
+		s.unreadable(err)
+	default:
+		s.fail(s.at, "", "row %s: %s", thousands(line), err)
+	}
+}
+
+// body reads all rows behind the names.
+func (s *sheet) body(in *rowReader) {
+	for {
+		row, line, err := in.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			if s.rows.Len == 0 {
+				s.fail(s.at, "each row behind the names is a rule", "there are no rows behind the names of the columns")
+			}
+			return
+		case err != nil:
+			s.malformed(line, err)
+		case len(row) != s.width:
+			s.fail(s.at, "a value with a comma in it stands in quotes", "row %s has %s for %s",
+				thousands(line), count(len(row), "value"), count(s.width, "column"))
+		case s.c.rows == maxRows, s.rows.Len*len(s.columns) >= maxCells:
+			s.fail(s.at, "", "more than %s rows are too many", thousands(s.c.rows))
+		default:
+			s.row(row, line)
+		}
+		if s.rows.Len == enough {
+			s.reserve(min(in.rows(enough), maxRows))
+		}
+		if s.c.err != nil {
+			return
+		}
+	}
+}
+
+// enough rows tell how many there are in all.
+const enough = 1000
+
+// reserve makes room for all rows at once.
+func (s *sheet) reserve(rows int) {
+	s.lines = slices.Grow(s.lines, max(0, rows-len(s.lines)))
+	for i := range s.rows.Cells {
+		c := &s.rows.Cells[i]
+		c.Lo = slices.Grow(c.Lo, max(0, rows-len(c.Lo)))
+		if c.Hi != nil {
+			c.Hi = slices.Grow(c.Hi, max(0, rows-len(c.Hi)))
+		}
+	}
+}
+
+// row adds a row.
+func (s *sheet) row(row []string, line int) {
+	for i, n := range s.columns {
+		text := row[s.from[i]]
+		v, ok := n.quick(text)
+		cell := field.Range{Lo: v, Hi: v}
+		if !ok {
+			cell = s.value(n, text, line)
+		}
+		s.rows.Cells[i].add(cell, s.rows.Len)
+	}
+	s.lines = append(s.lines, int32(line))
+	s.rows.Len++
+	s.c.rows++
+}
+
+// add puts in the cell of the row behind the last one, of which row is the place.
+func (c *Cells) add(cell field.Range, row int) {
+	if cell.Lo != cell.Hi && c.Hi == nil {
+		c.Hi = append(make([]field.Value, 0, cap(c.Lo)), c.Lo[:row]...)
+	}
+	c.Lo = append(c.Lo, cell.Lo)
+	if c.Hi != nil {
+		c.Hi = append(c.Hi, cell.Hi)
+	}
+}
+
+// value reads the value of a column in a row that begins at a line as if it
+// stood in the rule.
+func (s *sheet) value(n columnNode, text string, line int) field.Range {
+	probe := &checker{program: s.c.program}
+	out := probe.cell(n, text)
+	if probe.err != nil {
+		s.fail(n.at, probe.err.Hint, "row %s, column %s: %s", thousands(line), n.name, probe.err.Msg)
+	}
+	return out
+}
+
+// cell is what a text stands for at the place of a column.
+func (c *checker) cell(n columnNode, text string) field.Range {
+	f, name := n.ref.fields[0], n.ref.name.text
+	text = strings.ToLower(text)
+	l := literal{f, name, text, text, Span{}}
+	if text == "" {
+		c.fail(n.at, "", "%s needs a value", name)
+		return field.Range{}
+	}
+	single := func(v field.Value) field.Range { return field.Range{Lo: v, Hi: v} }
+	switch n.use {
+	case "item":
+		return c.item(l)
+	case "set":
+		a := Action{Field: f}
+		if c.newValue(&a, l); a.Op == Prefix {
+			return field.Range{Lo: a.Value, Hi: a.Value.Or(field.Ones(f.Width - a.Bits))}
+		}
+		return single(a.Value)
+	case "+", "-":
+		return single(c.amount(l, n.use))
+	case "atleast":
+		return single(c.boundary(l, AtLeast))
+	case "atmost":
+		return single(c.boundary(l, AtMost))
+	}
+	return c.compare(n.use, n.at, l)
+}
+
+// quick reads what most files hold, a plain number or an address, at once; ok
+// is false for all else, which may be right or wrong.
+func (n columnNode) quick(text string) (v field.Value, ok bool) {
+	f := n.ref.fields[0]
+	switch {
+	case n.compare() != "":
+		return v, false
+	case f.Kind == field.Address4:
+		return quickAddress4(text)
+	case f.Kind == field.Address6:
+		return parseIPv6(text)
+	case f.Kind == field.MAC:
+		return parseMAC(text)
+	}
+	return quickNumber(text, f.Max())
+}
+
+// quickNumber reads a decimal number of at most 18 digits that does not begin
+// with 0.
+func quickNumber(text string, top field.Value) (field.Value, bool) {
+	if text == "" || len(text) > 18 || text[0] == '0' && len(text) > 1 {
+		return field.Value{}, false
+	}
+	n := uint64(0)
+	for i := range len(text) {
+		if !isDigit(text[i]) {
+			return field.Value{}, false
+		}
+		n = 10*n + uint64(text[i]-'0')
+	}
+	return field.V(n), field.V(n).Cmp(top) <= 0
+}
+
+// quickAddress4 reads four numbers with dots between them.
+func quickAddress4(text string) (field.Value, bool) {
+	n, octet, digits, dots := uint64(0), uint64(0), 0, 0
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case isDigit(c) && (digits == 0 || octet > 0): // no 0 before another digit
+			octet, digits = 10*octet+uint64(c-'0'), digits+1
+			if octet > 255 {
+				return field.Value{}, false
+			}
+		case c == '.' && digits > 0:
+			n, octet, digits, dots = n<<8|octet, 0, 0, dots+1
+		default:
+			return field.Value{}, false
+		}
+	}
+	return field.V(n<<8 | octet), dots == 3 && digits > 0
+}
+
+// thousands is a number with commas: 70,000.
+func thousands(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// count is a number and what is counted: 1 row, 2 rows.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return thousands(n) + " " + what
+}

@@ -1,0 +1,99 @@
+package rule
+
+import (
+	"hash/maphash"
+	"slices"
+)
+
+// twice warns of rows that can never act because an earlier one has the same
+// values wherever the rule tests for them.
+func (s *sheet) twice() {
+	var tested []Cells
+	for i, n := range s.columns {
+		if n.tests() {
+			tested = append(tested, s.rows.Cells[i])
+		}
+	}
+	switch {
+	case len(tested) == 0 && s.rows.Len > 1:
+		s.c.warn(Warning, s.at, "a column before then tells for which packets a row is",
+			"%s: only its first row can ever act: the rule tests for no column", s.file)
+	case len(tested) > 0:
+		s.repeated(tested)
+	}
+}
+
+// repeated warns of the rows whose values are those of an earlier one.
+func (s *sheet) repeated(tested []Cells) {
+	seen := newRowSet(tested, s.rows.Len)
+	found, first, row := 0, 0, 0
+	for i := range s.rows.Len {
+		before := seen.add(i)
+		if before == i {
+			continue
+		}
+		if found++; found == 1 {
+			first, row = before, i
+		}
+	}
+	if found == 0 {
+		return
+	}
+	what := "can never act: it tests for the same as row"
+	if !slices.ContainsFunc(s.rows.Cells, func(c Cells) bool { return c.Range(first) != c.Range(row) }) {
+		what = "says the same as row"
+	}
+	more := ""
+	if found > 1 {
+		more = ", and so it is " + thousands(found-1) + " times more"
+	}
+	s.c.warn(Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
+		s.file, s.line(row), what, s.line(first), more)
+}
+
+// line is the place of a row in its file, for messages.
+func (s *sheet) line(row int) string { return thousands(int(s.lines[row])) }
+
+// rowSet finds rows by their values: a hash table of places, open, at most
+// half full.
+type rowSet struct {
+	cells []Cells
+	seed  maphash.Seed
+	table []int32 // 1 + row, or 0
+}
+
+func newRowSet(cells []Cells, rows int) *rowSet {
+	size := 16
+	for size < 2*rows {
+		size *= 2
+	}
+	return &rowSet{cells, maphash.MakeSeed(), make([]int32, size)}
+}
+
+// add puts a row in and gives the first row that has the same values, itself
+// if none has.
+func (s *rowSet) add(row int) int {
+	mask := uint64(len(s.table) - 1)
+	for at := s.hash(row) & mask; ; at = (at + 1) & mask {
+		have := int(s.table[at]) - 1
+		switch {
+		case have < 0:
+			s.table[at] = int32(row + 1)
+			return row
+		case s.same(have, row):
+			return have
+		}
+	}
+}
+
+func (s *rowSet) hash(row int) uint64 {
+	h := uint64(0)
+	for _, c := range s.cells {
+		h = h*0x9e3779b97f4a7c15 + maphash.Comparable(s.seed, c.Range(row))
+	}
+	return h
+}
+
+func (s *rowSet) same(a, b int) bool {
+	return !slices.ContainsFunc(s.cells, func(c Cells) bool { return c.Range(a) != c.Range(b) })
+}
