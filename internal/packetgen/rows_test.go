@@ -148,7 +148,7 @@ func TestShrinkSource(t *testing.T) {
 		Files: packetgen.Files{"x.csv": "\ufeffa,b,c\r\n10.0.0.1,5,6\r\n\r\n10.0.0.2,\"77\",8\r\n10.0.0.3,9,9\r\n"},
 	}
 	frame := bytes.Repeat([]byte{7}, 100)
-	fails := func(s packetgen.Source, b []byte) bool {
+	fails := func(s packetgen.Source, _ []byte) bool {
 		p, err := s.Check()
 		if err != nil {
 			return false
@@ -179,7 +179,8 @@ func TestExamples(t *testing.T) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		s := packetgen.Source{Text: line[strings.Index(line, "if "):], Files: files}
+		_, text, _ := strings.Cut(line, "if ")
+		s := packetgen.Source{Text: "if " + text, Files: files}
 		p, err := s.Check()
 		if err != nil {
 			t.Fatalf("%s%v", line, err)

@@ -18,7 +18,8 @@ func TestExamples(t *testing.T) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		p := mustCheckRows(t, line[strings.Index(line, "if "):])
+		_, text, _ := strings.Cut(line, "if ")
+		p := mustCheckRows(t, "if "+text)
 		for _, w := range p.Warnings {
 			t.Error(w.Format())
 		}

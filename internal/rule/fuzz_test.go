@@ -1,8 +1,11 @@
 package rule
 
 import (
+	"encoding/csv"
 	"errors"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -79,5 +82,71 @@ func checkShown(t *testing.T, d *Diagnostic) {
 	}
 	if strings.IndexByte(caret, '^') > utf8.RuneCountInString(shown) {
 		t.Fatalf("%q: the caret stands behind the line:\n%s", d.Source, text)
+	}
+}
+
+// FuzzRows: no file makes the reader fail in another way than by an error that
+// stands inside the rule; each row that it takes means what its values mean
+// when they are written into the rule.
+func FuzzRows(f *testing.F) {
+	for _, file := range files {
+		f.Add(string(file.Data), false)
+	}
+	f.Add("a,b,c\n10.0.0.1,53,10.0.0.0/8\n10.0.0.0/8,1-5,1.2.3.4\n1.1.1.1-2.2.2.2,ssh,0.0.0.0/0\n", false)
+	f.Add("\ufeff a ,\"b\",c\r\n\r\n# no\r\n 2001:db8::1 ,0x5,\"::\"\r\n", true)
+	f.Fuzz(func(t *testing.T, content string, six bool) {
+		const rule = "if ip_dest %a udp_dest 7,%b then ip_dest %c from f.csv"
+		source := strings.ReplaceAll(rule, "%", "@")
+		if six {
+			source = strings.ReplaceAll(source, "ip_", "ip6_")
+		}
+		p, err := CheckWith(source, Options{Open: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }})
+		if err != nil {
+			var d *Diagnostic
+			if !errors.As(err, &d) || !strings.HasPrefix(d.Msg, "f.csv: ") {
+				t.Fatalf("%q: not a diagnostic of the file: %v", content, err)
+			}
+			checkShown(t, d)
+			return
+		}
+		names, rows := plainRows(content)
+		if r := p.Rules[0]; len(rows) != r.Rows.Len {
+			t.Fatalf("%q: %d rows, want %d", content, r.Rows.Len, len(rows))
+		}
+		for i, row := range rows {
+			checkRow(t, p.Rules[0].Row(i), source, row, names)
+		}
+	})
+}
+
+// plainRows are the rows of a file, and the places of its columns.
+func plainRows(content string) (names []string, rows [][]string) {
+	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(content, "\ufeff")))
+	r.Comment, r.FieldsPerRecord, r.TrimLeadingSpace = '#', -1, true
+	all, _ := r.ReadAll()
+	for _, row := range all {
+		for i := range row {
+			row[i] = strings.TrimSpace(row[i])
+		}
+		if len(row) > 1 || row[0] != "" {
+			rows = append(rows, row)
+		}
+	}
+	return rows[0], rows[1:]
+}
+
+// checkRow compares the rule of a row with the source where the values stand in
+// place of the columns.
+func checkRow(t *testing.T, got *Rule, source string, row, names []string) {
+	for _, name := range []string{"a", "b", "c"} {
+		source = strings.ReplaceAll(source, "@"+name, row[slices.Index(names, name)])
+	}
+	source = strings.TrimSuffix(source, " from f.csv")
+	p, err := Check(source)
+	if err != nil {
+		t.Fatalf("%q: %v", source, err)
+	}
+	if want := p.Rules[0]; got.Print() != want.Print() {
+		t.Fatalf("%q: %s", source, got.Print())
 	}
 }

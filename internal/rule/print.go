@@ -9,10 +9,10 @@ import (
 
 // Print writes a condition in the language, with every and, and brackets
 // wherever or meets and. What is printed means the same when it is read again.
-func Print(e Expr) string { return (*Rows)(nil).print(e) }
+func Print(e Expr) string { return (*Rows)(nil).write(e) }
 
-// print is Print for a rule with rows.
-func (rs *Rows) print(e Expr) string {
+// write is Print for a rule with rows.
+func (rs *Rows) write(e Expr) string {
 	switch e := e.(type) {
 	case All:
 		return "all"
@@ -28,7 +28,7 @@ func (rs *Rows) print(e Expr) string {
 		if xs := unguarded(e.X); len(xs) > 1 {
 			return rs.printMembers(xs, " and ")
 		}
-		return rs.print(e.X[len(e.X)-1])
+		return rs.write(e.X[len(e.X)-1])
 	case Or:
 		return rs.printMembers(e.X, " or ")
 	}
@@ -59,12 +59,12 @@ func (rs *Rows) printMember(e Expr) string {
 	switch e := e.(type) {
 	case And:
 		if len(unguarded(e.X)) > 1 {
-			return "(" + rs.print(e) + ")"
+			return "(" + rs.write(e) + ")"
 		}
 	case Or:
-		return "(" + rs.print(e) + ")"
+		return "(" + rs.write(e) + ")"
 	}
-	return rs.print(e)
+	return rs.write(e)
 }
 
 // column is the name of the column of a cell; of one that is not known it is
@@ -188,7 +188,7 @@ func printValue(f *field.Field, v field.Value) string {
 // Print writes the rule in the language, so that it means the same when it is
 // read again. Its headers that are only implied are not written.
 func (r *Rule) Print() string {
-	text := "if " + r.Rows.print(r.asked())
+	text := "if " + r.Rows.write(r.asked())
 	if does := r.does(); len(does) > 0 {
 		text += " then " + strings.Join(does, ", ")
 	}

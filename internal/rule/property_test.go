@@ -225,24 +225,6 @@ func TestStatesHoldEveryPacket(t *testing.T) {
 	})
 }
 
-// TestMeets: two states meet where there is something in both.
-func TestMeets(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, okA := parseCondition(t, "if "+drawCondition(t, 2))
-		b, okB := parseCondition(t, "if "+drawCondition(t, 2))
-		if !okA || !okB {
-			return
-		}
-		for _, x := range slices.Concat(packets(a).states, others(a).states) {
-			for _, y := range slices.Concat(packets(b).states, others(b).states) {
-				if _, want := x.and(y); x.meets(y) != want {
-					t.Fatalf("%v and %v of %s and %s meet: %v, want %v", x, y, Print(a), Print(b), !want, want)
-				}
-			}
-		}
-	})
-}
-
 func checkIn(t *rapid.T, e Expr, in, out union, p frame) {
 	if !within(in, p) {
 		t.Fatalf("%s holds on %v, which is in none of the states %v", Print(e), p, in.states)

@@ -78,7 +78,7 @@ func (c *checker) reaches(rules []ruleNode) []reach {
 		at.sets = slices.Compact(at.sets)
 		for _, r := range at.rules {
 			at.in = either(at.in, c.where[r])
-			at.asks += r.Rows.print(c.complete(r)) + ";"
+			at.asks += r.Rows.write(c.complete(r)) + ";"
 		}
 		if rows := at.rules[0].Rows; rows != nil {
 			at.asks += rows.File
