@@ -196,7 +196,9 @@ func (c *checker) missingThen(r ruleNode, why *Diagnostic) string {
 // in a rule but not wrong.
 func (c *checker) remarks(r ruleNode, copies []*Rule) {
 	for _, rule := range copies {
-		c.effects(rule)
+		if c.effects(rule); len(c.program.Warnings) >= maxRemarks {
+			continue
+		}
 		c.idle(rule)
 		where := c.where[rule]
 		if len(copies) == 1 {
@@ -207,8 +209,14 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 			c.lacking(rule.Cond, where)
 		}
 	}
-	c.brackets(r.cond, c.condition(r.cond, nil))
+	if len(c.program.Warnings) < maxRemarks {
+		c.brackets(r.cond, c.condition(r.cond, nil))
+	}
 }
+
+// maxRemarks is how many warnings there are before no more rules are looked at
+// for what is odd.
+const maxRemarks = 1000
 
 // expand is the rule for one choice of what its short names mean.
 func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {

@@ -156,6 +156,10 @@ func TestLimits(t *testing.T) {
 	if d := mustFail(t, full+" "); !strings.Contains(d.Msg, "8388609 bytes") {
 		t.Errorf("one byte too many: %s", d.Msg)
 	}
+	mustCheck(t, "if "+strings.Repeat("udp ", maxWords-1))
+	if d := mustFail(t, "if "+strings.Repeat("udp ", maxWords)); d.Msg != "more than 500,000 words are too many" || d.At.Start != 3+4*(maxWords-1) {
+		t.Errorf("one word too many: %s at %v", d.Msg, d.At)
+	}
 	nested := func(n int) string { return "if " + strings.Repeat("(", n) + "udp" + strings.Repeat(")", n) }
 	mustCheck(t, nested(maxDepth))
 	mustCheck(t, "if "+strings.Repeat("not ", maxDepth)+"udp")

@@ -15,6 +15,9 @@ var framing = wordSet("ip_ver ip_hl ip_tot_len ip_protocol ip_offset ip_flags ip
 // effects checks what the actions of a rule do to each other.
 func (c *checker) effects(r *Rule) {
 	for i, a := range r.Actions {
+		if c.err != nil {
+			return // of thousands of actions two touch the same bit soon
+		}
 		for _, before := range r.Actions[:i] {
 			c.sameBits(before, a)
 			c.noSum(before, a)
@@ -25,6 +28,9 @@ func (c *checker) effects(r *Rule) {
 		}
 	}
 	for i, s := range r.Swaps {
+		if c.err != nil {
+			return
+		}
 		if slices.ContainsFunc(r.Swaps[:i], func(before Swap) bool { return before.Proto == s.Proto }) {
 			c.fail(s.At, "twice is not at all", "swap %s stands twice in one rule", s.Proto)
 		}

@@ -7,9 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// MaxSource is the longest program that is read, in bytes: more than 100,000
-// rules as people write them. It keeps nonsense from costing time and memory.
-const MaxSource = 8 << 20
+// MaxSource is the longest program that is read, in bytes, and maxWords the most
+// words and signs of one: more than 50,000 rules as people write them. They keep
+// nonsense from costing time and memory.
+const (
+	MaxSource = 8 << 20
+	maxWords  = 500_000
+)
+
+// manyRows is the hint for programs that are too long.
+const manyRows = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
 
 // token is a word or a sign. A sign that stands for a word has that word as
 // its text, so the parser sees no difference between && and and.
@@ -45,7 +52,7 @@ func lex(source string) ([]token, *Diagnostic) {
 		return nil, &Diagnostic{
 			Source: source,
 			Msg:    fmt.Sprintf("the rules are %d bytes long, more than the %d that are read", len(source), MaxSource),
-			Hint:   "many rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv",
+			Hint:   manyRows,
 		}
 	}
 	var tokens []token
@@ -56,8 +63,11 @@ func lex(source string) ([]token, *Diagnostic) {
 				t, ok = token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
 			}
 		}
-		if !ok {
+		switch {
+		case !ok:
 			return nil, strayCharacter(source, pos)
+		case len(tokens) == maxWords:
+			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", thousands(maxWords)), Hint: manyRows}
 		}
 		tokens = append(tokens, t)
 		pos = t.at.End

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -154,6 +155,18 @@ func TestManyRows(t *testing.T) {
 		if (c.err != nil) != (before > maxRows-2) || c.err != nil && c.err.Msg != "moves.csv: more than 16,000,000 rows are too many" {
 			t.Errorf("%d rows before: %v", before, c.err)
 		}
+	}
+}
+
+// TestManyColumns: there is an end to the columns of a rule.
+func TestManyColumns(t *testing.T) {
+	var b strings.Builder
+	for i := range maxColumns + 1 {
+		fmt.Fprintf(&b, "@c%d,", i)
+	}
+	_, err := CheckWith("if ip_src "+b.String()+"1.2.3.4 from moves.csv", Options{Open: sheets})
+	if err == nil || err.Error() != "moves.csv: more than 1,000 columns are too many" {
+		t.Error(err)
 	}
 }
 

@@ -12,10 +12,12 @@ import (
 	"repacket/internal/field"
 )
 
-// The most rows of all files of a program, and the most cells.
+// The most rows of all files of a program, the most cells of a file, and the
+// most columns of one that a rule takes.
 const (
-	maxRows  = 16_000_000
-	maxCells = 4 * maxRows
+	maxRows    = 16_000_000
+	maxCells   = 4 * maxRows
+	maxColumns = 1000
 )
 
 // sheet is the file of a rule with from: its first row names the columns, each
@@ -49,6 +51,10 @@ func (c *checker) read(r ruleNode) {
 	s.rows = &Rows{File: s.file}
 	for _, n := range r.columns {
 		s.cells[n.at.Start] = s.cellOf(n)
+		if len(s.columns) > maxColumns {
+			s.fail(n.at, "", "more than %s columns are too many", thousands(maxColumns))
+			return
+		}
 	}
 	file := s.open()
 	if file == nil {
