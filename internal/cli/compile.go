@@ -16,7 +16,7 @@ func (a *app) compile(words []string) error {
 	if a.out.json {
 		return usage("without --json it goes to stdout as it is", "a program is no JSON")
 	}
-	program, err := a.runnable(words)
+	program, err := a.program(words)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,10 @@ func (a *app) redirects(p *rule.Program) (map[string]int, error) {
 // emit is the program as C, as a listing, or as an ELF object, for tc or for
 // XDP.
 func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byte, error) {
-	planned := plan.Build(p, field.Ethernet)
+	planned, err := planFor(p, form)
+	if err != nil {
+		return nil, tooLarge(err)
+	}
 	inC := csource.Options{Interfaces: redirect}
 	o := bpf.Options{Rules: len(p.Written), Redirect: redirect}
 	counters := len(p.Written)
@@ -83,6 +86,19 @@ func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byt
 		rules[i] = w.Text
 	}
 	return []byte(program.Disassemble(rules)), nil
+}
+
+// planFor plans a program for a form. Only our own program has tables, and only
+// where its maps are made with it.
+func planFor(p *rule.Program, form string) (*plan.Program, error) {
+	if form == "asm" {
+		return plan.BuildTables(p, field.Ethernet)
+	}
+	written, err := plan.WrittenOut(p)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Build(written, field.Ethernet), nil
 }
 
 // tooLarge is the failure of rules that no program can hold.

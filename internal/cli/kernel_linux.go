@@ -14,6 +14,7 @@ import (
 	"repacket/internal/demo"
 	"repacket/internal/engine"
 	"repacket/internal/hook"
+	"repacket/internal/plan"
 )
 
 // systemDemo is the demo, in network namespaces that it takes root to make.
@@ -209,6 +210,7 @@ func failure(err error) error {
 		never       *engine.UsageError
 		noClang     *csource.ErrNoClang
 		tooMany     *bpf.TooLargeError
+		tooManyRows *plan.RowsError
 		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
 		hinted      interface{ Hint() string }
@@ -220,6 +222,8 @@ func failure(err error) error {
 		f.Status = exitUnsupported
 	case errors.As(err, &tooMany):
 		return tooLarge(tooMany)
+	case errors.As(err, &tooManyRows):
+		return tooLarge(tooManyRows)
 	case errors.As(err, &tooComplex):
 		return tooLarge(tooComplex)
 	case errors.As(err, &difference):

@@ -16,7 +16,7 @@ func (a *app) job(words []string, stay bool) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	program, err := a.runnable(words)
+	program, err := a.program(words)
 	if err != nil {
 		return Job{}, err
 	}

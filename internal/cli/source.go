@@ -38,20 +38,6 @@ func (a *app) program(words []string) (*rule.Program, error) {
 // maxWarnings is how many warnings of one program are shown.
 const maxWarnings = 100
 
-// runnable is program for commands that compile the rules.
-func (a *app) runnable(words []string) (*rule.Program, error) {
-	p, err := a.program(words)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range p.Rules {
-		if r.Rows != nil {
-			return nil, notYet("rules with the rows of a file, but for check", "write a rule for each row")
-		}
-	}
-	return p, nil
-}
-
 // source is the text of rules.
 type source struct {
 	text string

@@ -41,7 +41,7 @@ type verifiedEvent struct {
 
 // verify proves in the kernel that the program does what the rules say.
 func (a *app) verify(words []string) error {
-	program, err := a.runnable(words)
+	program, err := a.program(words)
 	if err != nil {
 		return err
 	}

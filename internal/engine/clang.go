@@ -24,6 +24,10 @@ func clangSource(p *rule.Program, o LoadOptions, counters int) (*ebpf.ProgramSpe
 	if o.Limit > 0 || o.Timed {
 		return nil, errors.New("clang's program keeps neither a limit nor a time")
 	}
+	p, err := plan.WrittenOut(p)
+	if err != nil {
+		return nil, err
+	}
 	elf, err := csource.Build(context.Background(), csource.Print(p, plan.Build(p, o.Link), csource.Options{Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect}))
 	if err != nil {
 		return nil, err

@@ -36,7 +36,11 @@ type source struct {
 }
 
 func (s source) text() string {
-	return csource.Print(s.program, plan.Build(s.program, s.link),
+	p, err := plan.WrittenOut(s.program)
+	if err != nil {
+		panic(err) // no generated file has so many rows
+	}
+	return csource.Print(p, plan.Build(p, s.link),
 		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces, HandedDraws: true})
 }
 

@@ -33,12 +33,14 @@ import (
 // and half draw lots. Each packet runs through the reference and, at
 // XDP and at tc (as far as a test run takes it there), through the eBPF program
 // and clang's C: viaTC says of how many rule sets one has its C at tc too.
-// onRaw says of how many one is for a link without Ethernet.
+// onRaw says of how many one is for a link without Ethernet, withRows of how many
+// one takes values from the rows of files.
 const (
 	defaultRules  = 2000
 	framesPerRule = 500
 	viaTC         = 4
 	onRaw         = 8
+	withRows      = 5
 	framesIfShort = 150 // under an emulator
 	together      = 16  // rule sets that one clang compiles
 )
@@ -125,11 +127,15 @@ func (d *drawing) some(n int) []*trial {
 		if d.next%onRaw == 0 {
 			style.Link = field.RawIP
 		}
-		p, err := rule.Check(style.Program(r))
+		s := packetgen.Source{Text: style.Program(r)}
+		if d.next%withRows == 0 {
+			s = style.Source(r)
+		}
+		p, err := s.Check()
 		if err != nil {
 			continue
 		}
-		out = append(out, &trial{subject: subject{style.Link, p}, number: d.next, r: r})
+		out = append(out, &trial{subject: subject{style.Link, s, p}, number: d.next, r: r})
 		d.left--
 	}
 	return out
@@ -144,6 +150,7 @@ var interfaces = map[string]int{elsewhere: 9}
 // subject is a rule set for a link.
 type subject struct {
 	link    field.Link
+	source  packetgen.Source
 	program *rule.Program
 }
 
@@ -228,7 +235,7 @@ func (total *tally) try(t *testing.T, x *trial) {
 		total.fields.Add(int64(c.fields))
 		if d != "" {
 			total.differences.Add(1)
-			report(t, x.link, x.program.Source, p, d)
+			report(t, x.link, x.source, p, d)
 			return
 		}
 	}
@@ -416,31 +423,31 @@ func (c *proofCase) compareCounters() string {
 // report shrinks a difference, keeps it as a regression, and fails the test.
 // clang takes a tenth of a second for each attempt, so it is left out if our
 // own program differs without it.
-func report(t *testing.T, link field.Link, text string, p packet, difference string) {
+func report(t *testing.T, link field.Link, s packetgen.Source, p packet, difference string) {
 	ways := everyWay
-	if differenceOf(link, text, p, compiledXDP, compiledTC) != nil {
+	if differenceOf(link, s, p, compiledXDP, compiledTC) != nil {
 		ways = []loader{compiledXDP, compiledTC}
 	}
-	text, p.frame = packetgen.Shrink(text, p.frame, func(text string, frame []byte) bool {
-		return differenceOf(link, text, packet{frame, p.draws}, ways...) != nil
+	s, p.frame = packetgen.ShrinkSource(s, p.frame, func(s packetgen.Source, frame []byte) bool {
+		return differenceOf(link, s, packet{frame, p.draws}, ways...) != nil
 	})
-	if d := differenceOf(link, text, p, ways...); d != nil {
+	if d := differenceOf(link, s, p, ways...); d != nil {
 		difference = d.Error()
 	}
-	name, err := keep(link, text, p)
-	t.Errorf("rules: %s\nframe: %x\ndraws: %x\n%s\nkept as %s", text, p.frame, p.draws, difference, name)
+	name, err := keep(link, s, p)
+	t.Errorf("rules: %s\n%vframe: %x\ndraws: %x\n%s\nkept as %s", s.Text, s.Files, p.frame, p.draws, difference, name)
 	if err != nil {
 		t.Error(err)
 	}
 }
 
 // differenceOf is the difference that one packet makes, or nil.
-func differenceOf(link field.Link, text string, p packet, ways ...loader) error {
-	program, err := rule.Check(text)
+func differenceOf(link field.Link, s packetgen.Source, p packet, ways ...loader) error {
+	program, err := s.Check()
 	if err != nil {
 		return nil
 	}
-	c, err := newCase(subject{link, program}, ways...)
+	c, err := newCase(subject{link, s, program}, ways...)
 	if err != nil {
 		return nil
 	}

@@ -5,17 +5,21 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"repacket/internal/field"
+	"repacket/internal/packetgen"
 )
 
 // regressions is where found differences are kept: the rules, a line with
 // three dashes, the frame in hexadecimal and, where there are any, the random
-// numbers in another line, 32 bits each. Names that begin with raw are of links
+// numbers in another line, 32 bits each; then the files of rows, each behind a
+// line with three dashes and its name. Names that begin with raw are of links
 // without Ethernet.
 const (
 	regressions = "testdata/regressions"
@@ -23,20 +27,23 @@ const (
 )
 
 // keep writes a found difference down.
-func keep(link field.Link, text string, p packet) (string, error) {
+func keep(link field.Link, s packetgen.Source, p packet) (string, error) {
 	h := fnv.New32a()
-	fmt.Fprintf(h, "%s%x", text, p.frame)
+	fmt.Fprintf(h, "%s%x", s.Text, p.frame)
 	prefix := ""
 	if link == field.RawIP {
 		prefix = rawPrefix
 	}
 	name := filepath.Join(regressions, fmt.Sprintf("%s%08x.txt", prefix, h.Sum32()))
-	content := fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(text), p.frame)
+	content := fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(s.Text), p.frame)
 	for i, n := range p.draws {
 		content = fmt.Appendf(content, "%08x", n)
 		if i == len(p.draws)-1 {
 			content = append(content, '\n')
 		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(s.Files)) {
+		content = fmt.Appendf(content, "--- %s\n%s", file, s.Files[file])
 	}
 	return name, os.WriteFile(name, content, 0o644)
 }
@@ -53,6 +60,7 @@ func TestRegressions(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, dump, ok := strings.Cut(string(content), "\n---\n")
+		dump, files := readFiles(dump)
 		p, err := readPacket(dump)
 		if !ok || err != nil {
 			t.Fatalf("%s: %v", f, err)
@@ -61,10 +69,22 @@ func TestRegressions(t *testing.T) {
 		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
 			link = field.RawIP
 		}
-		if d := differenceOf(link, text, p, everyWay...); d != nil {
+		if d := differenceOf(link, packetgen.Source{Text: text, Files: files}, p, everyWay...); d != nil {
 			t.Errorf("%s: %s\n%v", f, text, d)
 		}
 	}
+}
+
+// readFiles reads the files of rows that keep has written, and gives what stands
+// before them.
+func readFiles(content string) (rest string, files packetgen.Files) {
+	parts := strings.Split(content, "--- ")
+	files = packetgen.Files{}
+	for _, part := range parts[1:] {
+		name, rows, _ := strings.Cut(part, "\n")
+		files[name] = rows
+	}
+	return parts[0], files
 }
 
 // readPacket reads what keep has written behind the dashes.
