@@ -173,7 +173,7 @@ func TestEcho(t *testing.T) {
 		Verdict: rule.Reflect,
 	}), in)
 	want := reference.Result{Frame: p.build(t), Verdict: rule.Reflect, Rewritten: true}
-	if d := cmp.Diff(want, got); d != "" {
+	if d := cmp.Diff(want, got, butActed); d != "" {
 		t.Errorf("-want +got\n%s", d)
 	}
 }
@@ -192,7 +192,7 @@ func TestVerdicts(t *testing.T) {
 		{rule.Rule{Actions: []rule.Action{set("udp_src", 1000)}}, reference.Result{Rewritten: true}},
 	} {
 		c.rule.Cond, c.want.Frame = is("udp_dest", 443), frame
-		if d := cmp.Diff(c.want, reference.Run(program(&c.rule), frame)); d != "" {
+		if d := cmp.Diff(c.want, reference.Run(program(&c.rule), frame), butActed); d != "" {
 			t.Errorf("%v: -want +got\n%s", c.rule.Verdict, d)
 		}
 		c.rule.Cond = is("udp_dest", 444)

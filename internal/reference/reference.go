@@ -19,6 +19,9 @@ type Result struct {
 	// Rule is the place in Program.Rules of the rule that acted, Index its
 	// place in Program.Written; both are -1 when none did.
 	Rule, Index int
+	// Acted is the rule that acted, or nil: where it takes rows from a file, what
+	// the row makes of it.
+	Acted *rule.Rule
 	// Frame is the frame as it leaves, or would leave were it not dropped:
 	// always a new slice, always as long as the one that arrived.
 	Frame []byte
@@ -55,7 +58,7 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 	for i, r := range prog.Rules {
 		if r := acting(r, p); r != nil {
 			return Result{
-				Rule: i, Index: r.Index, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
+				Rule: i, Index: r.Index, Acted: r, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
 				Rewritten: r.Touches(), Look: !r.Touches(),
 			}
 		}

@@ -116,17 +116,17 @@ func WrongFields(p *rule.Program, in []byte, got reference.Result) (compared int
 
 // WrongFieldsOn is WrongFields for any link.
 func WrongFieldsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
-	if !got.Rewritten || changesCut(p.Rules[got.Rule].Actions) {
+	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""
 	}
 	before, after := decode(link, in), decode(link, got.Frame)
 	want := map[*field.Field]field.Range{}
-	for _, a := range p.Rules[got.Rule].Actions {
+	for _, a := range got.Acted.Actions {
 		if r, ok := expected(a, &before); ok {
 			want[a.Field] = r
 		}
 	}
-	for _, s := range p.Rules[got.Rule].Swaps {
+	for _, s := range got.Acted.Swaps {
 		src, dest := s.Fields()
 		for f, other := range map[*field.Field]*field.Field{src: dest, dest: src} {
 			if v, ok := before.read(other); ok {

@@ -33,7 +33,7 @@ func StrayBitsOn(link field.Link, p *rule.Program, in []byte, got reference.Resu
 		return ""
 	}
 	allowed, start := make([]byte, len(in)), places(link, in)
-	r := p.Rules[got.Rule]
+	r := got.Acted
 	for _, a := range r.Actions {
 		f := *a.Field
 		if a.Op == rule.Prefix {
@@ -85,7 +85,7 @@ func WrongSums(p *rule.Program, in []byte, got reference.Result) (compared int, 
 
 // WrongSumsOn is WrongSums for any link.
 func WrongSumsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
-	if !got.Rewritten || changesCut(p.Rules[got.Rule].Actions) {
+	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""
 	}
 	before, after := decodeSums(link, in), decodeSums(link, got.Frame)
@@ -93,7 +93,7 @@ func WrongSumsOn(link field.Link, p *rule.Program, in []byte, got reference.Resu
 		return 0, "the layers differ"
 	}
 	for name, b := range before {
-		if msg := wrongSum(name, p.Rules[got.Rule].Actions, b, after[name]); msg != "" {
+		if msg := wrongSum(name, got.Acted.Actions, b, after[name]); msg != "" {
 			return compared, fmt.Sprintf("%s %s: %+v became %+v", name, msg, b, after[name])
 		}
 		compared++

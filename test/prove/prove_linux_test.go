@@ -201,7 +201,7 @@ func (total *tally) batch(t *testing.T, some []*trial) {
 		return
 	}
 	for _, x := range some {
-		for len(sources) > 0 && sources[0].subject == x.subject {
+		for len(sources) > 0 && sources[0].program == x.program {
 			load := compiled[0]
 			x.inC = append(x.inC, func(subject) (*implementation, error) { return load() })
 			sources, compiled = sources[1:], compiled[1:]
