@@ -68,6 +68,7 @@ const proofSeed = 0x7265706163
 // one at a time, and compares bytes, verdict and counters with the reference.
 // The error is a *Difference, or that of Load.
 func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
+	o.limits = nil
 	made := make(chan [][]byte, 1)
 	go func() { made <- packets(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)

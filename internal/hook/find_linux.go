@@ -274,6 +274,8 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 		return a.readSlot(m)
 	case info.Name == CountersMapName:
 		a.counters = uint32(id)
+	case info.Name == BeforeMapName && info.Type == ebpf.ArrayOfMaps:
+		return m.Lookup(uint32(0), &a.before)
 	case info.Name == MetaMapName:
 		// A map of that name with other contents is not ours.
 		if meta, err := readMeta(m); err == nil {
@@ -298,7 +300,19 @@ func (a *Attached) Counters() (*ebpf.Map, error) {
 	if a.counters == 0 {
 		return nil, fmt.Errorf("the program on %s has no counters", a.Interface)
 	}
-	m, err := ebpf.NewMapFromID(ebpf.MapID(a.counters))
+	return a.openMap(a.counters)
+}
+
+// Before opens the counters that Follow has bound to the program, or is nil.
+func (a *Attached) Before() (*ebpf.Map, error) {
+	if a.before == 0 {
+		return nil, nil
+	}
+	return a.openMap(a.before)
+}
+
+func (a *Attached) openMap(id uint32) (*ebpf.Map, error) {
+	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, a.nothing()
 	}
