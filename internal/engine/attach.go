@@ -75,18 +75,40 @@ func List() ([]Listed, error) {
 		if !a.Ours {
 			continue
 		}
-		l := Listed{Attached: a}
-		err := l.count()
-		var gone *hook.ErrNothing
-		if errors.As(err, &gone) {
+		l, err := listed(&a)
+		var nothing *hook.ErrNothing
+		var noInterface *hook.ErrNoInterface
+		if errors.As(err, &nothing) || errors.As(err, &noInterface) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		ours = append(ours, l)
+		ours = append(ours, *l)
 	}
 	return ours, nil
+}
+
+// listed reads the counters of a program that was found, or of that which has
+// taken its place meanwhile.
+func listed(a *hook.Attached) (l *Listed, err error) {
+	for range replaceAttempts {
+		l = &Listed{Attached: *a}
+		err = l.count()
+		var gone *hook.ErrNothing
+		if !errors.As(err, &gone) {
+			break
+		}
+		var now *hook.Attached
+		if now, err = hook.Find(a.Ifindex, a.Direction); err != nil {
+			return nil, err
+		}
+		if !now.Ours {
+			return nil, gone
+		}
+		a = now
+	}
+	return l, err
 }
 
 // count reads the program's counters.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,11 +22,10 @@ var spots = []struct {
 
 // bed is a veth pair with rules on one end.
 type bed struct {
-	t     *testing.T
-	pair  *lab.Pair
-	ns    *lab.Namespace // of the end with the rules
-	cfg   Config
-	bytes int // of a packet as the rules see it
+	t    *testing.T
+	pair *lab.Pair
+	ns   *lab.Namespace // of the end with the rules
+	cfg  Config
 }
 
 // onBeds runs a test at each of the spots.
@@ -71,13 +71,17 @@ const datagramSize = 64 // bytes of payload
 // another one, once and unbroken.
 func (b *bed) stream(n int, to, arrives uint16) {
 	b.t.Helper()
+	check(b.t, b.trySend(n, to, arrives))
+}
+
+func (b *bed) trySend(n int, to, arrives uint16) error {
 	host := b.pair.Config.B.Addr.Addr()
 	_, err := lab.Stream(lab.StreamConfig{
 		From: b.pair.A, To: b.pair.B, UDP: true,
 		Dial: netip.AddrPortFrom(host, to), Listen: netip.AddrPortFrom(host, arrives),
 		Bytes: n * datagramSize, Size: datagramSize, Timeout: time.Minute,
 	})
-	check(b.t, err)
+	return err
 }
 
 // swapLoaded is Run.Replace without the proof, which takes longer than all the
@@ -170,7 +174,7 @@ func TestReplaceOfARun(t *testing.T) {
 			for _, c := range rules {
 				got = append(got, c.Rewritten)
 			}
-			if !equal(got, counts) {
+			if !slices.Equal(got, counts) {
 				b.t.Errorf("counted %v, want %v: %+v", got, counts, rules)
 			}
 		}
@@ -209,18 +213,6 @@ func TestReplaceOfARun(t *testing.T) {
 	})
 }
 
-func equal(a, b []uint64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
-
 // listed is what list says that the rules have rewritten.
 func (b *bed) listed() (out []uint64) {
 	b.t.Helper()
@@ -255,7 +247,7 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 		}
 		want := func(counts ...uint64) {
 			b.t.Helper()
-			if got := b.listed(); !equal(got, counts) {
+			if got := b.listed(); !slices.Equal(got, counts) {
 				b.t.Errorf("counted %v, want %v", got, counts)
 			}
 		}
@@ -325,7 +317,9 @@ func TestListNeverGoesBack(t *testing.T) {
 		sent := uint64(0)
 		streams.Go(func() {
 			for !stopped.Load() {
-				b.stream(packets, 443, 8080)
+				if err := b.trySend(packets, 443, 8080); err != nil {
+					b.t.Error(err)
+				}
 				sent += packets
 			}
 		})
