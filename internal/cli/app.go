@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -45,9 +46,6 @@ func (a *app) execute() error {
 	l, err := sortWords(args, a.flags, a.isCommand)
 	setErr := a.setFlags(&l)
 	a.out = newOutput(a.env, &a.opt)
-	if instead, ok := notYetCommands[l.command]; ok {
-		return notYet("repacket "+l.command, instead)
-	}
 	for _, e := range []error{err, setErr, a.helpTopic(&l), a.takesFlags(&l)} {
 		if e != nil {
 			return e
@@ -77,10 +75,9 @@ func (a *app) cobra(args []string) error {
 	return a.root.Execute()
 }
 
-// isCommand knows the commands, those that are not there yet included.
+// isCommand knows the commands.
 func (a *app) isCommand(word string) bool {
-	_, later := notYetCommands[word]
-	return later || word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
+	return word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
 		return c.Name() == word
 	})
 }
@@ -119,7 +116,7 @@ func (a *app) helpTopic(l *line) error {
 		return nil
 	}
 	word := l.words[0]
-	if _, later := notYetCommands[word]; later || !a.isCommand(word) {
+	if !a.isCommand(word) {
 		if command := a.mistyped(word); command != nil {
 			return command
 		}
@@ -146,6 +143,13 @@ func (a *app) takesFlags(l *line) error {
 // program checks the rules that the words are, and passes on what the checker
 // has to say about them.
 func (a *app) program(words []string) (*rule.Program, error) {
+	if a.opt.file != "" {
+		text, err := os.ReadFile(a.opt.file)
+		if err != nil {
+			return nil, usage("", "%v", err)
+		}
+		words = []string{string(text)}
+	}
 	if len(words) == 0 {
 		return nil, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
 	}

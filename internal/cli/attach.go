@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// attach gives rules to an interface.
-func (a *app) attach(words []string) error {
-	job, err := a.job(words, true)
+// attach gives rules to an interface. With replace they take the place of those
+// that are there.
+func (a *app) attach(words []string, replace bool) error {
+	job, err := a.job(words, Job{Stay: true, Replace: replace})
 	if err != nil {
 		return err
 	}
@@ -18,8 +19,12 @@ func (a *app) attach(words []string) error {
 		return err
 	}
 	a.out.advise(done.Late)
-	a.attached(job, done.Hook, done.Note)
-	a.out.status("attached until: repacket detach -i %s%s", job.Interface, directionFlag(job.Direction))
+	event, did := "attached", "attached"
+	if done.Replaced {
+		event, did = "replaced", "replaced; attached"
+	}
+	a.attached(event, job, done.Hook, done.Note)
+	a.out.status("%s until: repacket detach -i %s%s", did, job.Interface, directionFlag(job.Direction))
 	return nil
 }
 

@@ -74,7 +74,6 @@ func (o *options) checkValues() error {
 		given      bool
 		what, hint string
 	}{
-		{o.file != "", "-f, rules from a file", "give the rules on the line, in one quoted argument or as words"},
 		{o.read != "", "-r, packets from a capture file", "rules work on live packets: repacket -i IFACE if …"},
 		{o.write != "", "-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten"},
 		{o.hex, "-x, packets in hexadecimal", "tcpdump -x -i IFACE shows the packets behind XDP, as rewritten"},
@@ -148,11 +147,6 @@ func durationHint(text string) string {
 // notYet refuses what the design promises and this version lacks.
 func notYet(what, instead string) *Failure {
 	return usage(instead, "not yet: %s", what)
-}
-
-// notYetCommands says what to do until the command is there.
-var notYetCommands = map[string]string{
-	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
 }
 
 // joined is the program as one text.
