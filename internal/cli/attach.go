@@ -5,7 +5,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
+
+const replaceHelp = `Put rules in the place of those that are attached, without a gap.
+
+Each packet meets the old rules or the new ones. They are proved first; whatever
+fails, the old ones stay. Rules of the same words (and name) count on, -c and
+--for begin again. Where nothing is attached it does as attach. Rules that a
+process holds in the foreground are its own: with -f it reads its file again
+when it gets a SIGHUP.`
+
+func (a *app) replaceCommand() *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:   "replace [flags] RULES",
+		Short: "Put rules in the place of those that are attached, without a gap",
+		Long:  replaceHelp,
+		RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, true) },
+	}, whereFlags, startFlags, ruleFlags)
+}
 
 // attach gives rules to an interface. With replace they take the place of those
 // that are there.

@@ -19,14 +19,6 @@ const rootExamples = `  repacket -i eth1 if udp_dest 443 then udp_dest 8080
   repacket attach -i eth1 if all then ip_ttl 64
   repacket detach -i eth1`
 
-const replaceHelp = `Put rules in the place of those that are attached, without a gap.
-
-Each packet meets the old rules or the new ones. They are proved first; whatever
-fails, the old ones stay. Rules of the same words (and name) count on, -c and
---for begin again. Where nothing is attached it does as attach. Rules that a
-process holds in the foreground are its own: with -f it reads its file again
-when it gets a SIGHUP.`
-
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
 	root := a.command(&cobra.Command{
@@ -42,12 +34,7 @@ func (a *app) commands() *cobra.Command {
 			Short: "Give rules to an interface, where they stay after the command has ended",
 			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, false) },
 		}, whereFlags, startFlags, ruleFlags),
-		a.command(&cobra.Command{
-			Use:   "replace [flags] RULES",
-			Short: "Put rules in the place of those that are attached, without a gap",
-			Long:  replaceHelp,
-			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, true) },
-		}, whereFlags, startFlags, ruleFlags),
+		a.replaceCommand(),
 		a.command(&cobra.Command{
 			Use:   "detach [flags]",
 			Short: "Take the rules off an interface",

@@ -29,8 +29,8 @@ type Env struct {
 	Signals func() <-chan os.Signal
 	// HungUp tells whether the terminal has been closed that the process had.
 	HungUp func() bool
-	Clock   Clock
-	Kernel  Kernel
+	Clock  Clock
+	Kernel Kernel
 	// Demo tells its story on out until it is over or ctx is. Where there is
 	// no demo it is nil.
 	Demo func(ctx context.Context, out io.Writer) error

@@ -277,6 +277,6 @@ func (l *Loaded) Close() error {
 	if l.Program != nil {
 		errs = append(errs, l.Program.Close())
 	}
-	errs = append(errs, closeMaps(l.counters), l.limits.close())
+	errs = append(errs, closeMaps(l.counters, l.tickets, l.deadline))
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"repacket/internal/hook"
 	"repacket/internal/rule"
@@ -157,7 +158,7 @@ func (r *Run) take(_ int, p *placed) error {
 	r.choice, r.late = old.choice, old.late
 	// What passes everything at the other end of a veth harms nobody, so it
 	// stays until the run ends, whether the new rules need it or not.
-	r.peers = append(old.peers, p.peers...)
+	r.peers = slices.Concat(old.peers, p.peers)
 	old.peers = nil
 	// The new program is there, so this is no failure of the swap.
 	_ = old.close()
