@@ -43,9 +43,6 @@ func (a *app) execute() error {
 	l, err := sortWords(args, a.flags, a.isCommand)
 	setErr := a.setFlags(&l)
 	a.out = newOutput(a.env, &a.opt)
-	if instead, ok := notYetCommands[l.command]; ok {
-		return notYet("repacket "+l.command, instead)
-	}
 	for _, e := range []error{err, setErr, a.helpTopic(&l), a.takesFlags(&l)} {
 		if e != nil {
 			return e
@@ -75,10 +72,9 @@ func (a *app) cobra(args []string) error {
 	return a.root.Execute()
 }
 
-// isCommand knows the commands, those that are not there yet included.
+// isCommand knows the commands.
 func (a *app) isCommand(word string) bool {
-	_, later := notYetCommands[word]
-	return later || word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
+	return word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
 		return c.Name() == word
 	})
 }
@@ -117,7 +113,7 @@ func (a *app) helpTopic(l *line) error {
 		return nil
 	}
 	word := l.words[0]
-	if _, later := notYetCommands[word]; later || !a.isCommand(word) {
+	if !a.isCommand(word) {
 		if command := a.mistyped([]string{word}); command != nil {
 			return command
 		}

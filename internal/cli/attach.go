@@ -5,11 +5,31 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/cobra"
 )
 
-// attach gives rules to an interface.
-func (a *app) attach(words []string) error {
-	job, err := a.job(words, true)
+const replaceHelp = `Put rules in the place of those that are attached, without a gap.
+
+Each packet meets the old rules or the new ones. They are proved first; whatever
+fails, the old ones stay. Rules of the same words (and name) count on, -c and
+--for begin again. Where nothing is attached it does as attach. Rules that a
+process holds in the foreground are its own: with -f it reads its file again
+when it gets a SIGHUP.`
+
+func (a *app) replaceCommand() *cobra.Command {
+	return a.command(&cobra.Command{
+		Use:   "replace [flags] RULES",
+		Short: "Put rules in the place of those that are attached, without a gap",
+		Long:  replaceHelp,
+		RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, true) },
+	}, whereFlags, startFlags, ruleFlags)
+}
+
+// attach gives rules to an interface. With replace they take the place of those
+// that are there.
+func (a *app) attach(words []string, replace bool) error {
+	job, err := a.job(words, Job{Stay: true, Replace: replace})
 	if err != nil {
 		return err
 	}
@@ -18,8 +38,12 @@ func (a *app) attach(words []string) error {
 		return err
 	}
 	a.out.advise(done.Late)
-	a.attached(job, done.Hook, done.Note)
-	a.out.status("attached until: repacket detach -i %s%s", job.Interface, directionFlag(job.Direction))
+	event, did := "attached", "attached"
+	if done.Replaced {
+		event, did = "replaced", "replaced; attached"
+	}
+	a.attached(event, job, done.Hook, done.Note)
+	a.out.status("%s until: repacket detach -i %s%s", did, job.Interface, directionFlag(job.Direction))
 	return nil
 }
 

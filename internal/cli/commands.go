@@ -39,8 +39,9 @@ func (a *app) commands() *cobra.Command {
 		a.command(&cobra.Command{
 			Use:   "attach [flags] RULES",
 			Short: "Give rules to an interface, where they stay after the command has ended",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words) },
+			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, false) },
 		}, whereFlags, startFlags, ruleFlags),
+		a.replaceCommand(),
 		a.command(&cobra.Command{
 			Use:   "detach [flags]",
 			Short: "Take the rules off an interface",

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 )
 
@@ -27,8 +28,10 @@ type Env struct {
 	// Signals begins to catch the signals that stop a run or ask it for a
 	// summary. Commands that do not call it are ended by them as usual.
 	Signals func() <-chan os.Signal
-	Clock   Clock
-	Kernel  Kernel
+	// HungUp tells whether the terminal has been closed that the process had.
+	HungUp func() bool
+	Clock  Clock
+	Kernel Kernel
 	// Demo tells its story on out until it is over or ctx is. Where there is
 	// no demo it is nil.
 	Demo func(ctx context.Context, out io.Writer) error
@@ -51,6 +54,7 @@ func System() Env {
 		Getenv:     os.Getenv,
 		IsTerminal: isTerminal,
 		Signals:    catchSignals,
+		HungUp:     hungUp(),
 		Clock:      wallClock{},
 		Kernel:     systemKernel(),
 		Demo:       systemDemo,
@@ -83,6 +87,6 @@ func isTerminal(w io.Writer) bool {
 func catchSignals() <-chan os.Signal {
 	// Room for some, so that none is lost while the rules are being attached.
 	c := make(chan os.Signal, 8)
-	signal.Notify(c, append(stopSignals(), summarySignals()...)...)
+	signal.Notify(c, slices.Concat(stopSignals(), summarySignals(), reloadSignals())...)
 	return c
 }

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"repacket/internal/rule"
 )
 
 // fake is an environment without a machine: a kernel that does as it is told,
@@ -24,6 +27,7 @@ type fake struct {
 	signals chan os.Signal
 	kernel  *fakeKernel
 	clock   *fakeClock
+	hungUp  atomic.Bool
 	exit    chan int
 }
 
@@ -38,6 +42,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Getenv:     func(name string) string { return f.vars[name] },
 		IsTerminal: func(io.Writer) bool { return f.tty },
 		Signals:    func() <-chan os.Signal { return f.signals },
+		HungUp:     f.hungUp.Load,
 		Clock:      f.clock,
 		Kernel:     f.kernel,
 	}
@@ -173,7 +178,11 @@ type fakeKernel struct {
 	alone    []LeftAlone
 	late     []Advice
 	done     chan struct{}
-	jobs     []Job // started or attached
+	jobs     []Job         // started or attached
+	former   []tally       // what Counts gives behind the rules
+	swapErr  error         // of Replace
+	swap     chan struct{} // Replace waits for it, if there is one
+	swapped  []string      // sources of the rules that Replace was given
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
@@ -213,16 +222,22 @@ func (k *fakeKernel) Start(j Job) (Session, error) {
 
 func (k *fakeKernel) Attach(j Job) (Attached, error) {
 	k.jobs = append(k.jobs, j)
-	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late}, k.err
+	_, there := k.find(j.Interface, j.Direction)
+	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late, Replaced: j.Replace && there}, k.err
 }
 
 func (k *fakeKernel) Detach(iface, direction string) (bool, error) {
+	_, there := k.find(iface, direction)
+	return there, k.err
+}
+
+func (k *fakeKernel) find(iface, direction string) (Attached, bool) {
 	for _, a := range k.attached {
 		if a.Interface == iface && a.Direction == direction {
-			return true, k.err
+			return a, true
 		}
 	}
-	return false, k.err
+	return Attached{}, false
 }
 
 func (k *fakeKernel) List() ([]Attached, error) { return slices.Clone(k.attached), k.err }
@@ -240,19 +255,40 @@ func (k *fakeKernel) Hook() string          { return k.hook }
 func (k *fakeKernel) Note() string          { return k.note }
 func (k *fakeKernel) Done() <-chan struct{} { return k.done }
 
-func (k *fakeKernel) Counts() ([]Count, error) {
+func (k *fakeKernel) Counts() ([]tally, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.counts, k.countErr
+	return k.tallies(), k.countErr
+}
+
+// tallies puts the counts to the rules that were started.
+func (k *fakeKernel) tallies() (out []tally) {
+	for i, c := range k.counts {
+		w := k.jobs[len(k.jobs)-1].Program.Written[i]
+		out = append(out, tally{ruleCount: ruleCount{ruleObject{w.Name, w.Text}, c}, Look: w.Look})
+	}
+	return append(out, k.former...)
+}
+
+func (k *fakeKernel) Replace(p *rule.Program) error {
+	if k.swap != nil {
+		<-k.swap
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.swapped = append(k.swapped, p.Source)
+	return k.swapErr
 }
 
 func (k *fakeKernel) Late() []Advice { return k.late }
 
 func (k *fakeKernel) LeftAlone() ([]LeftAlone, error) { return k.alone, nil }
 
-func (k *fakeKernel) Close() ([]Count, error) {
+func (k *fakeKernel) Close() ([]tally, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.closed++
-	return k.counts, k.closeErr
+	return k.tallies(), k.closeErr
 }
 
 // count sets what the rules have done.

@@ -149,7 +149,3 @@ func notYet(what, instead string) *Failure {
 	return usage(instead, "not yet: %s", what)
 }
 
-// notYetCommands says what to do until the command is there.
-var notYetCommands = map[string]string{
-	"replace": "repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged",
-}

@@ -58,6 +58,8 @@ type Job struct {
 	Broken bool
 	// Stay: the rules are to outlive the process.
 	Stay bool
+	// Replace: they take the place of those that were attached, if there are any.
+	Replace bool
 }
 
 // Session is a program that is attached as long as it is open.
@@ -69,15 +71,27 @@ type Session interface {
 	// Late is what to tell about the hook if it is not the one that Advise spoke
 	// of.
 	Late() []Advice
-	// Counts are the counts so far, by rule as written.
-	Counts() ([]Count, error)
+	// Counts are the counts so far, by rule as written; behind them those of
+	// rules that were replaced.
+	Counts() ([]tally, error)
+	// Replace puts other rules in the place of those that run, in one step and
+	// at the same hook; after an error the old ones go on. Other methods may be
+	// called meanwhile.
+	Replace(*rule.Program) error
 	// Done is closed when the limit or the time of the job is reached.
 	Done() <-chan struct{}
 	// LeftAlone are the packets that rules took and that were left alone so far,
 	// behind Close the final ones.
 	LeftAlone() ([]LeftAlone, error)
 	// Close detaches the program and returns the final counts.
-	Close() ([]Count, error)
+	Close() ([]tally, error)
+}
+
+// tally is what a rule of a run did.
+type tally struct {
+	ruleCount
+	Look bool `json:"-"`              // it only counts
+	Gone bool `json:"gone,omitempty"` // it was replaced
 }
 
 // LeftAlone is how many packets were left alone, and why.
@@ -102,6 +116,8 @@ type Attached struct {
 	Hook      string   `json:"hook"`      // as Session.Hook
 	Note      string   `json:"note,omitempty"`
 	Late      []Advice `json:"-"` // as Session.Late
+	// Replaced: they have taken the place of others.
+	Replaced bool `json:"-"`
 	// PID is the process with which the program goes, or 0 where it belongs to
 	// the interface.
 	PID       int         `json:"pid,omitempty"`

@@ -15,6 +15,7 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // systemDemo is the demo, in network namespaces that it takes root to make.
@@ -65,11 +66,17 @@ func (linuxKernel) Start(j Job) (Session, error) {
 }
 
 func (linuxKernel) Attach(j Job) (Attached, error) {
-	a, err := engine.Attach(config(j))
+	attach := engine.Attach
+	if j.Replace {
+		attach = engine.Replace
+	}
+	a, err := attach(config(j))
 	if err != nil {
 		return Attached{}, failure(err)
 	}
-	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note, Late: advices(a.Late)}, nil
+	return Attached{
+		Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note, Late: advices(a.Late), Replaced: a.Replaced,
+	}, nil
 }
 
 func (linuxKernel) Detach(iface, direction string) (bool, error) {
@@ -128,7 +135,7 @@ func config(j Job) engine.Config {
 	modes := map[string]hook.Mode{"auto": hook.Auto, "xdp": hook.Native, "xdp-generic": hook.Generic, "tc": hook.TC}
 	return engine.Config{
 		Program: j.Program, Interface: j.Interface, Direction: directions[j.Direction], Mode: modes[j.Hook], Limit: j.Limit, For: j.For,
-		Clang: j.Clang, Broken: j.Broken, Stay: j.Stay,
+		Clang: j.Clang, Broken: j.Broken, Stay: j.Stay, Replace: j.Replace,
 	}
 }
 
@@ -137,15 +144,18 @@ type session struct{ *engine.Run }
 
 func (s session) Hook() string { return s.Run.Hook().String() }
 
-func (s session) Counts() ([]Count, error) {
-	counts, err := s.Run.Counts()
-	return convert(counts), failure(err)
+func (s session) Counts() ([]tally, error) {
+	rules, err := s.Rules()
+	return tallies(rules), failure(err)
 }
 
-func (s session) Close() ([]Count, error) {
-	counts, err := s.Run.Close()
-	return convert(counts), failure(err)
+func (s session) Close() ([]tally, error) {
+	_, err := s.Run.Close()
+	rules, _ := s.Rules() // the final ones, without an error
+	return tallies(rules), failure(err)
 }
+
+func (s session) Replace(p *rule.Program) error { return failure(s.Run.Replace(p)) }
 
 func (s session) Late() []Advice { return advices(s.Run.Late()) }
 
@@ -172,10 +182,10 @@ var leftAloneWhy = map[bpf.Reason]string{
 	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
 }
 
-func convert(counts []engine.Count) []Count {
-	var out []Count
-	for _, c := range counts {
-		out = append(out, Count(c))
+func tallies(rules []engine.RuleCount) []tally {
+	var out []tally
+	for _, r := range rules {
+		out = append(out, tally{ruleCount{ruleObject{r.Name, r.Text}, Count(r.Count)}, r.Look, r.Gone})
 	}
 	return out
 }

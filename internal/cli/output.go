@@ -107,9 +107,16 @@ type problem struct {
 
 // fail reports why the command ends with another status than 0.
 func (o *output) fail(err error) {
-	p := problem{event: o.event("error"), Message: err.Error()}
 	code := status(err)
-	p.Status = &code
+	o.trouble(problem{event: o.event("error"), Status: &code}, err)
+}
+
+// refuse reports an error that does not end the command.
+func (o *output) refuse(err error) { o.trouble(problem{event: o.event("refused")}, err) }
+
+// trouble reports an error, as JSON with what p says already.
+func (o *output) trouble(p problem, err error) {
+	p.Message = err.Error()
 	text := "error: " + err.Error() + "\n"
 	var failure *Failure
 	var diagnostic *rule.Diagnostic

@@ -132,7 +132,7 @@ func TestReadmeLines(t *testing.T) {
 			continue
 		}
 		lines++
-		words = slices.DeleteFunc(words[1:], func(w string) bool { return w == "attach" })
+		words = slices.DeleteFunc(words[1:], func(w string) bool { return w == "attach" || w == "replace" })
 		if status, _, stderr := newFake(t, append([]string{"check"}, words...)...).run(); status != exitDone {
 			t.Errorf("%s\n%s", line, stderr)
 		}

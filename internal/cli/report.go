@@ -5,8 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"repacket/internal/rule"
 )
 
 // report shows what a run has done: a line that is refreshed on a terminal,
@@ -15,21 +13,19 @@ type report struct {
 	out     *output
 	iface   string
 	leaving bool // packets that leave are looked at
-	rules   []rule.Written
-	byRule  bool // a line for each rule before the last line
+	byRule  bool // a line for each rule before the last line, even for one
 	showing int  // length of the line that is being refreshed
 }
 
 func newReport(out *output, job Job, verbose bool) *report {
-	rules := job.Program.Written
-	return &report{out: out, iface: job.Interface, leaving: job.Direction == "out", rules: rules, byRule: verbose || len(rules) > 1}
+	return &report{out: out, iface: job.Interface, leaving: job.Direction == "out", byRule: verbose}
 }
 
 // periodic tells whether there is anybody to tell each second.
 func (r *report) periodic() bool { return r.out.json || r.out.live }
 
 // progress shows the counts while the run goes on.
-func (r *report) progress(counts []Count, alone []LeftAlone, elapsed time.Duration) {
+func (r *report) progress(counts []tally, alone []LeftAlone, elapsed time.Duration) {
 	if r.out.json {
 		r.object("stats", counts, alone, elapsed, "")
 		return
@@ -38,7 +34,7 @@ func (r *report) progress(counts []Count, alone []LeftAlone, elapsed time.Durati
 }
 
 // interim prints a summary of a run that goes on.
-func (r *report) interim(counts []Count, alone []LeftAlone, elapsed time.Duration) {
+func (r *report) interim(counts []tally, alone []LeftAlone, elapsed time.Duration) {
 	if r.out.json {
 		r.object("stats", counts, alone, elapsed, "")
 		return
@@ -47,7 +43,7 @@ func (r *report) interim(counts []Count, alone []LeftAlone, elapsed time.Duratio
 }
 
 // summary prints what the whole run has done, and why it ended.
-func (r *report) summary(counts []Count, alone []LeftAlone, elapsed time.Duration, why string) {
+func (r *report) summary(counts []tally, alone []LeftAlone, elapsed time.Duration, why string) {
 	if r.out.json {
 		r.object("summary", counts, alone, elapsed, why)
 		return
@@ -67,9 +63,9 @@ func (r *report) summary(counts []Count, alone []LeftAlone, elapsed time.Duratio
 
 // lines prints the lines of a summary: the rules where that is worth it, what
 // was left alone, and the total.
-func (r *report) lines(counts []Count, alone []LeftAlone, elapsed time.Duration) {
-	if r.byRule {
-		for _, line := range ruleLines(r.rules, counts) {
+func (r *report) lines(counts []tally, alone []LeftAlone, elapsed time.Duration) {
+	if r.byRule || len(counts) > 1 {
+		for _, line := range ruleLines(counts) {
 			r.line(line, "\n")
 		}
 	}
@@ -92,20 +88,27 @@ func (r *report) line(text, end string) {
 	}
 }
 
+// clear makes room for other lines than those of the report.
+func (r *report) clear() {
+	if r.showing > 0 {
+		r.line("", "\r")
+	}
+}
+
 // total is the line of the original tool. Where no rule has actions it counts
 // what matched.
-func (r *report) total(counts []Count, elapsed time.Duration) string {
+func (r *report) total(counts []tally, elapsed time.Duration) string {
 	all := sum(counts)
 	verb, n := "match", all.Matched
-	for _, w := range r.rules {
-		if !w.Look {
+	for _, c := range counts {
+		if !c.Look {
 			verb, n = "rewrite", all.Rewritten
 		}
 	}
 	return fmt.Sprintf("%s %d pkts in %.3f s", verb, n, elapsed.Seconds())
 }
 
-func sum(counts []Count) Count {
+func sum(counts []tally) Count {
 	var all Count
 	for _, c := range counts {
 		all.Matched += c.Matched
@@ -118,22 +121,26 @@ func sum(counts []Count) Count {
 
 // ruleLines is a line for each rule as written: name or number, packets and
 // bytes that it acted on (or, without actions, matched), and its text.
-func ruleLines(rules []rule.Written, counts []Count) []string {
-	rows := make([][]string, len(rules))
-	for i, w := range rules {
-		n, bytes := counts[i].Rewritten, counts[i].RewrittenBytes
-		if w.Look {
-			n, bytes = counts[i].Matched, counts[i].MatchedBytes
+func ruleLines(counts []tally) []string {
+	rows := make([][]string, len(counts))
+	for i, c := range counts {
+		n, bytes := c.Rewritten, c.RewrittenBytes
+		if c.Look {
+			n, bytes = c.Matched, c.MatchedBytes
 		}
-		rows[i] = []string{ruleName(w, i), fmt.Sprintf("%d pkts", n), fmt.Sprintf("%d bytes", bytes), w.Text}
+		name := ruleName(c.Name, i)
+		if c.Gone { // its number was another one
+			name = strings.TrimLeft(c.Name+" (gone)", " ")
+		}
+		rows[i] = []string{name, fmt.Sprintf("%d pkts", n), fmt.Sprintf("%d bytes", bytes), c.Text}
 	}
 	return columns(rows, 1, 2)
 }
 
 // ruleName is what a rule is called in lists: its name, or its number from 1.
-func ruleName(w rule.Written, index int) string {
-	if w.Name != "" {
-		return w.Name
+func ruleName(name string, index int) string {
+	if name != "" {
+		return name
 	}
 	return strconv.Itoa(index + 1)
 }
@@ -171,7 +178,7 @@ type statsEvent struct {
 	Seconds   float64     `json:"seconds"`
 	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time, limit or error
 	Total     Count       `json:"total"`
-	Rules     []ruleCount `json:"rules"`
+	Rules     []tally     `json:"rules"`
 	LeftAlone []LeftAlone `json:"left_alone,omitempty"`
 }
 
@@ -180,13 +187,10 @@ type ruleCount struct {
 	Count
 }
 
-func (r *report) object(name string, counts []Count, alone []LeftAlone, elapsed time.Duration, ended string) {
+func (r *report) object(name string, counts []tally, alone []LeftAlone, elapsed time.Duration, ended string) {
 	e := statsEvent{
 		event: r.out.event(name), Interface: r.iface, Seconds: elapsed.Seconds(),
-		Ended: ended, Total: sum(counts), LeftAlone: alone,
-	}
-	for i, w := range r.rules {
-		e.Rules = append(e.Rules, ruleCount{ruleObject{w.Name, w.Text}, counts[i]})
+		Ended: ended, Total: sum(counts), Rules: counts, LeftAlone: alone,
 	}
 	r.out.object(e)
 }

@@ -10,18 +10,15 @@ import (
 	"repacket/internal/rule"
 )
 
-// job is all that a run or an attach needs to know, checked.
-func (a *app) job(words []string, stay bool) (Job, error) {
+// job completes what a command wants with all that it needs to know, checked.
+func (a *app) job(words []string, want Job) (Job, error) {
 	limit, duration, err := a.opt.limits()
 	if err != nil {
 		return Job{}, err
 	}
-	program, err := a.program(words)
+	program, err := a.attachable(words)
 	if err != nil {
 		return Job{}, err
-	}
-	if program.Verdicts() && a.opt.iface == "" {
-		return Job{}, usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
 	}
 	iface, err := a.where()
 	if err != nil {
@@ -29,7 +26,7 @@ func (a *app) job(words []string, stay bool) (Job, error) {
 	}
 	job := Job{
 		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
-		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: stay,
+		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: want.Stay, Replace: want.Replace,
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
 		return Job{}, notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
@@ -39,9 +36,18 @@ func (a *app) job(words []string, stay bool) (Job, error) {
 	return job, err
 }
 
+// attachable checks the rules, and that the flags are there which they need.
+func (a *app) attachable(words []string) (*rule.Program, error) {
+	program, err := a.program(words)
+	if err == nil && program.Verdicts() && a.opt.iface == "" {
+		err = usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
+	}
+	return program, err
+}
+
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
-	job, err := a.job(words, false)
+	job, err := a.job(words, Job{})
 	if err != nil {
 		return err
 	}
@@ -54,9 +60,10 @@ func (a *app) run(words []string) error {
 		app: a, session: session, job: job,
 		report: newReport(a.out, job, a.opt.verbose),
 		began:  a.env.Clock.Now(),
+		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}
 	a.out.advise(session.Late())
-	a.attached(job, session.Hook(), session.Note())
+	a.attached("attached", job, session.Hook(), session.Note())
 	why, watchErr := r.watch(early, signals)
 	r.ended = a.env.Clock.Now()
 	counts, closeErr := session.Close()
@@ -96,7 +103,7 @@ func (a *app) start(job Job, signals <-chan os.Signal) (_ Session, early []os.Si
 			return nil, nil, nil
 		case got := <-signals:
 			early = append(early, got)
-			if giveUp == nil && !slices.Contains(summarySignals(), got) {
+			if giveUp == nil && a.stops(got) {
 				giveUp = time.After(patienceToStart)
 			}
 		}
@@ -110,6 +117,12 @@ type running struct {
 	job          Job
 	report       *report
 	began, ended time.Time
+	// reload reads the rules again, or is nil where they are on the line.
+	reload func() (*rule.Program, error)
+	// reloaded tells how rules that were read again have fared; reloading is
+	// true until it does, again if a signal has come since they were read.
+	reloaded         chan reloaded
+	reloading, again bool
 }
 
 // watch waits for the end of the run, tells each second how it goes, and
@@ -134,6 +147,8 @@ func (r *running) watch(early []os.Signal, signals <-chan os.Signal) (why string
 			if why, err := r.heed(s); why != "" {
 				return why, err
 			}
+		case o := <-r.reloaded:
+			r.replaced(o)
 		case <-beat:
 			if err := r.tell(r.report.progress); err != nil {
 				return "error", err
@@ -144,8 +159,12 @@ func (r *running) watch(early []os.Signal, signals <-chan os.Signal) (why string
 
 // heed does what a signal asks for, and says why the run ends if it does.
 func (r *running) heed(s os.Signal) (why string, err error) {
-	if !slices.Contains(summarySignals(), s) {
+	switch {
+	case r.stops(s):
 		return "signal", nil
+	case slices.Contains(reloadSignals(), s):
+		r.readAgain()
+		return "", nil
 	}
 	if err := r.tell(r.report.interim); err != nil {
 		return "error", err
@@ -154,7 +173,7 @@ func (r *running) heed(s os.Signal) (why string, err error) {
 }
 
 // tell gives the counts so far to one of the report's ways to show them.
-func (r *running) tell(show func([]Count, []LeftAlone, time.Duration)) error {
+func (r *running) tell(show func([]tally, []LeftAlone, time.Duration)) error {
 	counts, err := r.session.Counts()
 	if err != nil {
 		return err
@@ -195,9 +214,9 @@ type ruleObject struct {
 }
 
 // attached tells where the rules are, in the line that names the hook.
-func (a *app) attached(job Job, hook, note string) {
+func (a *app) attached(event string, job Job, hook, note string) {
 	if a.out.json {
-		a.out.object(attachedEvent{a.out.event("attached"), job.Interface, job.Direction, hook, note, ruleObjects(job.Program)})
+		a.out.object(attachedEvent{a.out.event(event), job.Interface, job.Direction, hook, note, ruleObjects(job.Program)})
 		return
 	}
 	a.out.status("%s: %s", job.Interface, hookLine(hook, job.Direction, note))

@@ -210,8 +210,6 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
 		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
 		{"help", "help atach", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
-		{"later", "replace", 2, "repacket: error: not yet: repacket replace\n" +
-			"  hint: repacket detach -i IFACE, then repacket attach -i IFACE RULES; between the two packets pass unchanged\n"},
 		{"limit by clang", "-i eth1 -c 3 --backend clang if all", 2, "repacket: error: not yet: -c and --for with --backend clang\n" +
 			"  hint: the built-in compiler keeps both: leave out --backend\n"},
 		{"backend", "-i eth1 --backend gcc if all", 2, "repacket: error: --backend does not know \"gcc\"\n  hint: --backend builtin or clang\n"},

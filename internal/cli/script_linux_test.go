@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 //	exits STATUS COMMAND...   run it and expect this exit status
 //	attached IFACE            wait until an XDP program is on the interface
 //	bare IFACE                wait until none is
-//	signal NAME               send TERM or USR1 to what runs in the background
+//	signal NAME               send TERM, USR1 or HUP to what runs in the background
 //	await FILE TEXT           wait until the text is in the file
 //	send N PORT               send N UDP packets, which arrive on right
 //	foreign IFACE             put an XDP program of somebody else on it
@@ -126,7 +126,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
-	signals := map[string]os.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1}
+	signals := map[string]os.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1, "HUP": unix.SIGHUP}
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(signals[args[0]]))
 	}

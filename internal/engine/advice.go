@@ -22,6 +22,10 @@ type Advice struct {
 // nothing is wrong with them. Its errors are those of Start that are known
 // before anything is loaded.
 func Advise(cfg Config) ([]Advice, error) {
+	_, cfg, err := cfg.taking()
+	if err != nil {
+		return nil, err
+	}
 	s, c, err := newSite(cfg)
 	if err != nil {
 		return nil, err

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
-	"repacket/internal/rule"
 )
 
 // Attachment is a program that has been given to an interface.
@@ -15,6 +13,8 @@ type Attachment struct {
 	// Note and Late are as those of a Run.
 	Note string
 	Late []Advice
+	// Replaced: it took the place of another one of ours.
+	Replaced bool
 }
 
 // Attach proves the rules and gives them to the interface, where they outlive
@@ -22,8 +22,8 @@ type Attachment struct {
 // Advise, of Load and of hook.Give.
 func Attach(cfg Config) (*Attachment, error) {
 	cfg.Stay = true
-	p, err := attach(cfg, func(index int, l *Loaded, mode hook.Mode) error {
-		return hook.Give(index, cfg.Direction, l.Program, mode)
+	p, err := attach(cfg, func(index int, p *placed) error {
+		return hook.Give(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
 	})
 	if err != nil {
 		return nil, err
@@ -75,54 +75,55 @@ func List() ([]Listed, error) {
 		if !a.Ours {
 			continue
 		}
-		l := Listed{Attached: a}
-		err := l.count()
-		var gone *hook.ErrNothing
-		if errors.As(err, &gone) {
+		l, err := listed(&a)
+		var nothing *hook.ErrNothing
+		var noInterface *hook.ErrNoInterface
+		if errors.As(err, &nothing) || errors.As(err, &noInterface) {
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		ours = append(ours, l)
+		ours = append(ours, *l)
 	}
 	return ours, nil
 }
 
-// count reads the program's counters.
-func (l *Listed) count() error {
-	m, err := l.Counters()
-	if err != nil {
-		return err
+// listed reads the counters of a program that was found, or of that which has
+// taken its place meanwhile.
+func listed(a *hook.Attached) (l *Listed, err error) {
+	for range replaceAttempts {
+		l = &Listed{Attached: *a}
+		err = l.count()
+		var gone *hook.ErrNothing
+		if !errors.As(err, &gone) {
+			break
+		}
+		var now *hook.Attached
+		if now, err = hook.Find(a.Ifindex, a.Direction); err != nil {
+			return nil, err
+		}
+		if !now.Ours {
+			return nil, gone
+		}
+		a = now
 	}
-	defer m.Close()
-	rules := l.Meta.Rules
-	all, err := readCounters(m, min(len(rules)+bpf.ReasonCount, int(m.MaxEntries())))
-	if err != nil {
-		return err
-	}
-	if len(all) < len(rules) {
-		return fmt.Errorf("the program on %s has %d counters for %d rules", l.Interface, len(all), len(rules))
-	}
-	for i, r := range rules {
-		l.Counts = append(l.Counts, count(all[i], r.Look))
-	}
-	for i, c := range all[len(rules):] { // another version's may have fewer reasons, or none
-		l.LeftAlone[i] = c.Packets
-	}
-	return nil
+	return l, err
 }
 
-func counts(l *Loaded, written []rule.Written) ([]Count, error) {
-	perRule, err := l.Counters()
+// count reads the program's counters.
+func (l *Listed) count() error {
+	r, done, err := openRecord(&l.Attached)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := make([]Count, len(perRule))
-	for i, c := range perRule {
-		out[i] = count(c, written[i].Look)
+	rules, err := r.rules()
+	for _, c := range rules {
+		l.Counts = append(l.Counts, c.Count)
 	}
-	return out, nil
+	var aloneErr error
+	l.LeftAlone, aloneErr = r.leftAlone()
+	return errors.Join(err, aloneErr, done())
 }
 
 // LeftAlone are the packets that rules took and that were left alone, by reason.

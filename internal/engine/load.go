@@ -42,6 +42,44 @@ type LoadOptions struct {
 	// Clang has clang compile the C source of the program instead of our own
 	// compiler. It knows neither Limit nor Timed.
 	Clang bool
+	// limits are those of a program whose place the new one takes, which then
+	// owns them. They are no data of rules: how many packets and until when is
+	// one promise for all rules of a run, so who reads them counts on in the same
+	// word; each packet draws its ticket from it in one step, whichever program
+	// sees it.
+	limits *limits
+}
+
+// limits are the maps by which a program knows when to stop.
+type limits struct {
+	tickets  *ebpf.Map // nil without a limit
+	deadline *ebpf.Map // nil if not timed
+}
+
+// clone opens the same maps once more.
+func (l limits) clone() (out limits, err error) {
+	if l.tickets != nil {
+		out.tickets, err = l.tickets.Clone()
+	}
+	if l.deadline != nil && err == nil {
+		out.deadline, err = l.deadline.Clone()
+	}
+	if err != nil {
+		return limits{}, errors.Join(fmt.Errorf("share the limits: %w", err), out.close())
+	}
+	return out, nil
+}
+
+func (l limits) close() error { return closeMaps(l.tickets, l.deadline) }
+
+func closeMaps(all ...*ebpf.Map) error {
+	var errs []error
+	for _, m := range all {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Loaded is a program in the kernel, with its maps, attached to nothing.
@@ -49,16 +87,16 @@ type Loaded struct {
 	Program  *ebpf.Program
 	rules    int
 	counters *ebpf.Map
-	tickets  *ebpf.Map // nil without a limit
-	deadline *ebpf.Map // nil if not timed
 	draws    *ebpf.Map // nil if the kernel draws
 	tables   []*ebpf.Map
+	limits
+	fragments bool // as LoadOptions.Fragments
 }
 
 // Load compiles a checked program and hands it to the kernel's verifier. The
 // error is a *bpf.TooLargeError, or what the kernel said, wrapped.
 func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
-	l := &Loaded{rules: len(p.Written)}
+	l := &Loaded{rules: len(p.Written), fragments: o.Fragments}
 	defer func() {
 		if err != nil {
 			l.Close()
@@ -164,6 +202,9 @@ func spoil(ins asm.Instructions, h bpf.Hook) {
 }
 
 func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
+	if o.limits != nil {
+		l.limits = *o.limits
+	}
 	l.counters, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name:       hook.CountersMapName,
 		Type:       ebpf.PerCPUArray,
@@ -173,6 +214,9 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	})
 	if err != nil {
 		return fmt.Errorf("make the counters: %w", err)
+	}
+	if o.limits != nil {
+		return nil
 	}
 	if o.Limit > 0 {
 		if l.tickets, err = wordMap("repacket_limit"); err != nil {
@@ -269,10 +313,6 @@ func (l *Loaded) Close() error {
 	if l.Program != nil {
 		errs = append(errs, l.Program.Close())
 	}
-	for _, m := range append(l.tables, l.counters, l.tickets, l.deadline, l.draws) {
-		if m != nil {
-			errs = append(errs, m.Close())
-		}
-	}
+	errs = append(errs, closeMaps(append(l.tables, l.counters, l.tickets, l.deadline, l.draws)...))
 	return errors.Join(errs...)
 }

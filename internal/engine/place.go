@@ -16,16 +16,23 @@ import (
 // placed is a program on an interface.
 type placed struct {
 	loaded *Loaded
+	record *record
 	choice hook.Choice
 	late   []Advice    // about a choice that was not the first
 	peers  []io.Closer // programs at the other ends of veths
 }
 
 // close gives back what is not attached.
-func (p *placed) close() error { return errors.Join(p.loaded.Close(), closeAll(p.peers)) }
+func (p *placed) close() error {
+	err := errors.Join(p.loaded.Close(), closeAll(p.peers))
+	if p.record != nil {
+		err = errors.Join(err, p.record.close())
+	}
+	return err
+}
 
 // putter attaches a program to the interface of a number.
-type putter func(index int, l *Loaded, mode hook.Mode) error
+type putter func(index int, p *placed) error
 
 // attach loads the program for the hook that is chosen and lets put attach it;
 // where the kernel refuses that and the choice is ours, it goes on to the next.
@@ -34,6 +41,11 @@ func attach(cfg Config, put putter) (*placed, error) {
 	if err != nil {
 		return nil, err
 	}
+	return s.attach(c, put)
+}
+
+// attach is attach for interfaces that have been looked at.
+func (s *site) attach(c hook.Choice, put putter) (*placed, error) {
 	for first := true; ; first = false {
 		p, err := s.place(c, put)
 		if err == nil {
@@ -69,23 +81,52 @@ func (s *site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, err
 	if err != nil {
 		return nil, hook.ExplainLoad(err)
 	}
-	p := &placed{loaded: l, choice: c}
 	if o.Timed {
-		err = l.SetDeadline(monotonic(s.cfg.For))
+		if err := l.SetDeadline(monotonic(s.cfg.For)); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
-	if err == nil {
-		err = hook.Label(l.Program, s.meta(c.Mode))
-	}
+	return s.finish(l, c, put)
+}
+
+// finish takes the last steps to the interface with a program that is proved.
+// After an error the program is closed.
+func (s *site) finish(l *Loaded, c hook.Choice, put putter) (p *placed, err error) {
+	p = &placed{loaded: l, choice: c}
+	p.record, err = s.label(l, c.Mode)
 	if err == nil {
 		p.peers, err = s.openPeers(c.Mode)
 	}
 	if err == nil {
-		err = put(s.iface.Index, l, c.Mode)
+		err = put(s.iface.Index, p)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.close())
 	}
 	return p, nil
+}
+
+// label makes a program ours, and lets its counts go on from those of the one
+// whose place it takes.
+func (s *site) label(l *Loaded, mode hook.Mode) (*record, error) {
+	r := &record{meta: s.meta(mode)}
+	if s.old != nil {
+		err := hook.Follow(l.Program, s.old.counters)
+		if err == nil { // from here on what came before s.old is final
+			r, err = s.old.next(r.meta)
+		}
+		if err == nil {
+			r.before, err = s.old.counters.Clone()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	r.counters = l.counters
+	if err := hook.Label(l.Program, r.meta); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
 }
 
 // oneBuffer is an MTU in bytes up to which every driver gives XDP a packet in

@@ -73,7 +73,7 @@ const proofSeed = 0x7265706163
 // Where rules draw random numbers, both are handed the same ones; that is all in
 // which the program differs from the one to be attached. The error is a *Difference, or that of Load.
 func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
-	o.Drawn = true
+	o.limits, o.Drawn = nil, true
 	made := make(chan [][]byte, 1)
 	go func() { made <- packets(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)

@@ -30,6 +30,9 @@ type Config struct {
 	// Stay: the rules are to outlive the process. Start and Attach know by
 	// themselves; Advise does not.
 	Stay bool
+	// Replace: they are to take the place of ours if there are any, as Replace
+	// does. Advise alone heeds it.
+	Replace bool
 }
 
 // Count is what one rule did with packets. Bytes are those of whole packets.
@@ -40,29 +43,42 @@ type Count struct {
 
 // Run is rules that rewrite as long as the process lives, and not longer.
 type Run struct {
-	placed
-	written []rule.Written
+	cfg     Config // with the mode that was taken
+	ifindex int
 	link    hook.Handle
-	alone   *LeftAlone // the final ones
 	done    chan struct{}
 	stop    chan struct{}
 	watch   sync.WaitGroup
 	gone    error // the interface was removed; read behind watch
+
+	replacing sync.Mutex // one Replace at a time
+	mu        sync.Mutex // guards what follows
+	placed
+	closed bool
+	final  tally // once it is closed
+}
+
+// tally is all that a run has counted.
+type tally struct {
+	rules []RuleCount
+	alone LeftAlone
 }
 
 // Start proves the rules and attaches them. Whatever fails, nothing stays
 // behind. The errors are those of Advise, of Load and of hook.Link.
 func Start(cfg Config) (*Run, error) {
-	r := &Run{written: cfg.Program.Written, done: make(chan struct{}), stop: make(chan struct{})}
+	r := &Run{done: make(chan struct{}), stop: make(chan struct{})}
 	cfg.Stay = false
-	put, err := attach(cfg, func(index int, l *Loaded, mode hook.Mode) (err error) {
-		r.link, err = hook.Link(index, cfg.Direction, l.Program, mode)
+	put, err := attach(cfg, func(index int, p *placed) (err error) {
+		r.ifindex = index
+		r.link, err = hook.Link(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.placed = *put
+	r.placed, r.cfg = *put, cfg
+	r.cfg.Mode = put.choice.Mode
 	if cfg.For > 0 {
 		// The time counts from now on, not from before the kernel's wait.
 		if err := r.loaded.SetDeadline(monotonic(cfg.For)); err != nil {
@@ -74,24 +90,59 @@ func Start(cfg Config) (*Run, error) {
 }
 
 // Hook is where the program sits: Native, Generic or TC.
-func (r *Run) Hook() hook.Mode { return r.choice.Mode }
+func (r *Run) Hook() hook.Mode { return r.cfg.Mode }
 
 // Note says in a line which hook was chosen and why, as hook.Choice does.
-func (r *Run) Note() string { return r.choice.Why }
+func (r *Run) Note() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.choice.Why
+}
 
 // Late is what to tell about a hook that was taken in place of the one that
 // Advise spoke of, because the kernel refused that.
-func (r *Run) Late() []Advice { return r.late }
+func (r *Run) Late() []Advice {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.late
+}
 
-// Counts are the counts so far, by rule as written.
-func (r *Run) Counts() ([]Count, error) { return counts(r.loaded, r.written) }
+// Counts are the counts so far, by rule as written, of the rules that run.
+func (r *Run) Counts() ([]Count, error) {
+	rules, err := r.Rules()
+	return ofRules(rules), err
+}
+
+// Rules are the rules that run, as written, with their counts so far; behind
+// them those that were replaced and had something to do. Behind Close they are
+// the final ones.
+func (r *Run) Rules() ([]RuleCount, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return r.final.rules, nil
+	}
+	return r.record.rules()
+}
+
+// ofRules are the counts of rules that were not replaced.
+func ofRules(rules []RuleCount) (out []Count) {
+	for _, c := range rules {
+		if !c.Gone {
+			out = append(out, c.Count)
+		}
+	}
+	return out
+}
 
 // LeftAlone are the packets left alone so far, behind Close the final ones.
 func (r *Run) LeftAlone() (LeftAlone, error) {
-	if r.alone != nil {
-		return *r.alone, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return r.final.alone, nil
 	}
-	return r.loaded.LeftAlone()
+	return r.record.leftAlone()
 }
 
 // Done is closed when the limit or the time is reached, or when the interface
@@ -102,11 +153,14 @@ func (r *Run) Done() <-chan struct{} { return r.done }
 func (r *Run) Close() ([]Count, error) {
 	close(r.stop)
 	r.watch.Wait()
+	r.mu.Lock() // a Replace that proves its rules still comes too late
+	defer r.mu.Unlock()
 	detached := r.link.Close()
-	final, err := r.Counts()
-	alone, aloneErr := r.loaded.LeftAlone()
-	r.alone = &alone
-	return final, errors.Join(r.gone, detached, err, aloneErr, r.close())
+	var err, aloneErr error
+	r.final.rules, err = r.record.rules()
+	r.final.alone, aloneErr = r.record.leftAlone()
+	r.closed = true
+	return ofRules(r.final.rules), errors.Join(r.gone, detached, err, aloneErr, r.close())
 }
 
 // limitPoll is how long a reached limit may stay unnoticed here; the kernel
@@ -145,12 +199,19 @@ func (r *Run) watchLimits(cfg Config) {
 				return
 			}
 		case <-look:
-			if n, err := r.loaded.Taken(); err == nil && n >= cfg.Limit {
+			if n, err := r.taken(); err == nil && n >= cfg.Limit {
 				close(r.done)
 				return
 			}
 		}
 	}
+}
+
+// taken is Loaded.Taken of the program that runs.
+func (r *Run) taken() (uint64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.loaded.Taken()
 }
 
 // detached tells whether the program is no longer there, as when the interface

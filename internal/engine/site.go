@@ -25,6 +25,8 @@ type site struct {
 	// outlets are the interfaces that rules redirect to, by the words of the
 	// rules.
 	outlets map[string]hook.Iface
+	// old is the record of the program whose place is taken, or nil.
+	old *record
 }
 
 // newSite looks at the interfaces and chooses the hook. The errors are those

@@ -208,6 +208,9 @@ func (a *Attached) replaced(cause error) error {
 	return now.taken(cause)
 }
 
+// Taken is the error that says that this program is in the way.
+func (a *Attached) Taken() *ErrTaken { return a.taken(nil) }
+
 // taken says that this program is in the way.
 func (a *Attached) taken(cause error) *ErrTaken {
 	taken := &ErrTaken{

@@ -151,10 +151,23 @@ func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter,
 	if kind == "" || kind == ingress && dir == Out {
 		return nil, nil, nil
 	}
-	filters, err := l.conn.filters(d.Index, dir)
-	if err != nil {
-		return nil, nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+	for range lookAttempts {
+		filters, err := l.conn.filters(d.Index, dir)
+		if err != nil {
+			return nil, nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+		}
+		var whole bool
+		if all, stale, whole, err = l.openFilters(d, dir, filters); whole || err != nil {
+			return all, stale, err
+		}
 	}
+	return all, stale, nil
+}
+
+// openFilters looks at the programs in filters; whole is false where one has
+// gone meanwhile.
+func (l *look) openFilters(d device, dir Direction, filters []filter) (all []*Attached, stale []filter, whole bool, err error) {
+	whole = true
 	for _, f := range filters {
 		ours, _ := f.calledOurs()
 		if f.program == 0 || l.onlyOurs && !ours {
@@ -168,13 +181,14 @@ func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter,
 		case errors.Is(err, errStale):
 			stale = append(stale, f)
 		case errors.Is(err, unix.ENOENT):
+			whole = false
 		case err != nil:
-			return nil, nil, explain(err, actFind, newScene(d.Name, dir, TC))
+			return nil, nil, false, explain(err, actFind, newScene(d.Name, dir, TC))
 		default:
 			all = append(all, a)
 		}
 	}
-	return all, stale, nil
+	return all, stale, whole, nil
 }
 
 // sweep removes stubs whose process is dead, and tells whether there were any.
@@ -200,19 +214,33 @@ func (l *look) sweep(d device) (bool, error) {
 	return swept, nil
 }
 
+// lookAttempts is how often a hook is looked at where programs are replaced all
+// the time: one that went between two looks may have been followed by another.
+const lookAttempts = 8
+
 // openSlots looks at the XDP programs of an interface. One that has gone
-// meanwhile is left out.
-func openSlots(d device) ([]*Attached, error) {
-	var all []*Attached
-	for _, s := range d.slots {
-		a, err := openSlot(d.Iface, s)
-		if errors.Is(err, unix.ENOENT) {
-			continue
+// meanwhile, with none in its place, is left out.
+func openSlots(d device) (all []*Attached, err error) {
+	for range lookAttempts {
+		whole := true
+		all = nil
+		for _, s := range d.slots {
+			a, err := openSlot(d.Iface, s)
+			switch {
+			case errors.Is(err, unix.ENOENT):
+				whole = false
+			case err != nil:
+				return nil, explain(err, actFind, newScene(d.Name, In, s.mode))
+			default:
+				all = append(all, a)
+			}
 		}
-		if err != nil {
-			return nil, explain(err, actFind, newScene(d.Name, In, s.mode))
+		if whole {
+			break
 		}
-		all = append(all, a)
+		if d, err = deviceByIndex(d.Index); err != nil {
+			return nil, explainOn(place{ifindex: d.Index}, err, actFind)
+		}
 	}
 	return all, nil
 }
@@ -274,6 +302,8 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 		return a.readSlot(m)
 	case info.Name == CountersMapName:
 		a.counters = uint32(id)
+	case info.Name == BeforeMapName && info.Type == ebpf.ArrayOfMaps:
+		return m.Lookup(uint32(0), &a.before)
 	case info.Name == MetaMapName:
 		// A map of that name with other contents is not ours.
 		if meta, err := readMeta(m); err == nil {
@@ -298,7 +328,19 @@ func (a *Attached) Counters() (*ebpf.Map, error) {
 	if a.counters == 0 {
 		return nil, fmt.Errorf("the program on %s has no counters", a.Interface)
 	}
-	m, err := ebpf.NewMapFromID(ebpf.MapID(a.counters))
+	return a.openMap(a.counters)
+}
+
+// Before opens the counters that Follow has bound to the program, or is nil.
+func (a *Attached) Before() (*ebpf.Map, error) {
+	if a.before == 0 {
+		return nil, nil
+	}
+	return a.openMap(a.before)
+}
+
+func (a *Attached) openMap(id uint32) (*ebpf.Map, error) {
+	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, a.nothing()
 	}

@@ -21,6 +21,8 @@ const (
 	ProgramName     = "repacket"
 	MetaMapName     = "repacket_meta"
 	CountersMapName = "repacket_counts"
+	// BeforeMapName is a map that holds the counters of the program before.
+	BeforeMapName = "repacket_before"
 	// StubName is the program and SlotMapName its map by which a program of a
 	// process is on an interface where the kernel has no link for tc.
 	StubName    = "repacket_stub"
@@ -92,8 +94,9 @@ type Attached struct {
 	// Ours: name and metadata are those of this tool. Else Meta is empty.
 	Ours bool
 	Meta Meta
-	// counters is the kernel's number of the map with the counters, or 0.
-	counters uint32
+	// counters is the kernel's number of the map with the counters, before that
+	// of the program before; each may be 0.
+	counters, before uint32
 	// filter is the clsact filter that holds the program or the stub.
 	filter filter
 }

@@ -44,6 +44,35 @@ func Label(prog *ebpf.Program, meta Meta) error {
 	return nil
 }
 
+// Follow binds the counters of another program to one that is to take its
+// place, so that the counts go on without a gap, whoever reads them, and live as
+// long as the new program does: what the old one counts until its last run is
+// over is not lost, and nobody has to be there to add it.
+//
+// When Follow returns, every program is at rest that was off its interface
+// before: their counters are final.
+func Follow(prog *ebpf.Program, counters *ebpf.Map) error {
+	before, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: BeforeMapName, Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1,
+		InnerMap: &ebpf.MapSpec{
+			Type: counters.Type(), KeySize: counters.KeySize(), ValueSize: counters.ValueSize(), MaxEntries: counters.MaxEntries(),
+		},
+	})
+	if err != nil {
+		return ExplainLoad(fmt.Errorf("make the map for the counters before: %w", err))
+	}
+	defer func() { _ = before.Close() }()
+	// Whoever changes a map of maps waits in the kernel until all programs are
+	// through that may have seen it as it was (since Linux 5.0).
+	if err := before.Put(uint32(0), counters); err != nil {
+		return fmt.Errorf("keep the counters before: %w", err)
+	}
+	if err := prog.BindMap(before); err != nil {
+		return explain(err, actLabel, newScene("", In, Auto))
+	}
+	return nil
+}
+
 // readMeta reads what NewMetaMap wrote.
 func readMeta(m *ebpf.Map) (Meta, error) {
 	if m.Type() != ebpf.Array || m.KeySize() != 4 {

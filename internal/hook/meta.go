@@ -26,6 +26,11 @@ type Meta struct {
 	Foreground bool `json:"foreground"`
 	// Start is when the program was attached, in nanoseconds of Unix time.
 	Start int64 `json:"start"`
+	// OldRules is how many rules the program had whose place this one took and
+	// whose counters it goes on from, see Follow; LeftAlone are the packets that
+	// the programs before that one left alone, by reason.
+	OldRules  int      `json:"old_rules,omitempty"`
+	LeftAlone []uint64 `json:"left_alone,omitempty"`
 }
 
 // MetaRule is one rule in the user's words.
@@ -33,6 +38,17 @@ type MetaRule struct {
 	Name string `json:"name,omitempty"`
 	Text string `json:"text"`
 	Look bool   `json:"look,omitempty"` // it only counts
+	// Past is what the rule has counted in programs that have come to rest. Old
+	// is 1 + its place among the rules of the program before this one, which may
+	// count on for a moment, or 0 where it was not there.
+	Past MetaCount `json:"past,omitzero"`
+	Old  int       `json:"old,omitempty"`
+}
+
+// MetaCount is a number of packets and of their bytes.
+type MetaCount struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
 }
 
 func (m Meta) encode() ([]byte, error) {

@@ -120,7 +120,7 @@ func TestPrograms(t *testing.T) {
 					for i := range want {
 						want[i].Interface, want[i].Ifindex, want[i].Direction = "left", ifindex, dir
 					}
-					ignored := cmpopts.IgnoreFields(Attached{}, "Meta", "counters", "filter")
+					ignored := cmpopts.IgnoreFields(Attached{}, "Meta", "counters", "before", "filter")
 					if diff := cmp.Diff(want, got, ignored); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", dir, diff)
 					}

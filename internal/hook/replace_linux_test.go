@@ -4,7 +4,9 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -130,10 +132,10 @@ func TestReplaceKeepsThePlace(t *testing.T) {
 	})
 }
 
-// While programs are swapped, each packet is seen by one of them.
+// While programs are swapped, each packet is seen by one of them, whether a
+// process holds them or the interface has them.
 func TestUpdateLosesNothing(t *testing.T) {
 	onSpots(t, func(t *testing.T, w wire, s spot) {
-		const swaps, packets = 20, 400
 		first, counter1 := s.counted(t, someMeta(true))
 		second, counter2 := s.counted(t, someMeta(true))
 		h, err := Link(w.ifindex, s.dir, first, s.mode)
@@ -141,19 +143,11 @@ func TestUpdateLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer h.Close()
-		var swapping sync.WaitGroup
-		swapping.Go(func() {
-			for i := range swaps {
-				if err := h.Update([]*ebpf.Program{second, first}[i%2]); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		w.send(t, s.dir, packets)
-		swapping.Wait()
+		swaps, packets := w.whileSending(t, s, func(i int) error { return h.Update([]*ebpf.Program{second, first}[i%2]) })
 		if got := count(t, counter1) + count(t, counter2); got != packets {
-			t.Errorf("%d packets were seen, want %d", got, packets)
+			t.Errorf("%d of %d packets were seen over %d swaps", got, packets, swaps)
 		}
+		t.Logf("%d swaps, %d packets", swaps, packets)
 		wantFound(t, w.ifindex, s.dir, first)
 		if err := h.Update(second); err != nil {
 			t.Fatal(err)
@@ -163,6 +157,57 @@ func TestUpdateLosesNothing(t *testing.T) {
 		wantCount(t, "the second", counter2, seen+5)
 		wantFound(t, w.ifindex, s.dir, second)
 	})
+}
+
+func TestReplaceLosesNothing(t *testing.T) {
+	onSpots(t, func(t *testing.T, w wire, s spot) {
+		first, counter1 := s.counted(t, someMeta(false))
+		second, counter2 := s.counted(t, someMeta(false))
+		if err := Give(w.ifindex, s.dir, first, s.mode); err != nil {
+			t.Fatal(err)
+		}
+		swaps, packets := w.whileSending(t, s, func(i int) error {
+			var found *Attached
+			err := w.A.Do(func() (err error) {
+				if found, err = Find(w.ifindex, s.dir); err != nil {
+					return err
+				}
+				return Replace(found, []*ebpf.Program{second, first}[i%2])
+			})
+			return err
+		})
+		if got := count(t, counter1) + count(t, counter2); got != packets {
+			t.Errorf("%d of %d packets were seen over %d swaps", got, packets, swaps)
+		}
+		t.Logf("%d swaps, %d packets", swaps, packets)
+	})
+}
+
+// whileSending swaps programs an even number of times, 1,000 at most, while
+// packets pass, and tells how often and how many.
+func (w wire) whileSending(t *testing.T, s spot, swap func(i int) error) (swaps int, packets uint64) {
+	t.Helper()
+	most := 1000
+	if s.mode != TC {
+		most = 100 // these take the kernel 10 ms each
+	}
+	end := time.Now().Add(1500 * time.Millisecond) // emulated machines do fewer
+	var stopped atomic.Bool
+	var swapping sync.WaitGroup
+	swapping.Go(func() {
+		defer stopped.Store(true)
+		for ; swaps < most && (swaps%2 == 1 || time.Now().Before(end)); swaps++ {
+			if err := swap(swaps); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for ; !stopped.Load() || packets < 100; packets++ {
+		w.send(t, s.dir, 1)
+	}
+	swapping.Wait()
+	return swaps, packets
 }
 
 // A program of the wrong type is refused, and the old one stays.
@@ -293,6 +338,39 @@ func TestTCNoDescriptorIsLeft(t *testing.T) {
 		cycle()
 		if after := descriptors(t); after != before {
 			t.Errorf("%d descriptors are open, before it were %d", after, before)
+		}
+	})
+}
+
+// Counters that a program goes on from are there as long as it is, and are told
+// from its own; those of another program are not kept from running.
+func TestFollow(t *testing.T) {
+	inNamespace(t, func() {
+		counters := func(n uint64) *ebpf.Map {
+			m, err := ebpf.NewMap(&ebpf.MapSpec{Name: CountersMapName, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+			if err := errors.Join(err, m.Put(uint32(0), n)); err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		prog, own, old := loadOurs(t, someMeta(false)), counters(1), counters(2)
+		defer own.Close()
+		if err := errors.Join(prog.BindMap(own), Follow(prog, old), old.Close(), Give(1, In, prog, Generic)); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Find(1, In)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, open := range map[uint64]func() (*ebpf.Map, error){1: found.Counters, 2: found.Before} {
+			m, err := open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := count(t, m); got != want {
+				t.Errorf("counted %d, want %d", got, want)
+			}
+			m.Close()
 		}
 	})
 }

@@ -162,20 +162,29 @@ func (s tcxState) withoutOurs(at place) error {
 	return nil
 }
 
-// openTCX looks at the programs on a hook. One that has gone meanwhile is left
-// out.
-func openTCX(i Iface, dir Direction, s tcxState) ([]*Attached, error) {
-	var all []*Attached
-	for _, id := range s.programs {
-		a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Mode: TC, Way: ByTCX, ProgramID: uint32(id)}
-		err := a.open()
-		if errors.Is(err, unix.ENOENT) {
-			continue
+// openTCX looks at the programs on a hook. One that has gone meanwhile, with
+// none in its place, is left out.
+func openTCX(i Iface, dir Direction, s tcxState) (all []*Attached, err error) {
+	for range lookAttempts {
+		whole := true
+		all = nil
+		for _, id := range s.programs {
+			a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Mode: TC, Way: ByTCX, ProgramID: uint32(id)}
+			switch err := a.open(); {
+			case errors.Is(err, unix.ENOENT):
+				whole = false
+			case err != nil:
+				return nil, explain(err, actFind, newScene(i.Name, dir, TC))
+			default:
+				all = append(all, a)
+			}
 		}
-		if err != nil {
-			return nil, explain(err, actFind, newScene(i.Name, dir, TC))
+		if whole {
+			break
 		}
-		all = append(all, a)
+		if s, _, err = queryTCX(i.Index, dir); err != nil {
+			return nil, explainOn(place{i.Index, dir, TC}, err, actFind)
+		}
 	}
 	return all, nil
 }

@@ -52,6 +52,7 @@ var mounts = []struct{ kind, at string }{
 	{"proc", "/proc"},
 	{"sysfs", "/sys"},
 	{"devtmpfs", "/dev"},
+	{"devpts", "/dev/pts"},
 	{"tmpfs", "/dev/shm"},
 	{"tmpfs", "/run"},
 	{"tmpfs", "/tmp"},

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	oldRules = "if udp_dest 443 then udp_dest 8080"
+	newRules = "if udp_dest 443 then udp_dest 9090"
+)
+
+// fileRun is a run by a file.
+type fileRun struct {
+	*fake
+	path string
+}
+
+// newFileRun is a run by a file with oldRules, not started yet.
+func newFileRun(t *testing.T, args ...string) *fileRun {
+	r := &fileRun{path: filepath.Join(t.TempDir(), "rules")}
+	r.fake = newFake(t, append([]string{"-i", "eth1", "-f", r.path}, args...)...)
+	r.write(oldRules)
+	return r
+}
+
+func (r *fileRun) write(text string) {
+	r.t.Helper()
+	if err := os.WriteFile(r.path, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// begin starts the run and waits until it has begun.
+func (r *fileRun) begin() {
+	r.t.Helper()
+	r.start()
+	if slices.Contains(r.Args, "--json") {
+		r.await(&r.stdout, "attached")
+	} else {
+		r.await(&r.stderr, "native XDP\n")
+	}
+}
+
+// end stops the run, and wants what it has told so far, the path as FILE.
+func (r *fileRun) end(stderr string) {
+	r.t.Helper()
+	r.send(syscall.SIGINT)
+	if got := r.wait(); got != exitDone {
+		r.t.Errorf("exit status %d, want 0", got)
+	}
+	wantText(r.t, "stderr", strings.ReplaceAll(r.stderr.String(), r.path, "FILE"), stderr)
+}
+
+func TestSIGHUPReadsTheFileAgain(t *testing.T) {
+	r := newFileRun(t)
+	r.begin()
+	r.write(newRules)
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "as it is now")
+	r.end("eth1: native XDP\neth1: replaced by the rules of FILE as it is now\n")
+	if !slices.Equal(r.kernel.swapped, []string{newRules}) {
+		t.Errorf("the rules were replaced by %q", r.kernel.swapped)
+	}
+}
+
+func TestSIGHUPJSON(t *testing.T) {
+	r := newFileRun(t, "--json")
+	r.begin()
+	r.write(newRules)
+	r.send(syscall.SIGHUP)
+	r.await(&r.stdout, "replaced")
+	r.write("if udp_dset 3")
+	r.send(syscall.SIGHUP)
+	r.await(&r.stdout, "refused")
+	r.end("")
+	wantText(t, "stdout", r.stdout.String(),
+		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"`+oldRules+`"}]}`+"\n"+
+			`{"version":1,"event":"replaced","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"`+newRules+`"}]}`+"\n"+
+			`{"version":1,"event":"refused","time":"2023-11-14T22:13:20Z","message":"unknown word udp_dset","hint":"did you mean udp_dest?","source":"if udp_dset 3","start":3,"end":11}`+"\n")
+}
+
+// Whatever is wrong with the new rules, the old ones go on.
+func TestSIGHUPRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		err        error
+		stderr     string
+	}{
+		{"broken", "if udp_dset 3", nil, "repacket: error: unknown word udp_dset\n    if udp_dset 3\n       ^~~~~~~~\n  hint: did you mean udp_dest?\n"},
+		{"by the kernel", newRules, &Failure{Status: exitUnsupported, Err: errFake, Hint: "plug it in"}, "repacket: error: the kernel is gone\n  hint: plug it in\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newFileRun(t)
+			r.kernel.swapErr = tt.err
+			r.begin()
+			r.write(tt.text)
+			r.send(syscall.SIGHUP)
+			r.await(&r.stderr, "go on\n")
+			r.end("eth1: native XDP\n" + tt.stderr + "eth1: the rules before go on\n")
+		})
+	}
+}
+
+func TestSIGHUPWithoutTheFile(t *testing.T) {
+	r := newFileRun(t)
+	r.begin()
+	if err := os.Remove(r.path); err != nil {
+		t.Fatal(err)
+	}
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "go on\n")
+	r.end("eth1: native XDP\nrepacket: error: open FILE: no such file or directory\neth1: the rules before go on\n")
+}
+
+// Rules on the line cannot be read again; that ends nothing.
+func TestSIGHUPWithoutFile(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.start()
+	f.send(syscall.SIGHUP) // even before the rules are there
+	f.await(&f.stderr, "SIGTERM stop")
+	f.send(syscall.SIGTERM)
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nrepacket: warning: there is no file to read again: the rules go on as they are\n"+
+		"  hint: with -f FILE a SIGHUP reads the file again; Ctrl-C and SIGTERM stop\n")
+}
+
+// SIGHUP also tells that the terminal has been closed, and that ends a run.
+func TestClosedTerminalStops(t *testing.T) {
+	r := newFileRun(t)
+	r.begin()
+	r.hungUp.Store(true)
+	r.send(syscall.SIGHUP)
+	if got := r.wait(); got != exitDone || len(r.kernel.swapped) > 0 || r.kernel.closed != 1 {
+		t.Errorf("exit status %d, replaced by %q", got, r.kernel.swapped)
+	}
+}
+
+// A signal while rules are being proved is not lost, and they keep no run from
+// its end.
+func TestSIGHUPWhileReplacing(t *testing.T) {
+	r := newFileRun(t)
+	r.kernel.swap = make(chan struct{})
+	r.begin()
+	r.send(syscall.SIGHUP)
+	r.send(syscall.SIGHUP)
+	r.write(newRules)
+	r.kernel.swap <- struct{}{}
+	r.kernel.swap <- struct{}{}
+	r.await(&r.stderr, "as it is now\neth1: replaced")
+	r.send(syscall.SIGHUP)
+	r.end("eth1: native XDP\n" + strings.Repeat("eth1: replaced by the rules of FILE as it is now\n", 2))
+	if !slices.Equal(r.kernel.swapped, []string{oldRules, newRules}) {
+		t.Errorf("the rules were replaced by %q", r.kernel.swapped)
+	}
+}
+
+// The line that is refreshed makes room for what is told.
+func TestSIGHUPOnATerminal(t *testing.T) {
+	r := newFileRun(t)
+	r.tty = true
+	r.vars["NO_COLOR"] = "1"
+	r.kernel.count(Count{})
+	r.begin()
+	r.beat(time.Second)
+	r.await(&r.stderr, "1.000 s")
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "as it is now")
+	r.end("eth1: native XDP\nrewrite 0 pkts in 1.000 s\r" + strings.Repeat(" ", len("rewrite 0 pkts in 1.000 s")) +
+		"\reth1: replaced by the rules of FILE as it is now\nrewrite 0 pkts in 1.000 s\n" +
+		"nothing matched: only packets that come in on eth1 are looked at (-Q out is for those that leave)\n")
+}
+
+// What rules did that are gone counts still.
+func TestSummaryOfRulesThatAreGone(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.kernel.count(Count{Matched: 2, Rewritten: 2})
+	f.kernel.former = []tally{
+		{ruleCount{ruleObject{"web", oldRules}, Count{Matched: 40, Rewritten: 40}}, false, true},
+		{ruleCount{ruleObject{"", newRules}, Count{Matched: 1, Rewritten: 1}}, false, true},
+	}
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, `eth1: native XDP
+1            2 pkts  0 bytes  if udp_dest 443 then udp_dest 8080
+web (gone)  40 pkts  0 bytes  if udp_dest 443 then udp_dest 8080
+(gone)       1 pkts  0 bytes  if udp_dest 443 then udp_dest 9090
+rewrite 43 pkts in 0.000 s
+`)
+}
+
+func TestReplace(t *testing.T) {
+	for _, tt := range []struct{ args, stdout, stderr string }{
+		{"replace -i eth1 if all then ip_ttl 64", "", "eth1: native XDP\nreplaced; attached until: repacket detach -i eth1\n"},
+		{"replace -i eth0 if all then ip_ttl 64", "", "eth0: native XDP\nattached until: repacket detach -i eth0\n"},
+		{"replace -j -i eth1 if all", `{"version":1,"event":"replaced","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"if all"}]}` + "\n", ""},
+	} {
+		f := newFake(t, strings.Fields(tt.args)...)
+		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
+		status, stdout, stderr := f.run()
+		if status != exitDone {
+			t.Errorf("%s: exit status %d, want 0", tt.args, status)
+		}
+		wantText(t, "stdout", stdout, tt.stdout)
+		wantText(t, "stderr", stderr, tt.stderr)
+		if j := f.kernel.jobs[0]; !j.Replace || !j.Stay {
+			t.Errorf("%s: the job is %+v", tt.args, j)
+		}
+	}
+}

@@ -1,0 +1,342 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+)
+
+// TestReplaceOfARun: rules of the same words count on, rules that have gone keep
+// what they had and go on when they come back, and the run keeps its hook.
+func TestReplaceOfARun(t *testing.T) {
+	const web, dns = "web: if udp_dest 443 then udp_dest 8080", "if udp_dest 53 then udp_dest 5353"
+	onBeds(t, func(b *bed) {
+		run := b.start(web, 0)
+		replace := func(text string) {
+			b.t.Helper()
+			b.do(func() error { return run.Replace(checked(b.t, text)) })
+		}
+		want := func(counts ...uint64) {
+			b.t.Helper()
+			rules, err := run.Rules()
+			check(b.t, err)
+			var got []uint64
+			for _, c := range rules {
+				got = append(got, c.Rewritten)
+			}
+			if !slices.Equal(got, counts) {
+				b.t.Errorf("counted %v, want %v: %+v", got, counts, rules)
+			}
+		}
+		b.stream(3, 443, 8080)
+		want(3)
+		replace(dns + " else " + web)
+		want(0, 3)
+		b.stream(2, 53, 5353)
+		b.stream(1, 443, 8080)
+		want(2, 4)
+		replace(dns)
+		want(2, 4) // the second one has gone
+		rules, err := run.Rules()
+		check(b.t, err)
+		if rules[0].Gone || !rules[1].Gone || rules[1].Name != "web" {
+			b.t.Errorf("the rules are %+v", rules)
+		}
+		b.stream(1, 53, 5353)
+		replace("if udp_dest 53 then ip_ttl 9 udp_dest 5353 else " + web)
+		b.stream(1, 53, 5353)
+		b.stream(1, 443, 8080)
+		want(1, 5, 3)
+		listed := b.listed()
+		if len(listed) != 2 || listed[0] != 1 || listed[1] != 5 || run.Hook() != b.cfg.Mode {
+			b.t.Errorf("listed %v at %s", listed, run.Hook())
+		}
+		final, err := run.Close()
+		check(b.t, err)
+		if len(final) != 2 || final[1].Rewritten != 5 {
+			b.t.Errorf("the end: %+v", final)
+		}
+		want(1, 5, 3)
+		if err := run.Replace(checked(b.t, web)); err == nil {
+			b.t.Error("rules were put into a run that has ended")
+		}
+	})
+}
+
+// listed is what list says that the rules have rewritten.
+func (b *bed) listed() (out []uint64) {
+	b.t.Helper()
+	b.do(func() error {
+		all, err := List()
+		if err != nil || len(all) != 1 {
+			b.t.Errorf("listed %+v, %v", all, err)
+			return err
+		}
+		for _, c := range all[0].Counts {
+			out = append(out, c.Rewritten)
+		}
+		return nil
+	})
+	return out
+}
+
+// TestReplaceOfWhatIsAttached: the same by the interface's own program, put on
+// where there is none, and taken off as always.
+func TestReplaceOfWhatIsAttached(t *testing.T) {
+	const web, dns = "web: if udp_dest 443 then udp_dest 8080", "if udp_dest 53 then udp_dest 5353"
+	onBeds(t, func(b *bed) {
+		replace := func(text string, replaced bool) {
+			b.t.Helper()
+			b.do(func() error {
+				a, err := Replace(b.with(text))
+				if err == nil && (a.Replaced != replaced || a.Mode != b.cfg.Mode) {
+					b.t.Errorf("%+v, want replaced: %v", a, replaced)
+				}
+				return err
+			})
+		}
+		want := func(counts ...uint64) {
+			b.t.Helper()
+			if got := b.listed(); !slices.Equal(got, counts) {
+				b.t.Errorf("counted %v, want %v", got, counts)
+			}
+		}
+		replace(web, false)
+		b.stream(3, 443, 8080)
+		for range 3 { // what is kept is handed on
+			replace(web, true)
+		}
+		want(3)
+		replace(dns+" else "+web, true)
+		b.stream(2, 53, 5353)
+		b.stream(1, 443, 8080)
+		want(2, 4)
+		replace(dns+" else if tcp then ip_ttl 9", true)
+		want(2, 0)
+		replace(web+" else "+dns, true) // web begins again
+		want(0, 2)
+		// Whatever the hook would be, it is the one where they are.
+		auto := b.with(web)
+		auto.Mode = hook.Auto
+		b.do(func() error {
+			if _, err := Advise(auto); err != nil {
+				return err
+			}
+			a, err := Replace(auto)
+			if err == nil && a.Mode != b.cfg.Mode {
+				b.t.Errorf("at %s", a.Mode)
+			}
+			return err
+		})
+		b.do(func() error {
+			found, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			if !found {
+				b.t.Error("nothing was there to detach")
+			}
+			wantPrograms(b.t, b.cfg.Interface)
+			return err
+		})
+	})
+}
+
+// TestReplaceRefused: whatever is refused, what was there stays and works on.
+func TestReplaceRefused(t *testing.T) {
+	const web = "web: if udp_dest 443 then udp_dest 8080"
+	onBeds(t, func(b *bed) {
+		run := b.start(web, 0)
+		b.do(func() error {
+			var taken *hook.ErrTaken
+			for what, f := range map[string]func(Config) error{
+				"replace": func(cfg Config) error { _, err := Replace(cfg); return err },
+				"advise":  func(cfg Config) error { cfg.Replace = true; _, err := Advise(cfg); return err },
+			} {
+				if err := f(b.with(web)); !errors.As(err, &taken) || taken.PID != os.Getpid() {
+					b.t.Errorf("%s what a process holds: %v", what, err)
+				}
+			}
+			var none *hook.ErrNoInterface
+			if err := run.Replace(checked(b.t, "if udp then redirect nowhere0")); !errors.As(err, &none) {
+				b.t.Errorf("redirect to nowhere: %v", err)
+			}
+			if b.cfg.Mode == hook.Native { // the other end of the veth is elsewhere
+				var unsupported *hook.ErrUnsupported
+				if err := run.Replace(checked(b.t, "if udp then reflect")); !errors.As(err, &unsupported) {
+					b.t.Errorf("what another hook could do: %v", err)
+				}
+			}
+			run.cfg.Broken = true
+			var d *Difference
+			if err := run.Replace(checked(b.t, web)); !errors.As(err, &d) {
+				b.t.Errorf("a broken program: %v", err)
+			}
+			return nil
+		})
+		b.stream(2, 443, 8080)
+		counts, err := run.Close()
+		check(b.t, err)
+		if counts[0].Rewritten != 2 {
+			b.t.Errorf("counted %+v", counts)
+		}
+		b.do(func() error {
+			_, err := Attach(b.with(web))
+			if err != nil {
+				return err
+			}
+			broken := b.with(web)
+			broken.Broken = true
+			var d *Difference
+			if _, err := Replace(broken); !errors.As(err, &d) {
+				b.t.Errorf("a broken program: %v", err)
+			}
+			other := b.with(web)
+			other.Mode = hook.Generic
+			if b.cfg.Mode == hook.Generic {
+				other.Mode = hook.TC
+			}
+			if b.cfg.Direction == hook.In {
+				var usage *UsageError
+				if _, err := Replace(other); !errors.As(err, &usage) {
+					b.t.Errorf("another hook: %v", err)
+				}
+			}
+			return nil
+		})
+		b.stream(2, 443, 8080)
+		if got := b.listed(); got[0] != 2 {
+			b.t.Errorf("listed %v", got)
+		}
+		b.do(func() error {
+			_, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			return err
+		})
+	})
+}
+
+// TestLimitGoesOn: rules that take the place of others draw on the same number
+// of packets and the same time.
+func TestLimitGoesOn(t *testing.T) {
+	const limit, burst = 500, 100
+	onBeds(t, func(b *bed) {
+		run := b.start("if udp_dest 443 then ip_ttl 9", limit)
+		texts := []string{"if udp_dest 443 then ip_ttl 8", "if udp_dest 443 then ip_ttl 9"}
+		for i := range 2 * limit / burst {
+			b.stream(burst, 443, 443)
+			b.do(func() error { return run.Replace(checked(b.t, texts[i%2])) })
+		}
+		<-run.Done()
+		_, err := run.Close()
+		check(b.t, err)
+		rules, err := run.Rules()
+		check(b.t, err)
+		sum := uint64(0)
+		for _, c := range rules {
+			sum += c.Rewritten
+		}
+		if sum != limit {
+			b.t.Errorf("acted on %d packets, want %d", sum, limit)
+		}
+	})
+}
+
+func TestTimeGoesOn(t *testing.T) {
+	onBeds(t, func(b *bed) {
+		cfg := b.with("if udp")
+		cfg.For = time.Hour
+		b.do(func() error {
+			run, err := Start(cfg)
+			if err != nil {
+				return err
+			}
+			defer run.Close()
+			// The time is over; the new rules must not have another one.
+			if err := run.loaded.SetDeadline(1); err != nil {
+				return err
+			}
+			if err := run.Replace(checked(b.t, "if udp_dest 443")); err != nil {
+				return err
+			}
+			b.stream(2, 443, 443)
+			counts, err := run.Counts()
+			if counts[0].Matched != 0 {
+				b.t.Errorf("counted %+v behind the deadline", counts)
+			}
+			return err
+		})
+	})
+}
+
+// TestCloseWhileReplacing: a run that ends waits for no proof, and nothing is
+// put on behind its end.
+func TestCloseWhileReplacing(t *testing.T) {
+	onBeds(t, func(b *bed) {
+		run := b.start("if udp then ip_ttl 9", 0)
+		p := checked(b.t, "if udp then ip_ttl 8")
+		var replacing sync.WaitGroup
+		for range 3 {
+			replacing.Go(func() { _ = b.ns.Do(func() error { return run.Replace(p) }) })
+		}
+		_, err := run.Close()
+		check(b.t, err)
+		replacing.Wait()
+		b.do(func() error { wantPrograms(b.t, b.cfg.Interface); return nil })
+	})
+}
+
+// TestNoDescriptorIsLeftByReplace: what is replaced is given back.
+func TestNoDescriptorIsLeftByReplace(t *testing.T) {
+	onBeds(t, func(b *bed) {
+		run := b.start("if udp then ip_ttl 9", 1000)
+		p := checked(b.t, "if udp then ip_ttl 8")
+		replace := func() int {
+			b.do(func() error { return run.Replace(p) })
+			all, err := os.ReadDir("/proc/self/fd")
+			check(b.t, err)
+			return len(all)
+		}
+		replace() // from here on the counters of the one before are open
+		before := replace()
+		if after := replace(); after != before {
+			b.t.Errorf("%d descriptors are open, before it were %d", after, before)
+		}
+		_, err := run.Close()
+		check(b.t, err)
+	})
+}
+
+// TestPeersStay: what native XDP sends to a veth goes on arriving when other
+// rules send it, and in the end the other end is bare again.
+func TestPeersStay(t *testing.T) {
+	ns := newNamespace(t)
+	check(t, lab.Connect(ns, ns, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
+	sent := datagram(t, 1)
+	port, err := lab.OpenPort(ns, "v1", net.HardwareAddr(sent[6:12]))
+	check(t, err)
+	defer port.Close()
+	check(t, ns.Do(func() error {
+		run, err := Start(Config{Program: checked(t, "if udp then ip_ttl 9 reflect"), Interface: "v0", Mode: hook.Native})
+		if err != nil {
+			return err
+		}
+		for _, ttl := range []byte{8, 7} {
+			check(t, run.Replace(checked(t, fmt.Sprintf("if udp then ip_ttl %d reflect", ttl))))
+			wantPrograms(t, "v1", PeerName)
+			check(t, port.Send(sent))
+			got, err := port.Receive(time.Now().Add(patience))
+			if err != nil || got[22] != ttl {
+				t.Errorf("got %x, %v", got, err)
+			}
+		}
+		_, err = run.Close()
+		wantPrograms(t, "v0")
+		wantPrograms(t, "v1")
+		return err
+	}))
+}
