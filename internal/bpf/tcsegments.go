@@ -9,6 +9,9 @@ import (
 // segments leaves on the stack into how many packets the packet is cut. A raw
 // socket or a guest does not say; then its length and that of its headers do.
 func (c *compiler) segments() {
+	if c.class.L3 == field.None {
+		return // segmentsOfLink has
+	}
 	c.about("segments")
 	have, one := c.newLabel(), c.newLabel()
 	c.emit(asm.LoadMem(value, c.reg.ctx, skbSegments, asm.Word))
@@ -21,21 +24,122 @@ func (c *compiler) segments() {
 		} else {
 			c.headersByL3(one)
 		}
-		c.emit(
-			asm.LoadMem(temp, c.reg.ctx, skbSegment, asm.Word),
-			asm.LoadMem(asm.R1, c.reg.ctx, skbLength, asm.Word),
-			asm.Sub.Reg(asm.R1, value),
-			asm.Add.Reg(asm.R1, temp),
-			asm.Add.Imm(asm.R1, -1),
-			asm.Div.Reg(asm.R1, temp),
-			asm.Mov.Reg(value, asm.R1),
-		)
+		c.cut(one)
 		c.goTo(have)
 	}
 	c.bind(one, false)
 	c.emit(asm.Mov.Imm(value, 1))
 	c.bind(have, false)
 	c.emit(asm.StoreMem(asm.R10, slotSegments, value, asm.DWord))
+}
+
+// cut leaves in value into how many packets a packet is cut whose headers are
+// that long in all.
+func (c *compiler) cut(unknown label) {
+	c.emit(asm.LoadMem(temp, c.reg.ctx, skbSegment, asm.Word), asm.LoadMem(asm.R1, c.reg.ctx, skbLength, asm.Word))
+	c.jumpTo(unknown, asm.JGE.Reg(value, asm.R1, "")) // nobody made it: the stack will drop it
+	c.emit(
+		asm.Sub.Reg(asm.R1, value),
+		asm.Add.Reg(asm.R1, temp),
+		asm.Add.Imm(asm.R1, -1),
+		asm.Div.Reg(asm.R1, temp),
+		asm.Mov.Reg(value, asm.R1),
+	)
+}
+
+// segmentsOfLink is segments for a whole chain of packets of which no rule asks
+// for more than the link, so that nobody has found a header behind it.
+func (c *compiler) segmentsOfLink() {
+	c.about("segments")
+	super, have, one := c.newLabel(), c.newLabel(), c.newLabel()
+	c.emit(asm.LoadMem(value, c.reg.ctx, skbSegment, asm.Word))
+	c.jumpTo(super, asm.JNE.Imm(value, 0, ""))
+	c.bind(one, true)
+	c.emit(asm.Mov.Imm(value, 1))
+	c.bind(have, true)
+	c.emit(asm.StoreMem(asm.R10, slotSegments, value, asm.DWord))
+	c.later(func() {
+		c.bind(super, false)
+		c.about("segments")
+		c.emit(asm.LoadMem(value, c.reg.ctx, skbSegments, asm.Word))
+		c.jumpTo(have, asm.JNE.Imm(value, 0, ""))
+		c.headersByLink(one)
+		c.cut(one)
+		c.goTo(have)
+	})
+}
+
+// headersByLink is headersByL3 where not even the network header is known. Its
+// places on the stack are free before any rule has acted: how far the headers
+// have been found, what has been read, and how long the next one is.
+func (c *compiler) headersByLink(unknown label) {
+	const at, read, size = slotSegments, slotTag, slotTagType
+	peek := func(off int32, bytes int32) {
+		c.emit(
+			asm.Mov.Reg(asm.R1, c.reg.ctx),
+			asm.LoadMem(asm.R2, asm.R10, at, asm.DWord),
+			asm.Add.Imm(asm.R2, off),
+			asm.Mov.Reg(asm.R3, asm.R10),
+			asm.Add.Imm(asm.R3, read),
+			asm.Mov.Imm(asm.R4, bytes),
+			asm.FnSkbLoadBytes.Call(),
+		)
+		c.jumpTo(unknown, asm.JNE.Imm(asm.R0, 0, ""))
+	}
+	forward := func(by ...asm.Instruction) { // from value
+		c.emit(asm.LoadMem(asm.R1, asm.R10, at, asm.DWord))
+		c.emit(by...)
+		c.emit(asm.StoreMem(asm.R10, at, asm.R1, asm.DWord))
+	}
+	network, ip, l4, udp, done := c.newLabel(), c.newLabel(), c.newLabel(), c.newLabel(), c.newLabel()
+	if c.plan.Link == field.Ethernet {
+		c.emit(storeLong(at, ethLen))
+		for range maxTags {
+			tag := c.newLabel()
+			peek(-2, 2)
+			c.emit(asm.LoadMem(value, asm.R10, read, asm.Half))
+			c.jumpTo(tag, asm.JEq.Imm(value, swapped(typeTag, 2), ""))
+			c.jumpTo(network, asm.JNE.Imm(value, swapped(typeService, 2), ""))
+			c.bind(tag, false)
+			forward(asm.Add.Imm(asm.R1, tagLen))
+		}
+	} else {
+		c.emit(storeLong(at, 0))
+	}
+	c.bind(network, false)
+	peek(0, 1)
+	c.emit(
+		asm.LoadMem(value, asm.R10, read, asm.Byte),
+		asm.Mov.Reg(temp, value),
+		asm.RSh.Imm(temp, 4),
+		asm.And.Imm(value, 0xf),
+		asm.LSh.Imm(value, 2),
+		asm.StoreMem(asm.R10, size, value, asm.DWord),
+	)
+	c.jumpTo(ip, asm.JEq.Imm(temp, 4, ""))
+	c.jumpTo(unknown, asm.JNE.Imm(temp, 6, ""))
+	c.emit(storeLong(size, ip6Len))
+	peek(int32(field.MustByName("ip6_next").Byte()), 1)
+	c.goTo(l4)
+	c.bind(ip, false)
+	peek(int32(field.MustByName("ip_protocol").Byte()), 1)
+	c.bind(l4, false)
+	c.emit(asm.LoadMem(value, asm.R10, size, asm.DWord))
+	forward(asm.Add.Reg(asm.R1, value))
+	c.emit(asm.LoadMem(temp, asm.R10, read, asm.Byte))
+	c.jumpTo(udp, asm.JEq.Imm(temp, int32(field.UDP.Header().Number), ""))
+	c.jumpTo(unknown, asm.JNE.Imm(temp, int32(field.TCP.Header().Number), ""))
+	peek(lengthAt, 1)
+	c.emit(
+		asm.LoadMem(value, asm.R10, read, asm.Byte),
+		asm.RSh.Imm(value, 4),
+		asm.LSh.Imm(value, 2),
+	)
+	c.goTo(done)
+	c.bind(udp, false)
+	c.emit(asm.Mov.Imm(value, int32(field.UDP.Header().Fixed)))
+	c.bind(done, false)
+	c.emit(asm.LoadMem(asm.R1, asm.R10, at, asm.DWord), asm.Add.Reg(value, asm.R1))
 }
 
 // headersByL4 leaves in value how long all headers are, from the layer-4 header.

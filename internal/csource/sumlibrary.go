@@ -196,8 +196,9 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 
 	if (counter) {
 {TC}		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
+{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
 {XDP}		counter->packets++;
-		counter->bytes += bpf_xdp_get_buff_len(ctx);
+{XDP}		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
 }
 `},
