@@ -31,8 +31,8 @@ type skb struct {
 func super(t *testing.T, headers ...gopacket.SerializableLayer) []byte {
 	t.Helper()
 	buf := gopacket.NewSerializeBuffer()
-	all := append(headers, gopacket.Payload(make([]byte, 2500)))
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, all...); err != nil {
+	headers = append(headers, gopacket.Payload(make([]byte, 2500)))
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, headers...); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()

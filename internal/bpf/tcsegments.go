@@ -69,77 +69,90 @@ func (c *compiler) segmentsOfLink() {
 	})
 }
 
-// headersByLink is headersByL3 where not even the network header is known. Its
-// places on the stack are free before any rule has acted: how far the headers
-// have been found, what has been read, and how long the next one is.
+// Where headersByLink keeps what it has found: no rule has acted yet, so these
+// places on the stack are free.
+const (
+	slotHeaders = slotSegments // how long the headers are so far
+	slotPeeked  = slotTag      // what has been read
+	slotIPLen   = slotTagType  // how long the IP header is
+)
+
+// headersByLink is headersByL3 where not even the network header is known.
 func (c *compiler) headersByLink(unknown label) {
-	const at, read, size = slotSegments, slotTag, slotTagType
-	peek := func(off int32, bytes int32) {
-		c.emit(
-			asm.Mov.Reg(asm.R1, c.reg.ctx),
-			asm.LoadMem(asm.R2, asm.R10, at, asm.DWord),
-			asm.Add.Imm(asm.R2, off),
-			asm.Mov.Reg(asm.R3, asm.R10),
-			asm.Add.Imm(asm.R3, read),
-			asm.Mov.Imm(asm.R4, bytes),
-			asm.FnSkbLoadBytes.Call(),
-		)
-		c.jumpTo(unknown, asm.JNE.Imm(asm.R0, 0, ""))
-	}
-	forward := func(by ...asm.Instruction) { // from value
-		c.emit(asm.LoadMem(asm.R1, asm.R10, at, asm.DWord))
-		c.emit(by...)
-		c.emit(asm.StoreMem(asm.R10, at, asm.R1, asm.DWord))
-	}
-	network, ip, l4, udp, done := c.newLabel(), c.newLabel(), c.newLabel(), c.newLabel(), c.newLabel()
-	if c.plan.Link == field.Ethernet {
-		c.emit(storeLong(at, ethLen))
-		for range maxTags {
-			tag := c.newLabel()
-			peek(-2, 2)
-			c.emit(asm.LoadMem(value, asm.R10, read, asm.Half))
-			c.jumpTo(tag, asm.JEq.Imm(value, swapped(typeTag, 2), ""))
-			c.jumpTo(network, asm.JNE.Imm(value, swapped(typeService, 2), ""))
-			c.bind(tag, false)
-			forward(asm.Add.Imm(asm.R1, tagLen))
-		}
-	} else {
-		c.emit(storeLong(at, 0))
-	}
-	c.bind(network, false)
-	peek(0, 1)
+	ip, l4, udp, done := c.newLabel(), c.newLabel(), c.newLabel(), c.newLabel()
+	c.linkHeaders(unknown)
+	c.peek(0, asm.Byte, unknown)
 	c.emit(
-		asm.LoadMem(value, asm.R10, read, asm.Byte),
 		asm.Mov.Reg(temp, value),
 		asm.RSh.Imm(temp, 4),
 		asm.And.Imm(value, 0xf),
 		asm.LSh.Imm(value, 2),
-		asm.StoreMem(asm.R10, size, value, asm.DWord),
+		asm.StoreMem(asm.R10, slotIPLen, value, asm.DWord),
 	)
 	c.jumpTo(ip, asm.JEq.Imm(temp, 4, ""))
 	c.jumpTo(unknown, asm.JNE.Imm(temp, 6, ""))
-	c.emit(storeLong(size, ip6Len))
-	peek(int32(field.MustByName("ip6_next").Byte()), 1)
+	c.emit(storeLong(slotIPLen, ip6Len))
+	c.peek(field.MustByName("ip6_next").Byte(), asm.Byte, unknown)
 	c.goTo(l4)
 	c.bind(ip, false)
-	peek(int32(field.MustByName("ip_protocol").Byte()), 1)
+	c.peek(field.MustByName("ip_protocol").Byte(), asm.Byte, unknown)
 	c.bind(l4, false)
-	c.emit(asm.LoadMem(value, asm.R10, size, asm.DWord))
-	forward(asm.Add.Reg(asm.R1, value))
-	c.emit(asm.LoadMem(temp, asm.R10, read, asm.Byte))
-	c.jumpTo(udp, asm.JEq.Imm(temp, int32(field.UDP.Header().Number), ""))
-	c.jumpTo(unknown, asm.JNE.Imm(temp, int32(field.TCP.Header().Number), ""))
-	peek(lengthAt, 1)
-	c.emit(
-		asm.LoadMem(value, asm.R10, read, asm.Byte),
-		asm.RSh.Imm(value, 4),
-		asm.LSh.Imm(value, 2),
-	)
+	c.emit(asm.LoadMem(temp, asm.R10, slotIPLen, asm.DWord))
+	c.behind(temp)
+	c.jumpTo(udp, asm.JEq.Imm(value, int32(field.UDP.Header().Number), ""))
+	c.jumpTo(unknown, asm.JNE.Imm(value, int32(field.TCP.Header().Number), ""))
+	c.peek(lengthAt, asm.Byte, unknown)
+	c.emit(asm.RSh.Imm(value, 4), asm.LSh.Imm(value, 2))
 	c.goTo(done)
 	c.bind(udp, false)
 	c.emit(asm.Mov.Imm(value, int32(field.UDP.Header().Fixed)))
 	c.bind(done, false)
-	c.emit(asm.LoadMem(asm.R1, asm.R10, at, asm.DWord), asm.Add.Reg(value, asm.R1))
+	c.emit(asm.LoadMem(temp, asm.R10, slotHeaders, asm.DWord), asm.Add.Reg(value, temp))
+}
+
+// linkHeaders finds how long the headers of the link are, with the tags that lie
+// in the packet.
+func (c *compiler) linkHeaders(unknown label) {
+	if c.plan.Link == field.RawIP {
+		c.emit(storeLong(slotHeaders, 0))
+		return
+	}
+	network := c.newLabel()
+	c.emit(storeLong(slotHeaders, ethLen))
+	for range maxTags {
+		tag := c.newLabel()
+		c.peek(-2, asm.Half, unknown)
+		c.jumpTo(tag, asm.JEq.Imm(value, swapped(typeTag, 2), ""))
+		c.jumpTo(network, asm.JNE.Imm(value, swapped(typeService, 2), ""))
+		c.bind(tag, false)
+		c.emit(asm.Mov.Imm(temp, tagLen))
+		c.behind(temp)
+	}
+	c.bind(network, false)
+}
+
+// peek leaves in value what stands in the packet so far from slotHeaders.
+func (c *compiler) peek(off int, size asm.Size, unknown label) {
+	c.emit(
+		asm.Mov.Reg(asm.R1, c.reg.ctx),
+		asm.LoadMem(asm.R2, asm.R10, slotHeaders, asm.DWord),
+		asm.Add.Imm(asm.R2, int32(off)),
+		asm.Mov.Reg(asm.R3, asm.R10),
+		asm.Add.Imm(asm.R3, slotPeeked),
+		asm.Mov.Imm(asm.R4, int32(size.Sizeof())),
+		asm.FnSkbLoadBytes.Call(),
+	)
+	c.jumpTo(unknown, asm.JNE.Imm(asm.R0, 0, ""))
+	c.emit(asm.LoadMem(value, asm.R10, slotPeeked, size))
+}
+
+// behind adds to slotHeaders.
+func (c *compiler) behind(length asm.Register) {
+	c.emit(
+		asm.LoadMem(asm.R1, asm.R10, slotHeaders, asm.DWord),
+		asm.Add.Reg(asm.R1, length),
+		asm.StoreMem(asm.R10, slotHeaders, asm.R1, asm.DWord),
+	)
 }
 
 // headersByL4 leaves in value how long all headers are, from the layer-4 header.
