@@ -191,6 +191,17 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestExactSumAtTC: what the C does not do is said in it.
+func TestExactSumAtTC(t *testing.T) {
+	for text, want := range map[string]bool{"if udp then udp_check 5": true, "if udp then udp_check fix": false, "if ip then ip_check 5": false} {
+		p := checked(t, text)
+		source := Print(p, plan.Build(p, field.Ethernet), Options{Hook: TC})
+		if got := strings.Contains(source, madeLater); got != want {
+			t.Errorf("%s: it is said: %v, want %v", text, got, want)
+		}
+	}
+}
+
 // TestComment: no words of a rule end a comment, or begin one in it.
 func TestComment(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -42,7 +42,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	}
 	lines = slices.Concat(lines, l4.stored, l4.after, last)
 	if setsCheck(s) {
-		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
+		lines = append(lines, comment(madeLater), "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
 	}
 	if sets(s, field.VLAN, 0) {
 		w.need(retag)
@@ -50,6 +50,10 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	}
 	return lines
 }
+
+// madeLater is what C cannot do here: to ask takes the pointers into the packet
+// away that all stores need, and behind them the packet cannot be left alone.
+const madeLater = "a packet whose checksum is made later cannot take this one, and is not left alone here"
 
 // sets tells whether a step writes the member at an offset of a header.
 func sets(s plan.Step, p field.Protocol, off int) bool {
