@@ -101,8 +101,10 @@ func choose(all []string, leave []leftOut, o options) (selection, error) {
 	if len(s.packages) == 0 {
 		return selection{}, errors.New("no package has tests that need a kernel")
 	}
-	if !o.narrowed() {
-		s.leftOut = leave
+	if o.run == "" { // what is asked for by name runs
+		s.leftOut = slices.DeleteFunc(slices.Clone(leave), func(l leftOut) bool {
+			return o.packages != "" && (l.test == "" || !slices.Contains(s.packages, l.pkg))
+		})
 	}
 	return s, nil
 }

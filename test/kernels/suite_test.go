@@ -17,7 +17,9 @@ func TestChoose(t *testing.T) {
 		skip     string   // in test/live
 	}{
 		{"all", leave, options{}, []string{"internal/hook", "test/live"}, "^TestSlow$|^TestSlower$"},
-		{"a package", leave, options{packages: "test/live"}, []string{"test/live"}, ""},
+		{"a package", leave, options{packages: "test/live"}, []string{"test/live"}, "^TestSlow$|^TestSlower$"},
+		{"another package", leave, options{packages: "internal/hook"}, []string{"internal/hook"}, ""},
+		{"some tests of a package", leave, options{packages: "test/live", run: "TestSlow"}, []string{"test/live"}, ""},
 		{"one that is left out else", leave, options{packages: "bench"}, []string{"bench"}, ""},
 		{"some tests", leave, options{run: "TestSlow"}, []string{"internal/hook", "test/live"}, ""},
 		{"a package that needs no kernel", leave, options{packages: "internal/rule"}, nil, ""},
