@@ -59,6 +59,7 @@ const (
 	wrong           part = "wrong"
 	replace         part = "replace"
 	isPartial       part = "is_partial"
+	again           part = "again"
 	store           part = "store"
 	retag           part = "retag"
 	count           part = "count"
