@@ -71,7 +71,7 @@ func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 	for _, p := range field.Protocols() {
 		name := variable(p)
 		uses := regexp.MustCompile(`\b` + name + `\b`).MatchString(strings.Join(behind, "\n"))
-		if name != l4 && !(w.params[param(name)] && uses) {
+		if name != l4 && (!uses || !w.params[param(name)]) {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("__u32 %s_at = offset_of(ctx, %s);", name, name))

@@ -52,6 +52,7 @@ type spot struct {
 	// fragments: packets may lie in several buffers.
 	fragments bool
 	limit     uint64
+	clang     bool // by the program in C
 }
 
 // rules are rules that run at a spot.
@@ -71,7 +72,7 @@ func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	o := engine.LoadOptions{Link: s.link, Redirect: s.redirect, Fragments: s.fragments, Limit: s.limit}
+	o := engine.LoadOptions{Link: s.link, Redirect: s.redirect, Fragments: s.fragments, Limit: s.limit, Clang: s.clang}
 	if s.mode == hook.TC {
 		o.Hook = bpf.TC
 	}
