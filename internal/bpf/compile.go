@@ -303,6 +303,9 @@ func (c *compiler) enter(ch *plan.Chain) {
 	c.bind(l, true)
 	was := c.class
 	c.class, c.tags, c.onLink = ch.Class, ch.Class.Tags, ch.OnLink()
+	if c.opt.Hook == TC && c.class.L3 == field.None {
+		c.segmentsOfLink()
+	}
 	c.chain(ch)
 	c.class, c.tags = was, was.Tags
 }

@@ -83,10 +83,16 @@ const length = asm.R6
 // segments is where at tc the number of packets outlives it.
 const segments = asm.R7
 
-// length leaves the packet's length in length.
+// length leaves the packet's length in length: at tc, with the tag that may lie
+// beside it.
 func (c *compiler) length() {
 	if c.opt.Hook == TC {
-		c.emit(asm.LoadMem(length, c.reg.ctx, skbLength, asm.Word))
+		c.emit(
+			asm.LoadMem(value, c.reg.ctx, skbTagged, asm.Word),
+			asm.LoadMem(length, c.reg.ctx, skbLength, asm.Word), // the context goes
+			asm.LSh.Imm(value, 2),                               // a tag takes four bytes
+			asm.Add.Reg(length, value),
+		)
 		return
 	}
 	if c.opt.Fragments {

@@ -13,7 +13,8 @@ const (
 	// ReasonPartial: the rule sets a checksum of layer 4 to a value, and that of
 	// the packet is yet to be made.
 	ReasonPartial
-	// ReasonHeaders: the headers could not be brought into one buffer.
+	// ReasonHeaders: the headers could not be brought into one buffer, for want of
+	// memory. No packet provokes that; a test makes the program ask for too much.
 	ReasonHeaders
 	// ReasonTag: the rule sets the type of a VLAN tag to one that the kernel does
 	// not keep beside the packet.

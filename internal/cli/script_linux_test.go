@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	await FILE TEXT           wait until the text is in the file
 //	send N PORT               send N UDP packets, which arrive on right
 //	foreign IFACE             put an XDP program of somebody else on it
+//	veth NAME PEER            make another veth pair, both ends up
 //	without CAPABILITY...     what is run from now on lacks these
 //	only CAPABILITY...        … lacks all but these
 func TestScripts(t *testing.T) {
@@ -47,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send,
-			"foreign": foreign, "without": without, "only": only,
+			"foreign": foreign, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
@@ -73,6 +74,16 @@ func enterNamespace(env *testscript.Env) error {
 		}
 	})
 	return unix.Setns(pair.B.FD(), unix.CLONE_NEWNET)
+}
+
+// veth is not left to ip, which is busybox in test/kernels and names no peer.
+func veth(ts *testscript.TestScript, _ bool, args []string) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.Flags = args[0], net.FlagUp
+	ts.Check(netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: args[1]}))
+	peer, err := netlink.LinkByName(args[1])
+	ts.Check(err)
+	ts.Check(netlink.LinkSetUp(peer))
 }
 
 func exits(ts *testscript.TestScript, _ bool, args []string) {

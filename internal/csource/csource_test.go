@@ -50,9 +50,10 @@ var golden = map[string]string{
 
 // goldenAtTC are rules for the hook tc.
 var goldenAtTC = map[string]string{
-	"tc":     "if ip_dest 192.0.2.1 udp_dest 443 then ip_dest 10.0.0.1 udp_dest 8080; if ip6_hlim 1 then drop",
-	"tctags": "if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect",
-	"tcfix":  "if ip udp_dest 53 then udp_check fix, ip_ttl 9; if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1",
+	"tc":      "if ip_dest 192.0.2.1 udp_dest 443 then ip_dest 10.0.0.1 udp_dest 8080; if ip6_hlim 1 then drop",
+	"tctags":  "if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect",
+	"tcvalue": "if udp_dest 53 then udp_check 5, ip_ttl 9; if tcp_mss ge 9 vlan_id 5 then tcp_check 7, tcp_mss 8, vlan_id 6",
+	"tcfix":   "if ip udp_dest 53 then udp_check fix, ip_ttl 9; if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1",
 }
 
 // TestPrint holds the programs to what stands in testdata, where people have

@@ -62,6 +62,7 @@ const (
 	replace         part = "replace"
 	isPartial       part = "is_partial"
 	keepOnes        part = "keep_ones"
+	again           part = "again"
 	store           part = "store"
 	retag           part = "retag"
 	count           part = "count"
@@ -243,6 +244,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;

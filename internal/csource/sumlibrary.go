@@ -174,6 +174,23 @@ static __always_inline int is_partial(struct __sk_buff *ctx, __u32 offset)
 	return 0;
 }
 `},
+	{name: again, text: `
+/*
+ * Where something lies in the packet, to find it again behind a call that takes
+ * the pointers into the packet away.
+ */
+static __always_inline __u32 offset_of(struct __sk_buff *ctx, const void *at)
+{
+	return (at - (const void *)(long)ctx->data) & 0x7fff;
+}
+
+static __always_inline void *again(struct __sk_buff *ctx, __u32 offset, __u32 size)
+{
+	void *at = (void *)(long)ctx->data + offset;
+
+	return at + size <= (void *)(long)ctx->data_end ? at : (void *)0;
+}
+`},
 	{name: retag, text: `
 /* Rewrites the outer VLAN tag, which lies beside the packet or in it. */
 static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
@@ -212,8 +229,9 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 
 	if (counter) {
 {TC}		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
+{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
 {XDP}		counter->packets++;
-		counter->bytes += bpf_xdp_get_buff_len(ctx);
+{XDP}		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}
 }
 `},

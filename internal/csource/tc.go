@@ -2,6 +2,7 @@ package csource
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,7 +25,12 @@ func (w *writer) editAtTC(s plan.Step) []string {
 		lines = append(lines, "")
 	}
 	lines = append(lines, w.leaveAlone(s)...)
-	var last []string
+	return append(lines, w.finishAtTC(s, l4)...)
+}
+
+// finishAtTC writes the changes themselves.
+func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
+	var lines, last []string
 	for _, sum := range s.Sums {
 		switch {
 		case sum.Check.Proto != field.IP:
@@ -41,14 +47,42 @@ func (w *writer) editAtTC(s plan.Step) []string {
 		lines = append(lines, w.header(field.Eth)+"->type = eth_type;")
 	}
 	lines = slices.Concat(lines, l4.stored, l4.after, last)
-	if setsCheck(s) {
+	if valueOf4(s) != nil {
 		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
 	}
 	if sets(s, field.VLAN, 0) {
 		w.need(retag)
 		lines = append(lines, "retag(ctx, tci);")
 	}
+	if check := valueOf4(s); check != nil {
+		return append(w.sparePartial(check, lines), lines...)
+	}
 	return lines
+}
+
+// sparePartial lets a packet pass whose checksum of layer 4, which a rule gives
+// a value, is left to the device. To ask takes the pointers into the packet
+// away, so those that the lines behind use are found again.
+func (w *writer) sparePartial(check *field.Field, behind []string) []string {
+	w.need(isPartial)
+	w.need(again)
+	l4 := w.header(check.Proto)
+	var lines, found, missing []string
+	for _, p := range field.Protocols() {
+		name := variable(p)
+		uses := regexp.MustCompile(`\b` + name + `\b`).MatchString(strings.Join(behind, "\n"))
+		if name != l4 && (!uses || !w.params[param(name)]) {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("__u32 %s_at = offset_of(ctx, %s);", name, name))
+		found = append(found, fmt.Sprintf("%s = again(ctx, %s_at, sizeof(*%s));", name, name, name))
+		missing = append(missing, "!"+name)
+	}
+	lines = append(lines, "",
+		fmt.Sprintf("if (is_partial(ctx, %s_at + %d)) /* a value could not reach the wire */", l4, memberOf(check).off),
+		"\treturn XDP_PASS;")
+	lines = append(lines, found...)
+	return append(lines, "if ("+strings.Join(missing, " || ")+")", "\treturn XDP_PASS;")
 }
 
 // sets tells whether a step writes the member at an offset of a header.
@@ -57,10 +91,15 @@ func sets(s plan.Step, p field.Protocol, off int) bool {
 	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Proto == p && memberOf(f).off == off })
 }
 
-// setsCheck tells whether a step gives a checksum of layer 4 a value.
-func setsCheck(s plan.Step) bool {
+// valueOf4 is the checksum of layer 4 that a step gives a value, or nil.
+func valueOf4(s plan.Step) *field.Field {
 	fields, _ := written(s.Writes)
-	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP })
+	for _, f := range fields {
+		if f.Kind == field.Checksum && f.Proto != field.IP {
+			return f
+		}
+	}
+	return nil
 }
 
 // leaveAlone lets packets pass that cannot be rewritten whole: structural

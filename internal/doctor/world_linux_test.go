@@ -6,6 +6,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
@@ -51,10 +53,33 @@ func (w world) put(name string, dir hook.Direction, mode hook.Mode, ours bool) u
 		meta = &hook.Meta{}
 	}
 	prog := w.load(mode, meta)
-	if err := hook.Give(w.index(name), dir, prog, mode); err != nil {
+	if !ours && mode == hook.TC && tcWay(w.t) == hook.ByClsact.String() {
+		w.putFilter(name, dir, prog)
+	} else if err := hook.Give(w.index(name), dir, prog, mode); err != nil {
 		w.t.Fatal(err)
 	}
 	return w.id(prog)
+}
+
+// putFilter gives a program to clsact as another tool does. What hook.Give puts
+// there has the handle of ours, of which there is room for one.
+func (w world) putFilter(name string, dir hook.Direction, prog *ebpf.Program) {
+	w.t.Helper()
+	parent := map[hook.Direction]uint32{hook.In: netlink.HANDLE_MIN_INGRESS, hook.Out: netlink.HANDLE_MIN_EGRESS}[dir]
+	index := w.index(name)
+	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}
+	if err := netlink.QdiscAdd(qdisc); err != nil {
+		w.t.Fatal(err)
+	}
+	filter := &netlink.BpfFilter{
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Priority: 1, Protocol: unix.ETH_P_ALL},
+		Fd:          prog.FD(), Name: "somebody", DirectAction: true,
+	}
+	if err := netlink.FilterAdd(filter); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // load loads a program, which is ours if it has metadata.

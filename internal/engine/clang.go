@@ -5,11 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/cilium/ebpf"
 
-	"repacket/internal/bpf"
 	"repacket/internal/csource"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -18,9 +16,6 @@ import (
 // clangSource has clang compile the program's C source and binds it to our
 // map of counters.
 func clangSource(p *rule.Program, o LoadOptions, counters int) (*ebpf.ProgramSpec, error) {
-	if o.Hook == bpf.TC && slices.ContainsFunc(p.Rules, func(r *rule.Rule) bool { return exactSum(r) != nil }) {
-		return nil, errors.New("clang's program cannot tell at tc which checksums are made later, so it sets none to a value")
-	}
 	if o.Limit > 0 || o.Timed {
 		return nil, errors.New("clang's program keeps neither a limit nor a time")
 	}

@@ -54,7 +54,7 @@ func (s *site) peer(veth hook.Iface) (hook.Iface, error) {
 	refused := &hook.ErrUnsupported{Interface: veth.Name, Mode: hook.Native, TryGeneric: true}
 	switch {
 	case veth.PeerElsewhere:
-		refused.Reason = lost + ", and that is in another network namespace"
+		refused.Reason = lost + ", which is in another network namespace, where it cannot be seen"
 		return hook.Iface{}, refused
 	case s.cfg.Stay:
 		refused.Reason = lost + ", which would have to stay there too"

@@ -238,7 +238,7 @@ func TestRefusedOutlets(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	openTun(t, pair.B, lab.TunConfig{})
 	check(t, lab.Connect(pair.B, pair.B, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
-	const elsewhere = "right is a veth, where what native XDP sends is lost unless there is an XDP program at its other end, and that is in another network namespace"
+	const elsewhere = "right is a veth, where what native XDP sends is lost unless there is an XDP program at its other end, which is in another network namespace, where it cannot be seen"
 	for _, c := range []struct {
 		iface, text string
 		mode        hook.Mode

@@ -141,7 +141,6 @@ func (s *site) options(m hook.Mode) LoadOptions {
 // need is what rules ask of a hook.
 func need(p *rule.Program) (n hook.Need) {
 	for _, r := range p.Rules {
-		n.Sends = n.Sends || r.Verdict == rule.Reflect || r.Verdict == rule.ToInterface
 		for _, a := range r.Actions {
 			n.Sums = n.Sums || isLayer4Sum(a.Field)
 			for _, c := range a.Field.Covers {

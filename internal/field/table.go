@@ -164,10 +164,12 @@ var aliasOf = map[string][]string{
 }
 
 // addressOnly and portOnly keep the address words off ports and the port
-// words off addresses, where they would read as nonsense.
+// words off addresses, linkOnly the Ethernet type off ICMP, where they would
+// read as nonsense.
 var (
 	addressOnly = map[string]bool{"saddr": true, "daddr": true}
 	portOnly    = map[string]bool{"sport": true, "dport": true, "srcport": true, "dstport": true, "spt": true, "dpt": true}
+	linkOnly    = map[string]bool{"etype": true}
 )
 
 var byName = map[string]*Field{}
@@ -199,7 +201,7 @@ func spellings(f *Field) []string {
 	prefix := f.Proto.Header().Prefix + "_"
 	var names []string
 	for _, word := range aliasOf[f.Name[len(prefix):]] {
-		if addressOnly[word] && f.Kind != Address4 && f.Kind != Address6 || portOnly[word] && f.Kind != Port {
+		if addressOnly[word] && f.Kind != Address4 && f.Kind != Address6 || portOnly[word] && f.Kind != Port || linkOnly[word] && f.Proto.Header().Layer >= NetworkLayer {
 			continue
 		}
 		if _, taken := byName[prefix+word]; !taken {

@@ -128,6 +128,19 @@ func TestNamesAreUnique(t *testing.T) {
 	}
 }
 
+// TestNoNonsense: an alias that fits one field is not that of every field whose
+// name ends alike.
+func TestNoNonsense(t *testing.T) {
+	for name, want := range map[string]string{
+		"eth_etype": "eth_type", "vlan_etype": "vlan_type", "cvlan_etype": "cvlan_type", "icmp_etype": "", "icmp6_etype": "",
+		"tcp_sport": "tcp_src", "tcp_saddr": "", "ip_saddr": "ip_src", "ip_sport": "",
+	} {
+		if f, ok := ByName(name); ok != (want != "") || ok && f.Name != want {
+			t.Errorf("%s means %v, want %q", name, f, want)
+		}
+	}
+}
+
 func TestFieldsAreConsistent(t *testing.T) {
 	for _, f := range Fields() {
 		if !strings.HasPrefix(f.Name, f.Proto.Header().Prefix+"_") {

@@ -10,8 +10,6 @@ import (
 type Need struct {
 	// Sums: a rule changes what a checksum of TCP, UDP or ICMP covers.
 	Sums bool
-	// Sends: a rule sends packets back or to another interface.
-	Sends bool
 }
 
 // Choice is where to attach.
@@ -76,10 +74,6 @@ var cautions = []caution{
 	{
 		func(q question, m Mode) bool { return m == Native && q.on.Kind == "veth" },
 		"{name} is a veth: while native XDP is on it, segmentation offload is off, which halves the speed of TCP", leaveItOut,
-	},
-	{
-		func(q question, m Mode) bool { return m == Native && q.on.Kind == "veth" && q.need.Sends },
-		"{name} is a veth: what native XDP sends back is lost, unless its other end has an XDP program too", leaveItOut,
 	},
 	{
 		func(q question, m Mode) bool { return isXDP(m) && halfSummed(q.on, m) && q.need.Sums },

@@ -29,7 +29,6 @@ var (
 func TestChoose(t *testing.T) {
 	const (
 		offload = "v0 is a veth: while native XDP is on it, segmentation offload is off, which halves the speed of TCP"
-		sends   = "v0 is a veth: what native XDP sends back is lost, unless its other end has an XDP program too"
 		sums    = " packets that were on no wire yet may carry checksums that are finished later, which XDP cannot see; rewritten and sent on, they are wrong"
 		copies  = "generic XDP copies large packets into one piece, which makes it slower than tc"
 	)
@@ -41,13 +40,13 @@ func TestChoose(t *testing.T) {
 		why      string
 		warnings []string
 	}{
-		{Auto, In, ixgbe, Need{true, true}, "xdp: the driver of eth1 (ixgbe) has native XDP", nil},
-		{Auto, In, virtio, Need{true, true}, "xdp: the driver of eth1 (virtio_net) has native XDP", nil},
-		{Auto, In, bond, Need{true, true}, "xdp: the driver of bond0 (bonding) has native XDP", nil},
+		{Auto, In, ixgbe, Need{Sums: true}, "xdp: the driver of eth1 (ixgbe) has native XDP", nil},
+		{Auto, In, virtio, Need{Sums: true}, "xdp: the driver of eth1 (virtio_net) has native XDP", nil},
+		{Auto, In, bond, Need{Sums: true}, "xdp: the driver of bond0 (bonding) has native XDP", nil},
 		{Auto, Out, ixgbe, Need{}, "tc: XDP sees only packets that arrive", nil},
-		{Auto, Out, veth, Need{true, true}, "tc: XDP sees only packets that arrive", nil},
-		{Auto, In, veth, Need{true, true}, "tc: v0 is a veth, where XDP would switch segmentation offload off", nil},
-		{Auto, In, tap, Need{true, true}, "tc: tap0 is a tap, where XDP could not see checksums that are finished later", nil},
+		{Auto, Out, veth, Need{Sums: true}, "tc: XDP sees only packets that arrive", nil},
+		{Auto, In, veth, Need{Sums: true}, "tc: v0 is a veth, where XDP would switch segmentation offload off", nil},
+		{Auto, In, tap, Need{Sums: true}, "tc: tap0 is a tap, where XDP could not see checksums that are finished later", nil},
 		{Auto, In, tun, Need{}, "tc: tun0 has no Ethernet header, and so no native XDP", nil},
 		{Auto, In, wg, Need{}, "tc: wg0 has no Ethernet header, and so no native XDP", nil},
 		{Auto, In, bridge, Need{}, "tc: br0 is a bridge, which has no native XDP", nil},
@@ -56,15 +55,15 @@ func TestChoose(t *testing.T) {
 		{Auto, In, lo, Need{}, "tc: lo has no native XDP", nil},
 		{Auto, In, unknown, Need{}, "tc: whether eth1 (foo) has native XDP is not known here (to try: --hook xdp)", nil},
 		{Auto, In, nameless, Need{}, "tc: whether eth1 has native XDP is not known here (to try: --hook xdp)", nil},
-		{TC, In, ixgbe, Need{true, true}, "tc: as asked", nil},
-		{TC, Out, ixgbe, Need{true, true}, "tc: as asked", nil},
-		{Native, In, ixgbe, Need{true, true}, "xdp: as asked", nil},
-		{Native, In, virtio, Need{true, true}, "xdp: as asked", nil},
+		{TC, In, ixgbe, Need{Sums: true}, "tc: as asked", nil},
+		{TC, Out, ixgbe, Need{Sums: true}, "tc: as asked", nil},
+		{Native, In, ixgbe, Need{Sums: true}, "xdp: as asked", nil},
+		{Native, In, virtio, Need{Sums: true}, "xdp: as asked", nil},
 		{Native, In, veth, Need{}, "xdp: as asked", []string{offload}},
-		{Native, In, veth, Need{true, true}, "xdp: as asked", []string{offload, sends, "v0 is a veth:" + sums}},
+		{Native, In, veth, Need{Sums: true}, "xdp: as asked", []string{offload, "v0 is a veth:" + sums}},
 		{Native, In, tap, Need{}, "xdp: as asked", nil},
 		{Native, In, tap, Need{Sums: true}, "xdp: as asked", []string{"tap0 is a tap:" + sums}},
-		{Generic, In, veth, Need{Sends: true}, "xdp-generic: as asked", []string{copies}},
+		{Generic, In, veth, Need{}, "xdp-generic: as asked", []string{copies}},
 		{Generic, In, bridge, Need{Sums: true}, "xdp-generic: as asked", []string{"br0 is a bridge:" + sums, copies}},
 		{Generic, In, lo, Need{Sums: true}, "xdp-generic: as asked", []string{"lo is a loopback:" + sums, copies}},
 		{Generic, In, wg, Need{Sums: true}, "xdp-generic: as asked", []string{copies}},

@@ -19,6 +19,14 @@ const (
 	xdpFragments      = 32 // NETDEV_XDP_ACT_RX_SG: packets in several buffers
 )
 
+// genlHeader is struct genlmsghdr of linux/genetlink.h. nl.Genlmsg lacks the
+// last two bytes and sends what lies behind it in memory, where the kernel
+// refuses all but 0.
+type genlHeader struct {
+	nl.Genlmsg
+	_ [2]byte
+}
+
 // describe fills in what the drivers of interfaces say about themselves. It
 // takes no privilege, and what is not told is left as it is.
 func describe(ifaces []Iface) {
@@ -53,7 +61,8 @@ func xdpFeatures(ifaces []Iface) map[int]uint64 {
 	if len(ifaces) == 1 {
 		req = nl.NewNetlinkRequest(int(family.ID), 0)
 	}
-	req.AddData(&nl.Genlmsg{Command: netdevDevGet, Version: 1})
+	header := genlHeader{Genlmsg: nl.Genlmsg{Command: netdevDevGet, Version: 1}}
+	req.AddData(&header.Genlmsg)
 	if len(ifaces) == 1 {
 		req.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(ifaces[0].Index))))
 	}

@@ -148,24 +148,12 @@ func countLost(lost *ebpf.Map) asm.Instructions {
 	}
 }
 
-// readSummed reads ip_summed out of the kernel's own structure. Where a kernel
-// has no way to it (before 6.2) it does nothing.
+// readSummed reads ip_summed out of the kernel's own structure, which is what
+// the context really is. The kernel's cast to it came with Linux 6.2 only.
 func readSummed() (asm.Instructions, error) {
 	spec, err := btf.LoadKernelSpec()
 	if err != nil {
 		return nil, fmt.Errorf("look up the kernel's types: %w", err)
-	}
-	var cast *btf.Func
-	err = spec.TypeByName("bpf_cast_to_kern_ctx", &cast)
-	if errors.Is(err, btf.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	id, err := spec.TypeID(cast)
-	if err != nil {
-		return nil, err
 	}
 	var skb *btf.Struct
 	if err := spec.TypeByName("sk_buff", &skb); err != nil {
@@ -175,15 +163,15 @@ func readSummed() (asm.Instructions, error) {
 	if !ok || bit/8 != (bit+size-1)/8 {
 		return nil, errors.New("the kernel's sk_buff has no ip_summed inside one byte")
 	}
-	call := asm.Instruction{
-		OpCode:   asm.OpCode(asm.JumpClass).SetJumpOp(asm.Call),
-		Src:      asm.PseudoKfuncCall,
-		Constant: int64(id),
-	}
+	const read = -8 // on the stack
 	return asm.Instructions{
-		asm.Mov.Reg(asm.R1, asm.R6),
-		call,
-		asm.LoadMem(asm.R1, asm.R0, int16(bit/8), asm.Byte),
+		asm.Mov.Reg(asm.R1, asm.RFP),
+		asm.Add.Imm(asm.R1, read),
+		asm.Mov.Imm(asm.R2, 1),
+		asm.Mov.Reg(asm.R3, asm.R6),
+		asm.Add.Imm(asm.R3, int32(bit/8)),
+		asm.FnProbeReadKernel.Call(),
+		asm.LoadMem(asm.R1, asm.RFP, read, asm.Byte),
 		asm.RSh.Imm(asm.R1, int32(lowestBit(bit, size))),
 		asm.And.Imm(asm.R1, 1<<size-1),
 		asm.StoreMem(asm.R7, recordSummed, asm.R1, asm.Word),

@@ -49,7 +49,7 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "tests to run (regular expression)")
 	flag.IntVar(&o.rules, "rules", 15, "random rules that the implementations are compared on")
 	flag.StringVar(&o.dir, "dir", "bin/kernels", "where packages, test binaries and logs are kept")
-	flag.DurationVar(&o.timeout, "timeout", 40*time.Minute, "how long one machine may run; one package has half of it")
+	flag.DurationVar(&o.timeout, "timeout", time.Hour, "how long one machine may run; one package has half of it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ok, err := runAll(ctx, os.Stdout, o)
@@ -114,7 +114,7 @@ func prepare(ctx context.Context, s *suite, o options) ([]*results, error) {
 			console: filepath.Join(o.dir, line+".console"),
 			log:     filepath.Join(o.dir, line+".log"),
 		}
-		if err := s.writeInitramfs(ctx, m.initrd, k); err != nil {
+		if err := s.writeInitramfs(ctx, m.initrd, line, k); err != nil {
 			return nil, fmt.Errorf("linux %s: %w", line, err)
 		}
 		runs = append(runs, &results{line: line, kernel: k, machine: m, complete: !o.narrowed()})

@@ -63,10 +63,10 @@ func (s *suite) binary(pkg string) string {
 	return filepath.Join(s.built, strings.ReplaceAll(pkg, "/", "-")+".test")
 }
 
-// arguments are what a package's test binary is called with.
-func (s *suite) arguments(pkg string) []string {
+// arguments are what a package's test binary is called with on a kernel.
+func (s *suite) arguments(pkg, line string) []string {
 	args := append(slices.Clone(s.args), packageArgs[pkg]...)
-	if skip := s.skip(pkg); skip != "" {
+	if skip := s.skip(pkg, line); skip != "" {
 		args = append(args, "-test.skip="+skip)
 	}
 	return args
@@ -100,7 +100,7 @@ const source = "/source"
 
 // writeInitramfs writes all that the virtual machine has: the first process,
 // tools, modules, and each package's tests among the files that they may read.
-func (s *suite) writeInitramfs(ctx context.Context, to string, k *kernel) (err error) {
+func (s *suite) writeInitramfs(ctx context.Context, to, line string, k *kernel) (err error) {
 	f, err := os.Create(to)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (s *suite) writeInitramfs(ctx context.Context, to string, k *kernel) (err e
 		j.Modules = append(j.Modules, name)
 	}
 	for _, pkg := range s.packages {
-		t := job.Test{Package: pkg, Dir: path.Join(source, pkg), Args: s.arguments(pkg), Env: s.env}
+		t := job.Test{Package: pkg, Dir: path.Join(source, pkg), Args: s.arguments(pkg, line), Env: s.env}
 		t.Binary = path.Join(t.Dir, path.Base(pkg)+".test")
 		a.copyFile(t.Binary, s.binary(pkg))
 		j.Tests = append(j.Tests, t)

@@ -8,25 +8,27 @@ import (
 
 func TestChoose(t *testing.T) {
 	all := []string{"bench", "internal/hook", "test/live"}
-	leave := []leftOut{{"bench", "", "why"}, {"test/live", "TestSlow", "why"}, {"test/live", "TestSlower", "why"}}
+	leave := []leftOut{{"", "bench", "", "why"}, {"", "test/live", "TestSlow", "why"}, {"6.1", "test/live", "TestNew/a/b$", "why"}, {"6.12", "test/live", "TestOther", "why"}}
 	for _, c := range []struct {
 		name     string
 		leave    []leftOut
 		o        options
 		packages []string // nil: an error
-		skip     string   // in test/live
+		skip     string   // in test/live on 6.1
 	}{
-		{"all", leave, options{}, []string{"internal/hook", "test/live"}, "^TestSlow$|^TestSlower$"},
-		{"a package", leave, options{packages: "test/live"}, []string{"test/live"}, ""},
+		{"all", leave, options{}, []string{"internal/hook", "test/live"}, "^TestSlow$|^TestNew$/a/b$"},
+		{"a package", leave, options{packages: "test/live"}, []string{"test/live"}, "^TestSlow$|^TestNew$/a/b$"},
+		{"another package", leave, options{packages: "internal/hook"}, []string{"internal/hook"}, ""},
+		{"some tests of a package", leave, options{packages: "test/live", run: "TestSlow"}, []string{"test/live"}, ""},
 		{"one that is left out else", leave, options{packages: "bench"}, []string{"bench"}, ""},
 		{"some tests", leave, options{run: "TestSlow"}, []string{"internal/hook", "test/live"}, ""},
 		{"a package that needs no kernel", leave, options{packages: "internal/rule"}, nil, ""},
-		{"what is left out is not there", []leftOut{{"internal/rule", "", "why"}}, options{}, nil, ""},
-		{"nothing is left", []leftOut{{"bench", "", ""}, {"internal/hook", "", ""}, {"test/live", "", ""}}, options{}, nil, ""},
+		{"what is left out is not there", []leftOut{{"", "internal/rule", "", "why"}}, options{}, nil, ""},
+		{"nothing is left", []leftOut{{"", "bench", "", ""}, {"", "internal/hook", "", ""}, {"", "test/live", "", ""}}, options{}, nil, ""},
 	} {
 		got, err := choose(all, c.leave, c.o)
-		if (err != nil) != (c.packages == nil) || !slices.Equal(got.packages, c.packages) || got.skip("test/live") != c.skip {
-			t.Errorf("%s: %q without %q, %v; want %q without %q", c.name, got.packages, got.skip("test/live"), err, c.packages, c.skip)
+		if (err != nil) != (c.packages == nil) || !slices.Equal(got.packages, c.packages) || got.skip("test/live", "6.1") != c.skip {
+			t.Errorf("%s: %q without %q, %v; want %q without %q", c.name, got.packages, got.skip("test/live", "6.1"), err, c.packages, c.skip)
 		}
 	}
 }
@@ -36,7 +38,7 @@ func TestWhatIsLeftOutExists(t *testing.T) {
 	if err := (selection{leftOut: leaveOut}).exist(root); err != nil {
 		t.Error(err)
 	}
-	gone := selection{leftOut: []leftOut{{"test/kernels", "TestOfYesterday", "why"}}}
+	gone := selection{leftOut: []leftOut{{"", "test/kernels", "TestOfYesterday", "why"}}}
 	if gone.exist(root) == nil {
 		t.Error("a test that is not there is left out")
 	}

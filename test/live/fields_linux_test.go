@@ -189,7 +189,7 @@ func (b *stateBench) open(f *field.Field, kind string) {
 		return
 	}
 	same(b.t, text, sent, want, got)
-	r.wants(text, bpf.Counter{Packets: 1, Bytes: uint64(b.length(sent))})
+	r.wants(text, bpf.Counter{Packets: 1, Bytes: uint64(len(sent))})
 }
 
 // checkOffset is where the checksum is in the packet's layer-4 header.

@@ -78,18 +78,14 @@ func (b *stateBench) super(f *field.Field, kind string) {
 		b.t.Errorf("%s: it arrives as %d segments", text, skb.Segments)
 	}
 	why, left := leavesSuper(f)
-	segments := uint64(superSegments)
-	if f.Proto == field.Eth && b.site.dir == hook.Out {
-		segments = 1 // a raw socket does not say, and such a rule looks at no header behind Ethernet
-	}
 	if !left {
 		same(b.t, text, nil, want, got)
-		r.wants(text, bpf.Counter{Packets: segments, Bytes: uint64(len(sent))})
+		r.wants(text, bpf.Counter{Packets: superSegments, Bytes: uint64(len(sent))})
 		return
 	}
 	same(b.t, text, nil, sent, got)
-	if n := r.alone(why); n != segments || r.counted()[0] != (bpf.Counter{}) {
-		b.t.Errorf("%s: counted %+v, want %d packets left alone by reason %d", text, r.counted(), segments, why)
+	if n := r.alone(why); n != superSegments || r.counted()[0] != (bpf.Counter{}) {
+		b.t.Errorf("%s: counted %+v, want %d packets left alone by reason %d", text, r.counted(), superSegments, why)
 	}
 	if f.Structural { // and a small packet is not
 		small := carrier(kind)

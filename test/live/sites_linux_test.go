@@ -2,7 +2,6 @@ package live
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -53,6 +52,7 @@ type spot struct {
 	// fragments: packets may lie in several buffers.
 	fragments bool
 	limit     uint64
+	clang     bool // by the program in C
 }
 
 // rules are rules that run at a spot.
@@ -72,7 +72,7 @@ func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	o := engine.LoadOptions{Link: s.link, Redirect: s.redirect, Fragments: s.fragments, Limit: s.limit}
+	o := engine.LoadOptions{Link: s.link, Redirect: s.redirect, Fragments: s.fragments, Limit: s.limit, Clang: s.clang}
 	if s.mode == hook.TC {
 		o.Hook = bpf.TC
 	}
@@ -314,7 +314,7 @@ func whole(s lab.Skb) []byte { return lab.Packet{Data: s.Data, VLAN: s.VLAN}.Fra
 // counted with its length.
 func (b *bench) rewrites(text string, sent, want []byte) {
 	b.t.Helper()
-	b.crosses(text, sent, want, bpf.Counter{Packets: 1, Bytes: uint64(b.length(sent))})
+	b.crosses(text, sent, want, bpf.Counter{Packets: 1, Bytes: uint64(len(sent))})
 }
 
 // leaves is rewrites for a frame that no rule may touch or count.
@@ -328,21 +328,6 @@ func (b *bench) crosses(text string, sent, want []byte, count bpf.Counter) {
 	r := b.use(text)
 	same(b.t, text, sent, want, b.cross(sent))
 	r.wants(text, count)
-}
-
-// length is what the hook says that a frame's length is: where the kernel has
-// taken a tag out of it, without the tag.
-func (b *bench) length(frame []byte) int {
-	beside := b.site == tcIngress || b.at != nil && b.site == tcEgress // bridged
-	if beside && isTag(frame[12:]) {
-		return len(frame) - 4
-	}
-	return len(frame)
-}
-
-func isTag(b []byte) bool {
-	t := binary.BigEndian.Uint16(b)
-	return t == 0x8100 || t == 0x88a8
 }
 
 func same(t *testing.T, what string, sent, want, got []byte) {

@@ -327,6 +327,28 @@ func TestBrokenOpenSums(t *testing.T) {
 	})
 }
 
+// TestClangSparesOpenSums: the program in C does not count them, but leaves them
+// alone too.
+func TestClangSparesOpenSums(t *testing.T) {
+	onStates(t, func(b *stateBench, kind string) {
+		if b.state.sum != lab.ChecksumPartial {
+			return
+		}
+		at := b.spot()
+		at.clang = true
+		b.at = &at
+		name, _ := checkOf(kind)
+		p := newPacket(kind)
+		sent := p.frame()
+		text := "if all then " + name + " 0xbeef" + moreOf(p)
+		r := b.use(text)
+		b.send(sent)
+		got, _ := b.arrives(p.l4())
+		same(b.t, text, sent, sent, got)
+		r.wants(text, bpf.Counter{})
+	})
+}
+
 func (b *stateBench) leftAlone(text, kind string, sent []byte) {
 	b.t.Helper()
 	r := b.use(text)

@@ -78,7 +78,7 @@ func TestReflect(t *testing.T) {
 				b.t.Fatalf("%s: %v after %x", text, err, sent)
 			}
 			same(b.t, text, sent, want, got.Frame())
-			r.wants(text, bpf.Counter{Packets: 1, Bytes: uint64(b.length(sent))})
+			r.wants(text, bpf.Counter{Packets: 1, Bytes: uint64(len(sent))})
 			nothing(b.t, text, b.behind)
 		}
 		for _, kind := range []string{"udp", "tcp", "udp6", "tcp6", "icmp"} {

@@ -186,7 +186,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len;
+		counter->bytes += ctx->len + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
 	}
 }
 

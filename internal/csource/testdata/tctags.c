@@ -150,6 +150,7 @@ __noinline __u32 way_behind(struct __sk_buff *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;
@@ -233,7 +234,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len;
+		counter->bytes += ctx->len + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
 	}
 }
 
