@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -97,19 +96,13 @@ const oneBuffer = 1500
 // attached: what takes a few milliseconds for one rule.
 func preflight(p *rule.Program) int { return min(60+40*len(p.Rules), 1000) }
 
-// proved loads the rules while a twin with counters of its own is put to the
-// proof.
+// proved loads the rules, puts the program to the proof, and makes it as new.
 func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
-	var l *Loaded
-	var loading error
-	var load sync.WaitGroup
-	load.Go(func() { l, loading = Load(p, o) })
-	_, err := Prove(p, o, preflight(p))
-	load.Wait()
-	switch {
-	case loading != nil:
-		return nil, loading
-	case err != nil:
+	l, _, err := loadProved(p, o, preflight(p))
+	if err != nil {
+		return nil, err
+	}
+	if err := l.forget(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
