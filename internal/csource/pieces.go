@@ -2,6 +2,7 @@ package csource
 
 import (
 	"fmt"
+	"sync"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -10,15 +11,15 @@ import (
 // pieces cuts a field that is wider than a load into fields of a member each,
 // the most significant first, along the windows of the plan. Other fields are
 // their own only piece.
-func pieces(f *field.Field) []*field.Field { return cut[f] }
+func pieces(f *field.Field) []*field.Field { return cut()[f] }
 
-var cut = func() map[*field.Field][]*field.Field {
+var cut = sync.OnceValue(func() map[*field.Field][]*field.Field {
 	out := map[*field.Field][]*field.Field{}
 	for _, f := range field.Fields() {
 		out[f] = cutUp(f)
 	}
 	return out
-}()
+})
 
 const word = 4 // bytes of the longest load; loads do not cross its multiples
 
@@ -69,7 +70,7 @@ func within(w plan.Window, fields []*field.Field) []*field.Field {
 // elements says how many elements the array has that a piece is the first of:
 // 0 if it is in none, -1 if it is another one.
 func elements(p *field.Field) int {
-	for _, list := range cut {
+	for _, list := range cut() {
 		for i, other := range list {
 			if other != p || len(list) < 3 {
 				continue
