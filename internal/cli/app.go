@@ -40,6 +40,7 @@ func (a *app) execute() error {
 	args := a.env.Args
 	if len(args) > 0 && isShellCompletion(args[0]) {
 		a.out = newOutput(a.env, &a.opt)
+		a.completions(a.root)
 		return a.cobra(args)
 	}
 	l, err := sortWords(args, a.flags, a.isCommand)
@@ -63,7 +64,16 @@ func (a *app) execute() error {
 	if err := a.opt.checkValues(); err != nil {
 		return err
 	}
-	return a.cobra(slices.Concat(command, []string{"--"}, l.words))
+	return a.carryOut(&l)
+}
+
+// carryOut runs the command. Cobra would sort words and flags once more.
+func (a *app) carryOut(l *line) error {
+	cmd, _, err := a.root.Find([]string{l.command})
+	if err != nil {
+		return err
+	}
+	return cmd.RunE(cmd, l.words)
 }
 
 // isShellCompletion tells the words that belong to cobra alone: the request

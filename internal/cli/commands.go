@@ -78,7 +78,6 @@ func (a *app) commands() *cobra.Command {
 			RunE:  func(_ *cobra.Command, words []string) error { return a.demo(words) },
 		}))
 	}
-	a.completions(root)
 	return root
 }
 
