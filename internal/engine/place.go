@@ -93,8 +93,9 @@ func (s *site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, err
 const oneBuffer = 1500
 
 // preflight is the number of packets that prove rules before they are
-// attached: what takes a few milliseconds for one rule.
-func preflight(p *rule.Program) int { return min(60+40*len(p.Rules), 1000) }
+// attached: the fewest that go through nearly every branch of the program, as
+// many times more would.
+func preflight(p *rule.Program) int { return min(20+40*len(p.Rules), 1000) }
 
 // proved loads the rules, puts the program to the proof, and makes it as new.
 func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
