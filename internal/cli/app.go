@@ -17,12 +17,13 @@ type app struct {
 	opt   options
 	flags *pflag.FlagSet
 	root  *cobra.Command
+	takes map[*cobra.Command][]string // the names of the flags
 	out   *output
 }
 
 // Run carries out the command line of env and returns the exit status.
 func Run(env Env) int {
-	a := &app{env: env}
+	a := &app{env: env, takes: map[*cobra.Command][]string{}}
 	a.flags = newFlags(&a.opt)
 	a.root = a.commands()
 	err := a.execute()
@@ -40,7 +41,6 @@ func (a *app) execute() error {
 	args := a.env.Args
 	if len(args) > 0 && isShellCompletion(args[0]) {
 		a.out = newOutput(a.env, &a.opt)
-		a.completions(a.root)
 		return a.cobra(args)
 	}
 	l, err := sortWords(args, a.flags, a.isCommand)
@@ -82,7 +82,10 @@ func isShellCompletion(word string) bool {
 	return word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
 }
 
+// cobra lets cobra sort words and flags by itself, and write helps and scripts.
 func (a *app) cobra(args []string) error {
+	a.tellFlags()
+	a.completions(a.root)
 	a.root.SetArgs(args)
 	return a.root.Execute()
 }
@@ -146,7 +149,7 @@ func (a *app) takesFlags(l *line) error {
 		return nil
 	}
 	for _, g := range l.flags {
-		if !g.flag.Hidden && g.flag.Name != "version" && cmd.Flags().Lookup(g.flag.Name) == nil {
+		if !g.flag.Hidden && g.flag.Name != "version" && !slices.Contains(a.takes[cmd], g.flag.Name) {
 			return usage("repacket "+l.command+" --help lists its flags", "%s means nothing to %s", g.typed, l.command)
 		}
 	}
