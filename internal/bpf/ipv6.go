@@ -99,10 +99,9 @@ func (c *compiler) transports(n *plan.Network, entries []label, bare label, way 
 // masked and not branched on.
 func (c *compiler) walk(n *plan.Network, bare label) {
 	next, top, step, walked := temp, c.newLabel(), c.newLabel(), c.newLabel()
-	c.emit(asm.Mov.Reg(next, value))
 	c.payload(bare)
 	c.about("extension header")
-	c.emit(storeLong(slotSteps, 0))
+	c.emit(asm.LoadMem(next, c.reg.l3, nextAt, asm.Byte), storeLong(slotSteps, 0)) // nothing is known of it
 	c.disconnected(next)
 	c.jumpTo(step, asm.JEq.Imm(value, hopByHop^apart, ""))
 	c.bind(top, true)
@@ -136,20 +135,20 @@ func (c *compiler) nextHeadersOr(n *plan.Network, bare label) []label {
 }
 
 // payload leaves in slotLeft how many bytes follow the IPv6 header: its payload
-// length, or of a jumbogram all that there are. The next header is in temp.
+// length, or of a jumbogram all that there are. The next header is in value.
 func (c *compiler) payload(bare label) {
 	some := c.newLabel()
 	c.about("payload length")
-	c.emit(asm.LoadMem(value, c.reg.l3, payloadAt, asm.Half), asm.HostTo(asm.BE, value, asm.Half))
-	c.jumpTo(some, asm.JNE.Imm(value, 0, ""))
+	c.emit(asm.LoadMem(temp, c.reg.l3, payloadAt, asm.Half), asm.HostTo(asm.BE, temp, asm.Half))
+	c.jumpTo(some, asm.JNE.Imm(temp, 0, ""))
 	c.about("jumbogram")
-	c.jumpTo(bare, asm.JNE.Imm(temp, hopByHop, ""))
+	c.jumpTo(bare, asm.JNE.Imm(value, hopByHop, ""))
 	c.guard(c.reg.l4, l4Base+unit, bare)
 	c.emit(asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half))
 	c.jumpTo(bare, asm.JNE.Imm32(value, swapped(jumboOption, 2), ""))
-	c.emit(asm.Mov.Imm(value, unlimited))
+	c.emit(asm.Mov.Imm(temp, unlimited))
 	c.bind(some, false)
-	c.emit(asm.StoreMem(asm.R10, slotLeft, value, asm.DWord), storeLong(slotSeen, 0))
+	c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord), storeLong(slotSeen, 0))
 }
 
 // extension steps over the extension header at l4, of the kind in temp, and

@@ -15,12 +15,13 @@ type app struct {
 	opt   options
 	flags *pflag.FlagSet
 	root  *cobra.Command
+	takes map[*cobra.Command][]string // the names of the flags
 	out   *output
 }
 
 // Run carries out the command line of env and returns the exit status.
 func Run(env Env) int {
-	a := &app{env: env}
+	a := &app{env: env, takes: map[*cobra.Command][]string{}}
 	a.flags = newFlags(&a.opt)
 	a.root = a.commands()
 	err := a.execute()
@@ -58,7 +59,16 @@ func (a *app) execute() error {
 	if err := a.opt.checkValues(); err != nil {
 		return err
 	}
-	return a.cobra(slices.Concat(command, []string{"--"}, l.words))
+	return a.carryOut(&l)
+}
+
+// carryOut runs the command. Cobra would sort words and flags once more.
+func (a *app) carryOut(l *line) error {
+	cmd, _, err := a.root.Find([]string{l.command})
+	if err != nil {
+		return err
+	}
+	return cmd.RunE(cmd, l.words)
 }
 
 // isShellCompletion tells the words that belong to cobra alone: the request
@@ -67,7 +77,10 @@ func isShellCompletion(word string) bool {
 	return word == "completion" || strings.HasPrefix(word, cobra.ShellCompRequestCmd)
 }
 
+// cobra lets cobra sort words and flags by itself, and write helps and scripts.
 func (a *app) cobra(args []string) error {
+	a.tellFlags()
+	a.completions(a.root)
 	a.root.SetArgs(args)
 	return a.root.Execute()
 }
@@ -130,7 +143,7 @@ func (a *app) takesFlags(l *line) error {
 		return nil
 	}
 	for _, g := range l.flags {
-		if !g.flag.Hidden && g.flag.Name != "version" && cmd.Flags().Lookup(g.flag.Name) == nil {
+		if !g.flag.Hidden && g.flag.Name != "version" && !slices.Contains(a.takes[cmd], g.flag.Name) {
 			return usage("repacket "+l.command+" --help lists its flags", "%s means nothing to %s", g.typed, l.command)
 		}
 	}

@@ -86,23 +86,29 @@ func (a *app) commands() *cobra.Command {
 			RunE:  func(_ *cobra.Command, words []string) error { return a.demo(words) },
 		}))
 	}
-	a.completions(root)
 	return root
 }
 
-// command completes a command: its groups of flags from the table, and words
-// and errors left to this package.
+// command completes a command: words and errors are left to this package, and
+// its groups of flags noted.
 func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.DisableFlagsInUseLine = true
 	c.SetOut(a.env.Stdout)
 	c.SetErr(a.env.Stderr)
-	c.Flags().SortFlags = false
-	for _, name := range slices.Concat(append(groups, everyFlags)...) {
-		c.Flags().AddFlag(a.flags.Lookup(name))
-	}
+	a.takes[c] = slices.Concat(append(groups, everyFlags)...)
 	return c
+}
+
+// tellFlags tells cobra of the flags that each command takes from the table.
+func (a *app) tellFlags() {
+	for c, names := range a.takes {
+		c.Flags().SortFlags = false
+		for _, name := range names {
+			c.Flags().AddFlag(a.flags.Lookup(name))
+		}
+	}
 }
 
 // noWords refuses words behind a command that takes none.

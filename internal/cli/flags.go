@@ -148,4 +148,3 @@ func durationHint(text string) string {
 func notYet(what, instead string) *Failure {
 	return usage(instead, "not yet: %s", what)
 }
-

@@ -3,6 +3,7 @@ package csource
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 )
@@ -94,7 +95,9 @@ type function struct {
 }
 
 // functions are all of them, each behind those that it needs.
-var functions = slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, drawFunctions, valueFunctions, sumFunctions, tcFunctions, endFunctions)
+var functions = sync.OnceValue(func() []function {
+	return slices.Concat(frameFunctions, ipFunctions, ip6Functions, tcpFunctions, drawFunctions, valueFunctions, sumFunctions, tcFunctions, endFunctions)
+})
 
 var frameFunctions = []function{
 	{name: pull, text: `
@@ -347,7 +350,7 @@ __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 
 // functionOf finds a function. Other parts need nothing.
 func functionOf(p part) function {
-	for _, f := range functions {
+	for _, f := range functions() {
 		if f.name == p {
 			return f
 		}
@@ -385,7 +388,7 @@ func (w *writer) call(p part) string {
 // library are the functions that are needed.
 func (w *writer) library() []string {
 	var out []string
-	for _, f := range functions {
+	for _, f := range functions() {
 		if w.needs[f.name] {
 			out = append(out, w.needed(f.text[1:]))
 		}

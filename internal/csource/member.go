@@ -3,6 +3,7 @@ package csource
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 )
@@ -21,13 +22,13 @@ type member struct {
 
 // layouts are the members of each header, in order. Bytes of its fixed part
 // that no field names are in none.
-var layouts = func() map[field.Protocol][]*member {
+var layouts = sync.OnceValue(func() map[field.Protocol][]*member {
 	out := map[field.Protocol][]*member{}
 	for _, p := range field.Protocols() {
 		out[p] = members(p)
 	}
 	return out
-}()
+})
 
 func members(p field.Protocol) []*member {
 	var out []*member
@@ -100,7 +101,7 @@ func structureName(p field.Protocol) string {
 
 // memberOf is the member that holds f.
 func memberOf(f *field.Field) *member {
-	for _, m := range layouts[f.Proto] {
+	for _, m := range layouts()[f.Proto] {
 		if m.off <= f.Byte() && f.Byte()+f.Size() <= m.off+m.size {
 			return m
 		}
@@ -207,7 +208,7 @@ func structure(p field.Protocol) string {
 	h := p.Header()
 	fmt.Fprintf(&b, "/* %s, %s. */\nstruct %s {\n", sentence(h.Title), h.RFC, structureName(p))
 	at := 0
-	for _, m := range layouts[p] {
+	for _, m := range layouts()[p] {
 		b.WriteString(unnamed(at, m.off))
 		b.WriteString(m.declaration())
 		at = m.off + m.size

@@ -3,6 +3,7 @@ package csource
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -15,35 +16,35 @@ func pieces(f *field.Field) []*field.Field {
 	if isPart(f) {
 		return []*field.Field{f}
 	}
-	return cut[f]
+	return cut()[f]
 }
 
 // isPart tells whether f is a part of an address that the plan has made: it has
 // the address's name, lies in one member and need not fill it.
-func isPart(f *field.Field) bool { return cut[f] == nil && !isPiece[f] }
+func isPart(f *field.Field) bool { return cut()[f] == nil && !isPiece()[f] }
 
-var isPiece = func() map[*field.Field]bool {
+var isPiece = sync.OnceValue(func() map[*field.Field]bool {
 	out := map[*field.Field]bool{}
-	for _, list := range cut {
+	for _, list := range cut() {
 		for _, p := range list {
 			out[p] = true
 		}
 	}
 	return out
-}()
+})
 
 // plainName is the name of a piece as a part of a name in C.
 func plainName(p *field.Field) string {
 	return strings.NewReplacer("[", "_", "]", "").Replace(p.Name)
 }
 
-var cut = func() map[*field.Field][]*field.Field {
+var cut = sync.OnceValue(func() map[*field.Field][]*field.Field {
 	out := map[*field.Field][]*field.Field{}
 	for _, f := range field.Fields() {
 		out[f] = cutUp(f)
 	}
 	return out
-}()
+})
 
 const word = 4 // bytes of the longest load; loads do not cross its multiples
 
@@ -94,7 +95,7 @@ func within(w plan.Window, fields []*field.Field) []*field.Field {
 // elements says how many elements the array has that a piece is the first of:
 // 0 if it is in none, -1 if it is another one.
 func elements(p *field.Field) int {
-	for _, list := range cut {
+	for _, list := range cut() {
 		for i, other := range list {
 			if other != p || len(list) < 3 {
 				continue

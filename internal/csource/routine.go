@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -28,7 +29,7 @@ const (
 )
 
 // declarations are those of the parameters, in order.
-var declarations = func() []declaration {
+var declarations = sync.OnceValue(func() []declaration {
 	out := []declaration{
 		{ctxParam, "struct xdp_md *ctx"},
 		{inside, "void *at"},
@@ -45,7 +46,7 @@ var declarations = func() []declaration {
 		out = append(out, declaration{param(name), "struct " + structureName(p) + " *" + name})
 	}
 	return out
-}()
+})
 
 type declaration struct {
 	param
@@ -87,7 +88,7 @@ func (w *writer) callOf(r *routine, g given) string {
 		return "XDP_PASS"
 	}
 	var args []string
-	for _, d := range declarations {
+	for _, d := range declarations() {
 		if !r.params[d.param] {
 			continue
 		}
@@ -118,7 +119,7 @@ func (r *routine) written(calls int) string {
 		how = "__noinline"
 	}
 	var params []string
-	for _, d := range declarations {
+	for _, d := range declarations() {
 		if r.params[d.param] {
 			params = append(params, d.text)
 		}

@@ -307,6 +307,32 @@ func readCounters(m *ebpf.Map, entries int) ([]bpf.Counter, error) {
 	return out, nil
 }
 
+// forget makes the counters and the tickets as new. Nothing may be attached.
+func (l *Loaded) forget() error {
+	cpus, err := ebpf.PossibleCPU()
+	if err != nil {
+		return fmt.Errorf("reset the counters: %w", err)
+	}
+	none := make([]bpf.Counter, cpus)
+	for i := range l.counters.MaxEntries() {
+		if err := l.counters.Put(i, none); err != nil {
+			return fmt.Errorf("reset the counters: %w", err)
+		}
+	}
+	if l.tickets == nil {
+		return nil
+	}
+	return l.giveTickets()
+}
+
+// giveTickets makes all tickets be there again.
+func (l *Loaded) giveTickets() error {
+	if err := l.tickets.Put(uint32(0), uint64(0)); err != nil {
+		return fmt.Errorf("reset the tickets: %w", err)
+	}
+	return nil
+}
+
 // Close gives everything back to the kernel. What is attached lives on.
 func (l *Loaded) Close() error {
 	var errs []error

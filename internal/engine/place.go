@@ -135,12 +135,29 @@ func (s *site) label(l *Loaded, mode hook.Mode) (*record, error) {
 const oneBuffer = 1500
 
 // preflight is the number of packets that prove rules before they are
-// attached: what takes a few milliseconds for one rule.
-func preflight(p *rule.Program) int { return min(60+40*len(p.Rules), 1000) }
+// attached: the fewest that go through nearly every branch of the program, as
+// many times more would.
+func preflight(p *rule.Program) int { return min(20+40*len(p.Rules), 1000) }
 
-// proved loads the rules while a twin with counters of its own is put to the
-// proof.
+// proved loads the rules and puts the program to the proof. What is to draw
+// random numbers or heeds the limits of another program cannot be proved itself:
+// a twin is, with numbers that are handed in and limits of its own.
 func proved(p *rule.Program, o LoadOptions) (*Loaded, error) {
+	if o.limits != nil || p.Draws > 0 {
+		return provedByTwin(p, o)
+	}
+	l, _, err := loadProved(p, o, preflight(p))
+	if err != nil {
+		return nil, err
+	}
+	if err := l.forget(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// provedByTwin loads the rules while a twin is put to the proof.
+func provedByTwin(p *rule.Program, o LoadOptions) (*Loaded, error) {
 	var l *Loaded
 	var loading error
 	var load sync.WaitGroup

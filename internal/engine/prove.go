@@ -11,7 +11,6 @@ import (
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
-	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -67,28 +66,46 @@ const longestInOne = 3000
 // proofSeed makes every proof of the same rules the same.
 const proofSeed = 0x7265706163
 
-// Prove loads the rules as they would be attached, with counters and tickets
-// of its own, runs n packets made for them through the program in the kernel,
-// one at a time, and compares bytes, verdict and counters with the reference.
-// Where rules draw random numbers, both are handed the same ones; that is all in
-// which the program differs from the one to be attached. The error is a *Difference, or that of Load.
+// Prove loads the rules as they would be attached, runs n packets made for them
+// through the program in the kernel, one at a time, and compares bytes, verdict
+// and counters with the reference. Where rules draw random numbers, both are
+// handed the same ones; that is all in which the program differs from the one to
+// be attached. The error is a *Difference, or that of Load.
 func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 	o.limits, o.Drawn = nil, true
-	made := make(chan [][]byte, 1)
-	go func() { made <- packets(p, o, n) }() // while the kernel looks at the program
+	l, proof, err := loadProved(p, o, n)
+	if l != nil {
+		l.Close()
+	}
+	return proof, err
+}
+
+// loadProved is Prove, but gives the program that has been proved: its counters
+// and tickets have counted the packets. With an error there is none.
+func loadProved(p *rule.Program, o LoadOptions, n int) (*Loaded, Proof, error) {
+	made := make(chan []trial, 1)
+	go func() { made <- trials(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)
 	if err != nil {
-		return Proof{}, err
+		return nil, Proof{}, err
 	}
-	defer l.Close()
+	proof, err := l.prove(p, o, made)
+	if err != nil {
+		return nil, proof, errors.Join(err, l.Close())
+	}
+	return l, proof, nil
+}
+
+// prove puts a program to the proof.
+func (l *Loaded) prove(p *rule.Program, o LoadOptions, made <-chan []trial) (Proof, error) {
 	if o.Timed {
 		if err := l.SetDeadline(math.MaxUint64); err != nil {
 			return Proof{}, err
 		}
 	}
-	b := &bench{program: p, link: o.Link, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written)), random: rand.New(rand.NewPCG(proofSeed, 0))}
-	for _, frame := range <-made {
-		if err := b.try(frame); err != nil {
+	b := &bench{program: p, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	for _, t := range <-made {
+		if err := b.try(t); err != nil {
 			return b.proof, err
 		}
 	}
@@ -100,13 +117,22 @@ func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
 	return b.proof, b.checkCounters()
 }
 
-// packets makes n packets for the rules, the same ones each time.
-func packets(p *rule.Program, o LoadOptions, n int) [][]byte {
+// trial is a packet and what is to become of it.
+type trial struct {
+	frame []byte
+	draws []uint32 // the random numbers of the rules
+	want  reference.Result
+}
+
+// trials makes n packets for the rules, the same ones each time.
+func trials(p *rule.Program, o LoadOptions, n int) []trial {
 	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
-	out := make([][]byte, 0, n)
+	out := make([]trial, 0, n)
 	for len(out) < n {
 		if frame := packetgen.FrameOn(o.Link, r, p); Testable(o, frame) {
-			out = append(out, frame)
+			draws := packetgen.Draws(r, p)
+			want := reference.RunDrawn(o.Link, p, frame, func(i int) uint32 { return draws[i] })
+			out = append(out, trial{frame, draws, want})
 		}
 	}
 	return out
@@ -130,32 +156,29 @@ func Testable(o LoadOptions, frame []byte) bool {
 // bench is a loaded program beside the reference.
 type bench struct {
 	program *rule.Program
-	link    field.Link
 	hook    bpf.Hook
 	loaded  *Loaded
 	limit   uint64
 	out     []byte
 	counted []bpf.Counter // what the reference counted, by rule as written
 	proof   Proof
-	random  *rand.Rand
 }
 
 // try runs one packet through both.
-func (b *bench) try(frame []byte) error {
+func (b *bench) try(t trial) error {
+	frame, want := t.frame, t.want
 	if b.limit > 0 { // every packet is to be acted on
-		if err := b.loaded.tickets.Put(uint32(0), uint64(0)); err != nil {
-			return fmt.Errorf("reset the tickets: %w", err)
+		if err := b.loaded.giveTickets(); err != nil {
+			return err
 		}
 	}
-	draws := packetgen.Draws(b.random, b.program)
-	if err := b.loaded.SetDraws(draws); err != nil {
+	if err := b.loaded.SetDraws(t.draws); err != nil {
 		return err
 	}
 	verdict, got, err := b.run(frame)
 	if err != nil {
 		return err
 	}
-	want := reference.RunDrawn(b.link, b.program, frame, func(i int) uint32 { return draws[i] })
 	b.proof.Packets++
 	if want.Index >= 0 {
 		b.proof.Acted++
@@ -163,7 +186,7 @@ func (b *bench) try(frame []byte) error {
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
 	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
-		return b.differs(Difference{Frame: frame, Draws: draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
+		return b.differs(Difference{Frame: frame, Draws: t.draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil
 }

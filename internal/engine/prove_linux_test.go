@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -57,6 +58,31 @@ func TestProveAgrees(t *testing.T) {
 			if proof.Packets != 300 || proof.Acted < 30 {
 				t.Errorf("%s (%+v): %d packets, of which %d were acted on: too few to say anything", text, o, proof.Packets, proof.Acted)
 			}
+		}
+	}
+}
+
+// TestProofLeavesNoTrace: what has been proved has counted nothing.
+func TestProofLeavesNoTrace(t *testing.T) {
+	p := checked(t, "if udp then udp_check 7 else if all then ip_ttl 9")
+	for _, o := range []LoadOptions{{}, {Limit: 3}, {Hook: bpf.TC, Limit: 3}} {
+		l, err := proved(p, o)
+		if err != nil {
+			t.Fatalf("%+v: %v", o, err)
+		}
+		defer l.Close()
+		counted, err := l.Counters()
+		if err != nil || len(counted) != 2 || slices.ContainsFunc(counted, func(c bpf.Counter) bool { return c != bpf.Counter{} }) {
+			t.Errorf("%+v: counted %v, %v", o, counted, err)
+		}
+		if alone, err := l.LeftAlone(); err != nil || alone != (LeftAlone{}) {
+			t.Errorf("%+v: left alone %v, %v", o, alone, err)
+		}
+		if o.Limit == 0 {
+			continue
+		}
+		if taken, err := l.Taken(); err != nil || taken != 0 {
+			t.Errorf("%+v: %d tickets taken, %v", o, taken, err)
 		}
 	}
 }

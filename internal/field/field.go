@@ -93,7 +93,7 @@ func (p Protocol) Over(below Protocol) bool {
 
 // Protocols lists every protocol, outermost first.
 func Protocols() []Protocol {
-	var all []Protocol
+	all := make([]Protocol, 0, len(headers))
 	for p := Eth; int(p) < len(headers); p++ {
 		all = append(all, p)
 	}

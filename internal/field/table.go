@@ -28,7 +28,7 @@ var (
 
 // withIdentifier are the ICMP messages that have an identifier and a sequence
 // number: echo and timestamp, request and reply (RFC 792).
-var withIdentifier = &Only{"icmp_type", NewSet(Range{V(0), V(0)}, Range{V(8), V(8)}, Range{V(13), V(14)})}
+var withIdentifier = &Only{"icmp_type", Set{{V(0), V(0)}, {V(8), V(8)}, {V(13), V(14)}}}
 
 // table is the one table of header fields; a line is
 // name, header, bit offset, width, kind, documentation, RFC, and what is special.
@@ -172,7 +172,7 @@ var (
 	linkOnly    = map[string]bool{"etype": true}
 )
 
-var byName = map[string]*Field{}
+var byName = make(map[string]*Field, 4*len(table))
 
 func init() {
 	for _, f := range table {

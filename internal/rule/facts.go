@@ -8,10 +8,11 @@ import (
 // ip_tos, ip_flag_df to ip_flags. All facts are kept by the widest field, so
 // that two names of one bit cannot contradict each other unseen.
 var widest = func() map[*field.Field]*field.Field {
-	out := map[*field.Field]*field.Field{}
-	for _, f := range field.Fields() {
+	all := field.Fields()
+	out := make(map[*field.Field]*field.Field, len(all))
+	for _, f := range all {
 		out[f] = f
-		for _, g := range field.Fields() {
+		for _, g := range all {
 			if contains(g, f) && g.Width > out[f].Width {
 				out[f] = g
 			}

@@ -13,8 +13,8 @@ func (h headers) has(p field.Protocol) bool { return h&(1<<p) != 0 }
 
 // of is the header of a layer, or field.None.
 func (h headers) of(layer field.Layer) field.Protocol {
-	for _, p := range h.list() {
-		if p.Header().Layer == layer {
+	for p := field.None; h>>p != 0; p++ {
+		if h.has(p) && p.Header().Layer == layer {
 			return p
 		}
 	}
@@ -89,8 +89,14 @@ type need struct {
 // needs are the rules of part 3.6 of the design, by field.
 var needs = func() map[*field.Field][]need {
 	out := map[*field.Field][]need{}
+	const below = 1<<field.Eth | 1<<field.VLAN | 1<<field.CVLAN
+	above := map[headers][]fact{} // what these below a header do not change
 	for i, h := range allStacks {
-		for _, k := range slices.Concat(links(h), carriers(h), options(h)) {
+		top := h &^ below
+		if _, known := above[top]; !known {
+			above[top] = slices.Concat(carriers(top), options(top))
+		}
+		for _, k := range slices.Concat(links(h), above[top]) {
 			list := out[k.f]
 			at := slices.IndexFunc(list, func(n need) bool { return n.in.Equal(k.in) })
 			if at < 0 {

@@ -2,40 +2,43 @@ package rule
 
 import (
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 	"repacket/internal/spelling"
 )
 
 // confusions answer words that people try and that no edit distance finds.
-var confusions = map[string]string{
-	"tcp_port": "tcp_src or tcp_dest", "udp_port": "udp_src or udp_dest", "port": "sport or dport",
-	"ip_addr": "ip_src or ip_dest", "host": "ip_src or ip_dest", "net": "ip_src or ip_dest",
-	"src": "ip_src for the address, sport for the port", "dst": "ip_dest for the address, dport for the port",
-	"dest": "ip_dest for the address, dport for the port", "ipv4": "ip", "ip4": "ip", "ether": "eth",
-	"saddr": "ip_src", "daddr": "ip_dest", "src_ip": "ip_src", "dst_ip": "ip_dest",
-	"srcport": "sport", "src_port": "sport", "dstport": "dport", "dst_port": "dport",
-	"destination_port": "dport", "source_port": "sport",
-	"df": "ip_flag_df", "mf": "ip_flag_mf", "id": "ip_id", "flags": "tcp_flags or ip_flags",
-	"syn": "tcp_syn", "fin": "tcp_fin", "rst": "tcp_rst", "psh": "tcp_psh", "ack": "tcp_ack", "urg": "tcp_urg",
-	"window": "tcp_window", "seq": "tcp_seq", "len": "ip_tot_len or udp_len", "csum": "ip_check, tcp_check, udp_check or icmp_check",
-	"tos": "ip_tos", "checksum": "ip_check, tcp_check, udp_check or icmp_check", "proto": "ip_protocol",
-	"ip_hdr_len": "ip_hl, in 32-bit words", "tcp_hdr_len": "tcp_hlen, in 32-bit words",
-	"tcp_window_size": "tcp_window, unscaled", "ip_frag_offset": "ip_offset, in 8-byte units",
-	"when": "if", "do": "then", "set": "only the field and its value: udp_dest 8080",
-	"accept": "pass", "allow": "pass", "permit": "pass", "deny": "drop", "reject": "drop", "discard": "drop",
-	"forward": "redirect", "bounce": "reflect", "any": "all", "every": "all",
-	"ipv6": "ip6", "icmpv6": "icmp6", "ipv6_src": "ip6_src", "ipv6_dst": "ip6_dest",
-	"ip6_ttl": "ip6_hlim", "ip6_protocol": "ip6_next", "hoplimit": "ip6_hlim, or ttl for both",
-	"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
-	"vid": "vlan_id", "vlan_vid": "vlan_id", "pcp": "vlan_pcp", "mss": "tcp_mss",
-}
+var confusions = sync.OnceValue(func() map[string]string {
+	return map[string]string{
+		"tcp_port": "tcp_src or tcp_dest", "udp_port": "udp_src or udp_dest", "port": "sport or dport",
+		"ip_addr": "ip_src or ip_dest", "host": "ip_src or ip_dest", "net": "ip_src or ip_dest",
+		"src": "ip_src for the address, sport for the port", "dst": "ip_dest for the address, dport for the port",
+		"dest": "ip_dest for the address, dport for the port", "ipv4": "ip", "ip4": "ip", "ether": "eth",
+		"saddr": "ip_src", "daddr": "ip_dest", "src_ip": "ip_src", "dst_ip": "ip_dest",
+		"srcport": "sport", "src_port": "sport", "dstport": "dport", "dst_port": "dport",
+		"destination_port": "dport", "source_port": "sport",
+		"df": "ip_flag_df", "mf": "ip_flag_mf", "id": "ip_id", "flags": "tcp_flags or ip_flags",
+		"syn": "tcp_syn", "fin": "tcp_fin", "rst": "tcp_rst", "psh": "tcp_psh", "ack": "tcp_ack", "urg": "tcp_urg",
+		"window": "tcp_window", "seq": "tcp_seq", "len": "ip_tot_len or udp_len", "csum": "ip_check, tcp_check, udp_check or icmp_check",
+		"tos": "ip_tos", "checksum": "ip_check, tcp_check, udp_check or icmp_check", "proto": "ip_protocol",
+		"ip_hdr_len": "ip_hl, in 32-bit words", "tcp_hdr_len": "tcp_hlen, in 32-bit words",
+		"tcp_window_size": "tcp_window, unscaled", "ip_frag_offset": "ip_offset, in 8-byte units",
+		"when": "if", "do": "then", "set": "only the field and its value: udp_dest 8080",
+		"accept": "pass", "allow": "pass", "permit": "pass", "deny": "drop", "reject": "drop", "discard": "drop",
+		"forward": "redirect", "bounce": "reflect", "any": "all", "every": "all",
+		"ipv6": "ip6", "icmpv6": "icmp6", "ipv6_src": "ip6_src", "ipv6_dst": "ip6_dest",
+		"ip6_ttl": "ip6_hlim", "ip6_protocol": "ip6_next", "hoplimit": "ip6_hlim, or ttl for both",
+		"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
+		"vid": "vlan_id", "vlan_vid": "vlan_id", "pcp": "vlan_pcp", "mss": "tcp_mss",
+	}
+})
 
 // suggest is a hint that names what the unknown word may have meant, or "".
 // candidates are the words that could stand there.
 func suggest(word string, candidates []string) string {
 	name := strings.ReplaceAll(word, ".", "_")
-	if s, ok := confusions[name]; ok {
+	if s, ok := confusions()[name]; ok {
 		return "did you mean " + s + "?"
 	}
 	if s := nearest(name, candidates); s != "" {

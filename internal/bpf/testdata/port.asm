@@ -120,20 +120,20 @@
   117: if r0 > r3 goto 44
   118: if w5 < 0x1b goto 44
   119: goto 18
-  120: r5 = r0
-  121: r0 = *(u16 *)(r2 +18)                       ; payload length
-  122: r0 = be16 r0
-  123: if r0 != 0x0 goto 131
-  124: if r5 != 0x0 goto 44                        ; jumbogram
-  125: r0 = r4
-  126: r0 += 42
-  127: if r0 > r3 goto 44
-  128: r0 = *(u16 *)(r4 +36)
-  129: if w0 != 0x4c2 goto 44
-  130: r0 = 2147483647
-  131: *(u64 *)(r10 -160) = r0
-  132: *(u64 *)(r10 -168) = 0
-  133: *(u64 *)(r10 -216) = 0                      ; extension header
+  120: r5 = *(u16 *)(r2 +18)                       ; payload length
+  121: r5 = be16 r5
+  122: if r5 != 0x0 goto 130
+  123: if r0 != 0x0 goto 44                        ; jumbogram
+  124: r0 = r4
+  125: r0 += 42
+  126: if r0 > r3 goto 44
+  127: r0 = *(u16 *)(r4 +36)
+  128: if w0 != 0x4c2 goto 44
+  129: r5 = 2147483647
+  130: *(u64 *)(r10 -160) = r5
+  131: *(u64 *)(r10 -168) = 0
+  132: r5 = *(u8 *)(r2 +20)                        ; extension header
+  133: *(u64 *)(r10 -216) = 0
   134: r0 = r5
   135: r0 ^= 128
   136: if r0 == 0x80 goto 142
