@@ -30,6 +30,8 @@ func parts() []part {
 		{"time", timePart},
 		{"start", startPart},
 		{"stream", streamPart},
+		{"tables", tablesPart},
+		{"live", livePart},
 	}
 }
 

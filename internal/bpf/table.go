@@ -26,7 +26,7 @@ func (c *compiler) find(l *plan.Lookup, miss label) asm.Register {
 	case plan.Dense:
 		c.dense(l, miss)
 	case plan.Ordered:
-		if len(l.Table.Intervals) <= c.longestTree || !canHalve(l.Table) {
+		if len(l.Table.Intervals) <= c.longestTree && !l.InMap || !canHalve(l.Table) {
 			c.tree(l, miss)
 		} else {
 			c.halve(l, miss)

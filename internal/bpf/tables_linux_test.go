@@ -27,27 +27,30 @@ var tabled = []struct {
 	}},
 	{"a byte", []plan.TableKind{plan.Dense}, 50, func(d *drawer) string { return d.text("if ip_ttl %d then ip_ttl %d", d.byte(), d.byte()) }},
 	{"bits of a byte", []plan.TableKind{plan.Dense}, 20, func(d *drawer) string { return d.text("if ip_dscp %d then ip_dscp %d", d.IntN(64), d.IntN(64)) }},
-	{"an address", []plan.TableKind{plan.Hash}, 100, func(d *drawer) string { return d.text("if ip_dest %s then ip_dest %s", d.address(), d.address()) }},
-	{"an address, look", []plan.TableKind{plan.Hash}, 100, func(d *drawer) string { return d.text("if ip_src %s", d.address()) }},
-	{"an address, dropped", []plan.TableKind{plan.Hash}, 30, func(d *drawer) string { return d.text("if ip_src %s then drop", d.address()) }},
+	{"an address", []plan.TableKind{plan.Ordered}, 100, func(d *drawer) string { return d.text("if ip_dest %s then ip_dest %s", d.address(), d.address()) }},
+	{"an address, look", []plan.TableKind{plan.Ordered}, 100, func(d *drawer) string { return d.text("if ip_src %s", d.address()) }},
+	{"an address, dropped", []plan.TableKind{plan.Ordered}, 30, func(d *drawer) string { return d.text("if ip_src %s then drop", d.address()) }},
 	{"address and port", []plan.TableKind{plan.Hash}, 60, func(d *drawer) string {
 		return d.text("if ip_src %s udp_dest %d ip_tos 3 then ip_dest %s ip_dscp %d udp_src %d", d.address(), d.port(), d.address(), d.IntN(64), d.port())
 	}},
 	{"two ports", []plan.TableKind{plan.Hash}, 60, func(d *drawer) string {
 		return d.text("if tcp_src %d tcp_dest %d then tcp_window %d tcp_seq %d", d.port(), d.port(), d.port(), d.Uint32())
 	}},
-	{"IPv6", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
+	{"many addresses", []plan.TableKind{plan.Hash}, 1200, func(d *drawer) string {
+		return d.text("if ip_dest 10.%d.%d.%d then ip_dest %s", d.IntN(9), d.IntN(9), d.IntN(256), d.address())
+	}},
+	{"IPv6", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip6_dest %s then ip6_dest %s ip6_flow %d", d.address6(), d.address6(), d.port())
 	}},
-	{"MAC", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string { return d.text("if eth_src %s then eth_dest %s", d.mac(), d.mac()) }},
+	{"MAC", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string { return d.text("if eth_src %s then eth_dest %s", d.mac(), d.mac()) }},
 	{"tags", []plan.TableKind{plan.Dense}, 40, func(d *drawer) string { return d.text("if vlan_id %d then vlan_id %d", d.IntN(64), d.IntN(4096)) }},
 	{"fixed", []plan.TableKind{plan.Hash}, 30, func(d *drawer) string {
 		return d.text("if ip udp_src %d udp_dest %d then udp_dest %d udp_check fix", d.port(), d.port(), d.port())
 	}},
-	{"lists", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
+	{"lists", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s,%s,%s then ip_src %s", d.address(), d.address(), d.address(), d.address())
 	}},
-	{"what is the same is worked out", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
+	{"what is the same is worked out", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s then ip_ttl -1 udp_src udp_dest ip_dest %s", d.address(), d.address())
 	}},
 	{"prefixes", []plan.TableKind{plan.Ordered}, 80, func(d *drawer) string { return d.text("if ip_dest %s then ip_dscp %d", d.prefix(), d.IntN(64)) }},
@@ -69,6 +72,7 @@ var tabled = []struct {
 		return d.text("if tcp_seq %d-%d then tcp_ack_seq %d", lo, lo+d.Uint32N(1<<18), d.Uint32())
 	}},
 	{"shapes in turn", nil, 120, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
+	{"many shapes in turn", nil, 600, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
 	{"shapes in turn, with a sum", nil, 90, func(d *drawer) string { return shapesInTurn[d.IntN(3)](d) }},
 }
 

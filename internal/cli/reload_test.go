@@ -82,7 +82,7 @@ func TestSIGHUPJSON(t *testing.T) {
 	wantText(t, "stdout", r.stdout.String(),
 		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"`+oldRules+`"}]}`+"\n"+
 			`{"version":1,"event":"replaced","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"`+newRules+`"}]}`+"\n"+
-			`{"version":1,"event":"refused","time":"2023-11-14T22:13:20Z","message":"unknown word udp_dset","hint":"did you mean udp_dest?","source":"if udp_dset 3","start":3,"end":11}`+"\n")
+			`{"version":1,"event":"refused","time":"2023-11-14T22:13:20Z","message":"unknown word udp_dset","hint":"did you mean udp_dest?","file":"`+r.path+`","line":1,"column":4,"start":3,"end":11}`+"\n")
 }
 
 // Whatever is wrong with the new rules, the old ones go on.
@@ -92,7 +92,7 @@ func TestSIGHUPRefused(t *testing.T) {
 		err        error
 		stderr     string
 	}{
-		{"broken", "if udp_dset 3", nil, "repacket: error: unknown word udp_dset\n    if udp_dset 3\n       ^~~~~~~~\n  hint: did you mean udp_dest?\n"},
+		{"broken", "if udp_dset 3", nil, "repacket: error: FILE:1:4: unknown word udp_dset\n    if udp_dset 3\n       ^~~~~~~~\n  hint: did you mean udp_dest?\n"},
 		{"by the kernel", newRules, &Failure{Status: exitUnsupported, Err: errFake, Hint: "plug it in"}, "repacket: error: the kernel is gone\n  hint: plug it in\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestSIGHUPWithoutTheFile(t *testing.T) {
 	}
 	r.send(syscall.SIGHUP)
 	r.await(&r.stderr, "go on\n")
-	r.end("eth1: native XDP\nrepacket: error: open FILE: no such file or directory\neth1: the rules before go on\n")
+	r.end("eth1: native XDP\nrepacket: error: FILE: there is no such file\neth1: the rules before go on\n")
 }
 
 // Rules on the line cannot be read again; that ends nothing.

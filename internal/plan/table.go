@@ -81,6 +81,8 @@ type Lookup struct {
 	// little-endian) less First. It is there in a Step.Select only.
 	Order Place
 	First uint32
+	// InMap: an Ordered table is searched in its map, not by comparisons.
+	InMap bool
 }
 
 // Place is 1 + an offset in bytes in the row of a table, or 0 for none.

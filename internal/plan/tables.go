@@ -64,6 +64,9 @@ type tableWalk struct {
 	*walk
 	b    *builder
 	live map[*shape]bool
+	// crowded: so much is looked up side by side that no search is written out:
+	// the verifier follows each way through one with each way through the others.
+	crowded bool
 }
 
 // acts tells whether rules of a shape can act on packets of the class.
@@ -188,12 +191,17 @@ func (w *tableWalk) many(run []item) *many {
 // mostChosen is how many shapes are looked up one beside the other.
 const mostChosen = 32
 
+// mostCrossed is how many rules times shapes have their searches written out.
+const mostCrossed = 2000
+
 // choose makes one step of rules of several shapes: each is looked up, and the
 // first of the rules that are found acts. It is false if that cannot be done.
 func (w *tableWalk) choose(run []item, shapes int) bool {
 	if shapes > mostChosen || w.done {
 		return false
 	}
+	w.crowded = len(run)*shapes > mostCrossed
+	defer func() { w.crowded = false }()
 	byShape := map[*shape][]item{}
 	var order []*shape
 	for _, it := range run {

@@ -57,7 +57,7 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 	if !ok || overlapping(list, rest) {
 		return Step{}, false
 	}
-	t := w.b.tables.tableFor(m, list)
+	t := w.b.tables.tableFor(m, list, w.crowded)
 	if t == nil {
 		return Step{}, false
 	}
@@ -66,7 +66,7 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 	if !ok {
 		return Step{}, false
 	}
-	s.Lookup = &Lookup{Table: t, Key: keyWindows(t.Kind, list)}
+	s.Lookup = &Lookup{Table: t, Key: keyWindows(t.Kind, list), InMap: w.crowded}
 	if m.rule != nil {
 		s.Lookup.Rule = t.column(ruleColumn{}, 4)
 	}
@@ -131,15 +131,19 @@ func keyWindows(k TableKind, list []vary) []Window {
 	return out
 }
 
+// fewRows is how many rows with one field for a key are searched: that takes
+// less time than to have the kernel look a key up.
+const fewRows = 1000
+
 // longestKey is the size in bytes of the longest key of a Hash.
 const longestKey = 64
 
 // exact tells whether a row says what the fields of the key were.
-func (t *Table) exact() bool { return t.Kind == Hash || t.Kind == Dense && t.single }
+func (t *Table) exact() bool { return t.single }
 
 // tableFor is the table of rules by the tests that vary, made once; nil if no
 // kind serves.
-func (ts *tables) tableFor(m *many, list []vary) *Table {
+func (ts *tables) tableFor(m *many, list []vary, crowded bool) *Table {
 	t := &Table{source: m, Rules: m.count, single: true}
 	for _, v := range list {
 		t.Fields = append(t.Fields, v.field)
@@ -157,7 +161,7 @@ func (ts *tables) tableFor(m *many, list []vary) *Table {
 		t.Kind = Dense
 	case t.single && t.KeySize > longestKey, !t.single && len(list) > 1:
 		return nil
-	case !t.single:
+	case !t.single, len(list) == 1 && m.rows().Len <= fewRows && !crowded:
 		t.Kind = Ordered
 	}
 	if t.Kind == Hash { // else the fields' places are in the steps alone
@@ -275,7 +279,11 @@ func (t *Table) numbered(row int32) int {
 // cut fills in the intervals.
 func (t *Table) cut(v vary) {
 	cells := t.source.rows().Cells[v.cell]
-	t.Intervals = intervals(cells.Lo, cells.Hi, v.field.Width)
+	hi := cells.Hi
+	if hi == nil {
+		hi = cells.Lo
+	}
+	t.Intervals = intervals(cells.Lo, hi, v.field.Width)
 	for i := range t.Intervals {
 		if in := &t.Intervals[i]; in.Row >= 0 {
 			in.Row = int32(t.numbered(in.Row))
