@@ -16,7 +16,9 @@ var queueRules = map[string]func(*Facts) Row{
 }
 
 func queues(f *Facts) Row {
-	if rule := queueRules[f.Iface.Driver]; rule != nil && f.Iface.Native == hook.Supported {
+	// A veth has no native XDP, as it says, while its queues do not suffice.
+	native := f.Iface.Native == hook.Supported || f.Iface.Driver == "veth"
+	if rule := queueRules[f.Iface.Driver]; rule != nil && native {
 		if f.Channels.Err != nil {
 			return f.unseen(f.Channels.Err)
 		}
