@@ -103,7 +103,7 @@ func (s ruleSet) attach(ns *lab.Namespace, device string) (off func() error, err
 func nft(name, rules string) *filter {
 	return &filter{name: name, on: func(ns *lab.Namespace, device string) (func() error, error) {
 		add := ns.Command("nft", "-f", "-")
-		add.Stdin = strings.NewReader(fmt.Sprintf("table netdev bench { chain in { type filter hook ingress device %q priority 0;\n%s\n} }\n", device, rules))
+		add.Stdin = strings.NewReader(fmt.Sprintf("table netdev bench { chain in { type filter hook ingress device %q priority 0;\n%s\n}\n}\n", device, rules))
 		if out, err := add.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w: %.200s", err, out)
 		}

@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -76,6 +77,34 @@ func TestLanguageExamples(t *testing.T) {
 		}
 	}
 	if tried < 50 {
+		t.Errorf("only %d examples found", tried)
+	}
+}
+
+// TestLanguageFiles: the files of rules on the page run, with the rows that stand
+// before them.
+func TestLanguageFiles(t *testing.T) {
+	tried, rows := 0, ""
+	for _, b := range blocks(t, "../../docs/language.md") {
+		text := strings.Join(b.lines, "\n")
+		switch b.kind {
+		case "csv":
+			rows = text
+		case "rules":
+			tried++
+			p, err := rule.CheckWith(text, rule.Options{Open: func(string) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader(rows)), nil
+			}})
+			if err != nil {
+				t.Errorf("%s: %v", text, err)
+				continue
+			}
+			if proof, err := engine.Prove(p, engine.LoadOptions{}, 200); err != nil || proof.Acted == 0 {
+				t.Errorf("%s: %+v, %v", text, proof, err)
+			}
+		}
+	}
+	if tried < 2 {
 		t.Errorf("only %d examples found", tried)
 	}
 }
