@@ -366,7 +366,7 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 func (c *compiler) loadTerm(t memoryTerm) {
 	switch {
 	case t.Row != 0:
-		c.fromRow(temp, t.Row, t.Size)
+		c.fromRow(t.Row, t.Size)
 	case t.Computed:
 		c.emit(asm.LoadMem(temp, asm.R10, c.image(t.Slot), sizes[t.Size]))
 	default:

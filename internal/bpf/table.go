@@ -97,11 +97,11 @@ func (c *compiler) rowAt(t *plan.Table, miss label) {
 	)
 }
 
-// fromRow loads what a row has at a place.
-func (c *compiler) fromRow(dst asm.Register, at plan.Place, size int) {
+// fromRow loads what a row has at a place into temp.
+func (c *compiler) fromRow(at plan.Place, size int) {
 	c.emit(
-		asm.LoadMem(dst, asm.R10, slotRow, asm.DWord),
-		asm.LoadMem(dst, dst, int16(at.Offset()), sizes[size]),
+		asm.LoadMem(temp, asm.R10, slotRow, asm.DWord),
+		asm.LoadMem(temp, temp, int16(at.Offset()), sizes[size]),
 	)
 }
 
@@ -109,7 +109,7 @@ func (c *compiler) fromRow(dst asm.Register, at plan.Place, size int) {
 // returns the most that that is.
 func (c *compiler) rowParts(s plan.Sum, sign asm.ALUOp) int64 {
 	for _, r := range s.Rows {
-		c.fromRow(temp, r.At, 2)
+		c.fromRow(r.At, 2)
 		c.emit(sign.Reg(value, temp))
 	}
 	return int64(len(s.Rows)) * modulus
@@ -125,7 +125,7 @@ func (c *compiler) writeRow(w plan.Write) {
 			asm.And.Imm32(value, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
 		)
 	}
-	c.fromRow(temp, w.Row, w.Size)
+	c.fromRow(w.Row, w.Size)
 	if !w.Full() {
 		c.emit(asm.Or.Reg(temp, value))
 	}
@@ -138,7 +138,7 @@ func (c *compiler) ruleOf(s plan.Step) {
 		c.emit(asm.StoreImm(asm.R10, slotRule, int64(s.Rule), asm.Word))
 		return
 	}
-	c.fromRow(temp, s.Lookup.Rule, 4)
+	c.fromRow(s.Lookup.Rule, 4)
 	c.emit(asm.StoreMem(asm.R10, slotRule, temp, asm.Word))
 }
 
@@ -222,7 +222,7 @@ func (c *compiler) choose(list []plan.Step, next label) {
 // tagFromRow loads a window of a tag that a row has, as the kernel keeps it
 // beside the packet.
 func (c *compiler) tagFromRow(w plan.Write) {
-	c.fromRow(temp, w.Row, w.Size)
+	c.fromRow(w.Row, w.Size)
 	if w.Size == 2 {
 		c.emit(asm.HostTo(asm.BE, temp, asm.Half))
 	}

@@ -57,12 +57,10 @@ func Array(t *plan.Table) []byte {
 		return out
 	}
 	for i := range lay.intervals {
-		end, row := ^uint64(0), int32(-1)
+		// Behind the last interval the highest value is found in its place.
+		end, row := ^uint64(0), t.Intervals[len(t.Intervals)-1].Row
 		if i < len(t.Intervals) {
-			in := t.Intervals[i]
-			end, row = in.From.Lo<<shiftOf(t), in.Row
-		} else { // the highest value is found here instead of in the last interval
-			row = t.Intervals[len(t.Intervals)-1].Row
+			end, row = t.Intervals[i].From.Lo<<shiftOf(t), t.Intervals[i].Row
 		}
 		binary.LittleEndian.PutUint32(out[lay.numbers+4*i:], uint32(row))
 		if lay.endSize == 8 {

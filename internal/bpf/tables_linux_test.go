@@ -92,9 +92,12 @@ func (d *drawer) text(format string, args ...any) string { return fmt.Sprintf(fo
 func (d *drawer) port() int                              { return d.IntN(500) * 131 % 65536 }
 func (d *drawer) byte() int                              { return d.IntN(256) }
 func (d *drawer) address() string                        { return d.text("10.%d.0.%d", d.IntN(16)*16, d.IntN(8)) }
-func (d *drawer) address6() string                       { return d.text("2001:db8:%x::%x", d.IntN(9), d.IntN(9)) }
-func (d *drawer) mac() string                            { return d.text("02:00:00:00:%02x:%02x", d.IntN(9), d.IntN(9)) }
-func (d *drawer) macPrefix() string                      { return d.text("02:00:00:00:%02x:00", d.IntN(200)) }
+
+func (d *drawer) address6() string { return d.text("2001:db8:%x::%x", d.IntN(9), d.IntN(9)) }
+
+func (d *drawer) mac() string { return d.text("02:00:00:00:%02x:%02x", d.IntN(9), d.IntN(9)) }
+
+func (d *drawer) macPrefix() string { return d.text("02:00:00:00:%02x:00", d.IntN(200)) }
 
 func (d *drawer) prefix() string {
 	bits := 8 + d.IntN(25)

@@ -6,7 +6,6 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/reference"
-	"repacket/internal/rule"
 )
 
 // readers say where the outside library keeps the value of each field of at
@@ -110,12 +109,12 @@ func (h *headers) read(f *field.Field) (v field.Value, ok bool) {
 // WrongFields says which field that an Ethernet frame's rule set or swapped
 // does not have the value that it should by the outside library, or "". It also
 // tells how many it compared; rules that change where headers are are left out.
-func WrongFields(p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
-	return WrongFieldsOn(field.Ethernet, p, in, got)
+func WrongFields(in []byte, got reference.Result) (compared int, wrong string) {
+	return WrongFieldsOn(field.Ethernet, in, got)
 }
 
 // WrongFieldsOn is WrongFields for any link.
-func WrongFieldsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
+func WrongFieldsOn(link field.Link, in []byte, got reference.Result) (compared int, wrong string) {
 	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""
 	}

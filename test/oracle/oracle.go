@@ -17,12 +17,12 @@ import (
 
 // StrayBits says what differs between the Ethernet frame in and what became of
 // it that no action named and no checksum had to follow, or "".
-func StrayBits(p *rule.Program, in []byte, got reference.Result) string {
-	return StrayBitsOn(field.Ethernet, p, in, got)
+func StrayBits(in []byte, got reference.Result) string {
+	return StrayBitsOn(field.Ethernet, in, got)
 }
 
 // StrayBitsOn is StrayBits for any link.
-func StrayBitsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) string {
+func StrayBitsOn(link field.Link, in []byte, got reference.Result) string {
 	if len(got.Frame) != len(in) {
 		return "the length differs"
 	}
@@ -79,12 +79,12 @@ func allow(mask []byte, start map[field.Protocol]int, f *field.Field) {
 // right, what was wrong by k is wrong by k, fix makes right and bad wrong. It
 // also tells how many it compared; rules that change which bytes are summed
 // are left out.
-func WrongSums(p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
-	return WrongSumsOn(field.Ethernet, p, in, got)
+func WrongSums(in []byte, got reference.Result) (compared int, wrong string) {
+	return WrongSumsOn(field.Ethernet, in, got)
 }
 
 // WrongSumsOn is WrongSums for any link.
-func WrongSumsOn(link field.Link, p *rule.Program, in []byte, got reference.Result) (compared int, wrong string) {
+func WrongSumsOn(link field.Link, in []byte, got reference.Result) (compared int, wrong string) {
 	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""
 	}

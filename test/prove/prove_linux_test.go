@@ -7,7 +7,6 @@ package prove
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -396,13 +395,13 @@ func (c *proofCase) try(p packet) string {
 
 // judge has the outside decoder look at what the reference says.
 func (c *proofCase) judge(frame []byte, want reference.Result) (msg string) {
-	if msg = oracle.StrayBitsOn(c.link, c.program, frame, want); msg != "" {
+	if msg = oracle.StrayBitsOn(c.link, frame, want); msg != "" {
 		return msg
 	}
-	if c.sums, msg = oracle.WrongSumsOn(c.link, c.program, frame, want); msg != "" {
+	if c.sums, msg = oracle.WrongSumsOn(c.link, frame, want); msg != "" {
 		return msg
 	}
-	c.fields, msg = oracle.WrongFieldsOn(c.link, c.program, frame, want)
+	c.fields, msg = oracle.WrongFieldsOn(c.link, frame, want)
 	return msg
 }
 
@@ -418,45 +417,4 @@ func (c *proofCase) compareCounters() string {
 		}
 	}
 	return ""
-}
-
-// report shrinks a difference, keeps it as a regression, and fails the test.
-// clang takes a tenth of a second for each attempt, so it is left out if our
-// own program differs without it.
-func report(t *testing.T, link field.Link, s packetgen.Source, p packet, difference string) {
-	ways := everyWay
-	if differenceOf(link, s, p, compiledXDP, compiledTC) != nil {
-		ways = []loader{compiledXDP, compiledTC}
-	}
-	s, p.frame = packetgen.ShrinkSource(s, p.frame, func(s packetgen.Source, frame []byte) bool {
-		return differenceOf(link, s, packet{frame, p.draws}, ways...) != nil
-	})
-	if d := differenceOf(link, s, p, ways...); d != nil {
-		difference = d.Error()
-	}
-	name, err := keep(link, s, p)
-	t.Errorf("rules: %s\n%vframe: %x\ndraws: %x\n%s\nkept as %s", s.Text, s.Files, p.frame, p.draws, difference, name)
-	if err != nil {
-		t.Error(err)
-	}
-}
-
-// differenceOf is the difference that one packet makes, or nil.
-func differenceOf(link field.Link, s packetgen.Source, p packet, ways ...loader) error {
-	program, err := s.Check()
-	if err != nil {
-		return nil
-	}
-	c, err := newCase(subject{link, s, program}, ways...)
-	if err != nil {
-		return nil
-	}
-	defer c.close()
-	if d := c.try(p); d != "" {
-		return errors.New(d)
-	}
-	if d := c.compareCounters(); d != "" {
-		return errors.New(d)
-	}
-	return nil
 }

@@ -1,0 +1,167 @@
+package plan
+
+import (
+	"slices"
+
+	"repacket/internal/field"
+)
+
+// fewRows is how many rows with one field for a key are searched: that takes
+// less time than to have the kernel look a key up.
+const fewRows = 1000
+
+// longestKey is the size in bytes of the longest key of a Hash.
+const longestKey = 64
+
+// exact tells whether a row says what the fields of the key were.
+func (t *Table) exact() bool { return t.single }
+
+// tableFor is the table of rules by the tests that vary, made once; nil if no
+// kind serves.
+func (ts *tables) tableFor(m *many, list []vary, crowded bool) *Table {
+	t := &Table{source: m, Rules: m.count, single: true}
+	for _, v := range list {
+		t.Fields = append(t.Fields, v.field)
+		t.single = t.single && m.single(v.cell)
+	}
+	windows := keyWindows(Hash, list)
+	t.Kind = Hash
+	for _, w := range windows {
+		t.key = append(t.key, imageOf(w, list))
+		t.KeySize += w.Size
+	}
+	t.KeySize = (t.KeySize + 3) &^ 3
+	switch {
+	case len(list) == 1 && len(windows) == 1 && windows[0].Size <= 2:
+		t.Kind = Dense
+	case t.single && t.KeySize > longestKey, !t.single && len(list) > 1:
+		return nil
+	case !t.single, len(list) == 1 && m.rows().Len <= fewRows && !crowded:
+		t.Kind = Ordered
+	}
+	if t.Kind == Hash { // else the fields' places are in the steps alone
+		t.single = true
+	}
+	for _, old := range ts.all {
+		if old.like(t) {
+			return old
+		}
+	}
+	switch t.Kind {
+	case Dense:
+		t.number(list[0], windows[0])
+		if len(t.rows) >= NoRow {
+			t.Kind, t.rows, t.Numbers = Hash, nil, nil
+			if !t.single {
+				return nil
+			}
+		}
+	case Ordered:
+		t.cut(list[0])
+	}
+	t.ID = len(ts.all)
+	ts.all = append(ts.all, t)
+	return t
+}
+
+// like tells whether a table can be the one that has been made: it has the same
+// rules and finds them by the same bytes.
+func (t *Table) like(o *Table) bool {
+	same := func(a, b []field.Value) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+	a, b := t.source, o.source
+	if t.Kind != o.Kind || len(t.key) != len(o.key) || (a != b && (a.rule != nil || b.rule != nil || a.order != nil || b.order != nil)) {
+		return false
+	}
+	if a != b && (a.rows().Len != b.rows().Len || len(a.rows().Cells) != len(b.rows().Cells)) {
+		return false
+	}
+	for i, c := range a.rows().Cells {
+		if a != b && (!same(c.Lo, b.rows().Cells[i].Lo) || !same(c.Hi, b.rows().Cells[i].Hi)) {
+			return false
+		}
+	}
+	for i := range t.key {
+		if !sameColumn(t.key[i], o.key[i]) {
+			return false
+		}
+	}
+	return t.Kind != Ordered || t.Fields[0].Width == o.Fields[0].Width && t.Fields[0].Shift() == o.Fields[0].Shift()
+}
+
+// imageOf is how the tests' values stand in a window.
+func imageOf(w Window, list []vary) image {
+	out := image{size: w.Size}
+	for _, v := range list {
+		if v.field.Proto == w.Header && v.field.Byte() < w.Off+w.Size && w.Off < v.field.Byte()+v.field.Size() {
+			out.pieces = append(out.pieces, pieceOf(w, v.field, v.cell))
+		}
+	}
+	return out
+}
+
+// single tells whether a cell is a single value in every row.
+func (m *many) single(cell int) bool {
+	c := m.rows().Cells[cell]
+	return c.Hi == nil || slices.Equal(c.Lo, c.Hi)
+}
+
+// number fills in the numbers of rows by the values of the window.
+func (t *Table) number(v vary, w Window) {
+	cells := t.source.rows().Cells[v.cell]
+	t.Numbers = make([]uint16, 1<<(8*w.Size))
+	for i := range t.Numbers {
+		t.Numbers[i] = NoRow
+	}
+	hi := cells.Hi
+	if hi == nil {
+		hi = cells.Lo
+	}
+	list := intervals(cells.Lo, hi, v.field.Width)
+	place := t.key[0].pieces[0]
+	for i, in := range list {
+		last := v.field.Max()
+		if i+1 < len(list) {
+			last = list[i+1].From.Dec()
+		}
+		if in.Row < 0 {
+			continue
+		}
+		number := uint16(min(t.numbered(in.Row), NoRow))
+		for n := in.From.Lo; n <= last.Lo; n++ {
+			at := place.of(field.V(n))
+			if w.Size == 2 {
+				at = at>>8 | at&0xff<<8
+			}
+			t.Numbers[at] = number
+		}
+	}
+}
+
+// numbered is the number of a row of the source here.
+func (t *Table) numbered(row int32) int {
+	if t.seen == nil {
+		t.seen = map[int32]int{}
+	}
+	n, known := t.seen[row]
+	if !known {
+		n = len(t.rows)
+		t.seen[row] = n
+		t.rows = append(t.rows, row)
+	}
+	return n
+}
+
+// cut fills in the intervals.
+func (t *Table) cut(v vary) {
+	cells := t.source.rows().Cells[v.cell]
+	hi := cells.Hi
+	if hi == nil {
+		hi = cells.Lo
+	}
+	t.Intervals = intervals(cells.Lo, hi, v.field.Width)
+	for i := range t.Intervals {
+		if in := &t.Intervals[i]; in.Row >= 0 {
+			in.Row = int32(t.numbered(in.Row))
+		}
+	}
+}
