@@ -16,9 +16,7 @@ var queueRules = map[string]func(*Facts) Row{
 }
 
 func queues(f *Facts) Row {
-	// A veth has no native XDP, as it says, while its queues do not suffice.
-	native := f.Iface.Native == hook.Supported || f.Iface.Driver == "veth"
-	if rule := queueRules[f.Iface.Driver]; rule != nil && native {
+	if rule := queueRules[f.Iface.Driver]; rule != nil && f.Iface.Native == hook.Supported {
 		if f.Channels.Err != nil {
 			return f.unseen(f.Channels.Err)
 		}
