@@ -1,6 +1,12 @@
 package cli
 
-import "repacket/internal/rule"
+import (
+	"slices"
+
+	"repacket/internal/field"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
 
 // ruleEvent is what a rule does, as JSON.
 type ruleEvent struct {
@@ -25,9 +31,38 @@ func (a *app) check(words []string) error {
 func (a *app) explain(program *rule.Program) {
 	if !a.out.json {
 		a.out.printf("%s", program.Explain())
+	} else {
+		for _, info := range program.Explanation() {
+			a.out.object(ruleEvent{a.out.event("rule"), info})
+		}
+	}
+	a.explainTables(program)
+}
+
+// tableEvent is a table that rules of one shape are put into.
+type tableEvent struct {
+	event
+	Table string `json:"table"`
+}
+
+// explainTables says which rules become tables, and how those are looked up. What
+// no program can hold is said by those who make programs.
+func (a *app) explainTables(program *rule.Program) {
+	planned, err := plan.BuildTables(program, field.Ethernet)
+	if err != nil {
 		return
 	}
-	for _, info := range program.Explanation() {
-		a.out.object(ruleEvent{a.out.event("rule"), info})
+	var told []string
+	for _, t := range planned.Tables {
+		text := t.Description()
+		switch {
+		case slices.Contains(told, text): // the same rules, for packets with other headers
+			continue
+		case a.out.json:
+			a.out.object(tableEvent{a.out.event("table"), text})
+		default:
+			a.out.printf("table: %s\n", text)
+		}
+		told = append(told, text)
 	}
 }
