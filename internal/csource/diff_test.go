@@ -85,6 +85,7 @@ func TestAgreesOnFound(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for _, text := range found {
 		compare(t, field.Ethernet, checked(t, text), r, 1000)
+		compareAt(t, Options{Hook: TC, Interfaces: map[string]int{elsewhere: 9}}, field.Ethernet, checked(t, text), r, 500)
 	}
 }
 
