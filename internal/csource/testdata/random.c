@@ -182,9 +182,11 @@ static __always_inline int udp_packet(struct xdp_md *ctx, struct ip_header *ip,
 		__u32 new_ip_src = draw(0) >> 8;
 
 		/* ip_check follows ip_src */
-		ip->check = adjusted(ip->check, (ADDRESS(10, 0, 0, 0) | new_ip_src) + minus(bpf_ntohl(ip->src)));
+		ip->check = adjusted(ip->check, (ADDRESS(10, 0, 0, 0) | new_ip_src) +
+						minus(bpf_ntohl(ip->src)));
 		/* udp_check follows ip_src */
-		udp->check = adjusted_udp(udp->check, (ADDRESS(10, 0, 0, 0) | new_ip_src) + minus(bpf_ntohl(ip->src)));
+		udp->check = adjusted_udp(udp->check, (ADDRESS(10, 0, 0, 0) | new_ip_src) +
+						      minus(bpf_ntohl(ip->src)));
 		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 0) | new_ip_src);
 		count(ctx, 0);
 		return XDP_PASS;

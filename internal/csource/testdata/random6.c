@@ -202,6 +202,15 @@ static __always_inline __u64 at_most(__u64 value, __u64 highest)
 	return value < highest ? value : highest;
 }
 
+/* The number that an Ethernet address is. */
+static __always_inline __u64 number48(const void *address)
+{
+	typedef const __be16 __attribute__((may_alias)) word;
+	word *a = address;
+
+	return (__u64)bpf_ntohs(a[0]) << 32 | (__u32)bpf_ntohs(a[1]) << 16 | bpf_ntohs(a[2]);
+}
+
 /* A number of 128 bits, as an IPv6 address is one. */
 static __always_inline __uint128_t value6(__u64 high, __u64 low)
 {
@@ -272,12 +281,15 @@ static __always_inline int tcp_packet(struct xdp_md *ctx, struct eth_header *eth
 	 * if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff
 	 */
 	__uint128_t new_ip6_dest = raised6(number6(ip6->dest), 1);
-	__u64 new_eth_dest = at_most((__u64)bpf_ntohl(eth->dest_high) << 16 | bpf_ntohs(eth->dest_low), 0x02ffffffffff);
+	__u64 new_eth_dest = at_most(number48(&eth->dest_high), 0x02ffffffffff);
 
 	/* tcp_check follows ip6_dest, ip6_src */
-	tcp->check = adjusted(tcp->check, (__u32)(new_ip6_dest >> 96) + minus(bpf_ntohl(ip6->dest[0])) +
-					  (__u32)(new_ip6_dest >> 64) + minus(bpf_ntohl(ip6->dest[1])) +
-					  (__u32)(new_ip6_dest >> 32) + minus(bpf_ntohl(ip6->dest[2])) +
+	tcp->check = adjusted(tcp->check, (__u32)(new_ip6_dest >> 96) +
+					  minus(bpf_ntohl(ip6->dest[0])) +
+					  (__u32)(new_ip6_dest >> 64) +
+					  minus(bpf_ntohl(ip6->dest[1])) +
+					  (__u32)(new_ip6_dest >> 32) +
+					  minus(bpf_ntohl(ip6->dest[2])) +
 					  (__u32)new_ip6_dest + minus(bpf_ntohl(ip6->dest[3])) +
 					  0x20010db8 + minus(bpf_ntohl(ip6->src[0])) +
 					  0x00010000 + minus(bpf_ntohl(ip6->src[1]) & 0xffff0000));
@@ -302,7 +314,7 @@ static __always_inline int tcp_packet_routed(struct xdp_md *ctx, struct eth_head
 	 * if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff
 	 */
 	__uint128_t new_ip6_dest = raised6(number6(ip6->dest), 1);
-	__u64 new_eth_dest = at_most((__u64)bpf_ntohl(eth->dest_high) << 16 | bpf_ntohs(eth->dest_low), 0x02ffffffffff);
+	__u64 new_eth_dest = at_most(number48(&eth->dest_high), 0x02ffffffffff);
 
 	/* tcp_check follows ip6_src */
 	tcp->check = adjusted(tcp->check, 0x20010db8 + minus(bpf_ntohl(ip6->src[0])) +
