@@ -182,9 +182,11 @@ func everyOperand(proto field.Protocol) (lines []string) {
 			continue
 		}
 		middle := field.Ones(min(f.Width, 63)).Lo / 3
-		operands := []string{"+1", fmt.Sprintf("+0x%x", middle), "-1", fmt.Sprintf("-0x%x", middle),
+		operands := []string{
+			"+1", fmt.Sprintf("+0x%x", middle), "-1", fmt.Sprintf("-0x%x", middle),
 			"atleast " + value(f, middle), "atmost " + value(f, middle), "random",
-			fmt.Sprintf("random %s-%s", value(f, middle/5), value(f, middle/5+min(middle, 1<<32-1))), f.Name}
+			fmt.Sprintf("random %s-%s", value(f, middle/5), value(f, middle/5+min(middle, 1<<32-1))), f.Name,
+		}
 		for _, g := range field.Fields() {
 			if g.Proto == proto && g != f {
 				operands = append(operands, g.Name)
@@ -226,6 +228,31 @@ func TestEveryOperand(t *testing.T) {
 	t.Logf("a rule acted on %d packets", acted)
 	if rules < 500 || acted < 5*rules {
 		t.Errorf("%d rules acted on %d packets only", rules, acted)
+	}
+}
+
+// TestDraws: a program that is handed no random numbers draws them itself.
+func TestDraws(t *testing.T) {
+	p := checked(t, "if chance 50% then eth_src random 02:00:00:00:00:00/8 else if all then eth_dest random")
+	frame := make([]byte, 60)
+	for _, o := range []Options{{}, {Hook: TC}} {
+		l := load(t, field.Ethernet, p, o)
+		defer l.close()
+		if l.draws != nil {
+			t.Errorf("there is a map %s", DrawsMap)
+		}
+		seen := map[string]bool{}
+		for range 200 {
+			_, out := l.run(t, frame, nil)
+			if src := out[6:12]; src[0] != 0 && src[0] != 2 {
+				t.Fatalf("%x is not in the prefix", src)
+			}
+			seen[string(out)] = true
+		}
+		taken := l.counters(t)
+		if len(seen) != 200 || taken[0].Packets == 0 || taken[1].Packets == 0 {
+			t.Errorf("%d different frames, counted %v", len(seen), taken)
+		}
 	}
 }
 

@@ -145,6 +145,7 @@ func numbers(r *rand.Rand) reference.Draws {
 // compareAt is compare for any hook.
 func compareAt(t *testing.T, o Options, link field.Link, p *rule.Program, r *rand.Rand, frames int) (acted int) {
 	t.Helper()
+	o.HandedDraws = true
 	l := load(t, link, p, o)
 	defer l.close()
 	want := make([]counter, len(p.Written))
