@@ -186,7 +186,7 @@ func (w *writer) adjust(s plan.Sum) []string {
 	change, names := w.change(s.Changes)
 	return []string{
 		comment(s.Check.Name + " follows " + strings.Join(names, ", ")),
-		flow(fmt.Sprintf("%s = %s(%s, ", check, function, check), change, " +") + ");",
+		total(fmt.Sprintf("%s = %s(%s, ", check, function, check), change) + ");",
 	}
 }
 
@@ -250,6 +250,21 @@ func newContent(c plan.Change, piece *field.Field) content {
 		return newPiece(c.Field, piece)
 	}
 	return content{v: bitsOf(c.Field, piece, c.Value)}
+}
+
+// total writes the sum of terms behind head. A term that is too long for a line
+// is cut before what it takes away.
+func total(head string, terms []string) string {
+	var words []string
+	for _, term := range terms {
+		now, was, found := strings.Cut(term, " + minus(")
+		if found && width(head)+len(term) > columns {
+			words = append(words, now)
+			term = "minus(" + was
+		}
+		words = append(words, term)
+	}
+	return flow(head, words, " +")
 }
 
 func (w *writer) difference(more, less string) string {

@@ -105,29 +105,29 @@ func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
 		}
 		return w.chosen(c)
 	case rule.AtLeast:
-		return w.library6(atLeast, f, w.value(f, a.Value))
+		return w.limited(atLeast, f, w.value(f, a.Value))
 	case rule.AtMost:
-		return w.library6(atMost, f, w.value(f, a.Value))
+		return w.limited(atMost, f, w.value(f, a.Value))
 	case rule.Sub:
 		if f.Wraps {
 			return w.wrapping(f, " - ", a.Value)
 		}
-		return w.library6(lowered, f, amount(a.Value))
+		return w.limited(lowered, f, amount(a.Value))
 	case rule.Add:
 		switch {
 		case f.Wraps:
 			return w.wrapping(f, " + ", a.Value)
 		case f.Width > 64: // as high as the type is
-			return w.library6(raised, f, amount(a.Value))
+			return w.limited(raised, f, amount(a.Value))
 		}
-		return w.library6(raised, f, amount(a.Value), w.constant(f, f.Max().Lo))
+		return w.limited(raised, f, amount(a.Value), w.constant(f, f.Max().Lo))
 	}
 	panic(fmt.Sprintf("csource: nothing works out %v", a.Op))
 }
 
-// library6 writes the call of a function for a field's old value, of the one
+// limited writes the call of a function for a field's old value, of the one
 // for 128 bits if the field is as wide.
-func (w *writer) library6(function part, f *field.Field, more ...string) string {
+func (w *writer) limited(function part, f *field.Field, more ...string) string {
 	if f.Width > 64 {
 		function += "6"
 	}

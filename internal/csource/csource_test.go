@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,7 @@ var golden = map[string]string{
 // goldenAtTC are rules for the hook tc.
 var goldenAtTC = map[string]string{
 	"tc":      "if ip_dest 192.0.2.1 udp_dest 443 then ip_dest 10.0.0.1 udp_dest 8080; if ip6_hlim 1 then drop",
+	"tcops":   "if udp_dest 5201 then ip_src random 10.0.0.0/8; if tcp then tcp_check tcp_check tcp_window -1 vlan_id +1",
 	"tctags":  "if vlan_id 100 ip6 then vlan_id 200, ip6_hlim 3, ip6_len 0 reflect",
 	"tcvalue": "if udp_dest 53 then udp_check 5, ip_ttl 9; if tcp_mss ge 9 vlan_id 5 then tcp_check 7, tcp_mss 8, vlan_id 6",
 	"tcfix":   "if ip udp_dest 53 then udp_check fix, ip_ttl 9; if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1",
@@ -68,6 +70,8 @@ func TestPrint(t *testing.T) {
 		p := checked(t, text)
 		holds(t, name, Print(p, plan.Build(p, field.Ethernet), Options{Hook: TC, Interfaces: map[string]int{"eth1": 3}}))
 	}
+	p := checked(t, "if ip chance 1/8 then ip_id random")
+	holds(t, "handed", Print(p, plan.Build(p, field.Ethernet), Options{HandedDraws: true}))
 }
 
 // holds holds a program to a file in testdata.
@@ -168,6 +172,88 @@ func TestEveryField(t *testing.T) {
 			}
 		}
 		compare(t, field.Ethernet, p, rand.New(rand.NewPCG(1, 7)), 800)
+	}
+}
+
+// everyOperand is a program that gives each field of a header to each operand, in
+// a rule of its own. Chance spreads packets over the rules.
+func everyOperand(proto field.Protocol) (lines []string) {
+	for _, f := range field.Fields() {
+		if f.Proto != proto {
+			continue
+		}
+		middle := field.Ones(min(f.Width, 63)).Lo / 3
+		operands := []string{
+			"+1", fmt.Sprintf("+0x%x", middle), "-1", fmt.Sprintf("-0x%x", middle),
+			"atleast " + value(f, middle), "atmost " + value(f, middle), "random",
+			fmt.Sprintf("random %s-%s", value(f, middle/5), value(f, middle/5+min(middle, 1<<32-1))), f.Name,
+		}
+		for _, g := range field.Fields() {
+			if g.Proto == proto && g != f {
+				operands = append(operands, g.Name)
+			}
+		}
+		if len(value(f, 0)) > 6 { // an address
+			for _, length := range []int{7, 17, f.Width - 3} {
+				operands = append(operands, fmt.Sprintf("%s/%d", value(f, 0), length), fmt.Sprintf("random %s/%d", value(f, 0), length))
+			}
+		}
+		for _, o := range operands {
+			line := fmt.Sprintf("if chance 2%% %s then %s %s", proto, f.Name, o)
+			if proto == field.MSS {
+				line = fmt.Sprintf("if chance 2%% then %s %s", f.Name, o)
+			}
+			if _, err := rule.Check(line); err == nil { // not all are for all kinds of fields
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
+}
+
+// TestEveryOperand compiles all operands of all fields, and compares the
+// programs with the reference, at both hooks.
+func TestEveryOperand(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 9))
+	acted, rules := 0, 0
+	for _, proto := range field.Protocols() {
+		lines := everyOperand(proto)
+		r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+		rules += len(lines)
+		for part := range slices.Chunk(lines, 60) {
+			p := checked(t, strings.Join(part, "\n"))
+			acted += compare(t, field.Ethernet, p, r, 1200)
+			acted += compareAt(t, Options{Hook: TC}, field.Ethernet, p, r, 600)
+		}
+	}
+	t.Logf("a rule acted on %d packets", acted)
+	if rules < 500 || acted < 5*rules {
+		t.Errorf("%d rules acted on %d packets only", rules, acted)
+	}
+}
+
+// TestDraws: a program that is handed no random numbers draws them itself.
+func TestDraws(t *testing.T) {
+	p := checked(t, "if chance 50% then eth_src random 02:00:00:00:00:00/8 else if all then eth_dest random")
+	frame := make([]byte, 60)
+	for _, o := range []Options{{}, {Hook: TC}} {
+		l := load(t, field.Ethernet, p, o)
+		defer l.close()
+		if l.draws != nil {
+			t.Errorf("there is a map %s", DrawsMap)
+		}
+		seen := map[string]bool{}
+		for range 200 {
+			_, out := l.run(t, frame, nil)
+			if src := out[6:12]; src[0] != 0 && src[0] != 2 {
+				t.Fatalf("%x is not in the prefix", src)
+			}
+			seen[string(out)] = true
+		}
+		taken := l.counters(t)
+		if len(seen) != 200 || taken[0].Packets == 0 || taken[1].Packets == 0 {
+			t.Errorf("%d different frames, counted %v", len(seen), taken)
+		}
 	}
 }
 

@@ -85,6 +85,7 @@ func TestAgreesOnFound(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 3))
 	for _, text := range found {
 		compare(t, field.Ethernet, checked(t, text), r, 1000)
+		compareAt(t, Options{Hook: TC, Interfaces: map[string]int{elsewhere: 9}}, field.Ethernet, checked(t, text), r, 500)
 	}
 }
 
@@ -144,6 +145,7 @@ func numbers(r *rand.Rand) reference.Draws {
 // compareAt is compare for any hook.
 func compareAt(t *testing.T, o Options, link field.Link, p *rule.Program, r *rand.Rand, frames int) (acted int) {
 	t.Helper()
+	o.HandedDraws = true
 	l := load(t, link, p, o)
 	defer l.close()
 	want := make([]counter, len(p.Written))

@@ -48,7 +48,6 @@ type loaded struct {
 // load prints, builds and loads the rules.
 func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	t.Helper()
-	o.HandedDraws = true
 	source := Print(p, plan.Build(p, link), o)
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object(t, source)))
 	if err != nil {

@@ -18,7 +18,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	lines := append(w.computes(s), l4.before...)
 	if terms := w.uncovered(s); len(terms) > 0 {
 		w.need(fold)
-		lines = append(lines, flow("__u64 bytes = ", terms, " +")+";")
+		lines = append(lines, total("__u64 bytes = ", terms)+";")
 		l4.after = append(l4.after, "bpf_csum_update(ctx, bpf_htons(fold(bytes)));")
 	}
 	if len(lines) > 0 {
@@ -148,7 +148,7 @@ func (w *writer) layer4(s plan.Step) steps4 {
 	}
 	keep := func(name string, list []plan.Change) []string {
 		terms, names := w.change(list)
-		out.before = append(out.before, flow("__u64 "+name+" = ", terms, " +")+";")
+		out.before = append(out.before, total("__u64 "+name+" = ", terms)+";")
 		return names
 	}
 	follow := func(names []string, call string) []string {

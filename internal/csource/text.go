@@ -80,7 +80,6 @@ func flow(head string, words []string, sep string) string {
 	var b strings.Builder
 	b.WriteString(head)
 	col, start := width(head), width(head)
-	words = cutLong(words, sep, columns-start)
 	for i, word := range words {
 		if i < len(words)-1 {
 			word += sep
@@ -98,20 +97,6 @@ func flow(head string, words []string, sep string) string {
 		col += len(word)
 	}
 	return b.String()
-}
-
-// cutLong cuts words that are too long for a line in two, where they have the
-// separator themselves.
-func cutLong(words []string, sep string, longest int) []string {
-	var out []string
-	for _, word := range words {
-		if one, other, found := strings.Cut(word, sep+" "); found && sep != "" && len(word) > longest {
-			out = append(out, one)
-			word = other
-		}
-		out = append(out, word)
-	}
-	return out
 }
 
 // indented puts tabs before every line that is not empty.

@@ -118,7 +118,7 @@ func suffix(i int) string { return fmt.Sprintf("__%d", i) }
 // defined finds what a source defines for the whole of its file: structures,
 // macros, functions and the map.
 var (
-	defined = regexp.MustCompile(`(?m)^(?:struct (\w+) \{|#define (\w+)|[a-z_].* (\w+)\(.*[,)]$|\} (\w+) SEC)`)
+	defined = regexp.MustCompile(`(?m)^(?:struct (\w+) \{|#define (\w+)|[a-z_].*[ *](\w+)\(.*[,)]$|\} (\w+) SEC)`)
 	words   = regexp.MustCompile(`\w+`)
 	license = regexp.MustCompile(`(?m)^char LICENSE.*\n`)
 )

@@ -267,8 +267,7 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, __u32 way,
 		ip6->dest[3] = bpf_htonl(0x00000001);
 		/* udp_check fix */
 		udp->check = 0;
-		udp->check = nonzero(checksum(sum_bytes(ctx, l3 +
-					      way_offset(way), datagram_length6(ip6, way)) +
+		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + way_offset(way), datagram_length6(ip6, way)) +
 					      pseudo_header6(ip6, PROTOCOL_UDP, datagram_length6(ip6, way))));
 		count(ctx, 0);
 		return XDP_PASS;
