@@ -78,6 +78,10 @@ func (c *compiler) tableMap(t *plan.Table) int {
 // dense reads the number of the row where the window's value says.
 func (c *compiler) dense(l *plan.Lookup, miss label) {
 	c.loadWindow(l.Key[0], false)
+	c.load = held{}         // also where no row is found
+	if c.beside(l.Key[0]) { // the verifier does not know how large a swapped value is
+		c.emit(asm.And.Imm(value, int32(fullMask(l.Key[0].Size))))
+	}
 	c.emit(
 		asm.LSh.Imm(value, 1),
 		asm.LoadMapValue(temp, c.tableMap(l.Table), uint32(layoutOf(l.Table).numbers)),

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -134,7 +135,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	}
 	l.Program, err = ebpf.NewProgram(spec)
-	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) {
+	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) || jumpsTooFar(err) {
 		return nil, &TooComplexError{err}
 	}
 	if err != nil {
@@ -143,7 +144,14 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	return l, nil
 }
 
-// TooComplexError says that the verifier did not follow a program to its end:
+// jumpsTooFar tells whether the kernel, which makes some instructions longer, can
+// not make a jump over them as far as it has to be.
+func jumpsTooFar(err error) bool {
+	return errors.Is(err, unix.ENOMEM) && strings.Contains(err.Error(), "16-bit range")
+}
+
+// TooComplexError says that the verifier did not follow a program to its end, or
+// that the kernel cannot lay it out:
 // it gives up behind a million steps (E2BIG) or 8,192 jumps in a row (EFAULT).
 type TooComplexError struct{ Err error }
 
