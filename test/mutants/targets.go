@@ -29,7 +29,7 @@ type judge struct {
 // behaviour is what compares the program in the kernel with the reference, and
 // the counts that were made by hand. Listings that are compared letter by
 // letter are left out: they would notice any change, and say nothing of it.
-var behaviour = judge{"internal/bpf", "^Test(Prove|ProveRawIP|ProveRouted|ProveEveryField|EveryWord|EveryLength|NoLength|Limit|TicketIsCompared|LargeNumbers|Short|FirstGuard|Jumps)$"}
+var behaviour = judge{"internal/bpf", "^Test(Prove|Tables|ProveRawIP|ProveRouted|ProveEveryField|EveryWord|EveryLength|NoLength|Limit|TicketIsCompared|LargeNumbers|Short|FirstGuard|Jumps)$"}
 
 // states are packets as the kernel has them at tc.
 var states = judge{"test/live", "^Test(RightSums|UDPWithoutSum|WrongSumStaysWrong|FixedSums|BrokenSums|BrokenOpenSums|" +
@@ -37,15 +37,18 @@ var states = judge{"test/live", "^Test(RightSums|UDPWithoutSum|WrongSumStaysWron
 
 var targets = []target{
 	{
-		pkg:    "internal/plan",
-		files:  []string{"build.go", "class.go", "cond.go", "pattern.go", "plan.go", "step.go", "sum.go", "wide.go", "words.go"},
+		pkg: "internal/plan",
+		files: []string{
+			"build.go", "class.go", "compute.go", "cond.go", "intervals.go", "kind.go", "many.go", "pattern.go", "plan.go",
+			"shape.go", "step.go", "sum.go", "table.go", "tables.go", "template.go", "wide.go", "words.go",
+		},
 		judges: []judge{{"internal/plan", ""}, behaviour},
 	},
 	{
 		pkg: "internal/bpf",
 		files: []string{
-			"act.go", "builder.go", "chunk.go", "compile.go", "cond.go", "count.go", "fix.go",
-			"ipv4.go", "ipv6.go", "option.go", "parse.go",
+			"act.go", "builder.go", "chunk.go", "compile.go", "compute.go", "cond.go", "count.go", "fix.go",
+			"ipv4.go", "ipv6.go", "option.go", "parse.go", "table.go", "tablemap.go", "tree.go", "wide.go",
 		},
 		judges: []judge{behaviour, {"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"}},
 	},
