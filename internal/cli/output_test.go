@@ -124,6 +124,10 @@ func TestReadmeLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Chdir(t.TempDir()) // where the file is that lines take rows from
+	if err := os.WriteFile("moves.csv", []byte("old,new\n192.0.2.1,198.51.100.7\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	lines := 0
 	for line := range strings.Lines(string(readme)) {
 		line, _, _ = strings.Cut(strings.ReplaceAll(line, "'", ""), "  #")
