@@ -192,7 +192,7 @@ func (w *tableWalk) many(run []item) *many {
 const mostChosen = 32
 
 // mostCrossed is how many rules times shapes have their searches written out.
-const mostCrossed = 2000
+const mostCrossed = 4000
 
 // choose makes one step of rules of several shapes: each is looked up, and the
 // first of the rules that are found acts. It is false if that cannot be done.
