@@ -83,7 +83,7 @@ func halves(list []plan.Interval) []cut {
 	var out []cut
 	for i, in := range list {
 		last := len(out) - 1
-		if i > 0 && out[last].lower != nil && in.From.Hi > out[last].from+1 {
+		if i > 0 && out[last].lower != nil && in.From.Hi > out[last].from && in.From.Hi-out[last].from > 1 {
 			out = append(out, cut{from: out[last].from + 1, row: list[i-1].Row})
 			last++
 		}

@@ -213,12 +213,7 @@ func (t *Table) fill(row int, b []byte) {
 
 // sum works out a linear column.
 func (m *many) sum(l linear, row int) uint16 {
-	sum := uint64(l.start)
-	for _, f := range l.factors {
-		v := m.rows().Cells[f.cell].Lo[row]
-		sum += (v.Hi%modulus + v.Lo%modulus) % modulus * uint64(f.factor)
-	}
-	return uint16(sum % modulus)
+	return uint16(l.at(func(cell int) field.Value { return m.rows().Cells[cell].Lo[row] }))
 }
 
 // put writes an image.

@@ -2,6 +2,7 @@ package live
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -51,9 +52,25 @@ func gives(values map[string]uint64) func(p *packet) {
 	}
 }
 
+// tenOf are ten rules of one shape, which become a table. Two numbers of each
+// rise from rule to rule; the first one takes the packet.
+func tenOf(format string, a, b int) string {
+	var lines []string
+	for i := range 10 {
+		lines = append(lines, fmt.Sprintf(format, a+i, b+i))
+	}
+	return strings.Join(lines, "\n")
+}
+
 // rightSums are rules behind which a checksum has to be right.
 var rightSums = []sumCase{
 	{"port", "if dport 5201 then dport 8080", "tcp udp tcp6 udp6", none, dport(8080)},
+	{"port in a table", tenOf("if dport %d then dport %d", 5201, 8080), "tcp udp tcp6 udp6", none, dport(8080)},
+	{"source in a table", tenOf("if ip_src 192.0.2.%d then ip_src 192.0.2.%d", 1, 77), "tcp udp icmp", none, src4},
+	{"port and source in a table", tenOf("if ip_src 192.0.2.1 dport %d then ip_src 192.0.2.77 dport %d", 5201, 8080), "tcp udp", none, all(src4, dport(8080))},
+	{"IPv6 source in a table", tenOf("if ip6_src 2001:db8::%d then ip6_src 2001:db8::4d:%d", 1, 77), "tcp6 udp6 icmp6", none, src6},
+	{"hop limit in a table", tenOf("if ip6_src 2001:db8::%d then ip6_hlim %d", 1, 9), "tcp6 udp6 icmp6", none, gives(map[string]uint64{"ip6_hlim": 9})},
+	{"fix in a table", tenOf("if udp_dest %d then udp_check fix udp_dest %d", 5201, 8080), "udp udp6", none, dport(8080)},
 	{"source", "if all then ip_src 192.0.2.77", "tcp udp icmp", none, src4},
 	{"destination", "if all then ip_dest 192.0.2.2", "tcp udp icmp", dest4, gives(map[string]uint64{"ip_dest": 0xc0000202})},
 	{"IPv6 source", "if all then ip6_src 2001:db8::4d:77", "tcp6 udp6 icmp6", none, src6},
