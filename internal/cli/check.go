@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"slices"
-
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -52,17 +50,11 @@ func (a *app) explainTables(program *rule.Program) {
 	if err != nil {
 		return
 	}
-	var told []string
-	for _, t := range planned.Tables {
-		text := t.Description()
-		switch {
-		case slices.Contains(told, text): // the same rules, for packets with other headers
-			continue
-		case a.out.json:
+	for _, text := range planned.Described() {
+		if a.out.json {
 			a.out.object(tableEvent{a.out.event("table"), text})
-		default:
+		} else {
 			a.out.printf("table: %s\n", text)
 		}
-		told = append(told, text)
 	}
 }

@@ -253,6 +253,17 @@ func (t *Table) Description() string {
 	return fmt.Sprintf("%s rules of one shape: %s by %s (%s)", thousands(t.Rules), how, text, t.Kind)
 }
 
+// Described says of each table once what it holds and how it is found.
+func (p *Program) Described() []string {
+	var out []string
+	for _, t := range p.Tables {
+		if text := t.Description(); !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
 // thousands writes a number with commas.
 func thousands(n int) string {
 	text := fmt.Sprint(n)
