@@ -27,8 +27,6 @@ var tabled = []struct {
 	}},
 	{"a byte", []plan.TableKind{plan.Dense}, 50, func(d *drawer) string { return d.text("if ip_ttl %d then ip_ttl %d", d.byte(), d.byte()) }},
 	{"bits of a byte", []plan.TableKind{plan.Dense}, 20, func(d *drawer) string { return d.text("if ip_dscp %d then ip_dscp %d", d.IntN(64), d.IntN(64)) }},
-	{"bits of what is looked up", []plan.TableKind{plan.Dense}, 60, func(d *drawer) string { return d.text("if ip_tos %d then ip_dscp %d", d.byte(), d.IntN(64)) }},
-	{"what is looked up is set by bits", []plan.TableKind{plan.Dense}, 60, func(d *drawer) string { return d.text("if ip_dscp %d then ip_tos %d", d.IntN(64), d.byte()) }},
 	{"prefixes at both ends of IPv6", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip6_dest %s%x::/%d then ip6_hlim %d", []string{"", "ffff:ffff:ffff:"}[d.IntN(2)], 0xff00+d.IntN(256), 64+d.IntN(40), d.byte())
 	}},

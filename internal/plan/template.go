@@ -54,7 +54,7 @@ func parted(n node) (list []vary, rest node, ok bool) {
 // table can serve them.
 func (w *tableWalk) table(m *many) (Step, bool) {
 	list, rest, ok := parted(simplify(lower(m.pattern.Cond, w.class, false), w.class.facts()))
-	if !ok || overlapping(list, rest) {
+	if !ok || overlapping(list, rest) || setsBitsOf(list, m.pattern) {
 		return Step{}, false
 	}
 	t := w.b.tables.tableFor(m, list, w.crowded)
@@ -71,6 +71,19 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 		s.Lookup.Rule = t.column(ruleColumn{}, 4)
 	}
 	return s, true
+}
+
+// setsBitsOf tells whether a rule sets some of the bits of a field that varies, but
+// not the field: what that changes depends on these bits alone, not on its value.
+func setsBitsOf(list []vary, r *rule.Rule) bool {
+	bits := patterns{}
+	for _, v := range list {
+		bits.of(v.field.Proto).put(v.field, v.field.Max())
+	}
+	return slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
+		same := slices.ContainsFunc(list, func(v vary) bool { return v.field == a.Field })
+		return !same && overlaps(bits, a.Field)
+	})
 }
 
 // overlapping tells whether two tests look at the same bits, of which one at
