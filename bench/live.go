@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,12 +46,9 @@ func livePart(options) (_ string, err error) {
 	t := table{words: 1}
 	t.add("", "ns a packet", "lowest", "highest", "over nothing", "to nothing")
 	for i, f := range filters {
-		min, max := bounds(f.ns)
-		cells := []any{f.name, median(f.ns), min, max}
+		cells := append([]any{f.name}, spreadOf(f.ns)...)
 		if i > 0 {
-			over := paired(f.ns, filters[0].ns, func(a, b float64) float64 { return a - b })
-			ratio := paired(f.ns, filters[0].ns, func(a, b float64) float64 { return a / b })
-			cells = append(cells, median(over), fmt.Sprintf("%.2f", median(ratio)))
+			cells = append(cells, over(f.ns, filters[0].ns), ratio(f.ns, filters[0].ns))
 		}
 		t.add(cells...)
 	}
@@ -134,5 +130,3 @@ func (f *filter) once(pair *lab.Pair) (err error) {
 	f.ns = append(f.ns, float64(time.Since(began).Nanoseconds())/livePackets)
 	return nil
 }
-
-func bounds(v []float64) (lowest, highest float64) { return slices.Min(v), slices.Max(v) }

@@ -59,11 +59,7 @@ func streamPart(options) (_ string, err error) {
 	t := &table{words: 1}
 	t.add("", "Gbit/s", "lowest", "highest", "to no rules")
 	for _, w := range ways {
-		ratios := make([]float64, len(w.rate))
-		for i := range ratios {
-			ratios[i] = w.rate[i] / ways[0].rate[i]
-		}
-		t.add(w.name, median(w.rate), slices.Min(w.rate), slices.Max(w.rate), fmt.Sprintf("%.2f", median(ratios)))
+		t.add(slices.Concat([]any{w.name}, spreadOf(w.rate), []any{ratio(w.rate, ways[0].rate)})...)
 	}
 	return fmt.Sprintf("TCP over a veth pair with its offloads on, %d streams of %v in turn; the rule: %s.\n\n%s", streamRounds, streamTime, streamRule, t), nil
 }

@@ -118,12 +118,9 @@ func tablesPart(o options) (string, error) {
 	t := table{words: 1}
 	t.add("rule set", "median", "lowest", "highest", "over nothing", "to 1 rule", "text to kernel, ms")
 	for i, e := range entrants {
-		min, max := bounds(e.ns)
-		cells := []any{e.name, median(e.ns), min, max}
+		cells := append([]any{e.name}, spreadOf(e.ns)...)
 		if i > 0 {
-			over := paired(e.ns, entrants[0].ns, func(a, b float64) float64 { return a - b })
-			ratio := paired(e.ns, entrants[1].ns, func(a, b float64) float64 { return a / b })
-			cells = append(cells, median(over), fmt.Sprintf("%.2f", median(ratio)), float64(took[e.name].Microseconds())/1000)
+			cells = append(cells, over(e.ns, entrants[0].ns), ratio(e.ns, entrants[1].ns), float64(took[e.name].Microseconds())/1000)
 		}
 		t.add(cells...)
 	}

@@ -145,11 +145,9 @@ func threadTime() time.Duration {
 func addTimes(t *table, rule, packet string, entrants []*entrant) {
 	idle, ours := entrants[0].ns, entrants[1].ns
 	for i, e := range entrants {
-		cells := []any{rule, packet, e.name, median(e.ns), slices.Min(e.ns), slices.Max(e.ns)}
+		cells := append([]any{rule, packet, e.name}, spreadOf(e.ns)...)
 		if i > 0 {
-			over := paired(e.ns, idle, func(a, b float64) float64 { return a - b })
-			ratio := paired(ours, e.ns, func(a, b float64) float64 { return a / b })
-			cells = append(cells, median(over), fmt.Sprintf("%.2f", median(ratio)))
+			cells = append(cells, over(e.ns, idle), ratio(ours, e.ns))
 		}
 		t.add(cells...)
 		rule, packet = "", ""
@@ -164,6 +162,19 @@ func paired(a, b []float64, f func(a, b float64) float64) []float64 {
 		out[i] = f(a[i], b[i])
 	}
 	return out
+}
+
+// spreadOf are the cells of what was measured: median, lowest, highest.
+func spreadOf(v []float64) []any { return []any{median(v), slices.Min(v), slices.Max(v)} }
+
+// over is how much more a took than b in the same round, in the median.
+func over(a, b []float64) float64 {
+	return median(paired(a, b, func(a, b float64) float64 { return a - b }))
+}
+
+// ratio is a to b in the same round, in the median.
+func ratio(a, b []float64) string {
+	return fmt.Sprintf("%.2f", median(paired(a, b, func(a, b float64) float64 { return a / b })))
 }
 
 func median(v []float64) float64 {

@@ -154,20 +154,16 @@ func (c *compiler) write(w plan.Write) {
 	c.about(w.String())
 	base, off := c.at(w.Window)
 	size := sizes[w.Size]
-	if w.Row != 0 {
-		c.writeRow(w)
-		return
-	}
-	if w.Computed {
-		c.emit(asm.LoadMem(value, asm.R10, c.image(w.Slot), size))
+	if w.Made() {
+		c.loadMade(w.Source, w.Size)
 		if !w.Full() {
 			c.emit(
-				asm.LoadMem(temp, base, off, size),
-				asm.And.Imm32(temp, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
-				asm.Or.Reg(value, temp),
+				asm.LoadMem(value, base, off, size),
+				asm.And.Imm32(value, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
+				asm.Or.Reg(temp, value),
 			)
 		}
-		c.emit(asm.StoreMem(base, off, value, size))
+		c.emit(asm.StoreMem(base, off, temp, size))
 		return
 	}
 	if w.Full() {
@@ -255,7 +251,7 @@ func (c *compiler) change(s plan.Sum) {
 
 // holds tells whether the only term is in value: it has just been compared.
 func (c *compiler) holds(s plan.Sum) bool {
-	return len(s.Terms) == 1 && len(s.Rows) == 0 && !s.Terms[0].Computed && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
+	return len(s.Terms) == 1 && len(s.Rows) == 0 && !s.Terms[0].Made() && c.load == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
 }
 
 // differs tells whether the change is known not to be 0 modulo 65535: the
@@ -364,15 +360,21 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 
 // loadTerm brings what a term reads into temp.
 func (c *compiler) loadTerm(t memoryTerm) {
-	switch {
-	case t.Row != 0:
-		c.fromRow(t.Row, t.Size)
-	case t.Computed:
-		c.emit(asm.LoadMem(temp, asm.R10, c.image(t.Slot), sizes[t.Size]))
-	default:
-		base, off := c.at(t.Window)
-		c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
+	if t.Made() {
+		c.loadMade(t.Source, t.Size)
+		return
 	}
+	base, off := c.at(t.Window)
+	c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
+}
+
+// loadMade brings bytes that are made for the packet into temp.
+func (c *compiler) loadMade(s plan.Source, size int) {
+	if s.Row != 0 {
+		c.fromRow(s.Row, size)
+		return
+	}
+	c.emit(asm.LoadMem(temp, asm.R10, c.image(s.Slot), sizes[size]))
 }
 
 // fold adds value's upper bits to its lower 16 until it is limit at most,

@@ -8,12 +8,12 @@ import (
 
 // Places on the stack of look-ups. Those of headers are free again in a chain.
 const (
-	keyAt       = headerAt   // the key, where a sum of the header comes later
-	slotNumber  = headerAt   // the number of a row, in the upper half of 32 bits
-	slotRow     = slotSeen   // where the row is, while a step acts
-	slotBest    = slotSteps  // the row of the first rule found, while one is chosen
-	slotOrder   = slotNext   // and its place among all (32 bits)
-	slotFoundBy = slotLength // 1 + the place in Select of the step that found it
+	keyAt       = headerAt     // the key, where a sum of the header comes later
+	slotNumber  = headerAt + 2 // the number of a row (16 bits)
+	slotRow     = slotSeen     // where the row is, while a step acts
+	slotBest    = slotSteps    // the row of the first rule found, while one is chosen
+	slotOrder   = slotNext     // and its place among all (32 bits)
+	slotFoundBy = slotLength   // 1 + the place in Select of the step that found it
 )
 
 // find looks a row up and gives the register that points to it. It goes to miss
@@ -119,23 +119,6 @@ func (c *compiler) rowParts(s plan.Sum, sign asm.ALUOp) int64 {
 	return int64(len(s.Rows)) * modulus
 }
 
-// writeRow is write for bytes that come from a row.
-func (c *compiler) writeRow(w plan.Write) {
-	base, off := c.at(w.Window)
-	size := sizes[w.Size]
-	if !w.Full() {
-		c.emit(
-			asm.LoadMem(value, base, off, size),
-			asm.And.Imm32(value, swapped(fullMask(w.Size)&^w.Mask, w.Size)),
-		)
-	}
-	c.fromRow(w.Row, w.Size)
-	if !w.Full() {
-		c.emit(asm.Or.Reg(temp, value))
-	}
-	c.emit(asm.StoreMem(base, off, temp, size))
-}
-
 // ruleOf leaves the number of the rule that acts for the epilogue.
 func (c *compiler) ruleOf(s plan.Step) {
 	if s.Lookup == nil || s.Lookup.Rule == 0 {
@@ -220,18 +203,6 @@ func (c *compiler) choose(list []plan.Step, next label) {
 		if other != next {
 			c.bind(other, false)
 		}
-	}
-}
-
-// tagFromRow loads a window of a tag that a row has, as the kernel keeps it
-// beside the packet.
-func (c *compiler) tagFromRow(w plan.Write) {
-	c.fromRow(w.Row, w.Size)
-	if w.Size == 2 {
-		c.emit(asm.HostTo(asm.BE, temp, asm.Half))
-	}
-	if shift := 8 * (2 - w.Off - w.Size); shift > 0 {
-		c.emit(asm.LSh.Imm(temp, int32(shift)))
 	}
 }
 

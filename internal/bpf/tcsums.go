@@ -170,13 +170,13 @@ func uncovered(s plan.Step, odd bool) plan.Sum {
 		if w.Size == 1 && w.Off%2 == 0 || w.Header == field.MSS && odd {
 			factor = 256
 		}
-		if w.Row == 0 {
+		if !w.Made() {
 			out.Const = (out.Const + uint32(uint64(w.Value&mask)*uint64(factor)%modulus)) % modulus
 		}
 		w.Mask = mask
 		out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: factor})
-		if w.Computed || w.Row != 0 {
-			out.Terms = append(out.Terms, plan.Term{Window: w.Window, Factor: -factor, Computed: w.Computed, Slot: w.Slot, Row: w.Row})
+		if w.Made() {
+			out.Terms = append(out.Terms, plan.Term{Window: w.Window, Source: w.Source, Factor: -factor})
 		}
 	}
 	for _, sum := range s.Sums {

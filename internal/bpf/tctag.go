@@ -34,7 +34,7 @@ func (c *compiler) loadBeside(w plan.Window) {
 // the kernel keeps there.
 func (c *compiler) typeStays(s plan.Step) bool {
 	for _, w := range s.Writes {
-		if c.beside(w.Window) && w.Header == field.Eth && (w.Computed || w.Row != 0 || w.Value != typeTag && w.Value != typeService) {
+		if c.beside(w.Window) && w.Header == field.Eth && (w.Made() || w.Value != typeTag && w.Value != typeService) {
 			return false
 		}
 	}
@@ -53,7 +53,7 @@ func (c *compiler) tagBeside(s plan.Step) {
 		default:
 			shift := 8 * (2 - w.Off - w.Size)
 			mask |= w.Mask << shift
-			val |= w.Value << shift // 0 if it is worked out
+			val |= w.Value << shift // 0 if it is worked out; of a row what is the same in all
 		}
 	}
 	if mask == 0 && newType == 0 {
@@ -65,7 +65,7 @@ func (c *compiler) tagBeside(s plan.Step) {
 		asm.And.Imm(value, int32(0xffff&^mask)),
 		asm.Or.Imm(value, int32(val)),
 	)
-	c.computedTag(s)
+	c.madeTag(s)
 	c.emit(
 		asm.StoreMem(asm.R10, slotTag, value, asm.DWord),
 	)
@@ -96,20 +96,13 @@ func (c *compiler) tagBeside(s plan.Step) {
 	})
 }
 
-// computedTag adds to a tag in value what has been worked out for it.
-func (c *compiler) computedTag(s plan.Step) {
+// madeTag adds to a tag in value what is made for it.
+func (c *compiler) madeTag(s plan.Step) {
 	for _, w := range s.Writes {
-		if !c.beside(w.Window) {
+		if !w.Made() || !c.beside(w.Window) {
 			continue
 		}
-		if w.Row != 0 {
-			c.tagFromRow(w)
-			c.emit(asm.Or.Reg(value, temp))
-		}
-		if !w.Computed {
-			continue
-		}
-		c.emit(asm.LoadMem(temp, asm.R10, c.image(w.Slot), sizes[w.Size]))
+		c.loadMade(w.Source, w.Size)
 		if w.Size == 2 {
 			c.emit(asm.HostTo(asm.BE, temp, asm.Half))
 		} else if w.Off == 0 {

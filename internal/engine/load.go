@@ -150,9 +150,9 @@ func jumpsTooFar(err error) bool {
 	return errors.Is(err, unix.ENOMEM) && strings.Contains(err.Error(), "16-bit range")
 }
 
-// TooComplexError says that the verifier did not follow a program to its end, or
-// that the kernel cannot lay it out:
-// it gives up behind a million steps (E2BIG) or 8,192 jumps in a row (EFAULT).
+// TooComplexError says that the verifier did not follow a program to its end (it
+// gives up behind a million steps, E2BIG, or 8,192 jumps in a row, EFAULT), or that
+// the kernel could not lay it out (ENOMEM).
 type TooComplexError struct{ Err error }
 
 func (*TooComplexError) Error() string {

@@ -128,6 +128,9 @@ var kindNames = [...]string{Number: "number", Flag: "flag", Port: "port", Addres
 
 func (k Kind) String() string { return kindNames[k] }
 
+// IsAddress tells whether values of the kind are addresses, which have prefixes.
+func (k Kind) IsAddress() bool { return k == Address4 || k == Address6 || k == MAC }
+
 // Cover says that a checksum covers a field.
 type Cover struct {
 	// Check is the name of the checksum field.
@@ -186,6 +189,21 @@ func (f *Field) Mask() Value {
 	m := Ones(f.Width)
 	m.Lo <<= f.Shift() // no field of more than 64 bits is off a byte's edge
 	return m
+}
+
+// PrefixLength is the length of the prefix whose values r has, or -1. Only
+// addresses have prefixes.
+func (f *Field) PrefixLength(r Range) int {
+	if !f.Kind.IsAddress() {
+		return -1
+	}
+	for n := range f.Width + 1 {
+		host := Ones(f.Width - n)
+		if r.Lo.AndNot(host) == r.Lo && r.Lo.Or(host) == r.Hi {
+			return n
+		}
+	}
+	return -1
 }
 
 // Byte is the offset in bytes of the first byte that holds a part of f.

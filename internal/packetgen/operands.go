@@ -19,7 +19,7 @@ func (w *writer) operand(s shape, f *field.Field) {
 	}
 	switch n := w.r.IntN(5); {
 	case n == 0 && w.copied(s, f):
-	case n <= 1 && isAddress(f):
+	case n <= 1 && f.Kind.IsAddress():
 		w.add(w.cell(func() string { return w.prefix(f, w.number(f)) }))
 	case n <= 2:
 		w.random(f)
@@ -77,7 +77,7 @@ func (w *writer) random(f *field.Field) {
 	}
 	switch {
 	case w.chance(3) || f.Kind == field.Flag:
-	case isAddress(f) && w.chance(2):
+	case f.Kind.IsAddress() && w.chance(2):
 		w.add(w.prefix(f, lo))
 	default:
 		w.add(w.plain(f, lo) + "-" + w.plain(f, hi))

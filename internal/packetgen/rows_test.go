@@ -17,22 +17,6 @@ import (
 	"repacket/internal/rule"
 )
 
-// rowByRow is a program with a rule for each row.
-func rowByRow(p *rule.Program) *rule.Program {
-	out := *p
-	out.Rules = nil
-	for _, r := range p.Rules {
-		if r.Rows == nil {
-			out.Rules = append(out.Rules, r)
-			continue
-		}
-		for i := range r.Rows.Len {
-			out.Rules = append(out.Rules, r.Row(i))
-		}
-	}
-	return &out
-}
-
 // TestRowsAreRules: a rule with rows means one rule a row, in their order, and
 // what is read from the file is what is written in it.
 func TestRowsAreRules(t *testing.T) {
@@ -55,7 +39,7 @@ func TestRowsAreRules(t *testing.T) {
 			frame := packetgen.Frame(r, p)
 			draws := reference.Seeded(uint64(i))
 			got := reference.RunDrawn(field.Ethernet, p, frame, draws)
-			want := reference.RunDrawn(field.Ethernet, rowByRow(p), frame, draws)
+			want := reference.RunDrawn(field.Ethernet, p.WrittenOut(), frame, draws)
 			got.Rule, want.Rule = 0, 0
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Fatalf("%s\n%v\n%x\n(- row by row, + rows)\n%s", s.Text, s.Files, frame, diff)
@@ -153,7 +137,7 @@ func TestShrinkSource(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		return slices.ContainsFunc(rowByRow(p).Rules, func(r *rule.Rule) bool { // some udp_dest is set to 77
+		return slices.ContainsFunc(p.WrittenOut().Rules, func(r *rule.Rule) bool { // some udp_dest is set to 77
 			return slices.ContainsFunc(r.Actions, func(a rule.Action) bool { return a.Field.Name == "udp_dest" && a.Value == field.V(77) })
 		})
 	}

@@ -47,7 +47,7 @@ func (w *writer) compare(f *field.Field) {
 func (w *writer) item(f *field.Field) string {
 	v := w.number(f)
 	switch {
-	case isAddress(f) && w.chance(2):
+	case f.Kind.IsAddress() && w.chance(2):
 		return w.prefix(f, v)
 	case w.chance(3):
 		o := w.number(f)
@@ -65,11 +65,6 @@ func (w *writer) item(f *field.Field) string {
 		return w.plain(f, v) + "-" + w.plain(f, o)
 	}
 	return w.value(f, v)
-}
-
-// isAddress tells whether values of f have prefixes.
-func isAddress(f *field.Field) bool {
-	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
 }
 
 // number picks a value of f: the ends of what fits, small ones, named ones and

@@ -54,22 +54,14 @@ func (a asked) follows(f *field.Field) {
 }
 
 func (a asked) condition(e rule.Expr) {
-	switch e := e.(type) {
-	case rule.Has:
-		if e.Proto != field.Eth { // every packet has it, or none
-			a.headers[e.Proto] = true
-		}
-	case rule.Test:
-		a.field(e.Field)
-	case rule.Not:
-		a.condition(e.X)
-	case rule.And:
-		for _, x := range e.X {
-			a.condition(x)
-		}
-	case rule.Or:
-		for _, x := range e.X {
-			a.condition(x)
+	for _, x := range rule.Leaves(e) {
+		switch x := x.(type) {
+		case rule.Has:
+			if x.Proto != field.Eth { // every packet has it, or none
+				a.headers[x.Proto] = true
+			}
+		case rule.Test:
+			a.field(x.Field)
 		}
 	}
 }

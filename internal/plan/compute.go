@@ -38,6 +38,9 @@ func (c Compute) Windows() []Window { return fieldWindows(c.Field) }
 // bytes. It is aligned as the window is in its header.
 func (c Compute) At(w Window) int { return c.Slot + w.Off - alignedDown(c.Field) }
 
+// source is the image of a window of the field.
+func (c Compute) source(w Window) Source { return Source{Computed: true, Slot: c.At(w)} }
+
 // size is how much of the scratch area the image takes.
 func (c Compute) size() int {
 	end := c.Field.Byte() + c.Field.Size()
@@ -80,8 +83,8 @@ func edits(r *rule.Rule) (list []edit, computes []Compute) {
 			list = append(list, edit{field: a.Field, value: a.Value})
 		case a.Op == rule.Prefix:
 			list = append(list, upperBits(a.Field, a.Value, a.Bits)...)
-		case a.Op == rule.Random && isAddress(a.Field) && prefixBits(a) >= 0:
-			n, skip := prefixBits(a), 0
+		case a.Op == rule.Random && a.Field.Kind.IsAddress() && a.Field.PrefixLength(a.Range) >= 0:
+			n, skip := a.Field.PrefixLength(a.Range), 0
 			list = append(list, upperBits(a.Field, a.Range.Lo, n)...)
 			for _, f := range pieces(a.Field, n, a.Field.Width) {
 				add(f, a, skip)
@@ -109,22 +112,6 @@ func idle(a rule.Action) bool {
 		return a.From == a.Field && a.Field.Kind != field.Checksum
 	}
 	return false
-}
-
-func isAddress(f *field.Field) bool {
-	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
-}
-
-// prefixBits is the length of the prefix that a random operand chooses from, or
-// -1 if that is not what it does.
-func prefixBits(a rule.Action) int {
-	for n := range a.Field.Width + 1 {
-		host := field.Ones(a.Field.Width - n)
-		if a.Range.Lo.AndNot(host) == a.Range.Lo && a.Range.Lo.Or(host) == a.Range.Hi {
-			return n
-		}
-	}
-	return -1
 }
 
 // upperBits sets the upper n bits of an address to those of v.
@@ -177,7 +164,7 @@ func without(v field.Value, n int) field.Value {
 // factor is what one unit of a window adds to a sum in which one unit of the
 // field adds weight.
 func factor(f *field.Field, w Window, weight int) int {
-	if !isAddress(f) {
+	if !f.Kind.IsAddress() {
 		// A field of several windows is an address.
 		return weight >> bits.TrailingZeros32(w.Mask)
 	}

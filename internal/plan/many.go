@@ -15,7 +15,7 @@ const MaxWritten = 10_000
 type RowsError struct{ Rows int }
 
 func (e *RowsError) Error() string {
-	return fmt.Sprintf("%s rows have to be tested one by one, and %s can be", thousands(e.Rows), thousands(MaxWritten))
+	return fmt.Sprintf("%s rows have to be tested one by one, and %s can be", rule.Thousands(e.Rows), rule.Thousands(MaxWritten))
 }
 
 // WrittenOut is a program in which every row of a file is a rule. The error is a
@@ -30,22 +30,7 @@ func WrittenOut(p *rule.Program) (*rule.Program, error) {
 	if rows > MaxWritten {
 		return nil, &RowsError{rows}
 	}
-	return writtenOut(p), nil
-}
-
-func writtenOut(p *rule.Program) *rule.Program {
-	out := *p
-	out.Rules = nil
-	for _, r := range p.Rules {
-		if r.Rows == nil {
-			out.Rules = append(out.Rules, r)
-			continue
-		}
-		for i := range r.Rows.Len {
-			out.Rules = append(out.Rules, r.Row(i))
-		}
-	}
-	return &out
+	return p.WrittenOut(), nil
 }
 
 // mostRows is how many rows a rule may have that lists values in several tests.

@@ -213,17 +213,26 @@ func (Chance) cond()        {}
 func (WholeDatagram) cond() {}
 func (WholeHeader) cond()   {}
 
-// Write sets the masked bits of a window to those of Value or, if they are
-// Computed, to those of the image at Slot in the scratch area.
-type Write struct {
-	Window
-	Value    uint32
+// Source is where bytes come from that are made for a packet; the zero Source is
+// none of these.
+type Source struct {
+	// Computed: they are the image at Slot in the scratch area.
 	Computed bool
 	Slot     int
-	// Row is where the row of the step's table has the window's bytes, of which
-	// Value then has those that are the same in every row; bits that are not
-	// masked are 0.
+	// Row is where the row of the step's table has them, or 0.
 	Row Place
+}
+
+// Made tells whether there are such bytes.
+func (s Source) Made() bool { return s.Computed || s.Row != 0 }
+
+// Write sets the masked bits of a window to those of Value or, if there is a
+// Source, to those of it. From a row they are the window's bytes, of which Value
+// then has those that are the same in every row; bits that are not masked are 0.
+type Write struct {
+	Window
+	Source
+	Value uint32
 	// Fields are those that are written; of one that is wider than a window
 	// it may be a part.
 	Fields []*field.Field
@@ -317,22 +326,18 @@ type Change struct {
 }
 
 // Term is what a value adds to a sum: Factor times the masked window, of the
-// packet as it arrived or, if it is Computed, of the image at Slot in the
-// scratch area.
+// Source or, if there is none, of the packet as it arrived.
 type Term struct {
 	Window
-	Factor   int
-	Part     Part
-	Computed bool
-	Slot     int
-	// Row is where the row of the step's table has the window's bytes, or 0.
-	Row Place
+	Source
+	Factor int
+	Part   Part
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done
 // has been refused by the checker. Rows of files are written out, see WrittenOut.
 func Build(p *rule.Program, link field.Link) *Program {
-	p = writtenOut(p)
+	p = p.WrittenOut()
 	b := builder{program: p, link: link, asked: askedFor(p)}
 	return b.build()
 }

@@ -214,7 +214,7 @@ func writes(list []edit, known patterns) []Write {
 func (c Compute) writes() []Write {
 	var out []Write
 	for _, w := range c.Windows() {
-		out = append(out, Write{Window: w, Fields: []*field.Field{c.Field}, Computed: true, Slot: c.At(w)})
+		out = append(out, Write{Window: w, Fields: []*field.Field{c.Field}, Source: c.source(w)})
 	}
 	return out
 }

@@ -125,7 +125,7 @@ func (s *Sum) old(f *field.Field, weight int, part Part, known patterns) {
 // computed subtracts a value that is worked out.
 func (s *Sum) computed(c *Compute, weight int, part Part) {
 	for _, w := range c.Windows() {
-		s.Terms = append(s.Terms, Term{Window: w, Factor: factor(c.Field, w, weight), Part: part, Computed: true, Slot: c.At(w)})
+		s.Terms = append(s.Terms, Term{Window: w, Factor: factor(c.Field, w, weight), Part: part, Source: c.source(w)})
 	}
 }
 
@@ -142,7 +142,7 @@ func (s *Sum) merge() {
 next:
 	for _, t := range s.Terms {
 		for i, o := range out {
-			if !o.Computed && !t.Computed && o.Factor == t.Factor && o.Part == t.Part && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
+			if !o.Made() && !t.Made() && o.Factor == t.Factor && o.Part == t.Part && sameBytes(o.Window, t.Window) && o.Mask&t.Mask == 0 {
 				out[i].Mask |= t.Mask
 				continue next
 			}

@@ -250,7 +250,7 @@ func (t *Table) Description() string {
 		}
 		text += f.Name
 	}
-	return fmt.Sprintf("%s rules of one shape: %s by %s (%s)", thousands(t.Rules), how, text, t.Kind)
+	return fmt.Sprintf("%s rules of one shape: %s by %s (%s)", rule.Thousands(t.Rules), how, text, t.Kind)
 }
 
 // Described says of each table once what it holds and how it is found.
@@ -262,15 +262,6 @@ func (p *Program) Described() []string {
 		}
 	}
 	return out
-}
-
-// thousands writes a number with commas.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for at := len(text) - 3; at > 0; at -= 3 {
-		text = text[:at] + "," + text[at:]
-	}
-	return text
 }
 
 // many are rules of one shape: a pattern whose rows are the rules. Each of its

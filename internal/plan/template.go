@@ -164,13 +164,10 @@ func (p *probing) template(t *Table) (Step, bool) {
 	if !ok {
 		return Step{}, false
 	}
-	for _, exact := range []bool{p.exact, false} {
-		p.exact = exact
-		for seed := range probes {
-			if s, ok := p.try(t, p.values(seed)); ok {
-				s.Cond = without.Cond
-				return s, true
-			}
+	for seed := range probes {
+		if s, ok := p.try(t, p.values(seed)); ok {
+			s.Cond = without.Cond
+			return s, true
 		}
 	}
 	return Step{}, false
@@ -235,18 +232,10 @@ func (p *probing) try(t *Table, values []field.Value) (Step, bool) {
 		}
 		moved[cell] = other
 	}
-	sums := make([][parts]linear, len(base.Sums))
-	for i, s := range base.Sums {
-		for part := range s.Parts {
-			sums[i][part] = p.linear(s.Parts[part], values, func(cell int) uint32 { return moved[cell].Sums[i].Parts[part] })
-		}
-	}
-	if !p.holds(base, sums) {
-		return Step{}, false
-	}
 	for i := range base.Sums {
 		s := &base.Sums[i]
-		for part, l := range sums[i] {
+		for part := range s.Parts {
+			l := p.linear(s.Parts[part], values, func(cell int) uint32 { return moved[cell].Sums[i].Parts[part] })
 			if len(l.factors) > 0 {
 				s.Rows = append(s.Rows, RowPart{Part(part), t.column(l, 2)})
 				s.Const = (s.Const + modulus - s.Parts[part]) % modulus
@@ -285,38 +274,6 @@ func (l linear) at(value func(cell int) field.Value) uint32 {
 		sum += uint64(f.factor) * uint64(residue(value(f.cell)))
 	}
 	return uint32(sum % modulus)
-}
-
-// holds tells whether other values come to what is expected: of a key whose
-// field shares bits with one that is set, not its value counts but its bits.
-func (p *probing) holds(base Step, sums [][parts]linear) bool {
-	seen := 0
-	for seed := range probes {
-		values := p.values(probes + seed)
-		for _, cell := range p.cells() {
-			values[cell] = spread(values[cell], p.fieldOf(cell), seed)
-		}
-		s, ok := p.plan(values)
-		if !ok || !alike(base, s) {
-			continue
-		}
-		seen++
-		for i := range sums {
-			for part, l := range sums[i] {
-				if l.at(func(cell int) field.Value { return values[cell] }) != s.Sums[i].Parts[part] {
-					return false
-				}
-			}
-		}
-	}
-	return seen > 0
-}
-
-// spread fills all bits of a field from a number.
-func spread(v field.Value, f *field.Field, seed int) field.Value {
-	const odd = 0x9e3779b97f4a7c15 // the golden ratio, for many bits
-	x := (v.Lo + uint64(seed) + 1) * odd
-	return low(field.Value{Hi: x * odd, Lo: x ^ x>>29}, f.Width)
 }
 
 // fieldOf is the field that a cell is for.

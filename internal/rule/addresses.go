@@ -10,11 +10,6 @@ import (
 	"repacket/internal/field"
 )
 
-// isAddress tells whether a field's values are addresses.
-func isAddress(f *field.Field) bool {
-	return f.Kind == field.Address4 || f.Kind == field.Address6 || f.Kind == field.MAC
-}
-
 // printAddress writes an address of f as people write it (IPv6: RFC 5952).
 func printAddress(f *field.Field, v field.Value) string {
 	var b [16]byte

@@ -53,10 +53,10 @@ func (c *checker) newValue(a *Action, l literal) {
 	_, named := l.f.Names.Lookup(l.text)
 	switch {
 	case named:
-	case isAddress(l.f) && strings.Contains(l.text, "/"):
+	case l.f.Kind.IsAddress() && strings.Contains(l.text, "/"):
 		c.newPrefix(a, l)
 		return
-	case rangeDash(l) > 0 && (isDigit(l.text[0]) || isAddress(l.f)):
+	case rangeDash(l) > 0 && (isDigit(l.text[0]) || l.f.Kind.IsAddress()):
 		hint := "any of them: " + l.name + " random " + crop(l.text)
 		if l.f.Kind == field.Checksum || l.f.Kind == field.Flag {
 			hint = ""
@@ -71,7 +71,7 @@ func (c *checker) newValue(a *Action, l literal) {
 func (c *checker) newPrefix(a *Action, l literal) {
 	r := c.prefix(l)
 	a.Value = r.Lo
-	if bits := prefixLength(l.f, r); bits < l.f.Width {
+	if bits := l.f.PrefixLength(r); bits < l.f.Width {
 		a.Op, a.Bits = Prefix, max(bits, 0)
 	}
 }
@@ -116,7 +116,7 @@ func (c *checker) count(l literal) (n uint64, wrong string) {
 // boundary is the value behind atleast or atmost.
 func (c *checker) boundary(l literal, op Op) field.Value {
 	r := c.item(l)
-	if r.Lo != r.Hi || isAddress(l.f) && strings.Contains(l.text, "/") {
+	if r.Lo != r.Hi || l.f.Kind.IsAddress() && strings.Contains(l.text, "/") {
 		c.fail(l.at, "", "%s takes one value, not a range", map[Op]string{AtLeast: "atleast", AtMost: "atmost"}[op])
 	}
 	return r.Lo
@@ -133,7 +133,7 @@ func (c *checker) chooses(l literal) field.Range {
 		c.fail(l.at, l.name+" random: on or off, drawn for each packet", "random takes no value for a flag")
 	case named || rangeDash(l) <= 0 && !prefix:
 		takes, hint := "a range", l.name+" random 1-5"
-		if isAddress(l.f) {
+		if l.f.Kind.IsAddress() {
 			takes, hint = "a range or a prefix", l.name+" random "+examplePrefix[l.f.Kind]
 		}
 		c.fail(l.at, hint, "random takes %s, not %s", takes, crop(l.text))
@@ -153,7 +153,7 @@ func (c *checker) chooses(l literal) field.Range {
 // tooMany tells whether a range of addresses is more than one random number can
 // choose from; a prefix takes the bits of as many as it needs.
 func tooMany(f *field.Field, r field.Range) bool {
-	if !isAddress(f) || prefixLength(f, r) >= 0 {
+	if !f.Kind.IsAddress() || f.PrefixLength(r) >= 0 {
 		return false
 	}
 	lo, borrow := bits.Sub64(r.Hi.Lo, r.Lo.Lo, 0)

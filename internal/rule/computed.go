@@ -10,8 +10,10 @@ import (
 // what becomes of a packet by it.
 func computed(r *Rule) []string {
 	var lines []string
-	for _, e := range chances(r.Cond) {
-		lines = append(lines, e.print()+" is drawn for each packet")
+	for _, e := range Leaves(r.Cond) {
+		if e, ok := e.(Chance); ok {
+			lines = append(lines, e.print()+" is drawn for each packet")
+		}
 	}
 	for _, a := range r.Actions {
 		if line := a.computed(r.Rows); line != "" {
@@ -19,26 +21,6 @@ func computed(r *Rule) []string {
 		}
 	}
 	return lines
-}
-
-// chances are those in a condition, in order.
-func chances(e Expr) []Chance {
-	var xs []Expr
-	switch e := e.(type) {
-	case Chance:
-		return []Chance{e}
-	case Not:
-		return chances(e.X)
-	case And:
-		xs = e.X
-	case Or:
-		xs = e.X
-	}
-	var out []Chance
-	for _, x := range xs {
-		out = append(out, chances(x)...)
-	}
-	return out
 }
 
 // computed says how what the action writes comes about, if that is not plain.

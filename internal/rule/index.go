@@ -46,7 +46,7 @@ func keys(u union) []key {
 		}
 		if v, ok := k.in.Single(); ok {
 			all = append(all, key{k.f, v, k.f.Width})
-		} else if bits := prefixLength(k.f, k.in[0]); bits >= 0 {
+		} else if bits := k.f.PrefixLength(k.in[0]); bits >= 0 {
 			all = append(all, key{k.f, k.in[0].Lo, bits})
 		}
 	}

@@ -67,7 +67,7 @@ func lex(source string) ([]token, *Diagnostic) {
 		case !ok:
 			return nil, strayCharacter(source, pos)
 		case len(tokens) == maxWords:
-			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", thousands(maxWords)), Hint: manyRows}
+			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", Thousands(maxWords)), Hint: manyRows}
 		}
 		tokens = append(tokens, t)
 		pos = t.at.End

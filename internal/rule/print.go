@@ -107,9 +107,9 @@ func printTest(t Test) string {
 	case f.Width == 1 && in.Full(f.Width):
 		return f.Name + " on,off"
 	case single || in.Full(f.Width):
-	case len(in) == 1 && in[0].Lo.IsZero() && prefixLength(f, in[0]) < 0:
+	case len(in) == 1 && in[0].Lo.IsZero() && f.PrefixLength(in[0]) < 0:
 		return f.Name + " le " + printNumber(f, in[0].Hi)
-	case len(in) == 1 && in[0].Hi == top && prefixLength(f, in[0]) < 0:
+	case len(in) == 1 && in[0].Hi == top && f.PrefixLength(in[0]) < 0:
 		return f.Name + " ge " + printNumber(f, in[0].Lo)
 	case len(outside) < len(in):
 		return f.Name + " ne " + printSet(f, outside)
@@ -127,7 +127,7 @@ func printSet(f *field.Field, s field.Set) string {
 }
 
 func printRange(f *field.Field, r field.Range) string {
-	switch n := prefixLength(f, r); {
+	switch n := f.PrefixLength(r); {
 	case r.Lo == r.Hi:
 		return printValue(f, r.Lo)
 	case n >= 0:
@@ -139,7 +139,7 @@ func printRange(f *field.Field, r field.Range) string {
 // printNumber writes a value where names have no order: in ranges and
 // comparisons.
 func printNumber(f *field.Field, v field.Value) string {
-	if isAddress(f) {
+	if f.Kind.IsAddress() {
 		return printAddress(f, v)
 	}
 	if isType(f) {
@@ -151,21 +151,6 @@ func printNumber(f *field.Field, v field.Value) string {
 // isType tells whether people write the numbers of f in hexadecimal.
 func isType(f *field.Field) bool { return strings.HasSuffix(f.Name, "_type") && f.Width == 16 }
 
-// prefixLength is the length of the prefix that r is, or -1. Only addresses
-// have prefixes.
-func prefixLength(f *field.Field, r field.Range) int {
-	if !isAddress(f) {
-		return -1
-	}
-	for n := range f.Width + 1 {
-		host := field.Ones(f.Width - n)
-		if r.Lo.AndNot(host) == r.Lo && r.Lo.Or(host) == r.Hi {
-			return n
-		}
-	}
-	return -1
-}
-
 // printValue writes a value of f: its name, but for ports, which are clearer
 // as numbers.
 func printValue(f *field.Field, v field.Value) string {
@@ -174,7 +159,7 @@ func printValue(f *field.Field, v field.Value) string {
 		return "off"
 	case f.Kind == field.Flag:
 		return "on"
-	case isAddress(f):
+	case f.Kind.IsAddress():
 		return printAddress(f, v)
 	case f.Kind == field.Checksum:
 		return fmt.Sprintf("0x%04x", v.Lo)
@@ -274,7 +259,7 @@ func (a Action) choice() string {
 	switch {
 	case lo.IsZero() && hi == a.Field.Max():
 		return ""
-	case prefixLength(a.Field, a.Range) >= 0 && lo != hi:
+	case a.Field.PrefixLength(a.Range) >= 0 && lo != hi:
 		return printRange(a.Field, a.Range)
 	}
 	return printNumber(a.Field, lo) + "-" + printNumber(a.Field, hi)

@@ -178,6 +178,26 @@ func (Not) expr()    {}
 func (And) expr()    {}
 func (Or) expr()     {}
 
+// Leaves are the parts of a condition that are no Not, And or Or, in order.
+func Leaves(e Expr) []Expr {
+	var xs []Expr
+	switch e := e.(type) {
+	case Not:
+		return Leaves(e.X)
+	case And:
+		xs = e.X
+	case Or:
+		xs = e.X
+	default:
+		return []Expr{e}
+	}
+	var out []Expr
+	for _, x := range xs {
+		out = append(out, Leaves(x)...)
+	}
+	return out
+}
+
 // Threshold is Num/Den of 2^32, rounded up: the chance holds on numbers below
 // it. It is from 1 to 2^32; 2^32 would be always.
 func (e Chance) Threshold() uint64 {

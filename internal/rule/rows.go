@@ -2,6 +2,22 @@ package rule
 
 import "repacket/internal/field"
 
+// WrittenOut is the program with a rule for each row of a file.
+func (p *Program) WrittenOut() *Program {
+	out := *p
+	out.Rules = nil
+	for _, r := range p.Rules {
+		if r.Rows == nil {
+			out.Rules = append(out.Rules, r)
+			continue
+		}
+		for i := range r.Rows.Len {
+			out.Rules = append(out.Rules, r.Row(i))
+		}
+	}
+	return &out
+}
+
 // Row is the rule that a row of its file makes of a rule with rows: one without
 // cells.
 func (r *Rule) Row(row int) *Rule {
@@ -59,7 +75,7 @@ func (rs *Rows) action(a Action, row int) Action {
 	cell := rs.Cells[a.Cell-1].Range(row)
 	a.Cell, a.Value = 0, cell.Lo
 	if a.Op == Prefix {
-		a.Bits = prefixLength(a.Field, cell)
+		a.Bits = a.Field.PrefixLength(cell)
 	}
 	if a.Op == Prefix && a.Bits == a.Field.Width {
 		a.Op, a.Bits = Set, 0

@@ -43,7 +43,7 @@ func (c *checker) compare(op string, at Span, l literal) field.Range {
 	switch {
 	case op == "lt" && r.Lo.IsZero():
 		c.fail(at, "", "nothing can match: no value is below %s", printNumber(l.f, r.Lo))
-	case op == "gt" && r.Lo == top && isAddress(l.f):
+	case op == "gt" && r.Lo == top && l.f.Kind.IsAddress():
 		c.fail(at, "", "nothing can match: no value is above %s", printNumber(l.f, r.Lo))
 	case op == "gt" && r.Lo == top:
 		c.fail(at, "", "nothing can match: %s takes %s", l.name, takes(l.f))

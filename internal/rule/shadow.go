@@ -112,7 +112,12 @@ func (c *checker) takes(early, late *reach) bool {
 // file. By chance one may act where the other does not.
 func (r *reach) sameRows(o *reach) bool {
 	return r.rules[0].Rows != nil && r.asks == o.asks &&
-		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return len(chances(x.Cond)) > 0 })
+		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return slices.ContainsFunc(Leaves(x.Cond), isChance) })
+}
+
+func isChance(e Expr) bool {
+	_, is := e.(Chance)
+	return is
 }
 
 // anyOf is the condition that one of xs holds.

@@ -52,7 +52,7 @@ func (c *checker) read(r ruleNode) {
 	for _, n := range r.columns {
 		s.cells[n.at.Start] = s.cellOf(n)
 		if len(s.columns) > maxColumns {
-			s.fail(n.at, "", "more than %s columns are too many", thousands(maxColumns))
+			s.fail(n.at, "", "more than %s columns are too many", Thousands(maxColumns))
 			return
 		}
 	}
@@ -180,7 +180,7 @@ func (s *sheet) malformed(line int, err error) {
 	case line == 0:
 		s.unreadable(err)
 	default:
-		s.fail(s.at, "", "row %s: %s", thousands(line), err)
+		s.fail(s.at, "", "row %s: %s", Thousands(line), err)
 	}
 }
 
@@ -198,9 +198,9 @@ func (s *sheet) body(in *rowReader) {
 			s.malformed(line, err)
 		case len(row) != s.width:
 			s.fail(s.at, "a value with a comma in it stands in quotes", "row %s has %s for %s",
-				thousands(line), count(len(row), "value"), count(s.width, "column"))
+				Thousands(line), count(len(row), "value"), count(s.width, "column"))
 		case s.c.rows == maxRows, s.rows.Len*len(s.columns) >= maxCells:
-			s.fail(s.at, "", "more than %s rows are too many", thousands(s.c.rows))
+			s.fail(s.at, "", "more than %s rows are too many", Thousands(s.c.rows))
 		default:
 			s.row(row, line)
 		}
@@ -261,7 +261,7 @@ func (s *sheet) value(n columnNode, text string, line int) field.Range {
 	probe := &checker{program: s.c.program}
 	out := probe.cell(n, text)
 	if probe.err != nil {
-		s.fail(n.at, probe.err.Hint, "row %s, column %s: %s", thousands(line), n.name, probe.err.Msg)
+		s.fail(n.at, probe.err.Hint, "row %s, column %s: %s", Thousands(line), n.name, probe.err.Msg)
 	}
 	return out
 }
@@ -348,8 +348,8 @@ func quickAddress4(text string) (field.Value, bool) {
 	return field.V(n<<8 | octet), dots == 3 && digits > 0
 }
 
-// thousands is a number with commas: 70,000.
-func thousands(n int) string {
+// Thousands is a number with commas, as messages have it: 70,000.
+func Thousands(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0; i -= 3 {
 		text = text[:i] + "," + text[i:]
@@ -362,5 +362,5 @@ func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return thousands(n) + " " + what
+	return Thousands(n) + " " + what
 }

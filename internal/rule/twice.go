@@ -45,14 +45,14 @@ func (s *sheet) repeated(tested []Cells) {
 	}
 	more := ""
 	if found > 1 {
-		more = ", and so it is " + thousands(found-1) + " times more"
+		more = ", and so it is " + Thousands(found-1) + " times more"
 	}
 	s.c.warn(Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
 		s.file, s.line(row), what, s.line(first), more)
 }
 
 // line is the place of a row in its file, for messages.
-func (s *sheet) line(row int) string { return thousands(int(s.lines[row])) }
+func (s *sheet) line(row int) string { return Thousands(int(s.lines[row])) }
 
 // rowSet finds rows by their values: a hash table of places, open, at most
 // half full.

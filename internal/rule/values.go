@@ -22,7 +22,7 @@ func (c *checker) value(l literal) field.Value {
 	if n, ok := l.f.Names.Lookup(l.text); ok {
 		return field.V(n)
 	}
-	if isAddress(l.f) {
+	if l.f.Kind.IsAddress() {
 		return c.address(l)
 	}
 	if l.f.Kind == field.Flag && (l.text == "on" || l.text == "off") {
@@ -172,7 +172,7 @@ func (c *checker) items(l literal, words []token) field.Set {
 // item is the range of values that one value, range or prefix stands for.
 func (c *checker) item(l literal) field.Range {
 	if _, named := l.f.Names.Lookup(l.text); !named {
-		if isAddress(l.f) && strings.Contains(l.text, "/") {
+		if l.f.Kind.IsAddress() && strings.Contains(l.text, "/") {
 			return c.prefix(l)
 		}
 		if dash := rangeDash(l); dash > 0 {
@@ -202,7 +202,7 @@ func (c *checker) bounds(l literal, dash int) field.Range {
 			return field.Range{}
 		}
 	}
-	if isLetter(low.text[0]) && !isAddress(l.f) {
+	if isLetter(low.text[0]) && !l.f.Kind.IsAddress() {
 		c.noNumber(l) // a mistyped name with a hyphen in it
 		return field.Range{}
 	}
