@@ -15,6 +15,7 @@ import (
 func (w *writer) act(s plan.Step) string {
 	var lines []string
 	if w.options.Hook == TC {
+		w.need(tagBeside) // for counting
 		lines = w.editAtTC(s)
 	} else {
 		lines = w.edit(s)

@@ -223,7 +223,10 @@ func (w *writer) ethernetEntry(r *routine) string {
 
 // frameType writes the type of a frame, which may lie beside it at tc.
 func (w *writer) frameType(inPacket string) string {
-	return "ctx->vlan_present ? (__be16)ctx->vlan_proto : " + inPacket
+	if w.options.Hook == TC {
+		w.need(tagBeside)
+	}
+	return "tag_beside(ctx) ? (__be16)ctx->vlan_proto : " + inPacket
 }
 
 // frameEntry steps over the tags of a frame.
@@ -234,7 +237,8 @@ func (w *writer) frameEntry(r *routine) string {
 	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")})
 	tags := ""
 	if w.options.Hook == TC {
-		tags = ", ctx->vlan_present ? 1 : 2"
+		w.need(tagBeside)
+		tags = ", tag_beside(ctx) ? 1 : 2"
 	}
 	return w.locals("\t__u32 l3;\n\t__be16 *type;\n") + `	l3 = behind_tags(data, end` + tags + `);
 	type = data + l3 - sizeof(*type);
@@ -287,7 +291,8 @@ func (w *writer) outerTag(b *strings.Builder, untagged, used string) {
 		b.WriteString("\t" + without + "\n\t\treturn " + untagged + ";\n")
 		return
 	}
-	beside := "\tif (ctx->vlan_present) { /* the outer tag lies beside the packet */\n\t\tvlan = data + 10;\n"
+	w.need(tagBeside)
+	beside := "\tif (tag_beside(ctx)) {\n\t\tvlan = data + 10;\n"
 	in := "\t} else {\n\t\t" + without + "\n\t\t\treturn " + untagged + ";\n"
 	for _, v := range []struct {
 		name       param

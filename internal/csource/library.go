@@ -33,6 +33,8 @@ const (
 // The functions that programs are made of, by name.
 const (
 	pull            part = "pull"
+	tagBeside       part = "tag_beside"
+	cutLater        part = "cut_later"
 	isTag           part = "is_tag"
 	behindTags      part = "behind_tags"
 	begins          part = "begins"
@@ -105,6 +107,22 @@ var frameFunctions = []function{
 static __always_inline long pull(struct __sk_buff *ctx)
 {
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
+}
+`},
+	{name: tagBeside, text: `
+/* Whether the outer VLAN tag lies beside the packet. */
+static __always_inline int tag_beside(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	return ctx->vlan_present;
+}
+`},
+	{name: cutLater, text: `
+/* Whether this will be cut up into several packets. */
+static __always_inline int cut_later(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* as in tag_beside() */
+	return ctx->gso_size;
 }
 `},
 	{name: isTag, text: `

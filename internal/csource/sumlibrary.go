@@ -191,13 +191,13 @@ static __always_inline void *again(struct __sk_buff *ctx, __u32 offset, __u32 si
 	return at + size <= (void *)(long)ctx->data_end ? at : (void *)0;
 }
 `},
-	{name: retag, text: `
+	{name: retag, needs: []part{tagBeside}, text: `
 /* Rewrites the outer VLAN tag, which lies beside the packet or in it. */
 static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!ctx->vlan_present)
+	if (!tag_beside(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -229,7 +229,7 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 
 	if (counter) {
 {TC}		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
+{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (tag_beside(ctx) ? 4 : 0);
 {XDP}		counter->packets++;
 {XDP}		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}

@@ -109,10 +109,12 @@ func (w *writer) leaveAlone(s plan.Step) []string {
 	var conds []string
 	fields, _ := written(s.Writes)
 	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
-		conds = append(conds, "ctx->gso_size")
+		w.need(cutLater)
+		conds = append(conds, "cut_later(ctx)")
 	}
 	if sets(s, field.Eth, 12) {
-		conds = append(conds, "ctx->vlan_present")
+		w.need(tagBeside)
+		conds = append(conds, "tag_beside(ctx)")
 	}
 	if len(conds) == 0 {
 		return nil

@@ -69,8 +69,9 @@ func TestRegressions(t *testing.T) {
 		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
 			link = field.RawIP
 		}
-		if d := differenceOf(link, packetgen.Source{Text: text, Files: files}, p, everyWay...); d != nil {
-			t.Errorf("%s: %s\n%v", f, text, d)
+		d, err := differenceOf(link, packetgen.Source{Text: text, Files: files}, p, everyWay...)
+		if err != nil || d != "" {
+			t.Errorf("%s: %s\n%s%v", f, text, d, err)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package prove
 
 import (
-	"errors"
 	"testing"
 
 	"repacket/internal/field"
@@ -13,14 +12,15 @@ import (
 // own program differs without it.
 func report(t *testing.T, link field.Link, s packetgen.Source, p packet, difference string) {
 	ways := everyWay
-	if differenceOf(link, s, p, compiledXDP, compiledTC) != nil {
+	if d, _ := differenceOf(link, s, p, compiledXDP, compiledTC); d != "" {
 		ways = []loader{compiledXDP, compiledTC}
 	}
 	s, p.frame = packetgen.ShrinkSource(s, p.frame, func(s packetgen.Source, frame []byte) bool {
-		return differenceOf(link, s, packet{frame, p.draws}, ways...) != nil
+		d, _ := differenceOf(link, s, packet{frame, p.draws}, ways...)
+		return d != ""
 	})
-	if d := differenceOf(link, s, p, ways...); d != nil {
-		difference = d.Error()
+	if d, _ := differenceOf(link, s, p, ways...); d != "" {
+		difference = d
 	}
 	name, err := keep(link, s, p)
 	t.Errorf("rules: %s\n%vframe: %x\ndraws: %x\n%s\nkept as %s", s.Text, s.Files, p.frame, p.draws, difference, name)
@@ -29,22 +29,20 @@ func report(t *testing.T, link field.Link, s packetgen.Source, p packet, differe
 	}
 }
 
-// differenceOf is the difference that one packet makes, or nil.
-func differenceOf(link field.Link, s packetgen.Source, p packet, ways ...loader) error {
+// differenceOf is the difference that one packet makes. The error says that some
+// way does not take the rules.
+func differenceOf(link field.Link, s packetgen.Source, p packet, ways ...loader) (string, error) {
 	program, err := s.Check()
 	if err != nil {
-		return nil
+		return "", err
 	}
 	c, err := newCase(subject{link, s, program}, ways...)
 	if err != nil {
-		return nil
+		return "", err
 	}
 	defer c.close()
 	if d := c.try(p); d != "" {
-		return errors.New(d)
+		return d, nil
 	}
-	if d := c.compareCounters(); d != "" {
-		return errors.New(d)
-	}
-	return nil
+	return c.compareCounters(), nil
 }

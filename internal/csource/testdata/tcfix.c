@@ -82,6 +82,13 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
+/* Whether the outer VLAN tag lies beside the packet. */
+static __always_inline int tag_beside(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	return ctx->vlan_present;
+}
+
 /* Whether a VLAN tag stands behind a type. */
 static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
 {
@@ -278,7 +285,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
+		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
 	}
 }
 
@@ -378,7 +385,7 @@ int repacket(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	l3 = behind_tags(data, end, ctx->vlan_present ? 1 : 2);
+	l3 = behind_tags(data, end, tag_beside(ctx) ? 1 : 2);
 	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return TC_ACT_UNSPEC;

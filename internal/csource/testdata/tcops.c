@@ -130,6 +130,13 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
+/* Whether the outer VLAN tag lies beside the packet. */
+static __always_inline int tag_beside(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	return ctx->vlan_present;
+}
+
 /* Whether a VLAN tag stands behind a type. */
 static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
 {
@@ -339,7 +346,7 @@ static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!ctx->vlan_present)
+	if (!tag_beside(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -351,7 +358,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
+		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
 	}
 }
 
@@ -476,7 +483,7 @@ int repacket(struct __sk_buff *ctx)
 	vlan = (void *)(eth + 1);
 	if ((void *)vlan > end)
 		return TC_ACT_UNSPEC;
-	if (ctx->vlan_present) { /* the outer tag lies beside the packet */
+	if (tag_beside(ctx)) {
 		vlan = data + 10;
 		tci = bpf_htons(ctx->vlan_tci);
 		l3 = 14;

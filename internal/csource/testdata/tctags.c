@@ -108,6 +108,20 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
+/* Whether the outer VLAN tag lies beside the packet. */
+static __always_inline int tag_beside(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	return ctx->vlan_present;
+}
+
+/* Whether this will be cut up into several packets. */
+static __always_inline int cut_later(struct __sk_buff *ctx)
+{
+	barrier_var(ctx); /* as in tag_beside() */
+	return ctx->gso_size;
+}
+
 /* Whether a VLAN tag stands behind a type. */
 static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
 {
@@ -222,7 +236,7 @@ static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!ctx->vlan_present)
+	if (!tag_beside(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -234,7 +248,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (ctx->vlan_present ? 4 : 0); /* a tag beside it */
+		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
 	}
 }
 
@@ -247,7 +261,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __be16 tci, __u32 l
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (ctx->gso_size) /* cannot be rewritten whole */
+		if (cut_later(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -272,7 +286,7 @@ static __always_inline int icmp6_packet(struct __sk_buff *ctx, __be16 tci, __u32
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (ctx->gso_size) /* cannot be rewritten whole */
+		if (cut_later(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -296,7 +310,7 @@ static __always_inline int ip6_packet(struct __sk_buff *ctx, __be16 tci,
 	if ((tci & bpf_htons(VLAN_ID)) == bpf_htons(100)) {
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (ctx->gso_size) /* cannot be rewritten whole */
+		if (cut_later(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -351,7 +365,7 @@ int repacket(struct __sk_buff *ctx)
 	vlan = (void *)(eth + 1);
 	if ((void *)vlan > end)
 		return TC_ACT_UNSPEC;
-	if (ctx->vlan_present) { /* the outer tag lies beside the packet */
+	if (tag_beside(ctx)) {
 		vlan = data + 10;
 		tci = bpf_htons(ctx->vlan_tci);
 		l3 = 14;
