@@ -112,7 +112,7 @@ func newCounters() (*ebpf.Map, error) {
 
 // loadCode loads instructions and takes over their map, which may be nil.
 func loadCode(code asm.Instructions, what counting, counters *ebpf.Map) (*program, error) {
-	spec := &ebpf.ProgramSpec{Name: hook.ProgramName, Type: ebpf.XDP, Instructions: code, License: "MIT"}
+	spec := &ebpf.ProgramSpec{Name: hook.ProgramName, Type: ebpf.XDP, AttachType: ebpf.AttachXDP, Instructions: code, License: "MIT"}
 	if what == countAll {
 		spec.Flags = unix.BPF_F_XDP_HAS_FRAGS
 	}

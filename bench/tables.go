@@ -32,10 +32,13 @@ const (
 	lookedForPort   = 1000
 )
 
+// addressStep is how far apart the addresses lie.
+const addressStep = 4099
+
 func address(v uint32) string { return fmt.Sprintf("%d.%d.%d.%d", v>>24, v>>16&255, v>>8&255, v&255) }
 
 // spread is number i of addresses that lie apart; 0 is the one looked for.
-func spread(i int) uint32 { return lookedForSource + uint32(i)*4099 }
+func spread(i int) uint32 { return lookedForSource + uint32(i)*addressStep }
 
 // lines joins what f says of each number, the one looked for last.
 func lines(n int, f func(i int) string) string {
@@ -46,6 +49,9 @@ func lines(n int, f func(i int) string) string {
 	}
 	return b.String()
 }
+
+// millionRows is the name of the largest.
+const millionRows = "1,000,000 rows"
 
 // ruleSets are the rule sets that are measured. What they set is none of what
 // they test, so that a packet goes on matching.
@@ -59,7 +65,7 @@ func ruleSets() []ruleSet {
 		{name: "1,000 addresses", text: lines(1000, func(i int) string {
 			return fmt.Sprintf("if ip_src %s then udp_dest %d", address(spread(i)), 5202+i)
 		}), frame: frame},
-		{name: "1,000,000 rows", text: "if ip_src @old then udp_dest @new from moves.csv", file: "old,new\n" + lines(1_000_000, func(i int) string {
+		{name: millionRows, text: "if ip_src @old then udp_dest @new from moves.csv", file: "old,new\n" + lines(million, func(i int) string {
 			return fmt.Sprintf("%s,%d", address(spread(i)), i%65536)
 		}), frame: frame},
 		{name: "1,000 prefixes", text: lines(1000, func(i int) string {
@@ -97,6 +103,7 @@ func udpFrame(source uint32, port uint16) []byte {
 func tablesPart(o options) (string, error) {
 	entrants := []*entrant{{name: "nothing", load: nothing}}
 	took := map[string]time.Duration{}
+	var largest *engine.Loaded
 	for _, s := range ruleSets() {
 		began := time.Now()
 		p, err := s.check()
@@ -109,6 +116,9 @@ func tablesPart(o options) (string, error) {
 		}
 		took[s.name] = time.Since(began)
 		defer l.Close()
+		if s.name == millionRows {
+			largest = l
+		}
 		loaded := &program{prog: l.Program, close: func() {}} // loaded once: what is large takes long
 		entrants = append(entrants, &entrant{name: s.name, load: func() (*program, error) { return loaded, nil }})
 	}
@@ -124,6 +134,10 @@ func tablesPart(o options) (string, error) {
 		}
 		t.add(cells...)
 	}
+	random, err := randomPart(o, largest, ruleSets()[0].frame)
+	if err != nil {
+		return "", fmt.Errorf("random rows: %w", err)
+	}
 	return fmt.Sprintf("Nanoseconds for one packet that the last rule takes: BPF_PROG_TEST_RUN, slope as above, %d rounds in turn,\n"+
-		"one packet, so that what it looks up is in the caches.\n\n%s", o.rounds, &t), nil
+		"one packet, so that what it looks up is in the caches.\n\n%s\n%s", o.rounds, &t, random), nil
 }

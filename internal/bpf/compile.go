@@ -57,8 +57,8 @@ type Options struct {
 	// Deadline is an ARRAY map of one 64-bit word, a CLOCK_MONOTONIC_COARSE
 	// time in nanoseconds. Needed for Timed only.
 	Deadline int
-	// Tables are the maps of plan.Program.Tables: a HASH of rows by key, or an
-	// ARRAY of the one value that Array makes.
+	// Tables are the maps of plan.Program.Tables: each an ARRAY of the one value
+	// that Array makes.
 	Tables []int
 	// Draws is an ARRAY map of one value that holds plan.Program.Draws numbers
 	// of 32 bits, which are taken for the random ones, so that other
@@ -118,20 +118,18 @@ type uses struct {
 	verdicts bool // some rule does not let the packet pass
 	redirect bool
 	draws    bool // some rule asks for a random number
-	hashes   bool // some rows are found by a helper
 	scratch  int  // bytes that values are worked out in
 }
 
 // calls tells whether helpers are called before the last store, so that
 // registers have to outlive calls.
-func (u uses) calls() bool { return u.sums || u.options || u.draws || u.hashes }
+func (u uses) calls() bool { return u.sums || u.options || u.draws }
 
 func usesOf(p *plan.Program, h Hook) uses {
 	u := uses{draws: p.Draws > 0}
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Acting() {
-			u.hashes = u.hashes || byTable(s)
 			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			// At tc both are sent by a helper; the verdict alone drops the packet.

@@ -8,21 +8,20 @@ import (
 
 // Places on the stack of look-ups. Those of headers are free again in a chain.
 const (
-	keyAt       = headerAt     // the key, where a sum of the header comes later
-	slotNumber  = headerAt + 2 // the number of a row (16 bits)
+	slotNumber  = headerAt + 2 // the number of a row (16 bits), where a sum of the header comes later
 	slotRow     = slotSeen     // where the row is, while a step acts
 	slotBest    = slotSteps    // the row of the first rule found, while one is chosen
 	slotOrder   = slotNext     // and its place among all (32 bits)
 	slotFoundBy = slotLength   // 1 + the place in Select of the step that found it
 )
 
-// find looks a row up and gives the register that points to it. It goes to miss
-// where there is none.
-func (c *compiler) find(l *plan.Lookup, miss label) asm.Register {
+// find looks a row up and leaves in temp where it is. It goes to miss where
+// there is none.
+func (c *compiler) find(l *plan.Lookup, miss label) {
 	c.about(l.String())
 	switch l.Table.Kind {
 	case plan.Hash:
-		return c.hash(l, miss)
+		c.scattered(l, miss)
 	case plan.Dense:
 		c.dense(l, miss)
 	case plan.Ordered:
@@ -33,36 +32,6 @@ func (c *compiler) find(l *plan.Lookup, miss label) asm.Register {
 		}
 	}
 	c.load = held{}
-	return temp
-}
-
-// hash has the kernel look up the key.
-func (c *compiler) hash(l *plan.Lookup, miss label) asm.Register {
-	at := int16(keyAt)
-	for i, w := range l.Key {
-		c.loadWindow(w, false)
-		size := w.Size
-		if i == len(l.Key)-1 { // the bytes behind it are 0
-			gap := l.Table.KeySize - int(at-keyAt) - w.Size
-			switch {
-			case w.Size+gap == 2 || w.Size+gap == 4:
-				size += gap
-			case gap > 0:
-				c.emit(asm.StoreImm(asm.R10, at+1, 0, asm.Half))
-			}
-		}
-		c.emit(asm.StoreMem(asm.R10, at, value, sizes[size]))
-		at += int16(w.Size)
-	}
-	c.emit(
-		asm.LoadMapPtr(asm.R1, c.tableMap(l.Table)),
-		asm.Mov.Reg(asm.R2, asm.R10),
-		asm.Add.Imm(asm.R2, keyAt),
-		asm.FnMapLookupElem.Call(),
-	)
-	c.load = held{}
-	c.jumpTo(miss, asm.JEq.Imm(asm.R0, 0, ""))
-	return asm.R0
 }
 
 // anyMap stands for the map of a table in a program that is only shown.
@@ -137,8 +106,8 @@ func (c *compiler) lookup(s plan.Step, next label) {
 	if s.Cond != nil {
 		c.unless(s.Cond, next)
 	}
-	row := c.find(s.Lookup, next)
-	c.emit(asm.StoreMem(asm.R10, slotRow, row, asm.DWord))
+	c.find(s.Lookup, next)
+	c.emit(asm.StoreMem(asm.R10, slotRow, temp, asm.DWord))
 	c.act(s)
 }
 
@@ -159,10 +128,7 @@ func (c *compiler) choose(list []plan.Step, next label) {
 		if s.Cond != nil {
 			c.unless(s.Cond, skip)
 		}
-		row := c.find(s.Lookup, skip)
-		if row == value {
-			c.emit(asm.Mov.Reg(temp, value))
-		}
+		c.find(s.Lookup, skip)
 		c.about("is it the first?")
 		c.emit(
 			asm.LoadMem(value, temp, int16(s.Lookup.Order.Offset()), asm.Word),
@@ -205,6 +171,3 @@ func (c *compiler) choose(list []plan.Step, next label) {
 		}
 	}
 }
-
-// byTable tells whether some step looks something up by a helper.
-func byTable(s plan.Step) bool { return s.Lookup != nil && s.Lookup.Table.Kind == plan.Hash }

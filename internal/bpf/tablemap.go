@@ -6,9 +6,13 @@ import (
 	"repacket/internal/plan"
 )
 
-// layout is where the parts of a table that is no hash lie in the only value of
-// its map, in bytes: the rows come first.
+// layout is where the parts of a table lie in the only value of its map, in
+// bytes: the rows come first, and of a hash its slots, each with a row and its
+// key.
 type layout struct {
+	slotSize    int
+	multipliers int // 32 bits each
+
 	numbers   int // of rows, by value (16 bits) or by interval (32 bits)
 	ends      int // where the intervals begin, rising
 	endSize   int
@@ -19,6 +23,12 @@ type layout struct {
 func layoutOf(t *plan.Table) layout {
 	const align = 8
 	up := func(n int) int { return (n + align - 1) / align * align }
+	if t.Kind == plan.Hash {
+		s, l := t.Scatter(), layout{slotSize: t.RowSize + t.KeySize}
+		l.multipliers = up(len(s.Slots) * l.slotSize)
+		l.size = up(l.multipliers + len(s.Multipliers)<<multiplierShift)
+		return l
+	}
 	l := layout{numbers: up(t.Len() * t.RowSize)}
 	if t.Kind == plan.Dense {
 		l.size = up(l.numbers + 2*len(t.Numbers))
@@ -39,14 +49,17 @@ func layoutOf(t *plan.Table) layout {
 	return l
 }
 
-// ArraySize is the size in bytes of the only value of an ARRAY map with a table
-// that is no hash.
+// ArraySize is the size in bytes of the only value of an ARRAY map with a table.
 func ArraySize(t *plan.Table) int { return max(layoutOf(t).size, 8) }
 
 // Array is that value.
 func Array(t *plan.Table) []byte {
 	lay := layoutOf(t)
 	out := make([]byte, ArraySize(t))
+	if t.Kind == plan.Hash {
+		lay.hash(t, out)
+		return out
+	}
 	for i := range t.Len() {
 		t.Row(i, out[i*t.RowSize:][:t.RowSize])
 	}
@@ -70,6 +83,19 @@ func Array(t *plan.Table) []byte {
 		}
 	}
 	return out
+}
+
+// hash fills in the slots and the multipliers of a hash.
+func (lay layout) hash(t *plan.Table, out []byte) {
+	s := t.Scatter()
+	for i, row := range s.Slots {
+		slot := out[i*lay.slotSize:][:lay.slotSize]
+		t.Row(int(row), slot[:t.RowSize])
+		t.KeyBytes(int(row), slot[t.RowSize:])
+	}
+	for i, m := range s.Multipliers {
+		binary.LittleEndian.PutUint32(out[lay.multipliers+4*i:], m)
+	}
 }
 
 // shiftOf is how far values are shifted where they are compared.

@@ -30,9 +30,9 @@ var tabled = []struct {
 	{"prefixes at both ends of IPv6", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip6_dest %s%x::/%d then ip6_hlim %d", []string{"", "ffff:ffff:ffff:"}[d.IntN(2)], 0xff00+d.IntN(256), 64+d.IntN(40), d.byte())
 	}},
-	{"an address", []plan.TableKind{plan.Ordered}, 100, func(d *drawer) string { return d.text("if ip_dest %s then ip_dest %s", d.address(), d.address()) }},
-	{"an address, look", []plan.TableKind{plan.Ordered}, 100, func(d *drawer) string { return d.text("if ip_src %s", d.address()) }},
-	{"an address, dropped", []plan.TableKind{plan.Ordered}, 30, func(d *drawer) string { return d.text("if ip_src %s then drop", d.address()) }},
+	{"an address", []plan.TableKind{plan.Hash}, 100, func(d *drawer) string { return d.text("if ip_dest %s then ip_dest %s", d.address(), d.address()) }},
+	{"an address, look", []plan.TableKind{plan.Hash}, 100, func(d *drawer) string { return d.text("if ip_src %s", d.address()) }},
+	{"an address, dropped", []plan.TableKind{plan.Hash}, 30, func(d *drawer) string { return d.text("if ip_src %s then drop", d.address()) }},
 	{"address and port", []plan.TableKind{plan.Hash}, 60, func(d *drawer) string {
 		return d.text("if ip_src %s udp_dest %d ip_tos 3 then ip_dest %s ip_dscp %d udp_src %d", d.address(), d.port(), d.address(), d.IntN(64), d.port())
 	}},
@@ -42,18 +42,18 @@ var tabled = []struct {
 	{"many addresses", []plan.TableKind{plan.Hash}, 1200, func(d *drawer) string {
 		return d.text("if ip_dest 10.%d.%d.%d then ip_dest %s", d.IntN(9), d.IntN(9), d.IntN(256), d.address())
 	}},
-	{"IPv6", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
+	{"IPv6", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
 		return d.text("if ip6_dest %s then ip6_dest %s ip6_flow %d", d.address6(), d.address6(), d.port())
 	}},
-	{"MAC", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string { return d.text("if eth_src %s then eth_dest %s", d.mac(), d.mac()) }},
+	{"MAC", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string { return d.text("if eth_src %s then eth_dest %s", d.mac(), d.mac()) }},
 	{"tags", []plan.TableKind{plan.Dense}, 40, func(d *drawer) string { return d.text("if vlan_id %d then vlan_id %d", d.IntN(64), d.IntN(4096)) }},
 	{"fixed", []plan.TableKind{plan.Hash}, 30, func(d *drawer) string {
 		return d.text("if ip udp_src %d udp_dest %d then udp_dest %d udp_check fix", d.port(), d.port(), d.port())
 	}},
-	{"lists", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
+	{"lists", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s,%s,%s then ip_src %s", d.address(), d.address(), d.address(), d.address())
 	}},
-	{"what is the same is worked out", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
+	{"what is the same is worked out", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s then ip_ttl -1 udp_src udp_dest ip_dest %s", d.address(), d.address())
 	}},
 	{"prefixes", []plan.TableKind{plan.Ordered}, 80, func(d *drawer) string { return d.text("if ip_dest %s then ip_dscp %d", d.prefix(), d.IntN(64)) }},

@@ -221,6 +221,7 @@ func failure(err error) error {
 		noClang     *csource.ErrNoClang
 		tooMany     *bpf.TooLargeError
 		tooManyRows *plan.RowsError
+		tableSize   *engine.TableSizeError
 		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
 		hinted      interface{ Hint() string }
@@ -234,6 +235,8 @@ func failure(err error) error {
 		return tooLarge(tooMany)
 	case errors.As(err, &tooManyRows):
 		return tooLarge(tooManyRows)
+	case errors.As(err, &tableSize):
+		return tooLarge(tableSize)
 	case errors.As(err, &tooComplex):
 		return tooLarge(tooComplex)
 	case errors.As(err, &difference):

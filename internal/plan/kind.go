@@ -6,10 +6,6 @@ import (
 	"repacket/internal/field"
 )
 
-// fewRows is how many rows with one field for a key are searched: that takes
-// less time than to have the kernel look a key up.
-const fewRows = 1000
-
 // longestKey is the size in bytes of the longest key of a Hash.
 const longestKey = 64
 
@@ -18,7 +14,7 @@ func (t *Table) exact() bool { return t.single }
 
 // tableFor is the table of rules by the tests that vary, made once; nil if no
 // kind serves.
-func (ts *tables) tableFor(m *many, list []vary, crowded bool) *Table {
+func (ts *tables) tableFor(m *many, list []vary) *Table {
 	t := &Table{source: m, Rules: m.count, single: true}
 	for _, v := range list {
 		t.Fields = append(t.Fields, v.field)
@@ -36,7 +32,7 @@ func (ts *tables) tableFor(m *many, list []vary, crowded bool) *Table {
 		t.Kind = Dense
 	case t.single && t.KeySize > longestKey, !t.single && len(list) > 1:
 		return nil
-	case !t.single, len(list) == 1 && m.rows().Len <= fewRows && !crowded:
+	case !t.single:
 		t.Kind = Ordered
 	}
 	if t.Kind == Hash { // else the fields' places are in the steps alone

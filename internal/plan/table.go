@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
@@ -15,7 +16,7 @@ type TableKind uint8
 // The kinds.
 const (
 	// Hash: the key is the windows' masked bytes, one behind the other; there is
-	// one row for each key.
+	// one row for each key. Table.Scatter says where it is.
 	Hash TableKind = iota
 	// Dense: the key is one window of 1 or 2 bytes, and for each value that it
 	// can have there is the number of a row.
@@ -56,6 +57,9 @@ type Table struct {
 	seen map[int32]int
 	// single: each row has one key.
 	single bool
+
+	scattering sync.Once
+	scatter    *Scatter
 }
 
 // NoRow is the number in Dense and in an Interval of no row.
@@ -166,7 +170,8 @@ func sameColumn(a, b any) bool {
 	return a == b
 }
 
-// Len is the number of rows; of Hash, some may have the same key.
+// Len is the number of rows; of Hash, some may have the same key, and of these
+// the one with the lowest number counts.
 func (t *Table) Len() int {
 	if t.Kind == Hash {
 		return t.source.rows().Len
@@ -181,18 +186,6 @@ func (t *Table) Row(number int, b []byte) {
 		row = int(t.rows[number])
 	}
 	t.fill(row, b)
-}
-
-// Entry fills b and key, of RowSize and KeySize bytes, with a row of a Hash and
-// its key. Of rows with the same key the one with the lowest number counts.
-func (t *Table) Entry(number int, key, b []byte) {
-	clear(key)
-	at := 0
-	for _, w := range t.key {
-		t.source.put(key[at:at+w.size], w, number)
-		at += w.size
-	}
-	t.fill(number, b)
 }
 
 func (t *Table) fill(row int, b []byte) {
@@ -216,12 +209,18 @@ func (m *many) sum(l linear, row int) uint16 {
 	return uint16(l.at(func(cell int) field.Value { return m.rows().Cells[cell].Lo[row] }))
 }
 
-// put writes an image.
-func (m *many) put(to []byte, w image, row int) {
+// image is what an image is in a row.
+func (m *many) image(w image, row int) uint32 {
 	v := w.fixed
 	for _, p := range w.pieces {
 		v |= p.of(m.rows().Cells[p.cell].Lo[row])
 	}
+	return v
+}
+
+// put writes an image.
+func (m *many) put(to []byte, w image, row int) {
+	v := m.image(w, row)
 	for i := range to {
 		to[i] = byte(v >> (8 * (len(to) - 1 - i)))
 	}

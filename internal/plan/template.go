@@ -57,7 +57,7 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 	if !ok || overlapping(list, rest) || setsBitsOf(list, m.pattern) {
 		return Step{}, false
 	}
-	t := w.b.tables.tableFor(m, list, w.crowded)
+	t := w.b.tables.tableFor(m, list)
 	if t == nil {
 		return Step{}, false
 	}
