@@ -47,8 +47,10 @@ func randomPart(o options, million *engine.Loaded, frame []byte) (string, error)
 // rules look for into the packet.
 func behindRandom(name string, p *ebpf.Program) *entrant {
 	return &entrant{name: name, load: func() (*program, error) {
-		next, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1,
-			Contents: []ebpf.MapKV{{Key: uint32(0), Value: p}}})
+		next, err := ebpf.NewMap(&ebpf.MapSpec{
+			Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1,
+			Contents: []ebpf.MapKV{{Key: uint32(0), Value: p}},
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -44,11 +44,10 @@ func (s *Scatter) Hash(key []uint32) uint64 {
 	return h * s.Factor
 }
 
-// BucketShift and SlotShift are how far a hash is shifted to the right for the
-// number of a bucket, and a product for that of a slot.
+// BucketShift is how far a hash is shifted to the right for the number of a bucket.
 func (s *Scatter) BucketShift() int { return 64 - bits.TrailingZeros(uint(len(s.Multipliers))) }
 
-// SlotShift: see BucketShift.
+// SlotShift is how far a hash times a multiplier is, for the number of a slot.
 func (s *Scatter) SlotShift() int { return 64 - bits.TrailingZeros(uint(len(s.Slots))) }
 
 // Scatter works out, once, where the rows of a Hash lie.
