@@ -99,10 +99,11 @@ func (s *site) downOutlets() []Advice {
 // structural says which rules set fields that say how packets are cut up, as
 // in "rule 1 sets ip_id and tcp_hlen"; "" is none.
 func structural(p *rule.Program) string {
+	byRule := structuralFields(p)
 	var parts []string
 	for i, w := range p.Written {
 		var names []string
-		for _, f := range StructuralFields(p, i) {
+		for _, f := range byRule[i] {
 			names = append(names, f.Name)
 		}
 		if len(names) == 0 {
@@ -117,14 +118,14 @@ func structural(p *rule.Program) string {
 	return strings.Join(parts, ", ")
 }
 
-// StructuralFields are the fields that a rule, by its place in Written, sets
-// and that say how a packet is cut up.
-func StructuralFields(p *rule.Program, written int) []*field.Field {
-	var out []*field.Field
+// structuralFields are, by rule as written, the fields that it sets and that say
+// how a packet is cut up.
+func structuralFields(p *rule.Program) [][]*field.Field {
+	out := make([][]*field.Field, len(p.Written))
 	for _, r := range p.Rules {
 		for _, a := range r.Actions {
-			if r.Index == written && a.Field.Structural && !slices.Contains(out, a.Field) {
-				out = append(out, a.Field)
+			if a.Field.Structural && !slices.Contains(out[r.Index], a.Field) {
+				out[r.Index] = append(out[r.Index], a.Field)
 			}
 		}
 	}

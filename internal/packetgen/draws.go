@@ -14,6 +14,9 @@ func Draws(r *rand.Rand, p *rule.Program) []uint32 {
 	for i := range out {
 		out[i] = [...]uint32{0, math.MaxUint32, r.Uint32(), r.Uint32()}[r.IntN(4)]
 	}
+	if p.Draws == 0 { // the usual case, and there may be many rules
+		return out
+	}
 	for _, x := range p.Rules {
 		for _, e := range rule.Leaves(x.Cond) {
 			if c, ok := e.(rule.Chance); ok {
