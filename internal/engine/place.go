@@ -136,8 +136,13 @@ const oneBuffer = 1500
 
 // preflight is the number of packets that prove rules before they are
 // attached: the fewest that go through nearly every branch of the program, as
-// many times more would.
-func preflight(p *rule.Program) int { return min(20+40*len(p.Rules), 1000) }
+// many times more would. The reference looks at every rule for every packet, so
+// of thousands of rules, which tables make alike, fewer packets are tried.
+func preflight(p *rule.Program) int {
+	const most, tests = 1000, 4_000_000
+	rules := len(p.Rules)
+	return min(20+40*rules, most, max(most/5, tests/max(1, rules)))
+}
 
 // proved loads the rules and puts the program to the proof. What is to draw
 // random numbers or heeds the limits of another program cannot be proved itself:
