@@ -58,7 +58,7 @@ type Options struct {
 	// time in nanoseconds. Needed for Timed only.
 	Deadline int
 	// Tables are the maps of plan.Program.Tables: each an ARRAY of the one value
-	// that Array makes.
+	// that FillArray makes.
 	Tables []int
 	// Draws is an ARRAY map of one value that holds plan.Program.Draws numbers
 	// of 32 bits, which are taken for the random ones, so that other

@@ -52,13 +52,12 @@ func layoutOf(t *plan.Table) layout {
 // ArraySize is the size in bytes of the only value of an ARRAY map with a table.
 func ArraySize(t *plan.Table) int { return max(layoutOf(t).size, 8) }
 
-// Array is that value.
-func Array(t *plan.Table) []byte {
+// FillArray makes that value, given as many zeros.
+func FillArray(t *plan.Table, out []byte) {
 	lay := layoutOf(t)
-	out := make([]byte, ArraySize(t))
 	if t.Kind == plan.Hash {
 		lay.hash(t, out)
-		return out
+		return
 	}
 	for i := range t.Len() {
 		t.Row(i, out[i*t.RowSize:][:t.RowSize])
@@ -67,7 +66,7 @@ func Array(t *plan.Table) []byte {
 		for i, n := range t.Numbers {
 			binary.LittleEndian.PutUint16(out[lay.numbers+2*i:], n)
 		}
-		return out
+		return
 	}
 	for i := range lay.intervals {
 		// Behind the last interval the highest value is found in its place.
@@ -82,14 +81,19 @@ func Array(t *plan.Table) []byte {
 			binary.LittleEndian.PutUint32(out[lay.ends+4*i:], uint32(end))
 		}
 	}
-	return out
 }
 
 // hash fills in the slots and the multipliers of a hash.
 func (lay layout) hash(t *plan.Table, out []byte) {
 	s := t.Scatter()
+	spare := make([]byte, t.KeySize)
+	t.KeyBytes(s.Spare, spare)
 	for i, row := range s.Slots {
 		slot := out[i*lay.slotSize:][:lay.slotSize]
+		if row < 0 {
+			copy(slot[t.RowSize:], spare)
+			continue
+		}
 		t.Row(int(row), slot[:t.RowSize])
 		t.KeyBytes(int(row), slot[t.RowSize:])
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -14,8 +15,8 @@ import (
 const tableMapName = "repacket_table"
 
 // makeTables makes and fills the maps of a plan's tables. A map that a program
-// uses is never written to again: whoever looks a key up while it is updated may
-// get another key's row.
+// uses is never written to again: whoever reads a row meanwhile may get half of
+// another one.
 func makeTables(p *plan.Program) (maps []*ebpf.Map, err error) {
 	for _, t := range p.Tables {
 		m, err := makeTable(t)
@@ -48,15 +49,34 @@ func makeTable(t *plan.Table) (*ebpf.Map, error) {
 	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: tableMapName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1,
-		Flags: unix.BPF_F_RDONLY_PROG,
+		Flags: unix.BPF_F_MMAPABLE, // not with BPF_F_RDONLY_PROG: then it could not be filled in place
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := m.Put(uint32(0), bpf.Array(t)); err != nil {
+	if err := fill(m, t, size); err != nil {
 		return nil, closing(m, err)
 	}
 	return m, nil
+}
+
+// fill writes a table into its map, in place: an update would take the same
+// memory twice more, here and in the kernel. Then the map is frozen, so nobody
+// changes what packets become by hand.
+func fill(m *ebpf.Map, t *plan.Table, size int) error {
+	page := os.Getpagesize()
+	memory, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map the memory: %w", err)
+	}
+	bpf.FillArray(t, memory[:size])
+	if err := unix.Munmap(memory); err != nil {
+		return fmt.Errorf("unmap the memory: %w", err)
+	}
+	if err := m.Freeze(); err != nil {
+		return fmt.Errorf("freeze the map: %w", err)
+	}
+	return nil
 }
 
 // closing closes a map that cannot be used, and says why.

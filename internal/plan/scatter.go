@@ -15,11 +15,13 @@ import (
 type Scatter struct {
 	// Factor is that of the hash; see Hash.
 	Factor uint64
-	// Multipliers are by bucket, Slots the numbers of rows by slot; there are
-	// 2, 4, 8 … of both. In a slot that no key leads to there is a row whose key
-	// leads to another one: so whatever is looked up is not found there.
+	// Multipliers are by bucket, Slots the numbers of rows by slot, or -1; there
+	// are 2, 4, 8 … of both.
 	Multipliers []uint32
 	Slots       []int32
+	// Spare is the row whose key stands in the slots without a row. It leads to
+	// another slot, so whatever is looked up is not found there.
+	Spare int
 }
 
 // Hash is the hash of a key: of its windows as 32-bit numbers, each window's
@@ -88,7 +90,6 @@ func (t *Table) scatterBy(try int) *Scatter {
 			}
 		}
 	}
-	s.fill(b.hashes[0])
 	return s
 }
 
@@ -104,16 +105,6 @@ func mixed(n uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
-}
-
-// fill puts the row of a hash into the slots that are free; its own is not.
-func (s *Scatter) fill(hash uint64) {
-	row := s.Slots[s.slot(hash, s.Multipliers[hash>>s.BucketShift()])]
-	for i, r := range s.Slots {
-		if r < 0 {
-			s.Slots[i] = row
-		}
-	}
 }
 
 func (s *Scatter) slot(hash uint64, multiplier uint32) int {

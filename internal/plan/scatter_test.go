@@ -38,6 +38,9 @@ func find(t *Table, key []uint32) int {
 	h := s.Hash(key)
 	slot := h * uint64(s.Multipliers[h>>s.BucketShift()]) >> s.SlotShift()
 	row := int(s.Slots[slot])
+	if row < 0 {
+		row = s.Spare
+	}
 	there := make([]uint32, len(key))
 	t.Key(row, there)
 	if !slices.Equal(there, key) {
