@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"fmt"
+	"slices"
+
+	"repacket/internal/bpf"
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
@@ -37,10 +41,12 @@ func (a *app) explain(program *rule.Program) {
 	a.explainTables(program)
 }
 
-// tableEvent is a table that rules of one shape are put into.
+// tableEvent is a table that rules of one shape are put into, and how much of the
+// kernel's memory it takes.
 type tableEvent struct {
 	event
 	Table string `json:"table"`
+	Bytes int    `json:"bytes"`
 }
 
 // explainTables says which rules become tables, and how those are looked up. What
@@ -50,11 +56,28 @@ func (a *app) explainTables(program *rule.Program) {
 	if err != nil {
 		return
 	}
-	for _, text := range planned.Described() {
+	var told []tableEvent
+	for _, t := range planned.Tables { // one for each kind of packet may be there
+		e := tableEvent{a.out.event("table"), t.Description(), bpf.ArraySize(t)}
+		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {
+			continue
+		}
+		told = append(told, e)
 		if a.out.json {
-			a.out.object(tableEvent{a.out.event("table"), text})
+			a.out.object(e)
 		} else {
-			a.out.printf("table: %s\n", text)
+			a.out.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
 		}
 	}
+}
+
+// memory is a number of bytes for people.
+func memory(n int) string {
+	switch {
+	case n >= 1<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 1<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d bytes", n)
 }

@@ -26,7 +26,7 @@ func scattered(t *testing.T, text, rows string) *Table {
 		t.Fatal(err)
 	}
 	if len(out.Tables) != 1 || out.Tables[0].Kind != Hash {
-		t.Fatalf("want one hash: %v", out.Described())
+		t.Fatalf("want one hash, not %d tables", len(out.Tables))
 	}
 	return out.Tables[0]
 }

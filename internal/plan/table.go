@@ -252,17 +252,6 @@ func (t *Table) Description() string {
 	return fmt.Sprintf("%s rules of one shape: %s by %s (%s)", rule.Thousands(t.Rules), how, text, t.Kind)
 }
 
-// Described says of each table once what it holds and how it is found.
-func (p *Program) Described() []string {
-	var out []string
-	for _, t := range p.Tables {
-		if text := t.Description(); !slices.Contains(out, text) {
-			out = append(out, text)
-		}
-	}
-	return out
-}
-
 // many are rules of one shape: a pattern whose rows are the rules. Each of its
 // tests that has a cell has one, and nothing else.
 type many struct {
