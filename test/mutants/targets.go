@@ -40,15 +40,15 @@ var targets = []target{
 		pkg: "internal/plan",
 		files: []string{
 			"build.go", "class.go", "compute.go", "cond.go", "intervals.go", "kind.go", "many.go", "pattern.go", "plan.go",
-			"shape.go", "step.go", "sum.go", "table.go", "tables.go", "template.go", "wide.go", "words.go",
+			"scatter.go", "shape.go", "step.go", "sum.go", "table.go", "tables.go", "template.go", "wide.go", "words.go",
 		},
 		judges: []judge{{"internal/plan", ""}, behaviour},
 	},
 	{
 		pkg: "internal/bpf",
 		files: []string{
-			"act.go", "builder.go", "chunk.go", "compile.go", "compute.go", "cond.go", "count.go", "fix.go",
-			"ipv4.go", "ipv6.go", "option.go", "parse.go", "table.go", "tablemap.go", "tree.go", "wide.go",
+			"act.go", "adjust.go", "builder.go", "chunk.go", "compile.go", "compute.go", "cond.go", "count.go", "fix.go",
+			"ipv4.go", "ipv6.go", "option.go", "parse.go", "scatter.go", "table.go", "tablemap.go", "tree.go", "wide.go",
 		},
 		judges: []judge{behaviour, {"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"}},
 	},
