@@ -63,6 +63,8 @@ type checker struct {
 	// were read for all rules so far.
 	sheet *sheet
 	rows  int
+	// rowsTried is how many rows were held against later rules so far.
+	rowsTried int
 }
 
 func (c *checker) fail(at Span, hint, format string, args ...any) {

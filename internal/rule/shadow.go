@@ -134,6 +134,10 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 	for _, i := range earlier {
 		early := &all[i]
 		if !c.takes(early, late) {
+			if where := c.takenByRow(early, late); where != "" {
+				c.warn(Warning, late.node.ifAt, "put it before "+c.nameRule(i), "never acts: %s takes these packets %s (first match wins)", c.nameRule(i), where)
+				return true
+			}
 			continue
 		}
 		same := early.sameRows(late) || !early.in.hull && !early.in.meets(c.outside(late))
