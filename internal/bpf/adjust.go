@@ -29,7 +29,7 @@ func (c *compiler) adjust(s plan.Sum) {
 func (c *compiler) adjustUDP(s plan.Sum, skip label) {
 	c.emit(c.loadCheck(value, s))
 	c.jumpTo(skip, asm.JEq.Imm(value, 0, ""))
-	add, terms := (modulus-inMemory(s.Const))%modulus, memoryTerms(s.Terms, 1)
+	add, terms := (modulus-inMemory(s.Const))%modulus, halved(memoryTerms(s.Terms, 1))
 	add = unsigned(add, terms, int64(len(s.Rows))*modulus)
 	c.emit(asm.Add.Imm(value, int32(add)))
 	most := 0xffff + add + c.addTerms(terms)
@@ -62,9 +62,9 @@ func (c *compiler) adjustPlain(s plan.Sum, skip label) {
 
 // change leaves in value what the writes change, from 1 to 65535.
 func (c *compiler) change(s plan.Sum) {
-	terms := memoryTerms(s.Terms, -1)
+	terms := halved(memoryTerms(s.Terms, -1))
 	start := unsigned(inMemory(s.Const), terms, 1)
-	if c.holds(s) && terms[0].Window == s.Terms[0].Window && !terms[0].complemented() {
+	if c.holds(s) && terms[0].Window == s.Terms[0].Window { // not halved
 		t := terms[0]
 		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
 			c.emit(asm.LSh.Imm(value, int32(shift)))
@@ -144,7 +144,7 @@ func memoryTerms(terms []plan.Term, sign int64) []memoryTerm {
 		}
 		out[i] = memoryTerm{t, sign * f}
 	}
-	return halved(out)
+	return out
 }
 
 // halved reads a word of 32 bits as two of 16 if there is only one: it takes

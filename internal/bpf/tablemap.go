@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"repacket/internal/plan"
 )
@@ -49,8 +50,26 @@ func layoutOf(t *plan.Table) layout {
 	return l
 }
 
+// MaxTable is how large a table can be, in bytes: the verifier lets a program
+// reach no further into a map (BPF_MAX_VAR_OFF, kernel/bpf/verifier.c).
+const MaxTable = 1<<29 - 1
+
+// TableSizeError says that a table is larger than MaxTable.
+type TableSizeError struct{ Size int }
+
+func (e *TableSizeError) Error() string {
+	return fmt.Sprintf("the rows come to a table of %d MiB, and a program can reach 512", e.Size>>20)
+}
+
 // ArraySize is the size in bytes of the only value of an ARRAY map with a table.
-func ArraySize(t *plan.Table) int { return max(layoutOf(t).size, 8) }
+// The error is a *TableSizeError.
+func ArraySize(t *plan.Table) (int, error) {
+	size := max(layoutOf(t).size, 8)
+	if size > MaxTable {
+		return size, &TableSizeError{size}
+	}
+	return size, nil
+}
 
 // FillArray makes that value, given as many zeros.
 func FillArray(t *plan.Table, out []byte) {

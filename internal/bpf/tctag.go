@@ -15,8 +15,11 @@ func (c *compiler) beside(w plan.Window) bool {
 
 // loadBeside loads such a window as if it were in the packet.
 func (c *compiler) loadBeside(w plan.Window) {
-	if w.Header == field.Eth {
+	if w.Header == field.Eth { // in the order of memory
 		c.emit(asm.LoadMem(value, c.reg.ctx, skbTagType, asm.Word))
+		if w.Size == 1 {
+			c.emit(asm.RSh.Imm(value, int32(8*(w.Off-ethTypeAt))), asm.And.Imm(value, 0xff))
+		}
 		return
 	}
 	c.emit(asm.LoadMem(value, c.reg.ctx, skbTag, asm.Word))

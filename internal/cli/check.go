@@ -41,8 +41,7 @@ func (a *app) explain(program *rule.Program) {
 	a.explainTables(program)
 }
 
-// tableEvent is a table that rules of one shape are put into, and how much of the
-// kernel's memory it takes.
+// tableEvent is a table that rules of one shape are put into, and its size.
 type tableEvent struct {
 	event
 	Table string `json:"table"`
@@ -58,7 +57,8 @@ func (a *app) explainTables(program *rule.Program) {
 	}
 	var told []tableEvent
 	for _, t := range planned.Tables { // one for each kind of packet may be there
-		e := tableEvent{a.out.event("table"), t.Description(), bpf.ArraySize(t)}
+		size, _ := bpf.ArraySize(t) // as above: this may be more than a program reaches
+		e := tableEvent{a.out.event("table"), t.Description(), size}
 		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {
 			continue
 		}

@@ -221,7 +221,7 @@ func failure(err error) error {
 		noClang     *csource.ErrNoClang
 		tooMany     *bpf.TooLargeError
 		tooManyRows *plan.RowsError
-		tableSize   *engine.TableSizeError
+		tableSize   *bpf.TableSizeError
 		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
 		hinted      interface{ Hint() string }

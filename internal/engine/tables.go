@@ -31,21 +31,10 @@ func makeTables(p *plan.Program) (maps []*ebpf.Map, err error) {
 	return maps, nil
 }
 
-// MaxTable is how large a table can be, in bytes: the verifier lets a program
-// reach no further into a map (BPF_MAX_VAR_OFF, kernel/bpf/verifier.c).
-const MaxTable = 1<<29 - 1
-
-// TableSizeError says that a table is larger than MaxTable, in bytes.
-type TableSizeError struct{ Size int }
-
-func (e *TableSizeError) Error() string {
-	return fmt.Sprintf("the rows come to a table of %d MiB, and a program can reach 512", e.Size>>20)
-}
-
 func makeTable(t *plan.Table) (*ebpf.Map, error) {
-	size := bpf.ArraySize(t)
-	if size > MaxTable {
-		return nil, &TableSizeError{size}
+	size, err := bpf.ArraySize(t)
+	if err != nil {
+		return nil, err
 	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: tableMapName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1,

@@ -6,9 +6,6 @@ import (
 	"repacket/internal/field"
 )
 
-// longestKey is the size in bytes of the longest key of a Hash.
-const longestKey = 64
-
 // exact tells whether a row says what the fields of the key were.
 func (t *Table) exact() bool { return t.single }
 
@@ -27,10 +24,11 @@ func (ts *tables) tableFor(m *many, list []vary) *Table {
 		t.KeySize += w.Size
 	}
 	t.KeySize = (t.KeySize + 3) &^ 3
+	short := len(list) == 1 && len(windows) == 1 && windows[0].Size <= 2
 	switch {
-	case len(list) == 1 && len(windows) == 1 && windows[0].Size <= 2:
+	case short && !(t.single && m.rows().Len >= NoRow):
 		t.Kind = Dense
-	case t.single && t.KeySize > longestKey, !t.single && len(list) > 1:
+	case !t.single && len(list) > 1:
 		return nil
 	case !t.single:
 		t.Kind = Ordered
@@ -47,10 +45,7 @@ func (ts *tables) tableFor(m *many, list []vary) *Table {
 	case Dense:
 		t.number(list[0], windows[0])
 		if len(t.rows) >= NoRow {
-			t.Kind, t.rows, t.Numbers = Hash, nil, nil
-			if !t.single {
-				return nil
-			}
+			return nil
 		}
 	case Ordered:
 		t.cut(list[0])

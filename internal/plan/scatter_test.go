@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"io"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -114,21 +115,62 @@ func keyText(rule, line string) string {
 	return strings.Join(strings.Split(line, ",")[:strings.Count(rule, "@")-1], ",")
 }
 
-// TestScatterTriesAgain: a try that finds no place for a row is followed by
-// others, with more slots in the end.
+// TestScatterTriesAgain: keys that the first factor gives one hash, and a bucket
+// whose keys no multiplier parts, are placed by another factor.
 func TestScatterTriesAgain(t *testing.T) {
+	first := mixed(0) | 1
+	inverse := uint64(1) // modulo 2^64: each step doubles the bits that are right
+	for range 6 {
+		inverse *= 2 - first*inverse
+	}
+	var same, close strings.Builder
+	fold := func(h uint64) uint64 { return h ^ h>>32 }
+	for i := range uint64(20) {
+		p := 0x1234567800000000 + i
+		pair, last := p*inverse, uint32(fold(p)^fold(0x1234567800000000))
+		fmt.Fprintf(&same, "%s,%s,%d\n", inMemory(uint32(pair)), inMemory(uint32(pair>>32)), bits.ReverseBytes32(last))
+	}
+	for i := range 8 {
+		fmt.Fprintf(&close, "0.0.%d.0\n", i)
+	}
+	for name, test := range map[string]struct{ rule, rows string }{
+		"one hash":          {"if ip_src @a ip_dest @b tcp_seq @c then ip_ttl 9 from rows.csv", "a,b,c\n" + same.String()},
+		"none of the slots": {"if ip_dest @a then ip_ttl 9 from rows.csv", "a\n" + close.String()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table := scattered(t, test.rule, test.rows)
+			if table.scatterBy(0) != nil {
+				t.Fatal("the first try does not fail: it shows nothing")
+			}
+			key := make([]uint32, len(table.key))
+			for row := range table.Len() {
+				table.Key(row, key)
+				if got := find(table, key); got != row {
+					t.Errorf("row %d: found %d", row, got)
+				}
+			}
+			if table.Scatter().Factor == first {
+				t.Error("the factor is still the first")
+			}
+		})
+	}
+}
+
+// TestScatterGrows: many failures in a row bring more slots.
+func TestScatterGrows(t *testing.T) {
 	table := scattered(t, "if ip_dest @a then ip_ttl 9 from rows.csv", "a\n"+strings.Repeat("10.0.0.1\n10.0.0.2\n10.0.0.3\n", 9))
-	factors := map[uint64]bool{}
-	size := 0
+	least, most := 1<<30, 0
 	for try := range 3 * triesASize {
-		s := table.scatterBy(try)
-		if s == nil {
-			continue
+		if s := table.scatterBy(try); s != nil {
+			least, most = min(least, len(s.Slots)), max(most, len(s.Slots))
 		}
-		factors[s.Factor] = true
-		size = max(size, len(s.Slots))
 	}
-	if len(factors) < 2*triesASize || size < 4*len(table.Scatter().Slots) {
-		t.Errorf("%d factors, up to %d slots", len(factors), size)
+	if most != 4*least {
+		t.Errorf("from %d slots to %d", least, most)
 	}
+}
+
+// inMemory is the address whose bytes are those of a little-endian number.
+func inMemory(v uint32) string {
+	return fmt.Sprintf("%d.%d.%d.%d", v&255, v>>8&255, v>>16&255, v>>24)
 }

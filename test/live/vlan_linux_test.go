@@ -55,6 +55,9 @@ var vlanCases = []vlanCase{
 	{customer, "udp", "if cvlan then cvlan_id 9", nil},
 	{customer, "udp", "if vlan_id 100 then udp_check fix vlan_id 9", gives(map[string]uint64{"vlan_id": 9})},
 	{provider, "udp", "if eth_type 0x88a8 vlan_id 100 then vlan_id 9 udp_dest 8080", gives(map[string]uint64{"vlan_id": 9, "udp_dest": 8080})},
+	{provider, "udp", "if eth_type 0x8800-0x88ff then vlan_id 9", gives(map[string]uint64{"vlan_id": 9})},
+	{customer, "udp", "if eth_type 0x8100-0x81ff then vlan_id 9", gives(map[string]uint64{"vlan_id": 9})},
+	{customer, "udp", "if eth_type 0x8800-0x88ff then vlan_id 9", nil},
 	{provider, "udp", "if all then eth_type vlan", gives(map[string]uint64{"eth_type": 0x8100})},
 
 	{two, "udp", "if vlan_id 100 then vlan_id 200", gives(map[string]uint64{"vlan_id": 200})},

@@ -1,12 +1,9 @@
 package prove
 
 import (
-	"errors"
 	"math/rand/v2"
 	"testing"
 
-	"repacket/internal/bpf"
-	"repacket/internal/engine"
 	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/rule"
@@ -29,9 +26,7 @@ func TestManyRules(t *testing.T) {
 			continue
 		}
 		c, err := newCase(subject{field.Ethernet, packetgen.Source{Text: p.Source}, p}, compiledXDP, compiledTC)
-		var large *bpf.TooLargeError
-		var heavy *engine.TooComplexError
-		if errors.As(err, &large) || errors.As(err, &heavy) {
+		if tooMuch(err) {
 			t.Logf("%d rules: %v", n, err) // of shapes that no table serves
 			continue
 		}

@@ -220,8 +220,7 @@ func (total *tally) try(t *testing.T, x *trial) {
 		total.raw.Add(1)
 	}
 	c, err := newCase(x.subject, append([]loader{compiledXDP, compiledTC}, x.inC...)...)
-	var large *bpf.TooLargeError
-	if errors.As(err, &large) { // rows that are written out can come to that
+	if tooMuch(err) { // rows that are written out can come to that
 		total.refused.Add(1)
 		return
 	}
@@ -252,6 +251,14 @@ func (total *tally) try(t *testing.T, x *trial) {
 		total.differences.Add(1)
 		t.Errorf("%s\n%s", x.program.Source, d)
 	}
+}
+
+// tooMuch tells whether a rule set was refused because it is more than a program
+// holds, or more than the verifier follows.
+func tooMuch(err error) bool {
+	var large *bpf.TooLargeError
+	var complex *engine.TooComplexError
+	return errors.As(err, &large) || errors.As(err, &complex)
 }
 
 // addRuns adds how often each implementation ran.
