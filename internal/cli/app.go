@@ -96,7 +96,12 @@ func (a *app) isCommand(word string) bool {
 // command into it.
 func (a *app) setFlags(l *line) error {
 	var first error
+	given := map[string]string{}
 	for _, g := range l.flags {
+		before, twice := given[g.flag.Name]
+		if given[g.flag.Name] = g.value; twice && before != g.value && first == nil {
+			first = usage("leave one of the two out", "%s is given twice: %s and %s", g.typed, before, g.value)
+		}
 		if err := a.flags.Set(g.flag.Name, g.value); err != nil && first == nil {
 			first = usage("", "%s takes true or false, not %q", g.typed, g.value)
 		}

@@ -43,7 +43,7 @@ func (a *app) attach(words []string, replace bool) error {
 		event, did = "replaced", "replaced; attached"
 	}
 	a.attached(event, job, done.Hook, done.Note)
-	a.out.status("%s until: repacket detach -i %s%s", did, job.Interface, directionFlag(job.Direction))
+	a.out.status("%s until: repacket detach -i %s%s%s", did, job.Interface, directionFlag(job.Direction), a.opt.limited())
 	return nil
 }
 

@@ -26,6 +26,31 @@ func (a *app) check(words []string) error {
 		return err
 	}
 	a.explain(program)
+	if a.opt.backend == "clang" {
+		return nil
+	}
+	return a.fits(program)
+}
+
+// fits refuses rules that are more than a program can hold, at the hook where
+// it holds most if none was named.
+func (a *app) fits(program *rule.Program) error {
+	planned, err := plan.BuildTables(program, field.Ethernet)
+	if err != nil {
+		return tooLarge(err)
+	}
+	for _, t := range planned.Tables {
+		if _, err := bpf.ArraySize(t); err != nil {
+			return tooLarge(err)
+		}
+	}
+	o := bpf.Options{Rules: len(program.Written)}
+	if a.opt.hook == "tc" || a.opt.direction == "out" {
+		o.Hook = bpf.TC
+	}
+	if _, err := bpf.Compile(planned, o); err != nil {
+		return tooLarge(err)
+	}
 	return nil
 }
 
@@ -38,36 +63,48 @@ func (a *app) explain(program *rule.Program) {
 			a.out.object(ruleEvent{a.out.event("rule"), info})
 		}
 	}
-	a.explainTables(program)
+	if a.opt.backend != "clang" { // C knows no tables
+		a.explainTables(program)
+	}
 }
 
-// tableEvent is a table that rules of one shape are put into, and its size.
+// tableEvent is a table that rules of one shape are put into, and its size, which
+// is 0 of rows that no table serves.
 type tableEvent struct {
 	event
 	Table string `json:"table"`
 	Bytes int    `json:"bytes"`
 }
 
-// explainTables says which rules become tables, and how those are looked up. What
-// no program can hold is said by those who make programs.
+// explainTables says which rules become tables, how those are looked up, and
+// which rows no table serves.
 func (a *app) explainTables(program *rule.Program) {
 	planned, err := plan.BuildTables(program, field.Ethernet)
-	if err != nil {
+	if err != nil { // that is said by those who make programs
 		return
 	}
 	var told []tableEvent
-	for _, t := range planned.Tables { // one for each kind of packet may be there
-		size, _ := bpf.ArraySize(t) // as above: this may be more than a program reaches
-		e := tableEvent{a.out.event("table"), t.Description(), size}
-		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {
-			continue
+	tell := func(table string, size int) {
+		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == table && o.Bytes == size }) {
+			return // the same for another kind of packet
 		}
+		e := tableEvent{a.out.event("table"), table, size}
 		told = append(told, e)
-		if a.out.json {
+		switch {
+		case a.out.json:
 			a.out.object(e)
-		} else {
-			a.out.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
+		case size > 0:
+			a.out.printf("table: %s, %s\n", table, memory(size))
+		default:
+			a.out.printf("no table: %s\n", table)
 		}
+	}
+	for _, t := range planned.Tables {
+		size, _ := bpf.ArraySize(t)
+		tell(t.Description(), size)
+	}
+	for _, r := range planned.OneByOne {
+		tell(rule.Thousands(r.Rows.Len)+" rows of "+r.Rows.File+" are tested one by one", 0)
 	}
 }
 

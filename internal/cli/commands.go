@@ -101,12 +101,22 @@ func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
 	return c
 }
 
+// allInterfaces are the commands that look at all interfaces where none is
+// named, and what they say of -i.
+var allInterfaces = map[string]string{"list": "show `IFACE` alone", "doctor": "look at `IFACE` alone"}
+
 // tellFlags tells cobra of the flags that each command takes from the table.
 func (a *app) tellFlags() {
 	for c, names := range a.takes {
 		c.Flags().SortFlags = false
 		for _, name := range names {
-			c.Flags().AddFlag(a.flags.Lookup(name))
+			flag := a.flags.Lookup(name)
+			if usage, other := allInterfaces[c.Name()]; other && name == "interface" {
+				own := *flag // the value is shared
+				own.Usage = usage
+				flag = &own
+			}
+			c.Flags().AddFlag(flag)
 		}
 	}
 }

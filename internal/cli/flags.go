@@ -65,6 +65,19 @@ func newFlags(o *options) *pflag.FlagSet {
 	return f
 }
 
+// limited says for how long an attached program acts, if there is a limit.
+func (o *options) limited() string {
+	switch {
+	case o.count != "" && o.duration != "":
+		return " (acts on " + o.count + " packets within " + o.duration + ", then lets all pass)"
+	case o.count != "":
+		return " (acts on " + o.count + " packets, then lets all pass)"
+	case o.duration != "":
+		return " (acts for " + o.duration + ", then lets all pass)"
+	}
+	return ""
+}
+
 // checkValues refuses what no command can do, whatever else was asked.
 func (o *options) checkValues() error {
 	if o.dryRun {

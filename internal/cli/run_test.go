@@ -206,6 +206,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"hook", "--hook xpd if all", 2, "repacket: error: --hook does not know \"xpd\"\n  hint: --hook auto, xdp, xdp-generic or tc\n"},
 		{"color", "--color blue if all", 2, "repacket: error: --color does not know \"blue\"\n  hint: --color auto, always or never\n"},
 		{"truth", "--quiet=maybe if all", 2, "repacket: error: --quiet takes true or false, not \"maybe\"\n"},
+		{"two files", "-i eth1 -f a.txt -f b.txt", 2, "repacket: error: -f is given twice: a.txt and b.txt\n  hint: leave one of the two out\n"},
 		{"both commands", "-a -d -i eth1", 2, "repacket: error: both attach and detach\n"},
 		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
 		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},

@@ -91,6 +91,8 @@ type builder struct {
 	asked   asked
 	chains  []*Chain
 	tables  *tables // nil: none are made
+	// written are the rules whose rows are tested one by one.
+	written []*rule.Rule
 }
 
 // level makes what is done with packets of so many tags.

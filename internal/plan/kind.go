@@ -12,7 +12,7 @@ func (t *Table) exact() bool { return t.single }
 // tableFor is the table of rules by the tests that vary, made once; nil if no
 // kind serves.
 func (ts *tables) tableFor(m *many, list []vary) *Table {
-	t := &Table{source: m, Rules: m.count, single: true}
+	t := &Table{source: m, single: true}
 	for _, v := range list {
 		t.Fields = append(t.Fields, v.field)
 		t.single = t.single && m.single(v.cell)
@@ -26,7 +26,7 @@ func (ts *tables) tableFor(m *many, list []vary) *Table {
 	t.KeySize = (t.KeySize + 3) &^ 3
 	short := len(list) == 1 && len(windows) == 1 && windows[0].Size <= 2
 	switch {
-	case short && !(t.single && m.rows().Len >= NoRow):
+	case short && (!t.single || m.rows().Len < NoRow):
 		t.Kind = Dense
 	case !t.single && len(list) > 1:
 		return nil

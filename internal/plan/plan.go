@@ -22,6 +22,9 @@ type Program struct {
 	Levels []Level
 	// Tables are those that steps look rows up in.
 	Tables []*Table
+	// OneByOne are the rules whose rows are tested one after the other, for some
+	// packets at least: no table serves.
+	OneByOne []*rule.Rule
 	// Draws is how many random numbers a packet may need, at places from 0 on.
 	Draws int
 }

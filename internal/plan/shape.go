@@ -192,6 +192,7 @@ func variable(a rule.Action) bool {
 func (b *builder) items() ([]item, error) {
 	var out []item
 	order, written := uint32(0), 0
+	first := map[*rule.Rule]int{} // where in out the rows of a rule begin
 	for _, r := range b.program.Rules {
 		if r.Rows == nil {
 			out = append(out, item{rule: r, order: order})
@@ -208,12 +209,18 @@ func (b *builder) items() ([]item, error) {
 		if written += r.Rows.Len; written > MaxWritten {
 			return nil, &RowsError{Rows: written}
 		}
+		first[r] = len(out)
 		for i := range r.Rows.Len {
 			out = append(out, item{rule: r.Row(i), order: order})
 			order++
 		}
 	}
 	b.shapes(out)
+	for _, r := range b.program.Rules {
+		if at, ok := first[r]; ok && r.Rows.Len >= tableFrom && out[at].shape == nil {
+			b.written = append(b.written, r)
+		}
+	}
 	return out, nil
 }
 

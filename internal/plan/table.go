@@ -38,8 +38,6 @@ type Table struct {
 	Kind TableKind
 	// Fields are those that the key is made of.
 	Fields []*field.Field
-	// Rules is how many rules it stands for: as written, or rows of a file.
-	Rules int
 	// KeySize and RowSize are in bytes, multiples of 4.
 	KeySize, RowSize int
 	// Intervals are those of Ordered, the first from 0 on, without a gap.
@@ -249,7 +247,15 @@ func (t *Table) Description() string {
 		}
 		text += f.Name
 	}
-	return fmt.Sprintf("%s rules of one shape: %s by %s (%s)", rule.Thousands(t.Rules), how, text, t.Kind)
+	return fmt.Sprintf("%s: %s by %s (%s)", t.source.what(), how, text, t.Kind)
+}
+
+// what says how many rules there are, and where rows are from.
+func (m *many) what() string {
+	if file := m.rows().File; file != "" {
+		return rule.Thousands(m.rows().Len) + " rows of " + file
+	}
+	return rule.Thousands(m.count) + " rules of one shape"
 }
 
 // many are rules of one shape: a pattern whose rows are the rules. Each of its

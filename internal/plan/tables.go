@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"repacket/internal/field"
 	"repacket/internal/rule"
 )
@@ -17,7 +19,7 @@ func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
 	}
 	b.tables = t
 	out := b.build()
-	out.Tables = t.all
+	out.Tables, out.OneByOne = t.all, b.written
 	return out, t.err
 }
 
@@ -157,6 +159,9 @@ func (w *tableWalk) rows(m *many) {
 	if n, known := w.constant(m); known {
 		w.node(m.pattern.Row(0), n)
 		return
+	}
+	if !slices.Contains(w.b.written, m.pattern) {
+		w.b.written = append(w.b.written, m.pattern)
 	}
 	if m.count > MaxWritten {
 		t.err = &RowsError{m.count}

@@ -212,7 +212,7 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 		}
 	}
 	if len(c.program.Warnings) < maxRemarks {
-		c.brackets(r.cond, c.condition(r.cond, nil))
+		c.brackets(r.cond, copies[0].Rows.write(c.condition(r.cond, nil)))
 	}
 }
 

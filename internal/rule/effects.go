@@ -117,12 +117,12 @@ func (c *checker) sums(r *Rule, where union) {
 
 // brackets warns where or stands beside tests side by side, which bind
 // tighter, and shows how that is read.
-func (c *checker) brackets(n node, cond Expr) {
+func (c *checker) brackets(n node, cond string) {
 	or, found := looseOr(n)
 	if !found {
 		return
 	}
-	c.warn(Warning, or, fmt.Sprintf("it is read as: if %s", crop(Print(cond))),
+	c.warn(Warning, or, fmt.Sprintf("it is read as: if %s", crop(cond)),
 		"side by side binds tighter than or")
 }
 

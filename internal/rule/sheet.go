@@ -143,6 +143,8 @@ func (s *sheet) names(in *rowReader) {
 		s.fail(s.at, "the first row names the columns", "the file is empty")
 	case err != nil:
 		s.malformed(line, err)
+	case len(names) == 1 && strings.Contains(names[0], "\t"):
+		s.fail(s.at, "part them with commas", "its columns are parted by tabs")
 	case noise(names) != "":
 		s.fail(s.at, "a CSV file is text, in UTF-8", "the names of the columns have a character %s in them", noise(names))
 	}
@@ -261,7 +263,11 @@ func (s *sheet) value(n columnNode, text string, line int) field.Range {
 	probe := &checker{program: s.c.program}
 	out := probe.cell(n, text)
 	if probe.err != nil {
-		s.fail(n.at, probe.err.Hint, "row %s, column %s: %s", Thousands(line), n.name, probe.err.Msg)
+		hint := probe.err.Hint
+		if strings.Contains(text, ",") {
+			hint = "a cell holds one value, one range or one prefix; a list takes a row for each"
+		}
+		s.fail(n.at, hint, "row %s, column %s: %s", Thousands(line), n.name, probe.err.Msg)
 	}
 	return out
 }

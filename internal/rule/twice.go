@@ -45,7 +45,7 @@ func (s *sheet) repeated(tested []Cells) {
 	}
 	more := ""
 	if found > 1 {
-		more = ", and so it is " + Thousands(found-1) + " times more"
+		more = ", and " + count(found-1, "more row") + " can be left out too"
 	}
 	s.c.warn(Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
 		s.file, s.line(row), what, s.line(first), more)
