@@ -6,6 +6,7 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
@@ -79,7 +80,7 @@ type cut struct {
 }
 
 // halves are the intervals of a field of 128 bits by its upper half.
-func halves(list []plan.Interval) []cut {
+func halves(list []field.Interval) []cut {
 	var out []cut
 	for i, in := range list {
 		last := len(out) - 1

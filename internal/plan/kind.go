@@ -107,7 +107,7 @@ func (t *Table) number(v vary, w Window) {
 	if hi == nil {
 		hi = cells.Lo
 	}
-	list := intervals(cells.Lo, hi, v.field.Width)
+	list := field.Intervals(cells.Lo, hi, v.field.Width)
 	place := t.key[0].pieces[0]
 	for i, in := range list {
 		last := v.field.Max()
@@ -149,7 +149,7 @@ func (t *Table) cut(v vary) {
 	if hi == nil {
 		hi = cells.Lo
 	}
-	t.Intervals = intervals(cells.Lo, hi, v.field.Width)
+	t.Intervals = field.Intervals(cells.Lo, hi, v.field.Width)
 	for i := range t.Intervals {
 		if in := &t.Intervals[i]; in.Row >= 0 {
 			in.Row = int32(t.numbered(in.Row))

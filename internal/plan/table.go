@@ -41,7 +41,7 @@ type Table struct {
 	// KeySize and RowSize are in bytes, multiples of 4.
 	KeySize, RowSize int
 	// Intervals are those of Ordered, the first from 0 on, without a gap.
-	Intervals []Interval
+	Intervals []field.Interval
 	// Numbers are those of Dense: for each value of the window, its bytes read
 	// as the bytes of a little-endian number, the number of its row, or NoRow.
 	Numbers []uint16
@@ -62,13 +62,6 @@ type Table struct {
 
 // NoRow is the number in Dense and in an Interval of no row.
 const NoRow = 0xffff
-
-// Interval is a part of the values of a field, up to the next one: Row is the
-// number of the row, or -1.
-type Interval struct {
-	From field.Value
-	Row  int32
-}
 
 // Lookup asks for a row of a table; it fails where there is none.
 type Lookup struct {

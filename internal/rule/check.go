@@ -211,6 +211,9 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 			c.lacking(rule.Cond, where)
 		}
 	}
+	if c.sheet != nil {
+		c.sheet.covered(copies[0].Cond)
+	}
 	if len(c.program.Warnings) < maxRemarks {
 		c.brackets(r.cond, copies[0].Rows.write(c.condition(r.cond, nil)))
 	}

@@ -39,6 +39,8 @@ type sheet struct {
 	// where the rows begin.
 	width int
 	lines []int32
+	// equal: some rows test for the same, and that has been said.
+	equal bool
 }
 
 // read reads the rows of a rule with from.

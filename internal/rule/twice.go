@@ -3,28 +3,86 @@ package rule
 import (
 	"hash/maphash"
 	"slices"
+
+	"repacket/internal/field"
 )
 
 // twice warns of rows that can never act because an earlier one has the same
 // values wherever the rule tests for them.
 func (s *sheet) twice() {
-	var tested []Cells
-	for i, n := range s.columns {
-		if n.tests() {
-			tested = append(tested, s.rows.Cells[i])
-		}
+	tested := s.tested()
+	var cells []Cells
+	for _, i := range tested {
+		cells = append(cells, s.rows.Cells[i])
 	}
 	switch {
 	case len(tested) == 0 && s.rows.Len > 1:
 		s.c.warn(Warning, s.at, "a column before then tells for which packets a row is",
 			"%s: only its first row can ever act: the rule tests for no column", s.file)
 	case len(tested) > 0:
-		s.repeated(tested)
+		s.equal = s.repeated(cells)
 	}
 }
 
-// repeated warns of the rows whose values are those of an earlier one.
-func (s *sheet) repeated(tested []Cells) {
+// tested are the places in rows.Cells that the rule tests for.
+func (s *sheet) tested() []int {
+	var out []int
+	for i, n := range s.columns {
+		if n.tests() {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// covered warns of the rows whose values earlier rows have all taken, where the
+// rule tests for one column, and acts where a row has the packet's value.
+func (s *sheet) covered(cond Expr) {
+	tested := s.tested()
+	if s.equal || len(tested) != 1 || !wants(cond) {
+		return
+	}
+	cells := s.rows.Cells[tested[0]]
+	if cells.Hi == nil {
+		return // then only equal ones would be
+	}
+	acts := make([]bool, s.rows.Len)
+	for _, i := range field.Intervals(cells.Lo, cells.Hi, s.columns[tested[0]].ref.fields[0].Width) {
+		if i.Row >= 0 {
+			acts[i.Row] = true
+		}
+	}
+	row := slices.Index(acts, false)
+	if row < 0 {
+		return
+	}
+	more := ""
+	if n := len(slices.DeleteFunc(acts, func(acts bool) bool { return acts })); n > 1 {
+		more = "; so it is with " + count(n-1, "more row")
+	}
+	s.c.warn(Warning, s.at, "the first row that matches acts: what is narrower goes first",
+		"%s: row %s can never act: earlier rows have all its values%s", s.file, s.line(row), more)
+}
+
+// wants tells whether a condition that holds for a set of values of its columns
+// holds for each larger one.
+func wants(e Expr) bool {
+	switch e := e.(type) {
+	case Test:
+		return len(e.Cells) == 0 || !e.Not
+	case Not:
+		return !slices.ContainsFunc(Leaves(e), func(x Expr) bool { t, ok := x.(Test); return ok && len(t.Cells) > 0 })
+	case And:
+		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
+	case Or:
+		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
+	}
+	return true
+}
+
+// repeated warns of the rows whose values are those of an earlier one, and tells
+// whether there are any.
+func (s *sheet) repeated(tested []Cells) bool {
 	seen := newRowSet(tested, s.rows.Len)
 	found, first, row := 0, 0, 0
 	for i := range s.rows.Len {
@@ -37,7 +95,7 @@ func (s *sheet) repeated(tested []Cells) {
 		}
 	}
 	if found == 0 {
-		return
+		return false
 	}
 	what := "can never act: it tests for the same as row"
 	if !slices.ContainsFunc(s.rows.Cells, func(c Cells) bool { return c.Range(first) != c.Range(row) }) {
@@ -49,6 +107,7 @@ func (s *sheet) repeated(tested []Cells) {
 	}
 	s.c.warn(Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
 		s.file, s.line(row), what, s.line(first), more)
+	return true
 }
 
 // line is the place of a row in its file, for messages.

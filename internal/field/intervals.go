@@ -1,15 +1,21 @@
-package plan
+package field
 
 import (
 	"container/heap"
 	"slices"
-
-	"repacket/internal/field"
 )
 
-// intervals cuts the values of a field into intervals of the first of the
-// ranges that holds them, or of none (-1). Neighbours differ.
-func intervals(lo, hi []field.Value, width int) []Interval {
+// Interval is a part of the values of a field, up to the next one: Row is the
+// number of a row, or -1.
+type Interval struct {
+	From Value
+	Row  int32
+}
+
+// Intervals cuts the values of so many bits into intervals of the first of the
+// ranges, from lo to hi, that holds them. The first begins at 0, there is no gap,
+// and neighbours differ.
+func Intervals(lo, hi []Value, width int) []Interval {
 	rows := make([]int32, len(lo))
 	for i := range rows {
 		rows[i] = int32(i)
@@ -17,7 +23,7 @@ func intervals(lo, hi []field.Value, width int) []Interval {
 	slices.SortStableFunc(rows, func(a, b int32) int { return lo[a].Cmp(lo[b]) })
 	var out []Interval
 	var open rowHeap
-	at, top := field.Value{}, field.Ones(width)
+	at, top := Value{}, Ones(width)
 	for next := 0; ; {
 		for next < len(rows) && lo[rows[next]] == at {
 			heap.Push(&open, rows[next])
