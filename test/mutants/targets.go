@@ -39,7 +39,7 @@ var targets = []target{
 	{
 		pkg: "internal/plan",
 		files: []string{
-			"build.go", "class.go", "compute.go", "cond.go", "intervals.go", "kind.go", "many.go", "pattern.go", "plan.go",
+			"build.go", "class.go", "compute.go", "cond.go", "kind.go", "many.go", "pattern.go", "plan.go",
 			"scatter.go", "shape.go", "step.go", "sum.go", "table.go", "tables.go", "template.go", "wide.go", "words.go",
 		},
 		judges: []judge{{"internal/plan", ""}, behaviour},
