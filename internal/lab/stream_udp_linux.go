@@ -50,6 +50,11 @@ const datagramHeader = 8
 // them all, so nothing is lost that the network does not lose.
 const udpWindow = 1 << 20
 
+// udpInFlight is how many datagrams may be: a veth keeps 256 packets for its XDP
+// program (VETH_RING_SIZE, drivers/net/veth.c) and drops what comes beyond them
+// while the CPU is busy elsewhere.
+const udpInFlight = 192
+
 // udpStream is a stream of numbered datagrams in flight.
 type udpStream struct {
 	cfg      StreamConfig
@@ -148,7 +153,7 @@ func (s *udpStream) send() (sent int, err error) {
 		for k := range n {
 			burst = append(burst, s.datagram(i+k)...)
 		}
-		for inFlight > 0 && (inFlight+n)*s.cfg.Size > udpWindow {
+		for inFlight > 0 && (inFlight+n > udpInFlight || (inFlight+n)*s.cfg.Size > udpWindow) {
 			if inFlight, err = s.await(inFlight); err != nil {
 				return sent, err
 			}

@@ -172,10 +172,10 @@ static __always_inline __be16 nonzero(__be16 check)
  */
 __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 {
-	__be32 chunk[64] = {};
+	__be32 chunk[32] = {}; /* the stack is 512 bytes, for all that call each other */
 	__u32 sum = 0;
 
-	for (int i = 0; i < 255 && length >= sizeof(chunk); i++) {
+	for (int i = 0; i < 511 && length >= sizeof(chunk); i++) {
 		if (bpf_xdp_load_bytes(ctx, offset, chunk, sizeof(chunk)))
 			return 0;
 		sum = bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
