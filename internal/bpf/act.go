@@ -155,7 +155,7 @@ func (c *compiler) write(w plan.Write) {
 	base, off := c.at(w.Window)
 	size := sizes[w.Size]
 	if w.Made() {
-		c.loadMade(w.Source, w.Size)
+		c.loadMade(w.Window, w.Source)
 		if !w.Full() {
 			c.emit(
 				asm.LoadMem(value, base, off, size),

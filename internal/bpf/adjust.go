@@ -207,20 +207,26 @@ func (c *compiler) addTerms(terms []memoryTerm) int64 {
 // loadTerm brings what a term reads into temp.
 func (c *compiler) loadTerm(t memoryTerm) {
 	if t.Made() {
-		c.loadMade(t.Source, t.Size)
+		c.loadMade(t.Window, t.Source)
 		return
 	}
 	base, off := c.at(t.Window)
 	c.emit(asm.LoadMem(temp, base, off, sizes[t.Size]))
 }
 
-// loadMade brings bytes that are made for the packet into temp.
-func (c *compiler) loadMade(s plan.Source, size int) {
-	if s.Row != 0 {
-		c.fromRow(s.Row, size)
+// loadMade brings bytes that are made for the packet, to go to a window, into
+// temp.
+func (c *compiler) loadMade(w plan.Window, s plan.Source) {
+	if s.Row == 0 {
+		c.emit(asm.LoadMem(temp, asm.R10, c.image(s.Slot), sizes[w.Size]))
 		return
 	}
-	c.emit(asm.LoadMem(temp, asm.R10, c.image(s.Slot), sizes[size]))
+	c.fromRow(s.Row, w.Size)
+	if s.Xor {
+		there := c.reg.end // not needed in a chain
+		base, off := c.at(w)
+		c.emit(asm.LoadMem(there, base, off, sizes[w.Size]), asm.Xor.Reg(temp, there))
+	}
 }
 
 // fold adds value's upper bits to its lower 16 until it is limit at most,

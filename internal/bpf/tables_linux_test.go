@@ -2,6 +2,7 @@ package bpf_test
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -153,5 +154,53 @@ func hasTables(t *testing.T, p *rule.Program, kinds []plan.TableKind) {
 	}
 	if len(is) == 0 {
 		t.Error("no tables")
+	}
+}
+
+// rowsOfPrefixes are rules with rows that move prefixes, each made by draw.
+var rowsOfPrefixes = []struct {
+	name, rule string
+	n          int
+	row        func(d *drawer) string
+}{
+	{"networks", "if ip_dest @a then ip_dest @b", 300, func(d *drawer) string { return d.moved(d.prefix()) }},
+	{"networks, and a port", "if ip_src @a udp_src 9 then ip_src @b udp_src 53 ip_ttl -1", 60, func(d *drawer) string { return d.moved(d.prefix()) }},
+	{"networks, and a checksum", "if ip_src @a then ip_src @b tcp_check fix", 60, func(d *drawer) string { return d.moved(d.prefix()) }},
+	{"networks of IPv6", "if ip6_dest @a then ip6_dest @b ip6_hlim 9", 80, func(d *drawer) string {
+		p := d.prefix6()
+		return p + "," + strings.Replace(p, "2001:db8", d.text("2001:%x", d.IntN(9)), 1)
+	}},
+	{"networks of MACs", "if eth_src @a then eth_src @b", 60, func(d *drawer) string { return d.macPrefix() + "/40,06:00:00:00:" + d.text("%02x:00/40", d.IntN(256)) }},
+}
+
+// moved is a prefix, and one of the same length in its place.
+func (d *drawer) moved(p string) string {
+	bits := 0
+	fmt.Sscanf(p[strings.IndexByte(p, '/'):], "/%d", &bits)
+	v := (uint32(172)<<24 | d.Uint32()&0xffffff) &^ (1<<(32-bits) - 1)
+	return p + d.text(",%d.%d.%d.%d/%d", v>>24, v>>16&255, v>>8&255, v&255, bits)
+}
+
+// TestTablesOfPrefixes: rows that put prefixes in the place of prefixes become a
+// table, and it does what the rows would do one by one.
+func TestTablesOfPrefixes(t *testing.T) {
+	for i, test := range rowsOfPrefixes {
+		t.Run(test.name, func(t *testing.T) {
+			d := &drawer{rand.New(rand.NewPCG(uint64(i), 11))}
+			rows := []string{"a,b"}
+			for range test.n {
+				rows = append(rows, test.row(d))
+			}
+			p, err := rule.CheckWith(test.rule+" from rows.csv", rule.Options{Open: func(string) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader(strings.Join(rows, "\n"))), nil
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			hasTables(t, p, []plan.TableKind{plan.Ordered})
+			for _, o := range []engine.LoadOptions{{}, {Fragments: true, Limit: 1, Timed: true}, {Hook: bpf.TC}} {
+				proves(t, p, o, 1000)
+			}
+		})
 	}
 }

@@ -105,7 +105,7 @@ func (c *compiler) madeTag(s plan.Step) {
 		if !w.Made() || !c.beside(w.Window) {
 			continue
 		}
-		c.loadMade(w.Source, w.Size)
+		c.loadMade(w.Window, w.Source)
 		if w.Size == 2 {
 			c.emit(asm.HostTo(asm.BE, temp, asm.Half))
 		} else if w.Off == 0 {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
@@ -171,9 +172,36 @@ func (m *rowMaker) many(r *rule.Rule, tests, actions []int, count int) *many {
 	return &many{pattern: &out, count: count, rule: m.rule, order: m.order}
 }
 
+// movesPrefix tells whether an action puts prefixes in the place of those that
+// the rule tests for, of the same length in each row. What such a row changes is
+// the same for all packets that it takes: which bits are turned over, and what
+// that adds to a sum.
+func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
+	if a.Op != rule.Prefix || a.Cell == 0 {
+		return false
+	}
+	i := slices.IndexFunc(tests, func(t rule.Test) bool { return t.Field == a.Field })
+	if i < 0 || len(r.Swaps) > 0 {
+		return false
+	}
+	for _, o := range r.Actions {
+		if o.From == a.Field || o.Op == rule.Prefix && o.Field != a.Field {
+			return false
+		}
+	}
+	from, to := r.Rows.Cells[tests[i].Cells[0]], r.Rows.Cells[a.Cell-1]
+	for row := range r.Rows.Len {
+		n := a.Field.PrefixLength(from.Range(row))
+		if n < 0 || n != a.Field.PrefixLength(to.Range(row)) {
+			return false
+		}
+	}
+	return true
+}
+
 // manyOfRows is what a rule with rows comes to, or nil where no table serves it:
 // a cell below a "not", several ranges at once, or an action that does more than
-// to set a value.
+// to set a value or to move a prefix.
 func manyOfRows(r *rule.Rule, order uint32) *many {
 	rows := r.Rows
 	plain, ok := true, true
@@ -190,7 +218,7 @@ func manyOfRows(r *rule.Rule, order uint32) *many {
 	})
 	for i, a := range r.Actions {
 		if a.Cell > 0 {
-			ok = ok && variable(a)
+			ok = ok && (variable(a) || plain && movesPrefix(r, a, tests))
 			actions = append(actions, i)
 		}
 	}

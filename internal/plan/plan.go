@@ -224,6 +224,8 @@ type Source struct {
 	Slot     int
 	// Row is where the row of the step's table has them, or 0.
 	Row Place
+	// Xor: the row has what the window's bits of the packet are combined with.
+	Xor bool
 }
 
 // Made tells whether there are such bytes.

@@ -113,11 +113,13 @@ type (
 		factor uint32
 	}
 	// image is the bytes of a window, big-endian: bits that are the same in
-	// every row and pieces that come from cells.
+	// every row and pieces that come from cells, next to each other or, with
+	// xor, combined.
 	image struct {
 		size   int
 		fixed  uint32
 		pieces []piece
+		xor    bool
 	}
 	// piece is a cell's value shifted right (left if negative), and masked.
 	piece struct {
@@ -156,7 +158,7 @@ func sameColumn(a, b any) bool {
 		return ok && a.start == b.start && slices.Equal(a.factors, b.factors)
 	case image:
 		b, ok := b.(image)
-		return ok && a.size == b.size && a.fixed == b.fixed && slices.Equal(a.pieces, b.pieces)
+		return ok && a.size == b.size && a.fixed == b.fixed && a.xor == b.xor && slices.Equal(a.pieces, b.pieces)
 	}
 	return a == b
 }
@@ -204,7 +206,12 @@ func (m *many) sum(l linear, row int) uint16 {
 func (m *many) image(w image, row int) uint32 {
 	v := w.fixed
 	for _, p := range w.pieces {
-		v |= p.of(m.rows().Cells[p.cell].Lo[row])
+		bits := p.of(m.rows().Cells[p.cell].Lo[row])
+		if w.xor {
+			v ^= bits
+		} else {
+			v |= bits
+		}
 	}
 	return v
 }

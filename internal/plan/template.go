@@ -61,7 +61,12 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 	if t == nil {
 		return Step{}, false
 	}
-	p := probing{walk: w.walk, many: m, keys: list, rest: rest, exact: t.exact()}
+	moved := slices.IndexFunc(m.pattern.Actions, func(a rule.Action) bool { return a.Op == rule.Prefix && a.Cell > 0 })
+	if moved >= 0 && (len(list) != 1 || list[0].field != m.pattern.Actions[moved].Field) {
+		return Step{}, false
+	}
+	// What moves a prefix does the same to each packet of a row as to its first one.
+	p := probing{walk: w.walk, many: m, keys: list, rest: rest, exact: t.exact() || moved >= 0, moved: moved}
 	s, ok := p.template(t)
 	if !ok {
 		return Step{}, false
@@ -153,6 +158,7 @@ type probing struct {
 	keys  []vary
 	rest  node
 	exact bool
+	moved int // the action that moves a prefix, or -1
 }
 
 // probes are how often other values are tried where some came to something
@@ -194,6 +200,9 @@ func (p *probing) rule(values []field.Value) *rule.Rule {
 	for i, a := range out.Actions {
 		if a.Cell > 0 {
 			out.Actions[i].Value, out.Actions[i].Cell = values[a.Cell-1], 0
+		}
+		if i == p.moved {
+			out.Actions[i].Op, out.Actions[i].Bits = rule.Set, 0
 		}
 	}
 	return &out
@@ -244,7 +253,9 @@ func (p *probing) try(t *Table, values []field.Value) (Step, bool) {
 		}
 	}
 	for i := range base.Writes {
-		p.write(t, &base.Writes[i])
+		if !p.write(t, &base.Writes[i]) {
+			return Step{}, false
+		}
 	}
 	return base, true
 }
@@ -308,8 +319,17 @@ func (p *probing) cells() []int {
 	return slices.Compact(out)
 }
 
-// write makes a write take from the row what differs.
-func (p *probing) write(t *Table, w *Write) {
+// write makes a write take from the row what differs. It is false if a prefix
+// that is moved shares the window with another field.
+func (p *probing) write(t *Table, w *Write) bool {
+	if p.moved >= 0 {
+		a := p.many.pattern.Actions[p.moved]
+		if slices.Contains(w.Fields, a.Field) {
+			key, to := pieceOf(w.Window, a.Field, p.keys[0].cell), pieceOf(w.Window, a.Field, a.Cell-1)
+			w.Row, w.Value, w.Xor = t.column(image{size: w.Size, pieces: []piece{key, to}, xor: true}, w.Size), 0, true
+			return len(w.Fields) == 1
+		}
+	}
 	img := image{size: w.Size, fixed: w.Value}
 	for _, f := range w.Fields {
 		for _, a := range p.many.pattern.Actions {
@@ -323,6 +343,7 @@ func (p *probing) write(t *Table, w *Write) {
 	if len(img.pieces) > 0 {
 		w.Row, w.Value = t.column(img, w.Size), img.fixed
 	}
+	return true
 }
 
 // alike tells whether two steps differ in nothing but constants.

@@ -68,7 +68,7 @@ type rules struct {
 // load makes a program for the spot.
 func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 	t.Helper()
-	p, err := rule.Check(text)
+	p, err := rule.CheckWith(text, rule.Options{Open: networks})
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

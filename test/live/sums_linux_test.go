@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -62,6 +63,16 @@ func tenOf(format string, a, b int) string {
 	return strings.Join(lines, "\n")
 }
 
+// networks opens a file of ten networks and those that come in their place; the
+// first ones are the sender's.
+func networks(string) (io.ReadCloser, error) {
+	rows := "net,to,net6,to6\n192.0.2.0/25,198.18.7.0/25,2001:db8::/112,2001:db8::4d:0/112\n"
+	for i := range 9 {
+		rows += fmt.Sprintf("10.%d.0.0/16,172.%d.0.0/16,fd00:%x::/32,fd01:%x::/32\n", i, i, i, i)
+	}
+	return io.NopCloser(strings.NewReader(rows)), nil
+}
+
 // rightSums are rules behind which a checksum has to be right.
 var rightSums = []sumCase{
 	{"port", "if dport 5201 then dport 8080", "tcp udp tcp6 udp6", none, dport(8080)},
@@ -70,6 +81,11 @@ var rightSums = []sumCase{
 	{"port and source in a table", tenOf("if ip_src 192.0.2.1 dport %d then ip_src 192.0.2.77 dport %d", 5201, 8080), "tcp udp", none, all(src4, dport(8080))},
 	{"IPv6 source in a table", tenOf("if ip6_src 2001:db8::%d then ip6_src 2001:db8::4d:%d", 1, 77), "tcp6 udp6 icmp6", none, src6},
 	{"hop limit in a table", tenOf("if ip6_src 2001:db8::%d then ip6_hlim %d", 1, 9), "tcp6 udp6 icmp6", none, gives(map[string]uint64{"ip6_hlim": 9})},
+	{"networks in a table", "if ip_src @net then ip_src @to from networks.csv", "tcp udp icmp", none, gives(map[string]uint64{"ip_src": 0xc6120701})},
+	{
+		"IPv6 networks in a table", "if ip6_src @net6 then ip6_src @to6 from networks.csv", "tcp6 udp6 icmp6", none,
+		func(p *packet) { p.ip6.SrcIP = net.ParseIP("2001:db8::4d:1") },
+	},
 	{"fix in a table", tenOf("if udp_dest %d then udp_check fix udp_dest %d", 5201, 8080), "udp udp6", none, dport(8080)},
 	{"source", "if all then ip_src 192.0.2.77", "tcp udp icmp", none, src4},
 	{"destination", "if all then ip_dest 192.0.2.2", "tcp udp icmp", dest4, gives(map[string]uint64{"ip_dest": 0xc0000202})},
