@@ -74,6 +74,9 @@ type tableEvent struct {
 	event
 	Table string `json:"table"`
 	Bytes int    `json:"bytes"`
+	// Kind is how a row is found, by Fields; of what no table serves there is none.
+	Kind   string   `json:"kind,omitempty"`
+	Fields []string `json:"fields,omitempty"`
 }
 
 // explainTables says which rules become tables, how those are looked up, and
@@ -84,27 +87,30 @@ func (a *app) explainTables(program *rule.Program) {
 		return
 	}
 	var told []tableEvent
-	tell := func(table string, size int) {
-		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == table && o.Bytes == size }) {
+	tell := func(e tableEvent) {
+		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {
 			return // the same for another kind of packet
 		}
-		e := tableEvent{a.out.event("table"), table, size}
 		told = append(told, e)
 		switch {
 		case a.out.json:
 			a.out.object(e)
-		case size > 0:
-			a.out.printf("table: %s, %s\n", table, memory(size))
+		case e.Kind != "":
+			a.out.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
 		default:
-			a.out.printf("no table: %s\n", table)
+			a.out.printf("no table: %s\n", e.Table)
 		}
 	}
 	for _, t := range planned.Tables {
-		size, _ := bpf.ArraySize(t)
-		tell(t.Description(), size)
+		e := tableEvent{event: a.out.event("table"), Table: t.Description(), Kind: t.Kind.String()}
+		e.Bytes, _ = bpf.ArraySize(t)
+		for _, f := range t.Fields {
+			e.Fields = append(e.Fields, f.Name)
+		}
+		tell(e)
 	}
 	for _, r := range planned.OneByOne {
-		tell(rule.Thousands(r.Rows.Len)+" rows of "+r.Rows.File+" are tested one by one", 0)
+		tell(tableEvent{event: a.out.event("table"), Table: rule.Thousands(r.Rows.Len) + " rows of " + r.Rows.File + " are tested one by one"})
 	}
 }
 
