@@ -37,7 +37,7 @@ demo: build ## Watch a rule rewrite real packets, in throw-away network namespac
 
 .PHONY: test
 test: deps vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
-	$(GO) test $(EXEC) -timeout 30m -v ./test/prove
+	$(GO) test $(EXEC) -timeout 30m -failfast -v ./test/prove
 	@mkdir -p bin
 	$(GO) test $(EXEC) -timeout 30m -v ./test/live > bin/live.log 2>&1 || { cat bin/live.log; exit 1; }
 	@grep -E '[0-9]+ (matches|rewrites|cases) of' bin/live.log
