@@ -35,13 +35,20 @@ type source struct {
 	hook bpf.Hook
 }
 
-func (s source) text() string {
+// text is the program in C. A plan with a fault may be none that can be written:
+// that is an error, so that the other implementations go on and show the fault.
+func (s source) text() (_ string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s\nits plan cannot be written in C: %v", s.program.Source, r)
+		}
+	}()
 	p, err := plan.WrittenOut(s.program)
 	if err != nil {
-		panic(err) // no generated file has so many rows
+		return "", err
 	}
 	return csource.Print(p, plan.Build(p, s.link),
-		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces, HandedDraws: true})
+		csource.Options{Hook: csource.Hook(s.hook), Fragments: s.hook == bpf.XDP, Interfaces: interfaces, HandedDraws: true}), nil
 }
 
 // compileTogether has one clang compile all programs, for half of its time is
@@ -49,7 +56,10 @@ func (s source) text() string {
 func compileTogether(sources []source) ([]func() (*implementation, error), error) {
 	var all strings.Builder
 	for i, s := range sources {
-		text := s.text()
+		text, err := s.text()
+		if err != nil {
+			return nil, err
+		}
 		if len(sources) > 1 {
 			text = rename(text, suffix(i))
 		}
@@ -80,8 +90,12 @@ func compileTogether(sources []source) ([]func() (*implementation, error), error
 // culprit finds the program that clang does not take by itself.
 func culprit(sources []source) error {
 	for _, s := range sources {
-		if _, err := csource.Build(context.Background(), s.text()); err != nil {
-			return fmt.Errorf("%s\n%s", s.program.Source, s.text())
+		text, err := s.text()
+		if err != nil {
+			return err
+		}
+		if _, err := csource.Build(context.Background(), text); err != nil {
+			return fmt.Errorf("%s\n%s", s.program.Source, text)
 		}
 	}
 	return errors.New("clang takes each by itself, but not together")
