@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -36,23 +37,38 @@ func makeTable(t *plan.Table) (*ebpf.Map, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := ebpf.NewMap(&ebpf.MapSpec{
-		Name: tableMapName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1,
-		Flags: unix.BPF_F_MMAPABLE, // not with BPF_F_RDONLY_PROG: then it could not be filled in place
-	})
+	spec := &ebpf.MapSpec{Name: tableMapName, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1}
+	fill := update
+	if size > largeTable {
+		spec.Flags, fill = unix.BPF_F_MMAPABLE, fillInPlace // not with BPF_F_RDONLY_PROG: then that is refused
+	}
+	m, err := ebpf.NewMap(spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := fill(m, t, size); err != nil {
+	// Nobody changes by hand what packets become.
+	if err := errors.Join(fill(m, t, size), m.Freeze()); err != nil {
 		return nil, closing(m, err)
 	}
 	return m, nil
 }
 
-// fill writes a table into its map, in place: an update would take the same
-// memory twice more, here and in the kernel. Then the map is frozen, so nobody
-// changes what packets become by hand.
-func fill(m *ebpf.Map, t *plan.Table, size int) error {
+// largeTable is the size in bytes from which a table is written in place. Smaller
+// ones are not: maps that can be are aligned to pages, and what a packet looks up
+// in twenty of them falls into the same few lines of the cache (it took twice as
+// long).
+const largeTable = 1 << 20
+
+// update hands a table to the kernel.
+func update(m *ebpf.Map, t *plan.Table, size int) error {
+	value := make([]byte, size)
+	bpf.FillArray(t, value)
+	return m.Put(uint32(0), value)
+}
+
+// fillInPlace writes a table into its map: an update would take the same memory
+// twice more, here and in the kernel.
+func fillInPlace(m *ebpf.Map, t *plan.Table, size int) error {
 	page := os.Getpagesize()
 	memory, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
@@ -61,9 +77,6 @@ func fill(m *ebpf.Map, t *plan.Table, size int) error {
 	bpf.FillArray(t, memory[:size])
 	if err := unix.Munmap(memory); err != nil {
 		return fmt.Errorf("unmap the memory: %w", err)
-	}
-	if err := m.Freeze(); err != nil {
-		return fmt.Errorf("freeze the map: %w", err)
 	}
 	return nil
 }
