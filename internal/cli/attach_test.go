@@ -22,6 +22,18 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestAttachLimited: what is attached says when it stops acting.
+func TestAttachLimited(t *testing.T) {
+	for flags, want := range map[string]string{
+		"--for 2s":      " (acts for 2s, then lets all pass)",
+		"-c 5":          " (acts on 5 packets, then lets all pass)",
+		"-c 5 --for 1m": " (acts on 5 packets within 1m, then lets all pass)",
+	} {
+		_, _, stderr := newFake(t, strings.Fields("attach -i eth1 "+flags+" if all then ip_ttl 64")...).run()
+		wantText(t, flags, stderr, "eth1: native XDP\nattached until: repacket detach -i eth1"+want+"\n")
+	}
+}
+
 func TestDetach(t *testing.T) {
 	for _, tt := range []struct{ args, stdout, stderr string }{
 		{"detach -i eth1", "", "eth1: detached\n"},

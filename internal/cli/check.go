@@ -25,20 +25,19 @@ func (a *app) check(words []string) error {
 	if err != nil {
 		return err
 	}
-	a.explain(program)
-	if a.opt.backend == "clang" {
+	planned, err := a.explain(program)
+	if err != nil {
+		return tooLarge(err)
+	}
+	if planned == nil {
 		return nil
 	}
-	return a.fits(program)
+	return a.fits(program, planned)
 }
 
 // fits refuses rules that are more than a program can hold, at the hook where
 // it holds most if none was named.
-func (a *app) fits(program *rule.Program) error {
-	planned, err := plan.BuildTables(program, field.Ethernet)
-	if err != nil {
-		return tooLarge(err)
-	}
+func (a *app) fits(program *rule.Program, planned *plan.Program) error {
 	for _, t := range planned.Tables {
 		if _, err := bpf.ArraySize(t); err != nil {
 			return tooLarge(err)
@@ -54,8 +53,10 @@ func (a *app) fits(program *rule.Program) error {
 	return nil
 }
 
-// explain says what the rules of a program do.
-func (a *app) explain(program *rule.Program) {
+// explain says what the rules of a program do. It gives the plan, or nil where
+// clang is to make the program: C knows no tables. The error is a
+// *plan.RowsError.
+func (a *app) explain(program *rule.Program) (*plan.Program, error) {
 	if !a.out.json {
 		a.out.printf("%s", program.Explain())
 	} else {
@@ -63,9 +64,14 @@ func (a *app) explain(program *rule.Program) {
 			a.out.object(ruleEvent{a.out.event("rule"), info})
 		}
 	}
-	if a.opt.backend != "clang" { // C knows no tables
-		a.explainTables(program)
+	if a.opt.backend == "clang" {
+		return nil, nil
 	}
+	planned, err := plan.BuildTables(program, field.Ethernet)
+	if err == nil {
+		a.explainTables(planned)
+	}
+	return planned, err
 }
 
 // tableEvent is a table that rules of one shape are put into, and its size, which
@@ -81,11 +87,7 @@ type tableEvent struct {
 
 // explainTables says which rules become tables, how those are looked up, and
 // which rows no table serves.
-func (a *app) explainTables(program *rule.Program) {
-	planned, err := plan.BuildTables(program, field.Ethernet)
-	if err != nil { // that is said by those who make programs
-		return
-	}
+func (a *app) explainTables(planned *plan.Program) {
 	var told []tableEvent
 	tell := func(e tableEvent) {
 		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {

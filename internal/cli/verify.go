@@ -45,7 +45,9 @@ func (a *app) verify(words []string) error {
 	if err != nil {
 		return err
 	}
-	a.explain(program)
+	if _, err := a.explain(program); err != nil {
+		return tooLarge(err)
+	}
 	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.broken()})
 	if err != nil {
 		return err

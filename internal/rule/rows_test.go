@@ -17,9 +17,12 @@ import (
 var files = fstest.MapFS{
 	"moves.csv": text("old,new,who\n10.0.0.1,10.1.0.1,ann\n10.0.0.2,10.1.0.2,\"bob, the builder\"\n"),
 	// A byte order mark, CRLF, quotes, blanks, comments and empty lines.
-	"excel.csv": text("\ufeff\"old\", new\r\n# nobody uses these\r\n\"10.0.0.1\",  10.1.0.1 \r\n\r\n 10.0.0.2 ,\"10.1.0.2\"\r\n  \r\n"),
-	"nets.csv":  text("from,to,mark\n10.0.0.0/8,192.168.0.0/16,af11\n172.16.0.5,192.168.9.9,ef\n10.3.0.0-10.4.0.9,0.0.0.0/0,0x2e\n"),
-	"ports.csv": text("p,q,n,flag,mac,six\n80,8080,1,on,02:00:00:00:00:01,2001:db8::1\n443-445,ssh,10,off,02-00-00-00-00-02,2001:db8::/32\n"),
+	"excel.csv":  text("\ufeff\"old\", new\r\n# nobody uses these\r\n\"10.0.0.1\",  10.1.0.1 \r\n\r\n 10.0.0.2 ,\"10.1.0.2\"\r\n  \r\n"),
+	"nets.csv":   text("from,to,mark\n10.0.0.0/8,192.168.0.0/16,af11\n172.16.0.5,192.168.9.9,ef\n10.3.0.0-10.4.0.9,0.0.0.0/0,0x2e\n"),
+	"halves.csv": text("half\n10.0.0.0/9\n10.128.0.0/9\n10.0.0.0/8\n"),
+	"tabs.csv":   text("half\tto\n10.0.0.0/9\t1.2.3.4\n"),
+	"commas.csv": text("ports\n\"80,443\"\n"),
+	"ports.csv":  text("p,q,n,flag,mac,six\n80,8080,1,on,02:00:00:00:00:01,2001:db8::1\n443-445,ssh,10,off,02-00-00-00-00-02,2001:db8::/32\n"),
 
 	"bad.csv":       text("old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.256\n"),
 	"late.csv":      text("old,new\n" + strings.Repeat("10.0.0.1,10.1.0.1\n", 69_998) + "10.0.0.1,aa\n"),

@@ -39,8 +39,8 @@ func (s *sheet) tested() []int {
 // rule tests for one column, and acts where a row has the packet's value.
 func (s *sheet) covered(cond Expr) {
 	tested := s.tested()
-	if s.equal || len(tested) != 1 || !wants(cond) {
-		return
+	if s.equal || len(tested) != 1 || !wants(cond) || len(columnsIn(cond)) != 1 {
+		return // one row may have what a field is tested for, and another one what another field is
 	}
 	cells := s.rows.Cells[tested[0]]
 	if cells.Hi == nil {
@@ -71,13 +71,24 @@ func wants(e Expr) bool {
 	case Test:
 		return len(e.Cells) == 0 || !e.Not
 	case Not:
-		return !slices.ContainsFunc(Leaves(e), func(x Expr) bool { t, ok := x.(Test); return ok && len(t.Cells) > 0 })
+		return len(columnsIn(e)) == 0
 	case And:
 		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
 	case Or:
 		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
 	}
 	return true
+}
+
+// columnsIn are the tests of a condition for columns.
+func columnsIn(e Expr) []Test {
+	var out []Test
+	for _, x := range Leaves(e) {
+		if t, ok := x.(Test); ok && len(t.Cells) > 0 {
+			out = append(out, t)
+		}
+	}
+	return out
 }
 
 // repeated warns of the rows whose values are those of an earlier one, and tells
