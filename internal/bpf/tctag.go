@@ -15,10 +15,10 @@ func (c *compiler) beside(w plan.Window) bool {
 
 // loadBeside loads such a window as if it were in the packet.
 func (c *compiler) loadBeside(w plan.Window) {
-	if w.Header == field.Eth { // in the order of memory
+	if w.Header == field.Eth { // in the order of memory; of one byte it is the first, see narrowed
 		c.emit(asm.LoadMem(value, c.reg.ctx, skbTagType, asm.Word))
 		if w.Size == 1 {
-			c.emit(asm.RSh.Imm(value, int32(8*(w.Off-ethTypeAt))), asm.And.Imm(value, 0xff))
+			c.emit(asm.And.Imm(value, 0xff))
 		}
 		return
 	}
