@@ -166,6 +166,7 @@ var rowsOfPrefixes = []struct {
 	{"networks", "if ip_dest @a then ip_dest @b", 300, func(d *drawer) string { return d.moved(d.prefix()) }},
 	{"networks, and a port", "if ip_src @a udp_src 9 then ip_src @b udp_src 53 ip_ttl -1", 60, func(d *drawer) string { return d.moved(d.prefix()) }},
 	{"networks, and a checksum", "if ip_src @a then ip_src @b tcp_check fix", 60, func(d *drawer) string { return d.moved(d.prefix()) }},
+	{"networks, and where they were", "if ip_src @a then ip_src @b ip_dest ip_src", 60, func(d *drawer) string { return d.moved(d.prefix()) }},
 	{"networks of IPv6", "if ip6_dest @a then ip6_dest @b ip6_hlim 9", 80, func(d *drawer) string {
 		p := d.prefix6()
 		return p + "," + strings.Replace(p, "2001:db8", d.text("2001:%x", d.IntN(9)), 1)

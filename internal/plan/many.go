@@ -185,7 +185,7 @@ func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
 		return false
 	}
 	for _, o := range r.Actions {
-		if o.From == a.Field || o.Op == rule.Prefix && o.Field != a.Field {
+		if o.Op == rule.Prefix && o.Field != a.Field {
 			return false
 		}
 	}
