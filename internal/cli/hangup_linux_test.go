@@ -3,8 +3,10 @@ package cli
 import (
 	"bufio"
 	"os"
+	"os/signal"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,12 +31,18 @@ func TestRunEndsWithItsTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
+	// A test that runs under nohup would hand that on, and the run outlive its
+	// terminal; what is caught here is not ignored there.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, unix.SIGHUP)
+	defer signal.Stop(hangup)
 	cmd := ns.Command(exe, "-i", "lo", "if", "udp")
 	cmd.Args[0], cmd.Stdin, cmd.Stderr = "repacket", slave, told // see TestMain
 	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() }).Stop()
 	slave.Close()
 	told.Close()
 	lines := bufio.NewReader(errs)
