@@ -69,8 +69,14 @@ func (c *compiler) change(s plan.Sum) {
 		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
 			c.emit(asm.LSh.Imm(value, int32(shift)))
 		}
-		c.emit(asm.Neg.Imm(value, 0), asm.Add.Imm(value, int32(start)))
-		c.fold(start, 0xffff)
+		most := start
+		if t.factor < 0 {
+			c.emit(asm.Neg.Imm(value, 0))
+		} else { // a longer IP header means a shorter TCP segment
+			most += t.most()
+		}
+		c.emit(asm.Add.Imm(value, int32(start)))
+		c.fold(most, 0xffff)
 		return
 	}
 	c.emit(asm.Mov.Imm(value, int32(start)))
