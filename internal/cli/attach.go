@@ -134,6 +134,9 @@ func (a *app) list(words []string) error {
 	return nil
 }
 
+// overTitles say that rules do nothing any more.
+var overTitles = map[string]string{"count": " (-c is reached)", "time": " (--for is over)"}
+
 // listLines is a table with a line for each rule.
 func listLines(all []Attached) []string {
 	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
@@ -142,6 +145,7 @@ func listLines(all []Attached) []string {
 		if p.PID != 0 {
 			where[3] = fmt.Sprintf("process %d ends", p.PID)
 		}
+		where[3] += overTitles[p.Over]
 		for _, r := range p.Rules {
 			text := r.Text
 			if r.Name != "" {

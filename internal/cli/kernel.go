@@ -120,7 +120,10 @@ type Attached struct {
 	Replaced bool `json:"-"`
 	// PID is the process with which the program goes, or 0 where it belongs to
 	// the interface.
-	PID       int         `json:"pid,omitempty"`
+	PID int `json:"pid,omitempty"`
+	// Over says which limit was reached, count or time; from then on all packets
+	// pass untouched.
+	Over      string      `json:"over,omitempty"`
 	Rules     []ruleCount `json:"rules,omitempty"`
 	LeftAlone []LeftAlone `json:"left_alone,omitempty"`
 }

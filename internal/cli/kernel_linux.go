@@ -91,7 +91,7 @@ func (linuxKernel) List() ([]Attached, error) {
 	}
 	var ours []Attached
 	for _, l := range all {
-		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String()}
+		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String(), Over: l.Over}
 		if l.Meta.Foreground {
 			a.PID = l.Meta.PID
 		}

@@ -61,6 +61,9 @@ type Listed struct {
 	Counts []Count
 	// LeftAlone are the packets that its rules took and that it left alone.
 	LeftAlone LeftAlone
+	// Over says which limit was reached, so that all packets pass untouched:
+	// "count", "time", or "" for none.
+	Over string
 }
 
 // List finds the programs of ours on all interfaces of the network namespace,
@@ -93,7 +96,7 @@ func List() ([]Listed, error) {
 // taken its place meanwhile.
 func listed(a *hook.Attached) (l *Listed, err error) {
 	for range replaceAttempts {
-		l = &Listed{Attached: *a}
+		l = &Listed{Attached: *a, Over: over(a)}
 		err = l.count()
 		var gone *hook.ErrNothing
 		if !errors.As(err, &gone) {
@@ -109,6 +112,17 @@ func listed(a *hook.Attached) (l *Listed, err error) {
 		a = now
 	}
 	return l, err
+}
+
+// over says which limit of a program was reached.
+func over(a *hook.Attached) string {
+	switch {
+	case a.Meta.Limit > 0 && a.Tickets >= a.Meta.Limit:
+		return "count"
+	case a.Until > 0 && a.Until <= monotonic(0):
+		return "time"
+	}
+	return ""
 }
 
 // count reads the program's counters.

@@ -227,12 +227,12 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 		return nil
 	}
 	if o.Limit > 0 {
-		if l.tickets, err = wordMap("repacket_limit"); err != nil {
+		if l.tickets, err = wordMap(hook.LimitMapName); err != nil {
 			return fmt.Errorf("make the ticket counter: %w", err)
 		}
 	}
 	if o.Timed {
-		if l.deadline, err = wordMap("repacket_until"); err != nil {
+		if l.deadline, err = wordMap(hook.UntilMapName); err != nil {
 			return fmt.Errorf("make the deadline: %w", err)
 		}
 	}

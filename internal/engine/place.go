@@ -189,6 +189,7 @@ func (s *site) meta(mode hook.Mode) hook.Meta {
 		PID:        os.Getpid(),
 		Foreground: !s.cfg.Stay,
 		Start:      time.Now().UnixNano(),
+		Limit:      s.cfg.Limit,
 	}
 	for _, w := range s.cfg.Program.Written {
 		m.Rules = append(m.Rules, hook.MetaRule{Name: w.Name, Text: w.Text, Look: w.Look})

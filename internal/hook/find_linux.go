@@ -304,6 +304,10 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 		a.counters = uint32(id)
 	case info.Name == BeforeMapName && info.Type == ebpf.ArrayOfMaps:
 		return m.Lookup(uint32(0), &a.before)
+	case info.Name == LimitMapName && info.Type == ebpf.Array:
+		return m.Lookup(uint32(0), &a.Tickets)
+	case info.Name == UntilMapName && info.Type == ebpf.Array:
+		return m.Lookup(uint32(0), &a.Until)
 	case info.Name == MetaMapName:
 		// A map of that name with other contents is not ours.
 		if meta, err := readMeta(m); err == nil {

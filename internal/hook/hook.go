@@ -23,6 +23,11 @@ const (
 	CountersMapName = "repacket_counts"
 	// BeforeMapName is a map that holds the counters of the program before.
 	BeforeMapName = "repacket_before"
+	// LimitMapName is a word that counts the packets that were acted on, and
+	// UntilMapName one with the CLOCK_MONOTONIC time in nanoseconds from which
+	// none is acted on any more.
+	LimitMapName = "repacket_limit"
+	UntilMapName = "repacket_until"
 	// StubName is the program and SlotMapName its map by which a program of a
 	// process is on an interface where the kernel has no link for tc.
 	StubName    = "repacket_stub"
@@ -94,6 +99,10 @@ type Attached struct {
 	// Ours: name and metadata are those of this tool. Else Meta is empty.
 	Ours bool
 	Meta Meta
+	// Tickets is how many packets of Meta.Limit were taken, which goes on beyond
+	// it. Until is the CLOCK_MONOTONIC time in nanoseconds from which packets
+	// pass untouched, or 0.
+	Tickets, Until uint64
 	// counters is the kernel's number of the map with the counters, before that
 	// of the program before; each may be 0.
 	counters, before uint32

@@ -26,6 +26,8 @@ type Meta struct {
 	Foreground bool `json:"foreground"`
 	// Start is when the program was attached, in nanoseconds of Unix time.
 	Start int64 `json:"start"`
+	// Limit is the number of packets to act on, or 0 for no limit.
+	Limit uint64 `json:"limit,omitempty"`
 	// OldRules is how many rules the program had whose place this one took and
 	// whose counters it goes on from, see Follow; LeftAlone are the packets that
 	// the programs before that one left alone, by reason.
