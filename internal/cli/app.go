@@ -87,7 +87,7 @@ func (a *app) cobra(args []string) error {
 
 // isCommand knows the commands.
 func (a *app) isCommand(word string) bool {
-	return word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
+	return word == "help" || word == "completion" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
 		return c.Name() == word
 	})
 }

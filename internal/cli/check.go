@@ -21,6 +21,9 @@ func (a *app) check(words []string) error {
 	if _, _, err := a.opt.limits(); err != nil {
 		return err
 	}
+	if a.opt.backend == "clang" && (a.opt.count != "" || a.opt.duration != "") {
+		return clangLimits()
+	}
 	program, err := a.program(words)
 	if err != nil {
 		return err

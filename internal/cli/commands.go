@@ -101,9 +101,13 @@ func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
 	return c
 }
 
-// allInterfaces are the commands that look at all interfaces where none is
-// named, and what they say of -i.
-var allInterfaces = map[string]string{"list": "show `IFACE` alone", "doctor": "look at `IFACE` alone"}
+// ownFlags are flags that a command takes in a way of its own: what its help
+// says of them, which then names no default.
+var ownFlags = map[string]map[string]string{
+	"list":    {"interface": "show `IFACE` alone", "direction": "show this `DIRECTION` alone: in or out"},
+	"doctor":  {"interface": "look at `IFACE` alone"},
+	"compile": {"hook": "make the program for `HOOK`: tc; all others are XDP"},
+}
 
 // tellFlags tells cobra of the flags that each command takes from the table.
 func (a *app) tellFlags() {
@@ -111,9 +115,9 @@ func (a *app) tellFlags() {
 		c.Flags().SortFlags = false
 		for _, name := range names {
 			flag := a.flags.Lookup(name)
-			if usage, other := allInterfaces[c.Name()]; other && name == "interface" {
+			if usage, other := ownFlags[c.Name()][name]; other {
 				own := *flag // the value is shared
-				own.Usage = usage
+				own.Usage, own.DefValue = usage, ""
 				flag = &own
 			}
 			c.Flags().AddFlag(flag)

@@ -37,6 +37,12 @@ dot may stand for the underscore: ` + "`ip.ttl`" + ` is ` + "`ip_ttl`" + `.
 	for _, s := range field.Shorts() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", s.Name, strings.Join(s.Fields, ", "))
 	}
+	b.WriteString("\n## How packets are cut up\n\nA rule that sets one of these says how a packet is cut up, so at tc it leaves packets\nof segmentation offload alone, and counts them:\n\n")
+	for _, f := range field.Fields() {
+		if f.Structural {
+			fmt.Fprintf(&b, "`%s`\n", f.Name)
+		}
+	}
 	b.WriteString("\n## Names of values\n")
 	for _, f := range field.Fields() {
 		if len(f.Names) > 0 && f.Kind != field.Port {

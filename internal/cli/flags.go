@@ -24,10 +24,10 @@ type options struct {
 
 // Groups of flags, by the commands that take them.
 var (
-	everyFlags = []string{"verbose", "quiet", "json", "color", "help"}
+	everyFlags = []string{"quiet", "json", "color", "help"}
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
-	startFlags = []string{"hook", "count", "for", "backend"}
+	startFlags = []string{"hook", "count", "for", "backend", "verbose"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook"}
 )
@@ -41,8 +41,8 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in or out")
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
 	f.StringVarP(&o.file, "file", "f", "", "take the rules from `FILE`, - is stdin")
-	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass and stop")
-	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass and stop")
+	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
+	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass; a run ends")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")

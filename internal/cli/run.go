@@ -29,11 +29,15 @@ func (a *app) job(words []string, want Job) (Job, error) {
 		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: want.Stay, Replace: want.Replace,
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
-		return Job{}, notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
+		return Job{}, clangLimits()
 	}
 	advice, err := a.env.Kernel.Advise(job)
 	a.out.advise(advice)
 	return job, err
+}
+
+func clangLimits() *Failure {
+	return notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
 }
 
 // attachable checks the rules, and that the flags are there which they need.

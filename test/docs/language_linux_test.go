@@ -3,6 +3,7 @@ package docs
 import (
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -42,12 +43,20 @@ func blocks(t *testing.T, page string) []block {
 	return out
 }
 
-// program is the rules of a line as a shell hands them over.
-func program(line string) string {
-	if rest, ok := strings.CutPrefix(line, "-Q out "); ok {
-		line = rest
+// words are what a shell makes of the words behind a command.
+func words(t *testing.T, line string) []string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", "repacket() { printf '%s\\n' \"$@\"; }; repacket "+line).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: the shell says %s", line, out)
 	}
-	return strings.ReplaceAll(line, "'", "")
+	return strings.Split(strings.TrimSuffix(string(out), "\n"), "\n")
+}
+
+// program is the rules of a line.
+func program(t *testing.T, line string) string {
+	t.Helper()
+	return strings.TrimPrefix(strings.Join(words(t, line), " "), "-Q out ")
 }
 
 // TestLanguageExamples: the kernel takes every example of docs/language.md, and
@@ -60,7 +69,7 @@ func TestLanguageExamples(t *testing.T) {
 		}
 		for _, line := range b.lines {
 			tried++
-			p, err := rule.Check(program(line))
+			p, err := rule.Check(program(t, line))
 			if err != nil {
 				t.Errorf("%s: %v", line, err)
 				continue
@@ -119,7 +128,7 @@ func TestLanguageRefused(t *testing.T) {
 		for i := 0; i+1 < len(b.lines); i += 2 {
 			tried++
 			want := strings.TrimPrefix(b.lines[i+1], "! ")
-			if _, err := rule.Check(program(b.lines[i])); err == nil || err.Error() != want {
+			if _, err := rule.Check(program(t, b.lines[i])); err == nil || err.Error() != want {
 				t.Errorf("%s: %v, want %s", b.lines[i], err, want)
 			}
 		}
