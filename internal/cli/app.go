@@ -87,7 +87,7 @@ func (a *app) cobra(args []string) error {
 
 // isCommand knows the commands.
 func (a *app) isCommand(word string) bool {
-	return word == "help" || word == "completion" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
+	return word == "help" || slices.ContainsFunc(a.root.Commands(), func(c *cobra.Command) bool {
 		return c.Name() == word
 	})
 }
@@ -131,7 +131,7 @@ func (a *app) helpTopic(l *line) error {
 		return nil
 	}
 	word := l.words[0]
-	if !a.isCommand(word) {
+	if !a.isCommand(word) && word != "completion" { // which is cobra's
 		if command := a.mistyped([]string{word}); command != nil {
 			return command
 		}

@@ -106,7 +106,7 @@ func tooLarge(err error) error {
 	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values"}
 }
 
-// writeFile writes the whole of a file, or leaves none behind.
+// writeFile writes a file. What was there is gone, even if there is no room.
 func writeFile(name string, content []byte) error {
 	if err := os.WriteFile(name, content, 0o644); err != nil {
 		return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}

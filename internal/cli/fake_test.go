@@ -271,7 +271,8 @@ func (k *fakeKernel) tallies() (out []tally) {
 }
 
 func (k *fakeKernel) Replace(p *rule.Program) error {
-	if k.swap != nil {
+	if k.swap != nil { // tells that the rules have been read, and waits
+		k.swap <- struct{}{}
 		<-k.swap
 	}
 	k.mu.Lock()

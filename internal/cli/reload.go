@@ -21,17 +21,25 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 	if a.opt.file == "" || a.opt.file == "-" {
 		return nil
 	}
-	return func() (*rule.Program, error) { return a.attachable(words) }
+	return func() (*rule.Program, error) {
+		program, err := a.checked(words)
+		if err == nil {
+			err = a.attachable(program)
+		}
+		return program, err
+	}
 }
 
 // reloaded is how rules that were read again have fared.
 type reloaded struct {
-	program *rule.Program
+	program *rule.Program // nil if they are wrong
+	advice  []Advice
 	err     error
 }
 
-// readAgain reads the rules again and begins to put them in the place of those
-// that run. While some are being proved the run goes on, and can be stopped.
+// readAgain begins to read the rules again and to put them in the place of
+// those that run. Meanwhile the run goes on and can be stopped, however long it
+// takes to read a file and to prove what is in it.
 func (r *running) readAgain() {
 	r.report.clear()
 	if r.reload == nil {
@@ -45,31 +53,29 @@ func (r *running) readAgain() {
 		r.again = true
 		return
 	}
-	job := r.job
-	job.Hook = r.session.Hook()
-	program, err := r.reload()
-	if err == nil {
-		job.Program = program
-		err = r.adviseAgain(job)
-	}
-	if err != nil {
-		r.refused(err)
-		return
-	}
 	r.reloading = true
-	go func() { r.reloaded <- reloaded{program, r.session.Replace(program)} }()
+	before := r.job
+	go func() { r.reloaded <- r.reloadInto(before) }()
 }
 
-// adviseAgain passes on what should be known about the new rules and was not to
-// be known about those before.
-func (r *running) adviseAgain(job Job) error {
-	known, err := r.env.Kernel.Advise(r.job)
+// reloadInto reads the rules again and puts them in the place of those of a
+// job. It prints nothing: the run does, meanwhile.
+func (r *running) reloadInto(before Job) (o reloaded) {
+	if o.program, o.err = r.reload(); o.err != nil {
+		return reloaded{err: o.err}
+	}
+	known, err := r.env.Kernel.Advise(before)
 	if err != nil {
 		known = nil
 	}
-	advice, err := r.env.Kernel.Advise(job)
-	r.out.advise(slices.DeleteFunc(advice, func(w Advice) bool { return slices.Contains(known, w) }))
-	return err
+	job := before
+	job.Hook, job.Program = r.session.Hook(), o.program
+	if o.advice, o.err = r.env.Kernel.Advise(job); o.err != nil {
+		return o
+	}
+	o.advice = slices.DeleteFunc(o.advice, func(w Advice) bool { return slices.Contains(known, w) })
+	o.err = r.session.Replace(o.program)
+	return o
 }
 
 // replaced tells how it went, and reads once more if that was asked for
@@ -77,6 +83,10 @@ func (r *running) adviseAgain(job Job) error {
 func (r *running) replaced(o reloaded) {
 	r.report.clear()
 	r.reloading = false
+	if o.program != nil {
+		r.warn(o.program)
+	}
+	r.out.advise(o.advice)
 	switch {
 	case o.err != nil:
 		r.refused(o.err)

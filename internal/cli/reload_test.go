@@ -150,15 +150,36 @@ func TestSIGHUPWhileReplacing(t *testing.T) {
 	r.kernel.swap = make(chan struct{})
 	r.begin()
 	r.send(syscall.SIGHUP)
+	<-r.kernel.swap
 	r.send(syscall.SIGHUP)
 	r.write(newRules)
 	r.kernel.swap <- struct{}{}
+	<-r.kernel.swap
 	r.kernel.swap <- struct{}{}
 	r.await(&r.stderr, "as it is now\neth1: replaced")
 	r.send(syscall.SIGHUP)
 	r.end("eth1: native XDP\n" + strings.Repeat("eth1: replaced by the rules of FILE as it is now\n", 2))
 	if !slices.Equal(r.kernel.swapped, []string{oldRules, newRules}) {
 		t.Errorf("the rules were replaced by %q", r.kernel.swapped)
+	}
+}
+
+// A file that cannot be read to its end keeps no run from its own.
+func TestSIGHUPWhileReading(t *testing.T) {
+	r := newFileRun(t)
+	r.begin()
+	if err := os.Remove(r.path); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(r.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.send(syscall.SIGHUP)
+	r.send(syscall.SIGUSR1)
+	r.await(&r.stderr, "0 pkts in")
+	close(r.kernel.done)
+	if got := r.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
 	}
 }
 

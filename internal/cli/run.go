@@ -16,7 +16,10 @@ func (a *app) job(words []string, want Job) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	program, err := a.attachable(words)
+	program, err := a.program(words)
+	if err == nil {
+		err = a.attachable(program)
+	}
 	if err != nil {
 		return Job{}, err
 	}
@@ -40,13 +43,12 @@ func clangLimits() *Failure {
 	return notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
 }
 
-// attachable checks the rules, and that the flags are there which they need.
-func (a *app) attachable(words []string) (*rule.Program, error) {
-	program, err := a.program(words)
-	if err == nil && program.Verdicts() && a.opt.iface == "" {
-		err = usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
+// attachable checks that the flags are there which rules need.
+func (a *app) attachable(program *rule.Program) error {
+	if program.Verdicts() && a.opt.iface == "" {
+		return usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
 	}
-	return program, err
+	return nil
 }
 
 // run rewrites until a signal, -c or --for ends it.

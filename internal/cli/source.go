@@ -13,8 +13,18 @@ import (
 )
 
 // program checks the rules that the words are, or those of -f, and passes on
-// what the checker has to say about them. All that takes rules reads them here.
+// what the checker has to say about them.
 func (a *app) program(words []string) (*rule.Program, error) {
+	p, err := a.checked(words)
+	if err == nil {
+		a.warn(p)
+	}
+	return p, err
+}
+
+// checked checks the rules that the words are, or those of -f. All that takes
+// rules reads them here.
+func (a *app) checked(words []string) (*rule.Program, error) {
 	s, err := a.source(words)
 	if err != nil {
 		return nil, err
@@ -26,13 +36,17 @@ func (a *app) program(words []string) (*rule.Program, error) {
 		}
 		return nil, err
 	}
+	return p, nil
+}
+
+// warn passes on what the checker has to say about rules.
+func (a *app) warn(p *rule.Program) {
 	for _, w := range p.Warnings[:min(maxWarnings, len(p.Warnings))] {
 		a.out.warn(w)
 	}
 	if more := len(p.Warnings) - maxWarnings; more > 0 {
 		a.out.advise([]Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
 	}
-	return p, nil
 }
 
 // maxWarnings is how many warnings of one program are shown.

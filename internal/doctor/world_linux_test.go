@@ -100,7 +100,7 @@ func (w world) load(mode hook.Mode, meta *hook.Meta) *ebpf.Program {
 	}
 	w.t.Cleanup(func() { prog.Close() })
 	if meta != nil {
-		if err := hook.Label(prog, *meta); err != nil {
+		if err := hook.Label(prog, *meta, nil); err != nil {
 			w.t.Fatal(err)
 		}
 	}

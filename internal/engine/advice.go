@@ -39,6 +39,7 @@ func (s *site) advice(c hook.Choice) []Advice {
 	for _, w := range c.Warnings {
 		all = append(all, Advice{Message: w.Message, Hint: w.Hint})
 	}
+	all = append(all, s.idle()...)
 	all = append(all, s.downOutlets()...)
 	all = append(all, s.peerAdvice(c.Mode)...)
 	switch c.Mode {
@@ -57,6 +58,22 @@ func (s *site) advice(c hook.Choice) []Advice {
 				Hint:    "leave out --hook, or --hook tc",
 			})
 		}
+	}
+	return all
+}
+
+// idle tells which rules can act on no packet because it has no Ethernet header.
+func (s *site) idle() []Advice {
+	if s.iface.Link != hook.RawIPLink {
+		return nil
+	}
+	below := func(header string) bool { return slices.Contains([]string{"eth", "vlan", "cvlan", "arp"}, header) }
+	var all []Advice
+	for _, info := range s.cfg.Program.Explanation() {
+		if slices.ContainsFunc(info.Cases, func(c rule.Case) bool { return !slices.ContainsFunc(c.Headers, below) }) {
+			continue
+		}
+		all = append(all, Advice{Message: fmt.Sprintf("rule %d can match nothing: packets of %s begin with the IP header", info.Rule, s.iface.Name)})
 	}
 	return all
 }

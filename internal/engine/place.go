@@ -123,7 +123,7 @@ func (s *site) label(l *Loaded, mode hook.Mode) (*record, error) {
 		}
 	}
 	r.counters = l.counters
-	if err := hook.Label(l.Program, r.meta); err != nil {
+	if err := hook.Label(l.Program, r.meta, l.counters); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil

@@ -238,8 +238,9 @@ func openSlots(d device) (all []*Attached, err error) {
 		if whole {
 			break
 		}
-		if d, err = deviceByIndex(d.Index); err != nil {
-			return nil, explainOn(place{ifindex: d.Index}, err, actFind)
+		index := d.Index
+		if d, err = deviceByIndex(index); err != nil {
+			return nil, explainOn(place{ifindex: index}, err, actFind)
 		}
 	}
 	return all, nil

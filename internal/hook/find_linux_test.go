@@ -156,7 +156,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer prog.Close()
-			if err := errors.Join(Label(prog, someMeta(false)), Give(ifindex, In, prog, Generic)); err != nil {
+			if err := errors.Join(Label(prog, someMeta(false), nil), Give(ifindex, In, prog, Generic)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Link(ifindex, In, prog, Native); err == nil {

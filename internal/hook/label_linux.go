@@ -30,15 +30,21 @@ func NewMetaMap(meta Meta) (*ebpf.Map, error) {
 	return m, nil
 }
 
-// Label makes a program ours: it binds metadata to it, which live as long as
-// the program does. The program's name must be ProgramName.
-func Label(prog *ebpf.Program, meta Meta) error {
+// Label makes a program ours: it binds metadata and its counters to it, which
+// live as long as the program does. A program that no packet can make count,
+// as rules on tags on a link without Ethernet, does not hold its counters by
+// itself. The program's name must be ProgramName.
+func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 	m, err := NewMetaMap(meta)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = m.Close() }()
-	if err := prog.BindMap(m); err != nil {
+	err = prog.BindMap(m)
+	if err == nil && counters != nil {
+		err = prog.BindMap(counters)
+	}
+	if err != nil {
 		return explain(err, actLabel, newScene("", In, Auto))
 	}
 	return nil

@@ -111,7 +111,7 @@ func load(t *testing.T, name string) *ebpf.Program {
 func loadOurs(t *testing.T, meta Meta) *ebpf.Program {
 	t.Helper()
 	prog := load(t, ProgramName)
-	if err := Label(prog, meta); err != nil {
+	if err := Label(prog, meta, nil); err != nil {
 		t.Fatal(err)
 	}
 	return prog
@@ -220,7 +220,7 @@ func childAttach(role string) (Handle, error) {
 		return nil, err
 	}
 	foreground := !strings.HasPrefix(role, "give")
-	if err := Label(prog, Meta{PID: os.Getpid(), Foreground: foreground}); err != nil {
+	if err := Label(prog, Meta{PID: os.Getpid(), Foreground: foreground}, nil); err != nil {
 		return nil, err
 	}
 	if !foreground {

@@ -48,7 +48,7 @@ func (s spot) counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
 		Name: ProgramName, Type: ebpf.XDP, License: "MIT",
 		Instructions: append(counting(counter), asm.Mov.Imm(asm.R0, 2), asm.Return()), // XDP_PASS
 	})
-	if err := Label(prog, meta); err != nil {
+	if err := Label(prog, meta, nil); err != nil {
 		t.Fatal(err)
 	}
 	return prog, counter
@@ -316,7 +316,7 @@ func TestTCNoDescriptorIsLeft(t *testing.T) {
 			}
 			defer prog.Close()
 			l, err := Link(w.ifindex, h.dir, prog, TC)
-			if err := errors.Join(err, Label(prog, someMeta(false))); err != nil {
+			if err := errors.Join(err, Label(prog, someMeta(false), nil)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := Link(w.ifindex, h.dir, prog, TC); err == nil {

@@ -170,7 +170,7 @@ func counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
 	t.Helper()
 	counter := newCounter(t)
 	prog := loadSpec(t, tcProgram(ProgramName, counter, tcUnspec))
-	if err := Label(prog, meta); err != nil {
+	if err := Label(prog, meta, nil); err != nil {
 		t.Fatal(err)
 	}
 	return prog, counter
