@@ -19,6 +19,8 @@ const (
 	// ReasonTag: the rule sets the type of a VLAN tag to one that the kernel does
 	// not keep beside the packet.
 	ReasonTag
+	// ReasonLimit: the packet stands for more than the limit has left.
+	ReasonLimit
 	// ReasonCount is how many there are.
 	ReasonCount = iota
 )

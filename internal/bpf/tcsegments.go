@@ -214,7 +214,8 @@ func (c *compiler) headersByL3(unknown label) {
 }
 
 // ticketTC is ticket for packets that stand for several: one that would go
-// beyond the limit is left to pass, and gives back what it took.
+// beyond the limit is left alone, and gives back what it took. It is counted so
+// that whoever waits for the last packets sees why they do not come.
 func (c *compiler) ticketTC() {
 	if c.opt.Limit == 0 {
 		return
@@ -227,12 +228,13 @@ func (c *compiler) ticketTC() {
 		asm.LoadMapValue(value, c.opt.Tickets, 0),
 		asm.LoadMem(count, asm.R10, slotSegments, asm.DWord),
 		asm.LoadMem(temp, value, 0, asm.DWord),
-		asm.Add.Reg(temp, count),
 	)
-	c.jumpTo(c.pass, asm.JGT.Reg(temp, limit, ""))
+	c.jumpTo(c.pass, asm.JGE.Reg(temp, limit, ""))
+	c.emit(asm.Add.Reg(temp, count))
+	c.jumpTo(c.alone(ReasonLimit), asm.JGT.Reg(temp, limit, ""))
 	c.emit(asm.Mov.Reg(temp, count), fetchAdd(value, temp), asm.Add.Reg(temp, count))
 	c.jumpTo(within, asm.JLE.Reg(temp, limit, ""))
 	c.emit(asm.Neg.Imm(count, 0), fetchAdd(value, count))
-	c.goTo(c.pass)
+	c.goTo(c.alone(ReasonLimit))
 	c.bind(within, false)
 }

@@ -129,7 +129,7 @@ func (a *app) list(words []string) error {
 	case len(all) == 0:
 		a.out.status("nothing of Repacket is attached")
 	default:
-		a.out.printf("%s\n", strings.Join(listLines(all), "\n"))
+		a.out.printf("%s\n", strings.Map(visible, strings.Join(listLines(all), "\n")))
 	}
 	return nil
 }
@@ -144,6 +144,9 @@ func listLines(all []Attached) []string {
 		where := []string{p.Interface, p.Direction, p.Hook, "detach"}
 		if p.PID != 0 {
 			where[3] = fmt.Sprintf("process %d ends", p.PID)
+			if p.PIDElsewhere {
+				where[3] = fmt.Sprintf("process %d of another PID namespace ends", p.PID)
+			}
 		}
 		where[3] += overTitles[p.Over]
 		for _, r := range p.Rules {

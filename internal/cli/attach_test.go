@@ -92,10 +92,10 @@ eth1       out        tc    detach     1     60  if all then ip_id 5
 `, ""},
 		{"list", []Attached{
 			{Interface: "eth0", Direction: "in", Hook: "xdp", Over: "count", Rules: []ruleCount{{ruleObject{"", "if all"}, Count{Matched: 5, MatchedBytes: 300}}}},
-			{Interface: "eth1", Direction: "in", Hook: "xdp", Over: "time", Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}}},
-		}, `INTERFACE  DIRECTION  HOOK  UNTIL                   PKTS  BYTES  RULES
-eth0       in         xdp   detach (-c is reached)     5    300  if all
-eth1       in         xdp   detach (--for is over)     0      0  if all
+			{Interface: "eth1", Direction: "in", Hook: "xdp", PID: 1, PIDElsewhere: true, Over: "time", Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}}},
+		}, `INTERFACE  DIRECTION  HOOK  UNTIL                                                    PKTS  BYTES  RULES
+eth0       in         xdp   detach (-c is reached)                                      5    300  if all
+eth1       in         xdp   process 1 of another PID namespace ends (--for is over)     0      0  if all
 `, ""},
 		{"list -i eth1 --json", twoAttached, `{"version":1,"event":"program","time":"2023-11-14T22:13:20Z",` +
 			`"interface":"eth1","direction":"in","hook":"xdp-generic","pid":4711,` +

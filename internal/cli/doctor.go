@@ -75,7 +75,7 @@ func (a *app) findings(all []Finding) {
 		if f.Interface != "" && a.opt.iface == "" { // one row of each interface
 			f.Text = f.Interface + ": " + f.Text
 		}
-		rows[i] = []string{f.Level, f.Name, f.Text}
+		rows[i] = []string{f.Level, f.Name, strings.Map(visible, f.Text)}
 	}
 	told := map[string]bool{"": true}
 	for i, line := range columns(rows) {
@@ -86,7 +86,7 @@ func (a *app) findings(all []Finding) {
 		a.out.printf("%s %s\n", level, rest)
 		if command := all[i].Command; !told[command] {
 			told[command] = true
-			a.out.printf("%*s$ %s\n", len(line)-len(rows[i][2]), "", command)
+			a.out.printf("%*s$ %s\n", len(line)-len(rows[i][2]), "", strings.Map(visible, command))
 		}
 	}
 }

@@ -121,6 +121,8 @@ type Attached struct {
 	// PID is the process with which the program goes, or 0 where it belongs to
 	// the interface.
 	PID int `json:"pid,omitempty"`
+	// PIDElsewhere: PID is a number of another PID namespace.
+	PIDElsewhere bool `json:"pid_elsewhere,omitempty"`
 	// Over says which limit was reached, count or time; from then on all packets
 	// pass untouched.
 	Over      string      `json:"over,omitempty"`

@@ -93,7 +93,7 @@ func (linuxKernel) List() ([]Attached, error) {
 	for _, l := range all {
 		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String(), Over: l.Over}
 		if l.Meta.Foreground {
-			a.PID = l.Meta.PID
+			a.PID, a.PIDElsewhere = l.Meta.PID, l.Elsewhere()
 		}
 		for i, r := range l.Meta.Rules {
 			a.Rules = append(a.Rules, ruleCount{ruleObject{r.Name, r.Text}, Count(l.Counts[i])})
@@ -179,6 +179,7 @@ var leftAloneWhy = map[bpf.Reason]string{
 	bpf.ReasonSegments: "segmentation offload is yet to cut them up, and a rule says how packets are cut up",
 	bpf.ReasonPartial:  "their checksum is made later, so it cannot be set",
 	bpf.ReasonHeaders:  "their headers could not be brought into one buffer",
+	bpf.ReasonLimit:    "each stands for more packets, by segmentation offload, than -c has left",
 	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
 }
 

@@ -66,7 +66,7 @@ func (o *output) printf(format string, args ...any) { _, _ = fmt.Fprintf(o, form
 // status tells a person what goes on, in a line on stderr.
 func (o *output) status(format string, args ...any) {
 	if !o.quiet && !o.json {
-		_, _ = fmt.Fprintf(o.stderr, format+"\n", args...)
+		_, _ = io.WriteString(o.stderr, strings.Map(visible, fmt.Sprintf(format+"\n", args...)))
 	}
 }
 

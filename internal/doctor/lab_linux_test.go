@@ -297,20 +297,31 @@ func tcWay(t *testing.T) string {
 	return hook.ByClsact.String()
 }
 
-// A run is told with its process, and all that is there in its order.
+// A run is told with its process, and all that is there in its order. The number
+// of a process of another PID namespace is not told to be killed.
 func TestProgramOfARun(t *testing.T) {
+	for _, tt := range []struct{ space, process, command string }{
+		{"", "process 4711", "kill 4711"},
+		{hook.PIDSpace(), "process 4711", "kill 4711"},
+		{"pid:[1]", "process 4711 of another PID namespace", ""},
+	} {
+		programOfARun(t, tt.space, tt.process, tt.command)
+	}
+}
+
+func programOfARun(t *testing.T, space, process, command string) {
 	inWorld(t, lab.PairConfig{}, func(w world) {
 		other := w.put("right", hook.Out, hook.TC, false)
-		prog := w.load(hook.TC, &hook.Meta{PID: 4711, Foreground: true})
+		prog := w.load(hook.TC, &hook.Meta{PID: 4711, PIDSpace: space, Foreground: true})
 		h, err := hook.Link(w.index("right"), hook.Out, prog, hook.TC)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer h.Close()
 		way := tcWay(t)
-		text := way + " program " + itoa(int(w.id(prog))) + ", ours, until process 4711 ends; " +
+		text := way + " program " + itoa(int(w.id(prog))) + ", ours, until " + process + " ends; " +
 			way + " program " + itoa(int(other)) + " (somebody)"
-		wantRow(t, report(t, "right"), Row{"programs-out", "right", Note, text, "kill 4711"})
+		wantRow(t, report(t, "right"), Row{"programs-out", "right", Note, text, command})
 	})
 }
 

@@ -45,6 +45,8 @@ func (f *Facts) program(a hook.Attached) string {
 	}
 	text := fmt.Sprintf("%s program %d", where, a.ProgramID)
 	switch {
+	case a.Ours && a.Meta.Foreground && a.Elsewhere():
+		return fmt.Sprintf("%s, ours, until process %d of another PID namespace ends", text, a.Meta.PID)
 	case a.Ours && a.Meta.Foreground:
 		return fmt.Sprintf("%s, ours, until process %d ends", text, a.Meta.PID)
 	case a.Ours:
@@ -63,6 +65,8 @@ func (f *Facts) inTheWay(a hook.Attached) (Level, string) {
 		out = " -Q out"
 	}
 	switch {
+	case a.Ours && a.Meta.Foreground && a.Elsewhere():
+		return Note, ""
 	case a.Ours && a.Meta.Foreground:
 		return Note, fmt.Sprintf("kill %d", a.Meta.PID)
 	case a.Ours:

@@ -39,20 +39,34 @@ func Detach(name string, dir hook.Direction) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a, err := hook.Find(iface.Index, dir)
-	found = err == nil && a.Ours
-	if found {
-		err = hook.Take(a)
-	}
-	var nothing *hook.ErrNothing
-	if errors.As(err, &nothing) { // there was none, or it has just gone
-		found, err = false, nil
-	}
-	if err != nil {
-		return false, err
+	for attempt := 1; ; attempt++ {
+		took, err := detachOnce(iface.Index, dir)
+		found = found || took
+		if err == nil && (!took || attempt == replaceAttempts) {
+			break
+		}
+		// What was found may have been replaced since; then look again.
+		if err != nil && (attempt == replaceAttempts || !overtaken(err)) {
+			return found, err
+		}
 	}
 	_, err = hook.RemoveStale(iface.Index)
 	return found, err
+}
+
+// detachOnce takes off the first program of ours that is found, if there is one.
+// The error is hook.ErrNothing where it went meanwhile.
+func detachOnce(ifindex int, dir hook.Direction) (bool, error) {
+	a, err := hook.Find(ifindex, dir)
+	var nothing *hook.ErrNothing
+	switch {
+	case errors.As(err, &nothing), err == nil && !a.Ours:
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	err = hook.Take(a)
+	return err == nil, err
 }
 
 // Listed is a program of ours on an interface and what it has counted.

@@ -187,6 +187,7 @@ func (s *site) meta(mode hook.Mode) hook.Meta {
 		Direction:  s.cfg.Direction.String(),
 		Hook:       mode.String(),
 		PID:        os.Getpid(),
+		PIDSpace:   hook.PIDSpace(),
 		Foreground: !s.cfg.Stay,
 		Start:      time.Now().UnixNano(),
 		Limit:      s.cfg.Limit,

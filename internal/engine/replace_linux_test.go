@@ -340,3 +340,32 @@ func TestPeersStay(t *testing.T) {
 		return err
 	}))
 }
+
+// TestOvertaken: what detach has found and another process has replaced or taken
+// off meanwhile is known as such, so that it looks again.
+func TestOvertaken(t *testing.T) {
+	pair := newPair(t, lab.PairConfig{})
+	check(t, pair.B.Do(func() error {
+		for name, meanwhile := range map[string]func(Config) error{
+			"replaced":  func(cfg Config) error { _, err := Replace(cfg); return err },
+			"taken off": func(Config) error { _, err := Detach("right", hook.In); return err },
+		} {
+			cfg := Config{Program: checked(t, "if udp"), Interface: "right"}
+			_, err := Replace(cfg)
+			check(t, err)
+			i, err := hook.Interface("right")
+			check(t, err)
+			a, err := hook.Find(i.Index, hook.In)
+			check(t, err)
+			check(t, meanwhile(cfg))
+			if err := hook.Take(a); !overtaken(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if found, err := Detach("right", hook.In); found != (name == "replaced") || err != nil {
+				t.Errorf("%s: detach found %v, %v", name, found, err)
+			}
+			wantPrograms(t, "right")
+		}
+		return nil
+	}))
+}

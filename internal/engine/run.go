@@ -183,6 +183,7 @@ func (r *Run) watchLimits(cfg Config) {
 		defer t.Stop()
 		look = t.C
 	}
+	reached := false
 	there := time.NewTicker(gonePoll)
 	defer there.Stop()
 	for {
@@ -194,12 +195,15 @@ func (r *Run) watchLimits(cfg Config) {
 			return
 		case <-there.C:
 			if r.detached() {
-				r.gone = fmt.Errorf("%s is gone: the interface was removed", cfg.Interface)
+				r.gone = fmt.Errorf("the rules on %s are gone: the interface was removed, or they were taken off", cfg.Interface)
 				close(r.done)
 				return
 			}
 		case <-look:
-			if n, err := r.taken(); err == nil && n >= cfg.Limit {
+			// At tc a packet that goes beyond it is in the count for a moment.
+			before := reached
+			n, err := r.taken()
+			if reached = err == nil && n >= cfg.Limit; reached && before {
 				close(r.done)
 				return
 			}

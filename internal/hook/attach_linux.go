@@ -172,9 +172,7 @@ func (a *Attached) change(to *ebpf.Program, act action) error {
 		return nil
 	case errors.Is(err, unix.EBUSY):
 		// Only a process resists.
-		taken := a.taken(err)
-		taken.PID = a.Meta.PID
-		return taken
+		return a.taken(err)
 	case errors.Is(err, unix.EEXIST) && a.Way == ByXDP, errors.Is(err, unix.ENOENT) && a.Way != ByXDP:
 		return a.replaced(err)
 	}
@@ -223,7 +221,7 @@ func (a *Attached) taken(cause error) *ErrTaken {
 		Err:         cause,
 	}
 	if a.Ours && a.Meta.Foreground {
-		taken.PID = a.Meta.PID
+		taken.PID, taken.Elsewhere = a.Meta.PID, a.Elsewhere()
 	}
 	return taken
 }

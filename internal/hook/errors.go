@@ -30,12 +30,16 @@ type ErrTaken struct {
 	// PID is the process that holds it there, where it is ours and in the
 	// foreground; else 0.
 	PID int
-	Err error
+	// Elsewhere: the process is in another PID namespace.
+	Elsewhere bool
+	Err       error
 }
 
 func (e *ErrTaken) Error() string {
 	where := onInterface(e.Interface, e.Direction)
 	switch {
+	case e.Elsewhere:
+		return fmt.Sprintf("%s is taken: repacket runs there in the foreground, in another PID namespace (process %d there)", where, e.PID)
 	case e.PID != 0:
 		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", where, e.PID)
 	case e.Ours:
@@ -53,6 +57,8 @@ func (e *ErrTaken) Error() string {
 // Hint says how the interface can be made free.
 func (e *ErrTaken) Hint() string {
 	switch {
+	case e.Elsewhere:
+		return "stop it where it runs, as in its container"
 	case e.PID != 0:
 		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
 	case e.Ours && e.Direction == Out:
@@ -64,7 +70,7 @@ func (e *ErrTaken) Hint() string {
 	case e.ProgramID == 0:
 		return "try again, or look at the interfaces with: ip link"
 	}
-	return fmt.Sprintf("another's program is never replaced; look at it with: bpftool prog show id %d", e.ProgramID)
+	return fmt.Sprintf("another's program is never replaced; --hook tc runs behind it, and bpftool prog show id %d tells of it", e.ProgramID)
 }
 
 func (e *ErrTaken) Unwrap() error { return e.Err }

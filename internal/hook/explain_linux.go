@@ -115,8 +115,8 @@ var refusals = []struct {
 	err            error
 	reason, advice string
 }{
-	{unix.EOPNOTSUPP, "%s has no native XDP: its driver does not support it", ""},
-	{errNotSupported, "%s has no native XDP: its driver does not support it", ""},
+	{unix.EOPNOTSUPP, "%s has no native XDP: its driver does not support it, or not as it is set up", ""},
+	{errNotSupported, "%s has no native XDP: its driver does not support it, or not as it is set up", ""},
 	{unix.ERANGE, "the MTU of %s, or of its peer, is too large for native XDP", "lower the MTU"},
 	{unix.ENOSPC, "%s has too few receive queues for native XDP", "give it more: ethtool -L"},
 	{unix.ENOMEM, "%s has too few queues or too little memory for native XDP", "change its queues: ethtool -L"},

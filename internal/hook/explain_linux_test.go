@@ -30,8 +30,8 @@ func TestExplain(t *testing.T) {
 	}{
 		"link taken":      {unix.EBUSY, actLink, native, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
 		"other mode":      {unix.EEXIST, actGive, generic, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
-		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
-		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it | use tc: --hook tc"},
+		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
+		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
 		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
 		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
 		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
@@ -205,17 +205,21 @@ func TestMessages(t *testing.T) {
 			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, Ours: true, PID: 99},
 			"*hook.ErrTaken: eth1 is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
 		},
+		"in a container": {
+			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, Ours: true, PID: 1, Elsewhere: true},
+			"*hook.ErrTaken: eth1 is taken: repacket runs there in the foreground, in another PID namespace (process 1 there) | stop it where it runs, as in its container",
+		},
 		"given": {
 			&ErrTaken{Interface: "eth1", Mode: Generic, ProgramID: 7, Ours: true},
 			"*hook.ErrTaken: eth1 is taken: repacket is attached there (xdp-generic program 7) | take it off first: repacket detach -i eth1",
 		},
 		"another's": {
 			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, ProgramName: "lb"},
-			"*hook.ErrTaken: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
+			"*hook.ErrTaken: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
 		},
 		"nameless": {
 			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},
-			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; look at it with: bpftool prog show id 7",
+			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
 		},
 		"out": {
 			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true},

@@ -3,6 +3,7 @@ package hook
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 )
 
 // MetaVersion is the version of the metadata's format that this package
@@ -22,6 +23,8 @@ type Meta struct {
 	Direction string     `json:"direction"` // a Direction's word
 	Hook      string     `json:"hook"`      // a Mode's word
 	PID       int        `json:"pid"`
+	// PIDSpace names the PID namespace in which PID counts, as PIDSpace does.
+	PIDSpace string `json:"pid_space,omitempty"`
 	// Foreground: the program goes when the process PID ends.
 	Foreground bool `json:"foreground"`
 	// Start is when the program was attached, in nanoseconds of Unix time.
@@ -51,6 +54,23 @@ type MetaRule struct {
 type MetaCount struct {
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
+}
+
+// PIDSpace names this process's PID namespace, or is "" where there is none to be
+// seen.
+func PIDSpace() string {
+	name, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// Elsewhere tells that the process of a program is in another PID namespace, as
+// that of a container: its number means nothing here.
+func (a *Attached) Elsewhere() bool {
+	own := PIDSpace()
+	return a.Meta.PIDSpace != "" && own != "" && a.Meta.PIDSpace != own
 }
 
 func (m Meta) encode() ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/bpf"
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
@@ -123,6 +124,10 @@ func TestSuperPacketsAndLimit(t *testing.T) {
 		same(t, s.String(), sent, sent, b.cross(sent))
 		if c := r.counted()[0]; c.Packets != 2*superSegments+1 {
 			t.Errorf("%s: counted %+v", s, c)
+		}
+		// The third, not the packet behind the limit.
+		if n := r.alone(bpf.ReasonLimit); n != superSegments {
+			t.Errorf("%s: left alone %d, want %d", s, n, superSegments)
 		}
 	}
 }
