@@ -1,0 +1,65 @@
+package engine
+
+import (
+	"testing"
+
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+)
+
+// TestAdviceTexts: each rule that says how packets are cut up is named, once.
+func TestAdviceTexts(t *testing.T) {
+	pair := newPair(t, lab.PairConfig{})
+	p := checked(t, "cut: if tcp then ip_id 5 ip_ttl 3 tcp_hlen 6 else if dport 53 then ip_tot_len 9")
+	const sets = "cut sets ip_id and tcp_hlen, rule 2 sets ip_tot_len"
+	for mode, want := range map[hook.Mode]string{
+		hook.TC:      "segmentation-offload packets are left alone: " + sets,
+		hook.Generic: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",
+	} {
+		check(t, pair.B.Do(func() error {
+			got, err := Advise(Config{Program: p, Interface: "right", Mode: mode})
+			if err != nil {
+				return err
+			}
+			last := got[len(got)-1]
+			if last.Message != want || last.Note != (mode == hook.TC) || last.Hint == "" {
+				t.Errorf("%s: %+v", mode, last)
+			}
+			return nil
+		}))
+	}
+}
+
+// TestRulesThatNeverAct: on a link without Ethernet a rule on tags is told to be
+// idle; attached all the same it is listed and replaced as any other.
+func TestRulesThatNeverAct(t *testing.T) {
+	ns := newNamespace(t)
+	openTun(t, ns, lab.TunConfig{})
+	check(t, ns.Do(func() error {
+		for text, idle := range map[string]string{
+			"if vlan_id 5 then vlan_id 6":               "rule 1 can match nothing: packets of tun0 begin with the IP header",
+			"if ip then ip_ttl 5 else if arp then drop": "rule 2 can match nothing: packets of tun0 begin with the IP header",
+			"if not vlan_id 5 then ip_ttl 6":            "",
+			"if eth or udp then ip_ttl 6":               "",
+		} {
+			cfg := Config{Program: checked(t, text), Interface: "tun0"}
+			advice, err := Advise(cfg)
+			check(t, err)
+			if len(advice) > 1 || len(advice) == 1 && advice[0].Message != idle || len(advice) == 0 && idle != "" {
+				t.Errorf("%s: %+v, want %q", text, advice, idle)
+			}
+			_, err = Replace(cfg)
+			check(t, err)
+			all, err := List()
+			check(t, err)
+			if len(all) != 1 || all[0].Counts[0] != (Count{}) {
+				t.Errorf("%s: listed as %+v", text, all)
+			}
+		}
+		found, err := Detach("tun0", hook.In)
+		if !found {
+			t.Error("detached nothing")
+		}
+		return err
+	}))
+}
