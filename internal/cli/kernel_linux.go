@@ -39,12 +39,12 @@ func (linuxKernel) DefaultInterface() (string, error) {
 }
 
 func (linuxKernel) Interface(name string) (string, error) {
-	i, err := hook.Interface(name)
+	i, err := hook.Resolve(name)
 	return i.Name, failure(err)
 }
 
 func (linuxKernel) Number(name string) (int, error) {
-	i, err := hook.Interface(name)
+	i, err := hook.Resolve(name)
 	return i.Index, failure(err)
 }
 
