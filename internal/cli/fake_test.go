@@ -251,9 +251,10 @@ func (k *fakeKernel) Verify(j proofJob) (Verified, error) {
 
 // The kernel is its one session too.
 
-func (k *fakeKernel) Hook() string          { return k.hook }
-func (k *fakeKernel) Note() string          { return k.note }
-func (k *fakeKernel) Done() <-chan struct{} { return k.done }
+func (k *fakeKernel) InterfaceName() (string, error) { return k.jobs[0].Interface, nil }
+func (k *fakeKernel) Hook() string                   { return k.hook }
+func (k *fakeKernel) Note() string                   { return k.note }
+func (k *fakeKernel) Done() <-chan struct{}          { return k.done }
 
 func (k *fakeKernel) Counts() ([]tally, error) {
 	k.mu.Lock()

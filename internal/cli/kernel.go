@@ -64,6 +64,9 @@ type Job struct {
 
 // Session is a program that is attached as long as it is open.
 type Session interface {
+	// InterfaceName is the name that the interface has now: it may have another one
+	// than when the session began.
+	InterfaceName() (string, error)
 	// Hook is where the program sits: xdp, xdp-generic or tc.
 	Hook() string
 	// Note is a line about that choice: the hook's word, a colon, the reason.

@@ -155,6 +155,11 @@ func (s session) Close() ([]tally, error) {
 	return tallies(rules), failure(err)
 }
 
+func (s session) InterfaceName() (string, error) {
+	name, err := s.Run.InterfaceName()
+	return name, failure(err)
+}
+
 func (s session) Replace(p *rule.Program) error { return failure(s.Run.Replace(p)) }
 
 func (s session) Late() []Advice { return advices(s.Run.Late()) }

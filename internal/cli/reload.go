@@ -33,6 +33,7 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 // reloaded is how rules that were read again have fared.
 type reloaded struct {
 	program *rule.Program // nil if they are wrong
+	iface   string        // its name by now
 	advice  []Advice
 	err     error
 }
@@ -64,6 +65,10 @@ func (r *running) reloadInto(before Job) (o reloaded) {
 	if o.program, o.err = r.reload(); o.err != nil {
 		return reloaded{err: o.err}
 	}
+	if o.iface, o.err = r.session.InterfaceName(); o.err != nil {
+		return o
+	}
+	before.Interface = o.iface
 	known, err := r.env.Kernel.Advise(before)
 	if err != nil {
 		known = nil
@@ -91,10 +96,10 @@ func (r *running) replaced(o reloaded) {
 	case o.err != nil:
 		r.refused(o.err)
 	case r.out.json:
-		r.job.Program = o.program
+		r.job.Program, r.job.Interface = o.program, o.iface
 		r.attached("replaced", r.job, r.session.Hook(), "")
 	default:
-		r.job.Program = o.program
+		r.job.Program, r.job.Interface = o.program, o.iface
 		r.out.status("%s: replaced by the rules of %s as it is now", r.job.Interface, r.opt.file)
 	}
 	if r.again {

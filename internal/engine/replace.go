@@ -104,6 +104,11 @@ func (r *Run) Replace(p *rule.Program) error {
 	defer r.replacing.Unlock()
 	cfg := r.cfg
 	cfg.Program = p
+	name, err := r.InterfaceName()
+	if err != nil {
+		return err
+	}
+	cfg.Interface = name
 	s, c, err := newSite(cfg)
 	if err != nil {
 		return err

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 )
@@ -367,5 +369,27 @@ func TestOvertaken(t *testing.T) {
 			wantPrograms(t, "right")
 		}
 		return nil
+	}))
+}
+
+// TestReplaceBehindANewName: an interface that has got another name since the run
+// began is still the same.
+func TestReplaceBehindANewName(t *testing.T) {
+	pair := newPair(t, lab.PairConfig{})
+	check(t, pair.B.Do(func() error {
+		r, err := Start(Config{Program: checked(t, "if udp"), Interface: "right"})
+		if err != nil {
+			return err
+		}
+		link, err := netlink.LinkByName("right")
+		check(t, err)
+		check(t, errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "lan0"), netlink.LinkSetUp(link)))
+		check(t, r.Replace(checked(t, "if udp then udp_dest 53")))
+		if name, err := r.InterfaceName(); name != "lan0" {
+			t.Errorf("the interface is now called %q: %v", name, err)
+		}
+		wantPrograms(t, "lan0", hook.ProgramName)
+		_, err = r.Close()
+		return err
 	}))
 }

@@ -89,6 +89,10 @@ func Start(cfg Config) (*Run, error) {
 	return r, nil
 }
 
+// InterfaceName is the name that the interface of the run has now. It is for a
+// thread in the network namespace of Start. The error is hook.ErrNoInterface.
+func (r *Run) InterfaceName() (string, error) { return hook.NameOf(r.ifindex) }
+
 // Hook is where the program sits: Native, Generic or TC.
 func (r *Run) Hook() hook.Mode { return r.cfg.Mode }
 

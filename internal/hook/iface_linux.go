@@ -36,6 +36,19 @@ func Resolve(name string) (Iface, error) {
 	return Iface{}, explain(err, actList, newScene(name, In, Auto))
 }
 
+// NameOf is the name that the interface of a number has now. The error is
+// ErrNoInterface.
+func NameOf(index int) (string, error) {
+	d, err := deviceByIndex(index)
+	if errors.Is(err, unix.ENODEV) {
+		return "", &ErrNoInterface{Index: index, Err: err}
+	}
+	if err != nil {
+		return "", explain(err, actList, newScene("", In, Auto))
+	}
+	return d.Name, nil
+}
+
 // Interfaces lists all interfaces in the kernel's order.
 func Interfaces() ([]Iface, error) {
 	ds, err := devices()
