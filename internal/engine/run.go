@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -229,11 +231,25 @@ func (r *Run) detached() bool {
 	return err == nil && gone
 }
 
-// monotonic is the CLOCK_MONOTONIC time in nanoseconds that is d from now.
+// monotonic is the CLOCK_MONOTONIC time in nanoseconds that is d from now, as
+// programs in the kernel see it: without the offset of a time namespace.
 func monotonic(d time.Duration) uint64 {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		panic(fmt.Sprintf("engine: no monotonic clock: %v", err)) // it has been there since Linux 2.6
 	}
-	return uint64(now.Nano() + int64(d))
+	offsets, _ := os.ReadFile("/proc/self/timens_offsets") // without time namespaces there is none
+	return uint64(now.Nano() - monotonicOffset(string(offsets)) + int64(d))
+}
+
+// monotonicOffset is the line of the clock in a file of offsets, in nanoseconds:
+// its name, seconds and nanoseconds (time_namespaces(7)).
+func monotonicOffset(offsets string) int64 {
+	for line := range strings.Lines(offsets) {
+		var seconds, rest int64
+		if n, _ := fmt.Sscanf(line, "monotonic %d %d", &seconds, &rest); n == 2 {
+			return seconds*int64(time.Second) + rest
+		}
+	}
+	return 0
 }
