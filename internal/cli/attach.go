@@ -5,8 +5,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"repacket/internal/spelling"
 )
 
 const replaceHelp = `Put rules in the place of those that are attached, without a gap.
@@ -43,7 +46,7 @@ func (a *app) attach(words []string, replace bool) error {
 		event, did = "replaced", "replaced; attached"
 	}
 	a.attached(event, job, done.Hook, done.Note)
-	a.out.status("%s until: repacket detach -i %s%s%s", did, job.Interface, directionFlag(job.Direction), a.opt.limited())
+	a.out.status("%s until: repacket detach -i %s%s%s", did, spelling.InShell(job.Interface), directionFlag(job.Direction), a.opt.limited())
 	return nil
 }
 
@@ -134,6 +137,22 @@ func (a *app) list(words []string) error {
 	return nil
 }
 
+// left says what is left of limits.
+func (p Attached) left() string {
+	var parts []string
+	if p.PacketsLeft > 0 {
+		parts = append(parts, fmt.Sprintf("%d more pkts", p.PacketsLeft))
+	}
+	if p.SecondsLeft > 0 {
+		left := time.Duration(p.SecondsLeft * float64(time.Second))
+		parts = append(parts, left.Round(time.Second).String()+" more")
+	}
+	if parts == nil {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
+}
+
 // overTitles say that rules do nothing any more.
 var overTitles = map[string]string{"count": " (-c is reached)", "time": " (--for is over)"}
 
@@ -148,7 +167,7 @@ func listLines(all []Attached) []string {
 				where[3] = fmt.Sprintf("process %d of another PID namespace ends", p.PID)
 			}
 		}
-		where[3] += overTitles[p.Over]
+		where[3] += overTitles[p.Over] + p.left()
 		for _, r := range p.Rules {
 			text := r.Text
 			if r.Name != "" {

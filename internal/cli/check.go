@@ -25,6 +25,9 @@ func (a *app) check(words []string) error {
 		return clangLimits()
 	}
 	program, err := a.program(words)
+	if err == nil && a.opt.direction == "out" {
+		err = a.leaving(program)
+	}
 	if err != nil {
 		return err
 	}
@@ -36,6 +39,17 @@ func (a *app) check(words []string) error {
 		return nil
 	}
 	return a.fits(program, planned)
+}
+
+// leaving refuses what can never be for packets that leave, on any machine.
+func (a *app) leaving(program *rule.Program) error {
+	if a.opt.hook == "xdp" || a.opt.hook == "xdp-generic" {
+		return usage("leave out --hook, or --hook tc", "XDP sees only packets that arrive, not those that leave")
+	}
+	if why, hint := program.NotLeaving(); why != "" {
+		return usage(hint, "%s", why)
+	}
+	return nil
 }
 
 // fits refuses rules that are more than a program can hold, at the hook where

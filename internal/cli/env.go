@@ -30,6 +30,8 @@ type Env struct {
 	Signals func() <-chan os.Signal
 	// HungUp tells whether the terminal has been closed that the process had.
 	HungUp func() bool
+	// Exit ends the process with an exit status, whatever it is doing.
+	Exit   func(status int)
 	Clock  Clock
 	Kernel Kernel
 	// Demo tells its story on out until it is over or ctx is. Where there is
@@ -55,6 +57,7 @@ func System() Env {
 		IsTerminal: isTerminal,
 		Signals:    catchSignals,
 		HungUp:     hungUp(),
+		Exit:       os.Exit,
 		Clock:      wallClock{},
 		Kernel:     systemKernel(),
 		Demo:       systemDemo,

@@ -34,7 +34,7 @@ type fake struct {
 func newFake(t *testing.T, args ...string) *fake {
 	f := &fake{
 		t: t, vars: map[string]string{}, signals: make(chan os.Signal), exit: make(chan int, 1),
-		kernel: &fakeKernel{hook: "xdp", done: make(chan struct{})},
+		kernel: &fakeKernel{hook: "xdp", over: "count", done: make(chan struct{})},
 		clock:  &fakeClock{now: time.Unix(1700000000, 0).UTC(), beat: make(chan time.Time)},
 	}
 	f.Env = Env{
@@ -43,6 +43,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		IsTerminal: func(io.Writer) bool { return f.tty },
 		Signals:    func() <-chan os.Signal { return f.signals },
 		HungUp:     f.hungUp.Load,
+		Exit:       func(status int) { f.exit <- status; select {} },
 		Clock:      f.clock,
 		Kernel:     f.kernel,
 	}
@@ -58,14 +59,14 @@ func (f *fake) run() (status int, stdout, stderr string) {
 // start carries out a command that goes on until it is stopped.
 func (f *fake) start() { go func() { f.exit <- Run(f.Env) }() }
 
-// patience is how long a test waits for what must come. It is long because an
+// testPatience is how long a test waits for what must come. It is long because an
 // emulated processor that others use too can be 50 times slower than a real one.
-const patience = 30 * time.Second
+const testPatience = 30 * time.Second
 
 // await waits until the text has been written to b.
 func (f *fake) await(b *buffer, text string) {
 	f.t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(testPatience)
 	for {
 		written, more := b.watch()
 		if strings.Contains(written, text) {
@@ -83,7 +84,7 @@ func (f *fake) send(s os.Signal) {
 	f.t.Helper()
 	select {
 	case f.signals <- s:
-	case <-time.After(patience):
+	case <-time.After(testPatience):
 		f.t.Fatalf("nobody takes %v", s)
 	}
 }
@@ -94,7 +95,7 @@ func (f *fake) beat(at time.Duration) {
 	f.clock.set(at)
 	select {
 	case f.clock.beat <- f.clock.Now():
-	case <-time.After(patience):
+	case <-time.After(testPatience):
 		f.t.Fatal("nobody waits for the beat")
 	}
 }
@@ -104,7 +105,7 @@ func (f *fake) wait() int {
 	select {
 	case status := <-f.exit:
 		return status
-	case <-time.After(patience):
+	case <-time.After(testPatience):
 		f.t.Fatal("the command goes on")
 		return -1
 	}
@@ -186,6 +187,7 @@ type fakeKernel struct {
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
+	over     string // the limit that done tells
 	findings []Finding
 }
 
@@ -255,6 +257,7 @@ func (k *fakeKernel) InterfaceName() (string, error) { return k.jobs[0].Interfac
 func (k *fakeKernel) Hook() string                   { return k.hook }
 func (k *fakeKernel) Note() string                   { return k.note }
 func (k *fakeKernel) Done() <-chan struct{}          { return k.done }
+func (k *fakeKernel) Over() string                   { return k.over }
 
 func (k *fakeKernel) Counts() ([]tally, error) {
 	k.mu.Lock()

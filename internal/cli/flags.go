@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,7 +47,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary, even for one and for many")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
 	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")
@@ -142,8 +143,11 @@ func (o *options) limits() (count uint64, duration time.Duration, err error) {
 	}
 	if o.duration != "" {
 		duration, err = time.ParseDuration(o.duration)
-		if err != nil || duration <= 0 {
-			return 0, 0, usage(durationHint(o.duration), "--for takes a duration above 0, not %q", o.duration)
+		switch {
+		case err != nil:
+			return 0, 0, usage(durationHint(o.duration), "--for takes a duration such as 30s, 5m or 24h, not %q", o.duration)
+		case duration <= 0:
+			return 0, 0, usage("", "--for takes a duration above 0, not %q", o.duration)
 		}
 	}
 	return count, duration, nil
@@ -154,7 +158,12 @@ func durationHint(text string) string {
 	if n, err := strconv.ParseUint(text, 10, 32); err == nil && n > 0 {
 		return "for seconds: --for " + text + "s"
 	}
-	return "--for 30s, 5m or 1h30m"
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
+			return fmt.Sprintf("in hours: --for %dh", 24*n)
+		}
+	}
+	return "the units are ms, s, m and h, up to 2000000h"
 }
 
 // notYet refuses what the design promises and this version lacks.

@@ -40,7 +40,9 @@ func TestLimits(t *testing.T) {
 }
 
 func TestLimitErrors(t *testing.T) {
-	const c, d = "-c takes a number of packets from 1 up, not ", "--for takes a duration above 0, not "
+	const c = "-c takes a number of packets from 1 up, not "
+	const d, above = "--for takes a duration such as 30s, 5m or 24h, not ", "--for takes a duration above 0, not "
+	const units = "the units are ms, s, m and h, up to 2000000h"
 	for _, tt := range []struct{ count, duration, msg, hint string }{
 		{"0", "", c + `"0"`, "-c 10"},
 		{"-1", "", c + `"-1"`, "-c 10"},
@@ -48,10 +50,12 @@ func TestLimitErrors(t *testing.T) {
 		{"1.5", "", c + `"1.5"`, "-c 10"},
 		{"18446744073709551616", "", c + `"18446744073709551616"`, "-c 10"},
 		{"", "30", d + `"30"`, "for seconds: --for 30s"},
-		{"", "0", d + `"0"`, "--for 30s, 5m or 1h30m"},
-		{"", "0s", d + `"0s"`, "--for 30s, 5m or 1h30m"},
-		{"", "-3s", d + `"-3s"`, "--for 30s, 5m or 1h30m"},
-		{"", "soon", d + `"soon"`, "--for 30s, 5m or 1h30m"},
+		{"", "0", above + `"0"`, ""},
+		{"", "0s", above + `"0s"`, ""},
+		{"", "-3s", above + `"-3s"`, ""},
+		{"", "soon", d + `"soon"`, units},
+		{"", "9999999h", d + `"9999999h"`, units},
+		{"", "7d", d + `"7d"`, "in hours: --for 168h"},
 	} {
 		o := options{count: tt.count, duration: tt.duration}
 		_, _, err := o.limits()

@@ -81,8 +81,10 @@ type Session interface {
 	// at the same hook; after an error the old ones go on. Other methods may be
 	// called meanwhile.
 	Replace(*rule.Program) error
-	// Done is closed when the limit or the time of the job is reached.
+	// Done is closed when the limit or the time of the job is reached, Over says
+	// then which: count or time.
 	Done() <-chan struct{}
+	Over() string
 	// LeftAlone are the packets that rules took and that were left alone so far,
 	// behind Close the final ones.
 	LeftAlone() ([]LeftAlone, error)
@@ -128,9 +130,13 @@ type Attached struct {
 	PIDElsewhere bool `json:"pid_elsewhere,omitempty"`
 	// Over says which limit was reached, count or time; from then on all packets
 	// pass untouched.
-	Over      string      `json:"over,omitempty"`
-	Rules     []ruleCount `json:"rules,omitempty"`
-	LeftAlone []LeftAlone `json:"left_alone,omitempty"`
+	Over string `json:"over,omitempty"`
+	// PacketsLeft and SecondsLeft are what is left of limits that are not
+	// reached; 0 is no limit.
+	PacketsLeft uint64      `json:"packets_left,omitempty"`
+	SecondsLeft float64     `json:"seconds_left,omitempty"`
+	Rules       []ruleCount `json:"rules,omitempty"`
+	LeftAlone   []LeftAlone `json:"left_alone,omitempty"`
 }
 
 // hookTitles say what people call a hook.

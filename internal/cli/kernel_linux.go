@@ -91,7 +91,7 @@ func (linuxKernel) List() ([]Attached, error) {
 	}
 	var ours []Attached
 	for _, l := range all {
-		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String(), Over: l.Over}
+		a := Attached{Interface: l.Interface, Direction: l.Meta.Direction, Hook: l.Mode.String(), Over: l.Over, PacketsLeft: l.Left, SecondsLeft: l.Remaining.Seconds()}
 		if l.Meta.Foreground {
 			a.PID, a.PIDElsewhere = l.Meta.PID, l.Elsewhere()
 		}

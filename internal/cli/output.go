@@ -128,11 +128,12 @@ func (o *output) trouble(p problem, err error) {
 		p.Hint = failure.Hint
 		text += "  hint: " + failure.Hint + "\n"
 	}
-	if o.json {
+	if o.json && o.err == nil {
 		o.object(p)
-		return
 	}
-	o.diagnostic(text)
+	if !o.json || o.err != nil { // stdout takes nothing: somebody has to know
+		o.diagnostic(text)
+	}
 }
 
 // warn passes on what the checker has to say about rules that will run.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"slices"
@@ -144,5 +145,41 @@ func TestReadmeLines(t *testing.T) {
 	}
 	if lines < 25 {
 		t.Errorf("only %d lines found", lines)
+	}
+}
+
+// TestManyRules: of many rules the summary has those that matched.
+func TestManyRules(t *testing.T) {
+	counts := make([]tally, 22)
+	for i := range counts {
+		counts[i].Text, counts[i].Look = "if udp", true
+	}
+	counts[4].Matched = 7
+	for _, tt := range []struct {
+		verbose bool
+		first   string
+		lines   int
+	}{{false, "5   7 pkts  0 bytes  if udp\n21 more rules have matched nothing (-v shows them)\n", 3}, {true, "1   0 pkts  0 bytes  if udp\n", 23}} {
+		var said bytes.Buffer
+		r := &report{out: &output{stderr: &said}, byRule: tt.verbose}
+		r.lines(counts, nil, 0)
+		if got := said.String(); !strings.HasPrefix(got, tt.first) || strings.Count(got, "\n") != tt.lines {
+			t.Errorf("-v %v:\n%s", tt.verbose, got)
+		}
+	}
+}
+
+// TestFullDisk: where JSON cannot be written, stderr has the error.
+func TestFullDisk(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full")
+	}
+	defer full.Close()
+	f := newFake(t, "--json", "attach", "-i", "eth1", "if", "udp")
+	f.Stdout = full
+	status, _, stderr := f.run()
+	if status != exitFailed || !strings.Contains(stderr, "no space left") {
+		t.Errorf("exit status %d, stderr %q", status, stderr)
 	}
 }

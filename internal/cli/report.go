@@ -13,7 +13,7 @@ type report struct {
 	out     *output
 	iface   string
 	leaving bool // packets that leave are looked at
-	byRule  bool // a line for each rule before the last line, even for one
+	byRule  bool // a line for each rule before the last line, even for one, even for many
 	showing int  // length of the line that is being refreshed
 }
 
@@ -61,12 +61,24 @@ func (r *report) summary(counts []tally, alone []LeftAlone, elapsed time.Duratio
 	}
 }
 
+// manyRules is up to how many rules have a line each in any case.
+const manyRules = 20
+
 // lines prints the lines of a summary: the rules where that is worth it, what
 // was left alone, and the total.
 func (r *report) lines(counts []tally, alone []LeftAlone, elapsed time.Duration) {
 	if r.byRule || len(counts) > 1 {
-		for _, line := range ruleLines(counts) {
+		all := ruleLines(counts)
+		idle := 0
+		for i, line := range all {
+			if !r.byRule && len(all) > manyRules && counts[i].Matched == 0 {
+				idle++
+				continue
+			}
 			r.line(line, "\n")
+		}
+		if idle > 0 {
+			r.line(fmt.Sprintf("%d more rules have matched nothing (-v shows them)", idle), "\n")
 		}
 	}
 	for _, left := range alone {
@@ -176,7 +188,7 @@ type statsEvent struct {
 	event
 	Interface string      `json:"interface"`
 	Seconds   float64     `json:"seconds"`
-	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time, limit or error
+	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time or error
 	Total     Count       `json:"total"`
 	Rules     []tally     `json:"rules"`
 	LeftAlone []LeftAlone `json:"left_alone,omitempty"`

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"repacket/internal/rule"
@@ -53,14 +54,11 @@ func (a *app) attachable(program *rule.Program) error {
 
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
-	job, err := a.job(words, Job{})
-	if err != nil {
-		return err
-	}
 	signals := a.env.Signals()
-	session, early, err := a.start(job, signals)
-	if session == nil || err != nil {
-		return err
+	o, early := a.start(words, signals)
+	session, job := o.session, o.job
+	if session == nil || o.err != nil {
+		return o.err
 	}
 	r := &running{
 		app: a, session: session, job: job,
@@ -68,11 +66,16 @@ func (a *app) run(words []string) error {
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}
+	heard := make(chan os.Signal, heardAtOnce)
+	over := make(chan struct{})
+	defer close(over)
+	go r.hear(early, signals, heard, over)
 	a.out.advise(session.Late())
 	a.attached("attached", job, session.Hook(), session.Note())
-	why, watchErr := r.watch(early, signals)
+	why, watchErr := r.watch(heard)
 	r.ended = a.env.Clock.Now()
 	counts, closeErr := session.Close()
+	r.detached.Store(true)
 	alone, aloneErr := session.LeftAlone()
 	if closeErr != nil {
 		why = "error"
@@ -83,34 +86,41 @@ func (a *app) run(words []string) error {
 	return errors.Join(watchErr, aloneErr, closeErr)
 }
 
-// patienceToStart is how long a signal waits for rules that are being loaded;
-// the kernel can take long over large ones.
-const patienceToStart = time.Second
+// patience is how long a signal that asks to stop waits for what is going on:
+// rules that are being loaded, over which the kernel can take long, or a reader
+// of what is printed who does not read.
+const patience = time.Second
 
-// start attaches the rules. Signals that come meanwhile are early. Where one
-// asks to stop and the rules take too long, there is no session and no error:
-// the command is over, and with the process goes whatever it had begun.
-func (a *app) start(job Job, signals <-chan os.Signal) (_ Session, early []os.Signal, _ error) {
-	type outcome struct {
-		session Session
-		err     error
-	}
-	done := make(chan outcome, 1)
+// started is what starting has led to.
+type started struct {
+	job     Job
+	session Session
+	err     error
+}
+
+// start reads the rules and attaches them. Signals that come meanwhile are
+// early. Where one asks to stop and it takes too long, there is no session and
+// no error: the command is over, and with the process goes whatever it had begun.
+func (a *app) start(words []string, signals <-chan os.Signal) (_ started, early []os.Signal) {
+	done := make(chan started, 1)
 	go func() {
-		session, err := a.env.Kernel.Start(job)
-		done <- outcome{session, err}
+		var o started
+		if o.job, o.err = a.job(words, Job{}); o.err == nil {
+			o.session, o.err = a.env.Kernel.Start(o.job)
+		}
+		done <- o
 	}()
 	var giveUp <-chan time.Time
 	for {
 		select {
 		case o := <-done:
-			return o.session, early, o.err
+			return o, early
 		case <-giveUp:
-			return nil, nil, nil
+			return started{}, nil
 		case got := <-signals:
 			early = append(early, got)
 			if giveUp == nil && a.stops(got) {
-				giveUp = time.After(patienceToStart)
+				giveUp = time.After(patience)
 			}
 		}
 	}
@@ -129,16 +139,51 @@ type running struct {
 	// true until it does, again if a signal has come since they were read.
 	reloaded         chan reloaded
 	reloading, again bool
+	// detached: the rules are off.
+	detached atomic.Bool
+}
+
+// heardAtOnce is how many signals can wait to be heeded; more are dropped, as the
+// kernel drops those of one kind.
+const heardAtOnce = 8
+
+// hear passes signals on to the run. It hears them also while the run waits for
+// somebody to read what it prints: then one that asks to stop ends the process
+// when patience is over, and a second one at once. The rules go with it.
+func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<- os.Signal, over <-chan struct{}) {
+	var giveUp <-chan time.Time
+	pass := func(s os.Signal) {
+		if r.stops(s) {
+			if giveUp != nil {
+				r.env.Exit(exitFailed)
+			}
+			giveUp = time.After(patience)
+		}
+		select {
+		case heard <- s:
+		default:
+		}
+	}
+	for _, s := range early {
+		pass(s)
+	}
+	for {
+		select {
+		case s := <-signals:
+			pass(s)
+		case <-giveUp:
+			if !r.detached.Load() {
+				r.env.Exit(exitFailed)
+			}
+		case <-over:
+			return
+		}
+	}
 }
 
 // watch waits for the end of the run, tells each second how it goes, and
 // says what ended it.
-func (r *running) watch(early []os.Signal, signals <-chan os.Signal) (why string, err error) {
-	for _, s := range early {
-		if why, err := r.heed(s); why != "" {
-			return why, err
-		}
-	}
+func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 	var beat <-chan time.Time
 	if r.report.periodic() {
 		tick, stop := r.env.Clock.Tick(time.Second)
@@ -148,7 +193,7 @@ func (r *running) watch(early []os.Signal, signals <-chan os.Signal) (why string
 	for {
 		select {
 		case <-r.session.Done():
-			return r.limitName(), nil
+			return r.session.Over(), nil
 		case s := <-signals:
 			if why, err := r.heed(s); why != "" {
 				return why, err
@@ -190,17 +235,6 @@ func (r *running) tell(show func([]tally, []LeftAlone, time.Duration)) error {
 	}
 	show(counts, alone, r.env.Clock.Now().Sub(r.began))
 	return r.out.err
-}
-
-// limitName says which limit ended the run, as far as the flags tell.
-func (r *running) limitName() string {
-	switch {
-	case r.job.Limit > 0 && r.job.For > 0:
-		return "limit"
-	case r.job.Limit > 0:
-		return "count"
-	}
-	return "time"
 }
 
 // attachedEvent tells that rules act from now on.

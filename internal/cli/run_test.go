@@ -305,3 +305,29 @@ func TestStartFails(t *testing.T) {
 		wantText(t, "stderr", stderr, "repacket: error: the kernel is gone\n  hint: plug it in\n")
 	}
 }
+
+// stuck is a reader that does not read. It tells when somebody writes.
+type stuck chan struct{}
+
+func (s stuck) Write([]byte) (int, error) {
+	close(s)
+	select {}
+}
+
+// TestNobodyReads: a run whose output nobody reads can be stopped all the same,
+// by one signal and some patience or by two.
+func TestNobodyReads(t *testing.T) {
+	for _, signals := range []int{1, 2} {
+		f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
+		writing := make(stuck)
+		f.Stdout = writing
+		f.start()
+		<-writing
+		for range signals {
+			f.send(syscall.SIGINT)
+		}
+		if got := f.wait(); got != exitFailed {
+			t.Errorf("%d signals: exit status %d, want 1", signals, got)
+		}
+	}
+}

@@ -111,7 +111,7 @@ func bare(ts *testscript.TestScript, _ bool, args []string) { awaitProgram(ts, a
 func awaitProgram(ts *testscript.TestScript, name string, want bool) {
 	link, err := netlink.LinkByName(name)
 	ts.Check(err)
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); runtime.Gosched() {
 		found := 0
 		for _, dir := range []hook.Direction{hook.In, hook.Out} {
 			all, err := hook.Programs(link.Attrs().Index, dir)
@@ -127,7 +127,7 @@ func awaitProgram(ts *testscript.TestScript, name string, want bool) {
 
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	var text []byte
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); runtime.Gosched() {
+	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); runtime.Gosched() {
 		text, _ = os.ReadFile(ts.MkAbs(args[0])) // it may not be there yet
 		if strings.Contains(string(text), args[1]) {
 			return

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"repacket/internal/hook"
+	"repacket/internal/spelling"
 )
 
 // Level says how well it is.
@@ -103,7 +104,7 @@ func (f *Facts) summary() Row {
 	}
 	if len(names) > 0 {
 		row.Text += "; see " + strings.Join(names, ", ")
-		row.Command = "repacket doctor -i " + f.Iface.Name
+		row.Command = "repacket doctor -i " + spelling.InShell(f.Iface.Name)
 	}
 	return row
 }
@@ -144,7 +145,7 @@ func (f *Facts) unseen(err error) Row {
 	}
 	command := "sudo repacket doctor"
 	if f.Iface.Name != "" {
-		command += " -i " + f.Iface.Name
+		command += " -i " + spelling.InShell(f.Iface.Name)
 	}
 	return Row{Level: Unknown, Text: "cannot be seen: " + isMissing(names), Command: command}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"repacket/internal/hook"
+	"repacket/internal/spelling"
 )
 
 // interfaces is the table of checks of an interface.
@@ -54,7 +55,7 @@ func iface(f *Facts) Row {
 		row.Text += fmt.Sprintf(", part of interface %d", f.Iface.Master)
 	}
 	if !f.Iface.Up {
-		row.Level, row.Command = Note, "ip link set dev "+f.Iface.Name+" up"
+		row.Level, row.Command = Note, "ip link set dev "+spelling.InShell(f.Iface.Name)+" up"
 		row.Text += ": no packets come or go"
 	}
 	return row
@@ -76,7 +77,7 @@ func nativeXDP(f *Facts) Row {
 	}
 	return Row{
 		Level: Unknown, Text: "neither the kernel tells it nor is the driver known here; to try",
-		Command: fmt.Sprintf("repacket -i %s --hook xdp --for 1s if all", f.Iface.Name),
+		Command: fmt.Sprintf("repacket -i %s --hook xdp --for 1s if all", spelling.InShell(f.Iface.Name)),
 	}
 }
 
@@ -91,7 +92,7 @@ func mtu(f *Facts) Row {
 	text := fmt.Sprintf("%d: more than a page of memory holds", n)
 	refused := Row{
 		Level: f.grade(), Text: text + ", and native XDP takes it only with multi-buffer, which ",
-		Command: fmt.Sprintf("ip link set dev %s mtu %d", f.Iface.Name, f.onePage()),
+		Command: fmt.Sprintf("ip link set dev %s mtu %d", spelling.InShell(f.Iface.Name), f.onePage()),
 	}
 	switch {
 	case f.Iface.Native == hook.Missing:
@@ -130,7 +131,7 @@ var ethtoolWords = map[string]string{rxLRO: "lro", rxGRO: "gro", rxVLAN: "rxvlan
 // on tells which of some switches are on, and the command that turns them off;
 // it is "" where one of them is fixed.
 func on(iface string, switches map[string]Switch, names ...string) (there []string, command string) {
-	command = "ethtool -K " + iface
+	command = "ethtool -K " + spelling.InShell(iface)
 	fixed := false
 	for _, name := range names {
 		s := switches[name]
@@ -155,7 +156,7 @@ func lro(f *Facts) Row {
 	if f.Switches.Err != nil {
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(f.Iface.Name, f.Switches.Value, rxLRO, rxGROHW)
+	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxLRO, rxGROHW)
 	if len(there) == 0 {
 		return Row{Level: OK, Text: "off: packets arrive one by one"}
 	}
@@ -173,7 +174,7 @@ func gro(f *Facts) Row {
 	if f.Switches.Err != nil {
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(f.Iface.Name, f.Switches.Value, rxGRO)
+	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxGRO)
 	switch {
 	case len(there) == 0:
 		return Row{Level: OK, Text: "off: packets reach every hook one by one"}
@@ -195,14 +196,14 @@ func vlanStripping(f *Facts) Row {
 	case f.Switches.Err != nil:
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(f.Iface.Name, f.Switches.Value, rxVLAN, rxSVLAN)
+	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxVLAN, rxSVLAN)
 	row := Row{Level: f.grade(), Text: "on: VLAN tags are taken out before XDP, which does not see them (tc does)", Command: command}
 	switch {
 	case len(there) == 0:
 		return Row{Level: OK, Text: "off: VLAN tags stay in their packets"}
 	case command == "" && f.native():
 		row.Text += "; the driver does not let it be changed"
-		row.Command = fmt.Sprintf("repacket -i %s --hook tc RULES", f.Iface.Name)
+		row.Command = fmt.Sprintf("repacket -i %s --hook tc RULES", spelling.InShell(f.Iface.Name))
 	}
 	return row
 }
@@ -233,7 +234,7 @@ func peerChecksums(f *Facts) Row {
 		return Row{
 			Level:   f.grade(),
 			Text:    f.Peer.Name + " leaves checksums to be finished later, which XDP cannot see and would break; tc handles them",
-			Command: "ethtool -K " + f.Peer.Name + " tx off",
+			Command: "ethtool -K " + spelling.InShell(f.Peer.Name) + " tx off",
 		}
 	}
 	return Row{Level: OK, Text: f.Peer.Name + " sends whole checksums"}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/hook"
+	"repacket/internal/spelling"
 )
 
 // programsOn says what is on the hooks for a direction.
@@ -70,9 +71,9 @@ func (f *Facts) inTheWay(a hook.Attached) (Level, string) {
 	case a.Ours && a.Meta.Foreground:
 		return Note, fmt.Sprintf("kill %d", a.Meta.PID)
 	case a.Ours:
-		return Note, fmt.Sprintf("repacket detach -i %s%s", f.Iface.Name, out)
+		return Note, fmt.Sprintf("repacket detach -i %s%s", spelling.InShell(f.Iface.Name), out)
 	case a.Way == hook.ByXDP && f.native():
-		return Warning, fmt.Sprintf("repacket -i %s --hook tc RULES", f.Iface.Name)
+		return Warning, fmt.Sprintf("repacket -i %s --hook tc RULES", spelling.InShell(f.Iface.Name))
 	case a.Way == hook.ByXDP:
 		return Note, fmt.Sprintf("bpftool prog show id %d", a.ProgramID)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/hook"
+	"repacket/internal/spelling"
 )
 
 // queueRules are what drivers ask of the queues before they take native XDP.
@@ -49,7 +50,7 @@ func queuesOfENA(f *Facts) Row {
 	row := Row{
 		Level:   f.grade(),
 		Text:    f.queuesThere() + ": native XDP wants at most half of them in use",
-		Command: combined(f.Iface.Name, c.MaxCombined/2),
+		Command: combined(spelling.InShell(f.Iface.Name), c.MaxCombined/2),
 	}
 	if c.MaxCombined < 2 {
 		row.Text, row.Command = f.queuesThere()+": native XDP wants two at least, which larger machines have", ""
@@ -76,7 +77,7 @@ func queuesOfVirtio(f *Facts) Row {
 	return Row{
 		Level:   f.grade(),
 		Text:    fmt.Sprintf("%s: native XDP wants one more for each of %d CPUs, else reflect and redirect are slower", f.queuesThere(), cpus),
-		Command: combined(f.Iface.Name, spare),
+		Command: combined(spelling.InShell(f.Iface.Name), spare),
 	}
 }
 
@@ -89,16 +90,16 @@ func queuesOfVeth(f *Facts) Row {
 	row := Row{
 		Level:   f.grade(),
 		Text:    fmt.Sprintf("%d to receive, and %s sends on %d: native XDP is refused", rx.Rx, f.Peer.Name, tx.Tx),
-		Command: fmt.Sprintf("ethtool -L %s rx %d", f.Iface.Name, tx.Tx),
+		Command: fmt.Sprintf("ethtool -L %s rx %d", spelling.InShell(f.Iface.Name), tx.Tx),
 	}
 	if rx.MaxRx < tx.Tx {
-		row.Command = fmt.Sprintf("ethtool -L %s tx %d", f.Peer.Name, rx.Rx)
+		row.Command = fmt.Sprintf("ethtool -L %s tx %d", spelling.InShell(f.Peer.Name), rx.Rx)
 	}
 	return row
 }
 
 func combined(iface string, n int) string {
-	return fmt.Sprintf("ethtool -L %s combined %d", iface, n)
+	return fmt.Sprintf("ethtool -L %s combined %d", spelling.InShell(iface), n)
 }
 
 // cpus is how many CPUs there can be, or 0 where it is not to be seen. The

@@ -8,6 +8,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
+	"repacket/internal/spelling"
 )
 
 // Advice is what a user should know before rules are attached to an interface.
@@ -45,6 +46,7 @@ func (s *site) advice(c hook.Choice) []Advice {
 	switch c.Mode {
 	case hook.TC:
 		all = append(all, s.exactAdvice()...)
+		all = append(all, s.badAdvice()...)
 		if sets := structural(s.cfg.Program); sets != "" {
 			all = append(all, Advice{
 				Note: true, Message: "segmentation-offload packets are left alone: " + sets,
@@ -97,6 +99,26 @@ func (s *site) exactAdvice() []Advice {
 	return all
 }
 
+// badAdvice tells that a wrong checksum may not be looked at: on interfaces made in
+// software, packets of this machine come with sums that are made later, and whoever
+// takes them here trusts them. On the wire the sum is wrong.
+func (s *site) badAdvice() []Advice {
+	if s.iface.Kind == "" && s.iface.Link != hook.LoopbackLink {
+		return nil
+	}
+	for _, r := range s.cfg.Program.Rules {
+		for _, a := range r.Actions {
+			if a.Op == rule.Bad && isLayer4Sum(a.Field) && a.Field.Proto != field.ICMP && a.Field.Proto != field.ICMP6 {
+				return []Advice{{
+					Message: fmt.Sprintf("packets of this machine may have no %s yet: receivers on this machine take them unchecked, it is wrong where they leave it", a.Field.Name),
+					Hint:    "whole checksums where the packets are sent: ethtool -K DEVICE tx off",
+				}}
+			}
+		}
+	}
+	return nil
+}
+
 // downOutlets tells which interfaces lose what is redirected to them.
 func (s *site) downOutlets() []Advice {
 	var all []Advice
@@ -104,7 +126,7 @@ func (s *site) downOutlets() []Advice {
 		to, redirects := s.outlets[r.Redirect]
 		down := Advice{
 			Message: to.Name + " is down: what is redirected to it is lost",
-			Hint:    "ip link set " + to.Name + " up",
+			Hint:    "ip link set " + spelling.InShell(to.Name) + " up",
 		}
 		if redirects && !to.Up && !slices.Contains(all, down) {
 			all = append(all, down)

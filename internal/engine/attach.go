@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"time"
 
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
@@ -76,8 +77,12 @@ type Listed struct {
 	// LeftAlone are the packets that its rules took and that it left alone.
 	LeftAlone LeftAlone
 	// Over says which limit was reached, so that all packets pass untouched:
-	// "count", "time", or "" for none.
+	// OverCount, OverTime, or "" for none.
 	Over string
+	// Left are the packets and Remaining is the time that are left of limits which
+	// are not reached, or 0.
+	Left      uint64
+	Remaining time.Duration
 }
 
 // List finds the programs of ours on all interfaces of the network namespace,
@@ -110,7 +115,8 @@ func List() ([]Listed, error) {
 // taken its place meanwhile.
 func listed(a *hook.Attached) (l *Listed, err error) {
 	for range replaceAttempts {
-		l = &Listed{Attached: *a, Over: over(a)}
+		l = &Listed{Attached: *a}
+		l.limits()
 		err = l.count()
 		var gone *hook.ErrNothing
 		if !errors.As(err, &gone) {
@@ -128,15 +134,22 @@ func listed(a *hook.Attached) (l *Listed, err error) {
 	return l, err
 }
 
-// over says which limit of a program was reached.
-func over(a *hook.Attached) string {
+// limits says which limit was reached, or what is left of them.
+func (l *Listed) limits() {
+	now := monotonic(0)
 	switch {
-	case a.Meta.Limit > 0 && a.Tickets >= a.Meta.Limit:
-		return "count"
-	case a.Until > 0 && a.Until <= monotonic(0):
-		return "time"
+	case l.Meta.Limit > 0 && l.Tickets >= l.Meta.Limit:
+		l.Over = OverCount
+		return
+	case l.Until > 0 && l.Until <= now:
+		l.Over = OverTime
+		return
+	case l.Until > 0:
+		l.Remaining = time.Duration(l.Until - now)
 	}
-	return ""
+	if l.Meta.Limit > 0 {
+		l.Left = l.Meta.Limit - l.Tickets
+	}
 }
 
 // count reads the program's counters.

@@ -218,6 +218,9 @@ func TestAdvice(t *testing.T) {
 		{iface: "right", text: "if udp then udp_len 53 udp_dest 9", want: 1}, // segmentation offload
 		{iface: "right", text: "if udp then udp_check 5", want: 1},           // sums that are made later
 		{iface: "right", text: "if tcp then tcp_check 5", want: 1},
+		{iface: "right", text: "if tcp then tcp_check bad", want: 1}, // nobody may look
+		{iface: "right", text: "if udp then udp_check bad", dir: hook.Out, want: 1},
+		{iface: "right", text: "if icmp then icmp_check bad"},
 		{iface: "right", text: "if tcp then tcp_check 5", dir: hook.Out, refused: true},
 		{iface: "right", text: "if tcp then reflect", dir: hook.Out, refused: true},
 		{iface: "lo", text: "if udp then udp_dest 53"},

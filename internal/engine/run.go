@@ -51,7 +51,8 @@ type Run struct {
 	done    chan struct{}
 	stop    chan struct{}
 	watch   sync.WaitGroup
-	gone    error // the interface was removed; read behind watch
+	gone    error  // the interface was removed; read behind watch
+	over    string // which limit was reached; read behind done
 
 	replacing sync.Mutex // one Replace at a time
 	mu        sync.Mutex // guards what follows
@@ -155,6 +156,16 @@ func (r *Run) LeftAlone() (LeftAlone, error) {
 // is removed, which Close then tells.
 func (r *Run) Done() <-chan struct{} { return r.done }
 
+// The limits that can be over: that of packets, and that of time.
+const (
+	OverCount = "count"
+	OverTime  = "time"
+)
+
+// Over says, once Done is closed, which limit was reached: OverCount, OverTime,
+// or "" if it was none.
+func (r *Run) Over() string { return r.over }
+
 // Close detaches and returns the final counts.
 func (r *Run) Close() ([]Count, error) {
 	close(r.stop)
@@ -197,6 +208,7 @@ func (r *Run) watchLimits(cfg Config) {
 		case <-r.stop:
 			return
 		case <-over:
+			r.over = OverTime
 			close(r.done)
 			return
 		case <-there.C:
@@ -210,6 +222,7 @@ func (r *Run) watchLimits(cfg Config) {
 			before := reached
 			n, err := r.taken()
 			if reached = err == nil && n >= cfg.Limit; reached && before {
+				r.over = OverCount
 				close(r.done)
 				return
 			}

@@ -70,22 +70,15 @@ func (s *site) settle(c hook.Choice) (hook.Choice, error) {
 
 // refuses is why the rules cannot do what they say at a hook, or nil.
 func (s *site) refuses(m hook.Mode) error {
+	if s.cfg.Direction == hook.Out {
+		if why, hint := s.cfg.Program.NotLeaving(); why != "" {
+			return &UsageError{why, hint}
+		}
+	}
 	for _, r := range s.cfg.Program.Rules {
-		switch {
-		case r.Verdict == rule.Reflect && s.cfg.Direction == hook.Out:
-			return &UsageError{
-				"reflect is for packets that come in: those that leave are on their way out already",
-				"leave out -Q out; drop and redirect work in both directions",
-			}
-		case r.Verdict == rule.ToInterface:
+		if r.Verdict == rule.ToInterface {
 			if err := s.refusesOutlet(m, s.outlets[r.Redirect]); err != nil {
 				return err
-			}
-		}
-		if f := exactSum(r); f != nil && f.Proto == field.TCP && m == hook.TC && s.cfg.Direction == hook.Out {
-			return &UsageError{
-				"an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
-				"tcp_check bad makes it come out wrong; to set it exactly, rewrite where the packets arrive",
 			}
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"repacket/internal/spelling"
 )
 
 // onInterface names an interface, and the direction where it is not the usual
@@ -62,9 +64,9 @@ func (e *ErrTaken) Hint() string {
 	case e.PID != 0:
 		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
 	case e.Ours && e.Direction == Out:
-		return fmt.Sprintf("take it off first: repacket detach -i %s -Q out", e.Interface)
+		return fmt.Sprintf("take it off first: repacket detach -i %s -Q out", spelling.InShell(e.Interface))
 	case e.Ours:
-		return fmt.Sprintf("take it off first: repacket detach -i %s", e.Interface)
+		return fmt.Sprintf("take it off first: repacket detach -i %s", spelling.InShell(e.Interface))
 	case e.Mode == TC:
 		return "try again"
 	case e.ProgramID == 0:

@@ -205,6 +205,7 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 		where := c.where[rule]
 		if len(copies) == 1 {
 			c.halves(rule.Cond, c.claims(rule), where)
+			c.flagLists(rule.Cond)
 		}
 		c.sums(rule, where)
 		if r.final() {

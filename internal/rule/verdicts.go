@@ -153,3 +153,21 @@ func (c *checker) otherwise(e Expr, tests []Test, tested headers) string {
 	text := Print(Test{Field: t.Field, In: rest})
 	return fmt.Sprintf("only where %s is there: %s%s", anyHeader(tested), name, strings.TrimPrefix(text, t.Field.Name))
 }
+
+// NotLeaving says why the rules cannot be for packets that leave, and what to do
+// instead; "" is that they can.
+func (p *Program) NotLeaving() (why, hint string) {
+	for _, r := range p.Rules {
+		if r.Verdict == Reflect {
+			return "reflect is for packets that come in: those that leave are on their way out already",
+				"leave out -Q out; drop and redirect work in both directions"
+		}
+		for _, a := range r.Actions {
+			if a.Field.Name == "tcp_check" && !a.Op.Sums() {
+				return "an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
+					"tcp_check bad makes it come out wrong; to set it exactly, rewrite where the packets arrive"
+			}
+		}
+	}
+	return "", ""
+}

@@ -1,5 +1,8 @@
-// Package spelling tells how far a word is from the one that was meant.
+// Package spelling tells how far a word is from the one that was meant, and how a
+// shell has to be told it.
 package spelling
+
+import "strings"
 
 // Distance is what it costs to make b of a by letters inserted, deleted and
 // swapped with their neighbour, 2 each, and replaced, 3: more often a letter
@@ -26,4 +29,17 @@ func Distance(a, b string) int {
 		}
 	}
 	return rows[len(a)][len(b)]
+}
+
+// InShell is a name of an interface as a shell takes it: in quotes if it has
+// characters that mean something there. The kernel forbids only blanks, slashes and
+// colons (net/core/dev.c, dev_valid_name).
+func InShell(name string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-@%+=,", r)
+	}
+	if name != "" && !strings.ContainsFunc(name, func(r rune) bool { return !plain(r) }) {
+		return name
+	}
+	return "'" + strings.ReplaceAll(name, "'", `'\''`) + "'"
 }

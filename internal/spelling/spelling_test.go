@@ -1,6 +1,7 @@
 package spelling
 
 import (
+	"os/exec"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -37,4 +38,21 @@ func TestDistanceIsFair(t *testing.T) {
 			t.Fatalf("Distance(%q, %q) = %d and %d the other way", a, b, Distance(a, b), Distance(b, a))
 		}
 	})
+}
+
+// TestInShell: a shell makes the name of what it is told.
+func TestInShell(t *testing.T) {
+	for name, plain := range map[string]bool{
+		"eth0": true, "br-1.100": true, "wg_0@if7": true,
+		"a;id": false, "$(id)": false, "it's": false, "~": false, "*": false, "#1": false, "a&b": false, "größe": false, `\`: false, "`id`": false, "": false,
+	} {
+		told := InShell(name)
+		if (told == name) != plain {
+			t.Errorf("%q is told as %s", name, told)
+		}
+		out, err := exec.Command("sh", "-c", "printf %s "+told).Output()
+		if err != nil || string(out) != name {
+			t.Errorf("%q, told as %s, is %q to a shell: %v", name, told, out, err)
+		}
+	}
 }

@@ -1,0 +1,48 @@
+package rule
+
+import (
+	"math/bits"
+	"strings"
+)
+
+// flagLists notes where a list of tcp_flags holds flags one by one: elsewhere
+// such a list is a set of flags, here it is one value or another.
+func (c *checker) flagLists(e Expr) {
+	switch e := e.(type) {
+	case And:
+		for _, x := range e.X {
+			c.flagLists(x)
+		}
+	case Or:
+		for _, x := range e.X {
+			c.flagLists(x)
+		}
+	case Not:
+		c.flagLists(e.X)
+	case Test:
+		flags := loneFlags(e)
+		if len(flags) < 2 {
+			return
+		}
+		c.warn(Note, e.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
+			"tcp_flags is each of these alone: %s", strings.Join(flags, " or "))
+	}
+}
+
+// loneFlags are the names of the flags that a test of tcp_flags is for, if each
+// value that it takes is a single flag.
+func loneFlags(t Test) (flags []string) {
+	if t.Field.Name != "tcp_flags" || len(t.Cells) > 0 {
+		return nil
+	}
+	for _, r := range t.In {
+		for v := r.Lo.Lo; v <= r.Hi.Lo; v++ {
+			word := t.Field.Names.Word(v)
+			if bits.OnesCount64(v) != 1 || word == "" {
+				return nil
+			}
+			flags = append(flags, word)
+		}
+	}
+	return flags
+}
