@@ -143,7 +143,7 @@ var faults = []struct {
 	{"no XDP", lacks(hook.XDPPrograms), Row{"bpf", "", Warning, "this kernel has no XDP: rules go to tc", ""}},
 	{"no tc", lacks(hook.TCPrograms), Row{"bpf", "", Warning, "this kernel has no BPF at tc (CONFIG_NET_CLS_ACT): only packets that arrive can be rewritten, by XDP", ""}},
 	{"no BPF", lacks(hook.XDPPrograms, hook.TCPrograms), Row{"bpf", "", Error, "this kernel has no BPF for packets (CONFIG_BPF_SYSCALL, CONFIG_NET)", ""}},
-	{"user namespace", denied(), Row{"bpf", "", Error, "the kernel permits no programs, though no capability is missing: capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)", ""}},
+	{"user namespace", denied(), Row{"bpf", "", Error, "the kernel permits no programs, though no capability is missing: capabilities of a user namespace do not count", ""}},
 	{"no privilege", denied("CAP_BPF"), Row{"bpf", "", Unknown, "cannot be seen: CAP_BPF is missing", "sudo repacket doctor"}},
 
 	{"no status", noFile(statusFile), Row{"capabilities", "", Unknown, "cannot be seen: open /proc/thread-self/status: file does not exist", ""}},

@@ -16,10 +16,6 @@ import (
 	"repacket/internal/rule"
 )
 
-// PeerName is the name of the program that lets a veth take what native XDP
-// sends it. It passes everything.
-const PeerName = "repacket_peer"
-
 // peers are the other ends of the veths that a native XDP program sends
 // packets to. Without a program there the kernel loses what is sent, and
 // counts it as sent. The error is ErrUnsupported where none can be put there.
@@ -92,7 +88,7 @@ func (s *site) openPeers(m hook.Mode) ([]io.Closer, error) {
 		return nil, err
 	}
 	passes, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: PeerName, Type: ebpf.XDP, License: license,
+		Name: hook.PeerName, Type: ebpf.XDP, License: license,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(bpf.XDP.Verdict(rule.Pass))), asm.Return()},
 		Flags:        unix.BPF_F_XDP_HAS_FRAGS, // so that no MTU is too large
 	})

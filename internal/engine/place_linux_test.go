@@ -189,7 +189,7 @@ func TestPeer(t *testing.T) {
 			check(t, ns.Do(func() (err error) {
 				run, err = Start(Config{Program: checked(t, text), Interface: "v0", Mode: mode})
 				if mode == hook.Native {
-					wantPrograms(t, back, PeerName)
+					wantPrograms(t, back, hook.PeerName)
 				} else {
 					wantPrograms(t, back)
 				}

@@ -329,7 +329,7 @@ func TestPeersStay(t *testing.T) {
 		}
 		for _, ttl := range []byte{8, 7} {
 			check(t, run.Replace(checked(t, fmt.Sprintf("if udp then ip_ttl %d reflect", ttl))))
-			wantPrograms(t, "v1", PeerName)
+			wantPrograms(t, "v1", hook.PeerName)
 			check(t, port.Send(sent))
 			got, err := port.Receive(time.Now().Add(patience))
 			if err != nil || got[22] != ttl {

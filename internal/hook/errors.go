@@ -50,6 +50,8 @@ func (e *ErrTaken) Error() string {
 		return fmt.Sprintf("%s is taken: another program came to its tc hook at the same time", where)
 	case e.ProgramID == 0:
 		return fmt.Sprintf("%s is taken: an XDP program was there, or is on the interface above it", where)
+	case e.ProgramName == PeerName:
+		return fmt.Sprintf("%s is taken: repacket at the other end of this veth needs a program of its own here (%d)", where, e.ProgramID)
 	case e.ProgramName == "":
 		return fmt.Sprintf("%s is taken by an %s program (%d)", where, e.Mode, e.ProgramID)
 	}
@@ -69,6 +71,8 @@ func (e *ErrTaken) Hint() string {
 		return fmt.Sprintf("take it off first: repacket detach -i %s", spelling.InShell(e.Interface))
 	case e.Mode == TC:
 		return "try again"
+	case e.ProgramName == PeerName:
+		return "it passes everything, and goes with the rules at the other end; --hook tc runs behind it"
 	case e.ProgramID == 0:
 		return "try again, or look at the interfaces with: ip link"
 	}
@@ -134,7 +138,7 @@ func (e *ErrPrivilege) Error() string {
 // Hint says how the privilege is granted.
 func (e *ErrPrivilege) Hint() string {
 	if len(e.Missing) == 0 {
-		return "capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"
+		return "capabilities of a user namespace do not count"
 	}
 	// setcap replaces what a file had, so it has to name all that a run takes.
 	grant := []string{"CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"}

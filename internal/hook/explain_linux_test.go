@@ -48,7 +48,7 @@ func TestExplain(t *testing.T) {
 		"one missing":     {unix.EACCES, actGive, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot attach to eth1: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.ErrPrivilege: cannot load the program: CAP_NET_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it as root, or grant it: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
-		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count; before Linux 5.11 raise the locked-memory limit (ulimit -l)"},
+		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count"},
 		"tc no clsact":    {errNoClsact, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF) | "},
 		"tc ingress":      {errIngressOnly, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has an ingress qdisc, which has no place for packets that leave | put clsact and its filters in its place: tc qdisc del dev eth1 ingress, tc qdisc add dev eth1 clsact"},
 		"tc full":         {unix.ERANGE, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has as many tc programs as there can be | look at them with: bpftool net"},
@@ -216,6 +216,10 @@ func TestMessages(t *testing.T) {
 		"another's": {
 			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, ProgramName: "lb"},
 			"*hook.ErrTaken: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
+		},
+		"for the other end": {
+			&ErrTaken{Interface: "v1", Mode: Native, ProgramID: 7, ProgramName: PeerName},
+			"*hook.ErrTaken: v1 is taken: repacket at the other end of this veth needs a program of its own here (7) | it passes everything, and goes with the rules at the other end; --hook tc runs behind it",
 		},
 		"nameless": {
 			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},

@@ -32,6 +32,9 @@ const (
 	// process is on an interface where the kernel has no link for tc.
 	StubName    = "repacket_stub"
 	SlotMapName = "repacket_slot"
+	// PeerName is the program that lets a veth take what native XDP of ours sends
+	// it from its other end. It passes everything.
+	PeerName = "repacket_peer"
 )
 
 // Mode is where in the kernel a program runs.
