@@ -1,0 +1,47 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// TestWhatBecomesATable: 200 rules of a shape, the number N of each in the place of %d
+// and that of its range in that of %r, are looked up or not. Those that ask the same
+// of packets are no rows: the first takes all that the others could.
+func TestWhatBecomesATable(t *testing.T) {
+	for shape, tables := range map[string]int{
+		"if udp_dest %d then ip_ttl 7":                      1,
+		"if udp_dest %r then ip_ttl 7":                      1,
+		"if udp_dest %r ip_dscp 5 then ip_ttl 7":            1,
+		"if udp_dest %r ip_tot_len ge 99 then ip_ttl 7":     0, // two ranges
+		"if udp_dest %d ip_ttl 9 then ip_id %d":             1,
+		"if udp_dest %d udp_src %d then ip_id 7":            1,
+		"if udp_dest %r udp_src %d then ip_id 7":            0, // a range and a value that differ
+		"if udp_dest 53 then ip_id %d":                      0,
+		"if udp_dest 53 or udp_src 9 then ip_id %d":         0,
+		"if not udp_dest %r then ip_ttl 7":                  0,
+		"if ip_src 10.0.0.0/9 udp_dest %d then ip_dscp 3":   1,
+		"if ip_dest 10.1.%d.0/24 then ip_dest 10.2.%d.0/24": 0, // rows can, rules cannot yet
+	} {
+		var b strings.Builder
+		for n := range 200 {
+			text := strings.ReplaceAll(shape, "%d", fmt.Sprint(n+10))
+			b.WriteString(strings.ReplaceAll(text, "%r", fmt.Sprintf("%d-%d", 100*n+1, 100*n+77)) + "\n")
+		}
+		p, err := rule.Check(b.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := BuildTables(p, field.Ethernet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.Tables) != tables {
+			t.Errorf("%s: %d tables, want %d", shape, len(out.Tables), tables)
+		}
+	}
+}
