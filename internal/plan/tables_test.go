@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -42,6 +43,29 @@ func TestWhatBecomesATable(t *testing.T) {
 		}
 		if len(out.Tables) != tables {
 			t.Errorf("%s: %d tables, want %d", shape, len(out.Tables), tables)
+		}
+	}
+}
+
+// TestWrittenOutRefuses: rows are written out up to MaxWritten, beside rules without.
+func TestWrittenOutRefuses(t *testing.T) {
+	for rows, want := range map[int]string{
+		MaxWritten:     "",
+		MaxWritten + 1: "10,001 rows have to be tested one by one, and no program holds as many",
+	} {
+		p, err := rule.CheckWith("if tcp then ip_ttl 5 else if udp_dest @d then ip_ttl 6 from x.csv",
+			rule.Options{Open: func(string) (io.ReadCloser, error) {
+				return io.NopCloser(strings.NewReader("d\n" + strings.Repeat("1-5\n", rows))), nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := WrittenOut(p)
+		switch {
+		case err != nil && err.Error() != want, err == nil && want != "":
+			t.Errorf("%d rows: %v, want %q", rows, err, want)
+		case err == nil && len(out.Rules) != rows+1:
+			t.Errorf("%d rows: %d rules", rows, len(out.Rules))
 		}
 	}
 }
