@@ -75,6 +75,9 @@ var tabled = []struct {
 		lo := d.Uint32N(1 << 31)
 		return d.text("if tcp_seq %d-%d then tcp_ack_seq %d", lo, lo+d.Uint32N(1<<18), d.Uint32())
 	}},
+	{"too many to compare, of 48 bits", []plan.TableKind{plan.Ordered}, 3000, func(d *drawer) string {
+		return d.text("if arp_sha 02:%02x:%02x:%02x:00:00/32 then arp_op %d", d.IntN(256), d.IntN(256), d.IntN(4), d.port())
+	}},
 	{"shapes in turn", nil, 120, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
 	{"many shapes in turn", nil, 600, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
 	{"shapes in turn, with a sum", nil, 90, func(d *drawer) string { return shapesInTurn[d.IntN(3)](d) }},
