@@ -187,7 +187,8 @@ type fakeKernel struct {
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
-	over     string // the limit that done tells
+	closing  chan struct{} // Close waits for it, if there is one
+	over     string        // the limit that done tells
 	findings []Finding
 }
 
@@ -290,6 +291,10 @@ func (k *fakeKernel) Late() []Advice { return k.late }
 func (k *fakeKernel) LeftAlone() ([]LeftAlone, error) { return k.alone, nil }
 
 func (k *fakeKernel) Close() ([]tally, error) {
+	if k.closing != nil { // tells that it has begun, and waits
+		k.closing <- struct{}{}
+		<-k.closing
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed++

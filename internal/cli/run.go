@@ -73,9 +73,9 @@ func (a *app) run(words []string) error {
 	a.out.advise(session.Late())
 	a.attached("attached", job, session.Hook(), session.Note())
 	why, watchErr := r.watch(heard)
+	r.ending.Store(true)
 	r.ended = a.env.Clock.Now()
 	counts, closeErr := session.Close()
-	r.detached.Store(true)
 	alone, aloneErr := session.LeftAlone()
 	if closeErr != nil {
 		why = "error"
@@ -139,8 +139,8 @@ type running struct {
 	// true until it does, again if a signal has come since they were read.
 	reloaded         chan reloaded
 	reloading, again bool
-	// detached: the rules are off.
-	detached atomic.Bool
+	// ending: the run takes its rules off, which a busy kernel makes wait.
+	ending atomic.Bool
 }
 
 // heardAtOnce is how many signals can wait to be heeded; more are dropped, as the
@@ -172,7 +172,7 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 		case s := <-signals:
 			pass(s)
 		case <-giveUp:
-			if !r.detached.Load() {
+			if !r.ending.Load() {
 				r.env.Exit(exitFailed)
 			}
 		case <-over:

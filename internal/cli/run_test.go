@@ -331,3 +331,23 @@ func TestNobodyReads(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowDetach: a run that has heard the signal is left to end, however long
+// the kernel takes to give the interface back.
+func TestSlowDetach(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.kernel.closing = make(chan struct{})
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.send(syscall.SIGINT)
+	<-f.kernel.closing
+	select {
+	case got := <-f.exit:
+		t.Fatalf("exit status %d while the rules are taken off", got)
+	case <-time.After(patience + patience/2):
+	}
+	f.kernel.closing <- struct{}{}
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+}
