@@ -63,7 +63,10 @@ const largeTable = 1 << 20
 func update(m *ebpf.Map, t *plan.Table, size int) error {
 	value := make([]byte, size)
 	bpf.FillArray(t, value)
-	return m.Put(uint32(0), value)
+	if err := m.Put(uint32(0), value); err != nil {
+		return fmt.Errorf("write the table: %w", err)
+	}
+	return nil
 }
 
 // fillInPlace writes a table into its map: an update would take the same memory
