@@ -31,9 +31,13 @@ type Env struct {
 	// HungUp tells whether the terminal has been closed that the process had.
 	HungUp func() bool
 	// Exit ends the process with an exit status, whatever it is doing.
-	Exit   func(status int)
-	Clock  Clock
-	Kernel Kernel
+	Exit func(status int)
+	// Patience is how long a signal that asks to stop waits for what is going on:
+	// rules that are being loaded, over which the kernel can take long, or a reader
+	// of what is printed who does not read.
+	Patience time.Duration
+	Clock    Clock
+	Kernel   Kernel
 	// Demo tells its story on out until it is over or ctx is. Where there is
 	// no demo it is nil.
 	Demo func(ctx context.Context, out io.Writer) error
@@ -58,6 +62,7 @@ func System() Env {
 		Signals:    catchSignals,
 		HungUp:     hungUp(),
 		Exit:       os.Exit,
+		Patience:   time.Second,
 		Clock:      wallClock{},
 		Kernel:     systemKernel(),
 		Demo:       systemDemo,

@@ -44,6 +44,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Signals:    func() <-chan os.Signal { return f.signals },
 		HungUp:     f.hungUp.Load,
 		Exit:       func(status int) { f.exit <- status; select {} },
+		Patience:   time.Second,
 		Clock:      f.clock,
 		Kernel:     f.kernel,
 	}

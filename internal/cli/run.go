@@ -86,11 +86,6 @@ func (a *app) run(words []string) error {
 	return errors.Join(watchErr, aloneErr, closeErr)
 }
 
-// patience is how long a signal that asks to stop waits for what is going on:
-// rules that are being loaded, over which the kernel can take long, or a reader
-// of what is printed who does not read.
-const patience = time.Second
-
 // started is what starting has led to.
 type started struct {
 	job     Job
@@ -120,7 +115,7 @@ func (a *app) start(words []string, signals <-chan os.Signal) (_ started, early 
 		case got := <-signals:
 			early = append(early, got)
 			if giveUp == nil && a.stops(got) {
-				giveUp = time.After(patience)
+				giveUp = time.After(a.env.Patience)
 			}
 		}
 	}
@@ -157,7 +152,7 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 			if giveUp != nil {
 				r.env.Exit(exitFailed)
 			}
-			giveUp = time.After(patience)
+			giveUp = time.After(r.env.Patience)
 		}
 		select {
 		case heard <- s:

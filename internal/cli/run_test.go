@@ -317,8 +317,9 @@ func (s stuck) Write([]byte) (int, error) {
 // TestNobodyReads: a run whose output nobody reads can be stopped all the same,
 // by one signal and some patience or by two.
 func TestNobodyReads(t *testing.T) {
-	for _, signals := range []int{1, 2} {
+	for signals, patience := range map[int]time.Duration{1: time.Millisecond, 2: time.Hour} {
 		f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
+		f.Patience = patience
 		writing := make(stuck)
 		f.Stdout = writing
 		f.start()
@@ -337,6 +338,7 @@ func TestNobodyReads(t *testing.T) {
 func TestSlowDetach(t *testing.T) {
 	f := newFake(t, rewriteWords...)
 	f.kernel.closing = make(chan struct{})
+	f.Patience = 100 * time.Millisecond
 	f.start()
 	f.await(&f.stderr, "native XDP\n")
 	f.send(syscall.SIGINT)
@@ -344,7 +346,7 @@ func TestSlowDetach(t *testing.T) {
 	select {
 	case got := <-f.exit:
 		t.Fatalf("exit status %d while the rules are taken off", got)
-	case <-time.After(patience + patience/2):
+	case <-time.After(2 * f.Patience):
 	}
 	f.kernel.closing <- struct{}{}
 	if got := f.wait(); got != exitDone {

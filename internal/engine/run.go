@@ -252,17 +252,18 @@ func monotonic(d time.Duration) uint64 {
 		panic(fmt.Sprintf("engine: no monotonic clock: %v", err)) // it has been there since Linux 2.6
 	}
 	offsets, _ := os.ReadFile("/proc/self/timens_offsets") // without time namespaces there is none
-	return uint64(now.Nano() - monotonicOffset(string(offsets)) + int64(d))
+	return uint64(hostTime(now.Nano(), string(offsets)) + int64(d))
 }
 
-// monotonicOffset is the line of the clock in a file of offsets, in nanoseconds:
-// its name, seconds and nanoseconds (time_namespaces(7)).
-func monotonicOffset(offsets string) int64 {
+// hostTime takes from a time of CLOCK_MONOTONIC in nanoseconds what the time
+// namespace has added: in the file of offsets the clock has a line with its name,
+// seconds and nanoseconds (time_namespaces(7)).
+func hostTime(now int64, offsets string) int64 {
 	for line := range strings.Lines(offsets) {
 		var seconds, rest int64
 		if n, _ := fmt.Sscanf(line, "monotonic %d %d", &seconds, &rest); n == 2 {
-			return seconds*int64(time.Second) + rest
+			return now - seconds*int64(time.Second) - rest
 		}
 	}
-	return 0
+	return now
 }
