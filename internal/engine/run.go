@@ -3,12 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
 	"repacket/internal/rule"
@@ -242,28 +238,4 @@ func (r *Run) taken() (uint64, error) {
 func (r *Run) detached() bool {
 	gone, err := r.link.Gone()
 	return err == nil && gone
-}
-
-// monotonic is the CLOCK_MONOTONIC time in nanoseconds that is d from now, as
-// programs in the kernel see it: without the offset of a time namespace.
-func monotonic(d time.Duration) uint64 {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		panic(fmt.Sprintf("engine: no monotonic clock: %v", err)) // it has been there since Linux 2.6
-	}
-	offsets, _ := os.ReadFile("/proc/self/timens_offsets") // without time namespaces there is none
-	return uint64(hostTime(now.Nano(), string(offsets)) + int64(d))
-}
-
-// hostTime takes from a time of CLOCK_MONOTONIC in nanoseconds what the time
-// namespace has added: in the file of offsets the clock has a line with its name,
-// seconds and nanoseconds (time_namespaces(7)).
-func hostTime(now int64, offsets string) int64 {
-	for line := range strings.Lines(offsets) {
-		var seconds, rest int64
-		if n, _ := fmt.Sscanf(line, "monotonic %d %d", &seconds, &rest); n == 2 {
-			return now - seconds*int64(time.Second) - rest
-		}
-	}
-	return now
 }
