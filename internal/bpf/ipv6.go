@@ -1,8 +1,11 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
@@ -23,8 +26,6 @@ const (
 	// jumboOption begins the hop-by-hop header of a jumbogram: option 0xc2 of
 	// 4 bytes (RFC 2675).
 	jumboOption = 0xc204
-	// unlimited is the payload length of a jumbogram: the frame alone counts.
-	unlimited = 0x7fffffff
 )
 
 // What has been seen among the extension headers, as bits of slotSeen.
@@ -89,43 +90,57 @@ func (c *compiler) transports(n *plan.Network, entries []label, bare label, way 
 	}
 }
 
-// walk steps over extension headers; the next header is in value, and l4 is
-// where it is. Hop-by-hop stands first or not at all.
+// walk steps over extension headers, of which there is at least one. Hop-by-hop
+// stands first or not at all.
 //
-// The verifier follows every way through the loop. So that these do not
-// multiply, all ways through one turn must look alike to it at its end: what is
-// compared is a copy that it does not connect with the value (a value that was
-// compared is known from then on), and what depends on the kind of a header is
-// masked and not branched on.
+// The verifier follows every way through every turn of the loop. So that these do
+// not multiply, all ways through one turn must look alike to it at its end: what is
+// compared is worked out from a value and is not the value (what was compared is
+// known from then on), and what depends on the kind of a header is multiplied by
+// 0 or 1 and not branched on. A turn is as short as can be, too: of all that a start
+// takes, the verifier's time is most.
 func (c *compiler) walk(n *plan.Network, bare label) {
-	next, top, step, walked := temp, c.newLabel(), c.newLabel(), c.newLabel()
-	c.payload(bare)
+	next, step, walked := temp, c.newLabel(), c.newLabel()
+	c.anyTags()
+	c.payload(n, bare)
 	c.about("extension header")
 	c.emit(asm.LoadMem(next, c.reg.l3, nextAt, asm.Byte), storeLong(slotSteps, 0)) // nothing is known of it
-	c.disconnected(next)
-	c.jumpTo(step, asm.JEq.Imm(value, hopByHop^apart, ""))
-	c.bind(top, true)
-	c.disconnected(next)
-	c.jumpTo(step, asm.JEq.Imm(value, routing^apart, ""))
-	c.jumpTo(step, asm.JEq.Imm(value, destination^apart, ""))
-	c.jumpTo(walked, asm.JNE.Imm(value, fragmentID^apart, ""))
-	c.bind(step, false)
+	c.bind(step, true)
 	c.emit(asm.LoadMem(value, asm.R10, slotSteps, asm.DWord))
 	c.jumpTo(bare, asm.JGE.Imm(value, maxExtensions, ""))
 	c.emit(asm.Add.Imm(value, 1), asm.StoreMem(asm.R10, slotSteps, value, asm.DWord))
-	c.extension(bare)
-	c.goTo(top)
+	c.extension(n, bare)
+	c.emit(asm.Mov.Reg(value, next), asm.RSh.Imm(value, 6))
+	c.jumpTo(walked, asm.JNE.Imm(value, 0, ""))
+	c.emit(asm.LoadImm(value, notExtensions, asm.DWord), asm.RSh.Reg(value, next))
+	c.jumpTo(walked, asm.JSet.Imm(value, 1, ""))
+	c.goTo(step)
 	c.bind(walked, false)
 	c.walked(bare)
 	c.transports(n, c.nextHeadersOr(n, bare), bare, plan.Extended)
 }
 
-// apart turns a value into one that the verifier does not connect with it.
-const apart = 0x80
+// notExtensions has a bit for each next header below 64 that is no extension header
+// behind another one.
+const notExtensions = ^int64(1<<routing | 1<<fragmentID | 1<<destination)
 
-// disconnected leaves in value a copy of r that is compared in its place.
-func (c *compiler) disconnected(r asm.Register) {
-	c.emit(asm.Mov.Reg(value, r), asm.Xor.Imm(value, apart))
+// anyTags makes packets look the same to the verifier whatever tags have been
+// stepped over, and whatever the next header is. It would follow the walk for each
+// number of tags and kind of header otherwise, and take 6 ms for one rule instead
+// of 2: of all that a start takes, most.
+func (c *compiler) anyTags() {
+	c.about("ip6 header")
+	if len(c.plan.Levels) == 1 && c.plan.Link != field.RawIP {
+		c.emit(
+			asm.LoadMem(temp, c.reg.ctx, c.to.data, asm.Word),
+			asm.Sub.Reg(c.reg.l3, temp),
+			asm.And.Imm(c.reg.l3, maxTags*tagLen|tagLen), // a difference of pointers may be anything to it
+			asm.Add.Reg(c.reg.l3, temp),
+		)
+		c.guard(c.reg.l3, ethLen+ip6Len, c.pass) // which the verifier has forgotten
+		c.emit(asm.Mov.Reg(c.reg.l4, c.reg.l3), asm.Add.Imm(c.reg.l4, ip6Len-ipLen))
+	}
+	c.emit(asm.LoadMem(value, c.reg.l3, nextAt, asm.Byte))
 }
 
 func (c *compiler) nextHeadersOr(n *plan.Network, bare label) []label {
@@ -135,8 +150,8 @@ func (c *compiler) nextHeadersOr(n *plan.Network, bare label) []label {
 }
 
 // payload leaves in slotLeft how many bytes follow the IPv6 header: its payload
-// length, or of a jumbogram all that there are. The next header is in value.
-func (c *compiler) payload(bare label) {
+// length, or of a jumbogram no less than there are. The next header is in value.
+func (c *compiler) payload(n *plan.Network, bare label) {
 	some := c.newLabel()
 	c.about("payload length")
 	c.emit(asm.LoadMem(temp, c.reg.l3, payloadAt, asm.Half), asm.HostTo(asm.BE, temp, asm.Half))
@@ -146,63 +161,64 @@ func (c *compiler) payload(bare label) {
 	c.guard(c.reg.l4, l4Base+unit, bare)
 	c.emit(asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half))
 	c.jumpTo(bare, asm.JNE.Imm32(value, swapped(jumboOption, 2), ""))
-	c.emit(asm.Mov.Imm(temp, unlimited))
+	// The frame alone counts, and every header has a guard. To the verifier this is
+	// any number, so it looks at all packets at once from here on.
+	c.emit(asm.Mov.Reg(temp, c.reg.end), asm.Sub.Reg(temp, c.reg.l3))
 	c.bind(some, false)
-	c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord), storeLong(slotSeen, 0))
+	c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord))
+	if c.sees(n) {
+		c.emit(storeLong(slotSeen, 0))
+	}
 }
 
 // extension steps over the extension header at l4, of the kind in temp, and
-// leaves the kind of the next one there.
-func (c *compiler) extension(bare label) {
+// leaves the kind of the next one there. Whether it lies inside the payload is seen
+// at the end: each takes something, so what is left then is less than nothing.
+func (c *compiler) extension(n *plan.Network, bare label) {
 	c.guard(c.reg.l4, l4Base+unit, bare)
-	c.emit(asm.LoadMem(value, asm.R10, slotLeft, asm.DWord))
-	c.jumpTo(bare, asm.JSLT.Imm(value, unit, ""))
-	c.emit(asm.StoreMem(asm.R10, slotNext, temp, asm.DWord))
-
+	if c.sees(n) {
+		c.emit(asm.StoreMem(asm.R10, slotNext, temp, asm.DWord))
+	}
+	c.is(fragmentID)
+	c.emit(asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half), asm.Mul.Reg(value, temp))
+	c.jumpTo(bare, asm.JSet.Imm32(value, swapped(0xfff8, 2), "")) // a later fragment
+	if c.sees(n) {
+		c.emit(asm.And.Imm(value, seenMore))
+		c.see()
+		c.emit(asm.LoadMem(temp, asm.R10, slotNext, asm.DWord))
+		c.is(routing)
+		c.emit(asm.LoadMem(value, c.reg.l4, l4Base+3, asm.Byte), asm.Mul.Reg(value, temp)) // segments left
+		c.see()
+		c.emit(asm.LoadMem(temp, asm.R10, slotNext, asm.DWord))
+		c.is(fragmentID)
+	}
 	// A fragment header has 8 bytes; the others say how many, in units of 8
 	// bytes of which the first is not counted (RFC 8200 section 4).
-	c.maskIf(fragmentID)
 	c.emit(
-		asm.Xor.Imm(temp, -1),
+		asm.Xor.Imm(temp, 1),
 		asm.LoadMem(value, c.reg.l4, l4Base+1, asm.Byte),
-		asm.And.Reg(value, temp),
+		asm.Mul.Reg(value, temp),
 		asm.Add.Imm(value, 1),
 		asm.LSh.Imm(value, 3),
-		asm.StoreMem(asm.R10, slotLength, value, asm.DWord),
-		asm.Xor.Imm(temp, -1),
-		asm.LoadMem(value, c.reg.l4, l4Base+2, asm.Half),
-		asm.And.Reg(value, temp),
-	)
-	c.jumpTo(bare, asm.JSet.Imm32(value, swapped(0xfff8, 2), "")) // a later fragment
-	c.emit(asm.And.Imm(value, seenMore))
-	c.see()
-
-	c.emit(asm.LoadMem(temp, asm.R10, slotNext, asm.DWord))
-	c.maskIf(routing)
-	c.emit(
-		asm.LoadMem(value, c.reg.l4, l4Base+3, asm.Byte), // segments left
-		asm.And.Reg(value, temp),
-	)
-	c.see()
-
-	c.emit(
-		asm.LoadMem(value, asm.R10, slotLength, asm.DWord),
-		asm.LoadMem(temp, asm.R10, slotLeft, asm.DWord),
-		asm.Sub.Reg(temp, value),
-		asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord),
 		asm.LoadMem(temp, c.reg.l4, l4Base, asm.Byte),
 		asm.Add.Reg(c.reg.l4, value),
 	)
 }
 
-// maskIf turns temp into ones if it is kind, else into zeros.
-func (c *compiler) maskIf(kind int32) {
+// is turns temp into 1 if it is kind, else into 0.
+func (c *compiler) is(kind int32) {
 	c.emit(
 		asm.Xor.Imm(temp, kind),
-		asm.Neg.Imm(temp, 0),
-		asm.RSh.Imm(temp, 63), // 0 if it is, 1 if not
 		asm.Add.Imm(temp, -1),
+		asm.RSh.Imm(temp, 63), // the sign: of 0 less 1 alone
 	)
+}
+
+// sees tells whether anybody asks what has been seen.
+func (c *compiler) sees(n *plan.Network) bool {
+	return c.use.sums || slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
+		return t.Ways[plan.Extended] != t.Ways[plan.Routed]
+	})
 }
 
 // see notes what is in value.
@@ -221,16 +237,21 @@ func (c *compiler) see() {
 func (c *compiler) walked(bare label) {
 	c.about("next header")
 	c.emit(
+		asm.StoreMem(asm.R10, slotNext, temp, asm.DWord),
 		asm.Mov.Reg(value, c.reg.l4),
 		asm.Sub.Reg(value, c.reg.l3),
 		asm.And.Imm(value, 0x7fff), // 20 and 8 headers of 2048 bytes at most
 		asm.Mov.Reg(c.reg.l4, c.reg.l3),
 		asm.Add.Reg(c.reg.l4, value),
-		asm.Mov.Reg(value, temp),
 		asm.LoadMem(temp, asm.R10, slotLeft, asm.DWord),
+		asm.Sub.Reg(temp, value),
+		asm.Add.Imm(temp, ip6Len-ipLen),
 	)
 	c.jumpTo(bare, asm.JSLT.Imm(temp, 1, ""))
-	c.emit(asm.Add.Imm(temp, ipLen-1))
+	if c.use.sums {
+		c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord))
+	}
+	c.emit(asm.Add.Imm(temp, ipLen-1), asm.LoadMem(value, asm.R10, slotNext, asm.DWord))
 }
 
 // wholeDatagram6 leaves the datagram's length on the stack, and jumps to no if

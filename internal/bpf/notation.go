@@ -30,7 +30,7 @@ func newLister(list asm.Instructions) lister {
 // The operators of the instructions that the compiler uses.
 var (
 	operators = map[asm.ALUOp]string{
-		asm.Mov: "=", asm.Add: "+=", asm.Sub: "-=", asm.And: "&=", asm.Or: "|=", asm.Xor: "^=",
+		asm.Mov: "=", asm.Add: "+=", asm.Sub: "-=", asm.Mul: "*=", asm.And: "&=", asm.Or: "|=", asm.Xor: "^=",
 		asm.Div: "/=", asm.LSh: "<<=", asm.RSh: ">>=", asm.ArSh: "s>>=",
 	}
 	comparisons = map[asm.JumpOp]string{
@@ -67,7 +67,7 @@ func wide(ins asm.Instruction) string {
 	case asm.PseudoFunc:
 		return ins.Reference()
 	}
-	return fmt.Sprint(ins.Constant)
+	return fmt.Sprintf("0x%x", uint64(ins.Constant))
 }
 
 // memory is the place that an instruction loads from or stores to.
