@@ -174,10 +174,20 @@ func (a *app) mistyped(words []string) error {
 	return nil
 }
 
-// where is the interface that -i names, or that of the default route.
+// where is the interface that -i names, by its name proper, or that of the default
+// route.
 func (a *app) where() (string, error) {
+	name, err := a.named()
+	if err != nil || a.opt.iface == "" {
+		return name, err
+	}
+	return a.env.Kernel.Interface(name)
+}
+
+// named is where, but does not ask whether there is an interface of that name.
+func (a *app) named() (string, error) {
 	if a.opt.iface != "" {
-		return a.env.Kernel.Interface(a.opt.iface)
+		return a.opt.iface, nil
 	}
 	name, err := a.env.Kernel.DefaultInterface()
 	if err != nil {

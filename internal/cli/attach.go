@@ -32,11 +32,11 @@ func (a *app) replaceCommand() *cobra.Command {
 // attach gives rules to an interface. With replace they take the place of those
 // that are there.
 func (a *app) attach(words []string, replace bool) error {
-	job, err := a.job(words, Job{Stay: true, Replace: replace})
+	job, site, err := a.job(words, Job{Stay: true, Replace: replace})
 	if err != nil {
 		return err
 	}
-	done, err := a.env.Kernel.Attach(job)
+	done, err := site.Attach()
 	if err != nil {
 		return err
 	}

@@ -216,15 +216,32 @@ func (k *fakeKernel) Number(name string) (int, error) {
 
 func (k *fakeKernel) Interfaces() ([]string, error) { return []string{"eth0", "eth1"}, nil }
 
-func (k *fakeKernel) Start(j Job) (Session, error) {
-	k.jobs = append(k.jobs, j)
-	if k.err != nil {
-		return nil, k.err
+func (k *fakeKernel) Look(j Job) (Site, error) {
+	if _, err := k.Interface(j.Interface); err != nil {
+		return nil, err
 	}
-	return k, nil
+	return fakeSite{k, j}, nil
 }
 
-func (k *fakeKernel) Attach(j Job) (Attached, error) {
+// fakeSite is where a job of the fake kernel is to be done.
+type fakeSite struct {
+	k   *fakeKernel
+	job Job
+}
+
+func (s fakeSite) InterfaceName() string { return s.job.Interface }
+func (s fakeSite) Advice() []Advice      { return s.k.advice }
+
+func (s fakeSite) Start() (Session, error) {
+	s.k.jobs = append(s.k.jobs, s.job)
+	if s.k.err != nil {
+		return nil, s.k.err
+	}
+	return s.k, nil
+}
+
+func (s fakeSite) Attach() (Attached, error) {
+	k, j := s.k, s.job
 	k.jobs = append(k.jobs, j)
 	_, there := k.find(j.Interface, j.Direction)
 	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late, Replaced: j.Replace && there}, k.err
@@ -245,8 +262,6 @@ func (k *fakeKernel) find(iface, direction string) (Attached, bool) {
 }
 
 func (k *fakeKernel) List() ([]Attached, error) { return slices.Clone(k.attached), k.err }
-
-func (k *fakeKernel) Advise(Job) ([]Advice, error) { return k.advice, nil }
 
 func (k *fakeKernel) Verify(j proofJob) (Verified, error) {
 	k.proofs = append(k.proofs, j)

@@ -17,16 +17,13 @@ type Kernel interface {
 	Number(name string) (int, error)
 	// Interfaces are the names of all interfaces.
 	Interfaces() ([]string, error)
-	// Start attaches a program until the session is closed or the process dies.
-	Start(Job) (Session, error)
-	// Attach gives a program to the interface, where it outlives the process.
-	Attach(Job) (Attached, error)
+	// Look looks at where a job is to be done, which it does not begin. Its errors
+	// are those that are known before.
+	Look(Job) (Site, error)
 	// Detach takes ours off an interface; found is false where there was none.
 	Detach(iface, direction string) (found bool, err error)
 	// List finds the programs of ours on all interfaces.
 	List() ([]Attached, error)
-	// Advise says what a user should know before the job is done.
-	Advise(Job) ([]Advice, error)
 	// Verify proves in the kernel that a program does what its rules say.
 	Verify(proofJob) (Verified, error)
 	// Doctor examines the machine and an interface, or with "" all of them.
@@ -62,6 +59,18 @@ type Job struct {
 	Replace bool
 }
 
+// Site is where a job is to be done.
+type Site interface {
+	// InterfaceName is the name proper of the interface.
+	InterfaceName() string
+	// Advice is what a user should know before the job is done.
+	Advice() []Advice
+	// Start attaches the program until the session is closed or the process dies.
+	Start() (Session, error)
+	// Attach gives the program to the interface, where it outlives the process.
+	Attach() (Attached, error)
+}
+
 // Session is a program that is attached as long as it is open.
 type Session interface {
 	// InterfaceName is the name that the interface has now: it may have another one
@@ -71,8 +80,8 @@ type Session interface {
 	Hook() string
 	// Note is a line about that choice: the hook's word, a colon, the reason.
 	Note() string
-	// Late is what to tell about the hook if it is not the one that Advise spoke
-	// of.
+	// Late is what to tell about the hook if it is not the one that the site's
+	// advice spoke of.
 	Late() []Advice
 	// Counts are the counts so far, by rule as written; behind them those of
 	// rules that were replaced.

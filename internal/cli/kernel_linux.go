@@ -57,25 +57,37 @@ func (linuxKernel) Interfaces() ([]string, error) {
 	return names, failure(err)
 }
 
-func (linuxKernel) Start(j Job) (Session, error) {
-	run, err := engine.Start(config(j))
+func (linuxKernel) Look(j Job) (Site, error) {
+	s, err := engine.Look(config(j))
+	if err != nil {
+		return nil, failure(err)
+	}
+	return site{s, j}, nil
+}
+
+// site is one of the engine's.
+type site struct {
+	*engine.Site
+	job Job
+}
+
+func (s site) Advice() []Advice { return advices(s.Site.Advice()) }
+
+func (s site) Start() (Session, error) {
+	run, err := s.Site.Start()
 	if err != nil {
 		return nil, failure(err)
 	}
 	return session{run}, nil
 }
 
-func (linuxKernel) Attach(j Job) (Attached, error) {
-	attach := engine.Attach
-	if j.Replace {
-		attach = engine.Replace
-	}
-	a, err := attach(config(j))
+func (s site) Attach() (Attached, error) {
+	a, err := s.Site.Attach()
 	if err != nil {
 		return Attached{}, failure(err)
 	}
 	return Attached{
-		Interface: j.Interface, Direction: j.Direction, Hook: a.Mode.String(), Note: a.Note, Late: advices(a.Late), Replaced: a.Replaced,
+		Interface: s.InterfaceName(), Direction: s.job.Direction, Hook: a.Mode.String(), Note: a.Note, Late: advices(a.Late), Replaced: a.Replaced,
 	}, nil
 }
 
@@ -102,11 +114,6 @@ func (linuxKernel) List() ([]Attached, error) {
 		ours = append(ours, a)
 	}
 	return ours, nil
-}
-
-func (linuxKernel) Advise(j Job) ([]Advice, error) {
-	all, err := engine.Advise(config(j))
-	return advices(all), failure(err)
 }
 
 func advices(all []engine.Advice) []Advice {

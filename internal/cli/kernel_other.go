@@ -26,9 +26,7 @@ func (noKernel) DefaultInterface() (string, error) { return "", errNeedsLinux }
 func (noKernel) Interface(string) (string, error)  { return "", errNeedsLinux }
 func (noKernel) Number(string) (int, error)        { return 0, errNeedsLinux }
 func (noKernel) Interfaces() ([]string, error)     { return nil, errNeedsLinux }
-func (noKernel) Start(Job) (Session, error)        { return nil, errNeedsLinux }
-func (noKernel) Attach(Job) (Attached, error)      { return Attached{}, errNeedsLinux }
+func (noKernel) Look(Job) (Site, error)            { return nil, errNeedsLinux }
 func (noKernel) Detach(_, _ string) (bool, error)  { return false, errNeedsLinux }
-func (noKernel) Advise(Job) ([]Advice, error)      { return nil, errNeedsLinux }
 func (noKernel) Verify(proofJob) (Verified, error) { return Verified{}, errNeedsLinux }
 func (noKernel) List() ([]Attached, error)         { return nil, errNeedsLinux }

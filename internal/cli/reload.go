@@ -69,16 +69,18 @@ func (r *running) reloadInto(before Job) (o reloaded) {
 		return o
 	}
 	before.Interface = o.iface
-	known, err := r.env.Kernel.Advise(before)
-	if err != nil {
-		known = nil
+	var known []Advice
+	if site, err := r.env.Kernel.Look(before); err == nil {
+		known = site.Advice()
 	}
 	job := before
 	job.Hook, job.Program = r.session.Hook(), o.program
-	if o.advice, o.err = r.env.Kernel.Advise(job); o.err != nil {
+	site, err := r.env.Kernel.Look(job)
+	if err != nil {
+		o.err = err
 		return o
 	}
-	o.advice = slices.DeleteFunc(o.advice, func(w Advice) bool { return slices.Contains(known, w) })
+	o.advice = slices.DeleteFunc(site.Advice(), func(w Advice) bool { return slices.Contains(known, w) })
 	o.err = r.session.Replace(o.program)
 	return o
 }

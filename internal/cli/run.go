@@ -11,33 +11,38 @@ import (
 	"repacket/internal/rule"
 )
 
-// job completes what a command wants with all that it needs to know, checked.
-func (a *app) job(words []string, want Job) (Job, error) {
+// job completes what a command wants with all that it needs to know, checked,
+// and looks at where it is to be done.
+func (a *app) job(words []string, want Job) (Job, Site, error) {
 	limit, duration, err := a.opt.limits()
 	if err != nil {
-		return Job{}, err
+		return Job{}, nil, err
 	}
 	program, err := a.program(words)
 	if err == nil {
 		err = a.attachable(program)
 	}
 	if err != nil {
-		return Job{}, err
+		return Job{}, nil, err
 	}
-	iface, err := a.where()
+	iface, err := a.named()
 	if err != nil {
-		return Job{}, err
+		return Job{}, nil, err
 	}
 	job := Job{
 		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
 		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: want.Stay, Replace: want.Replace,
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
-		return Job{}, clangLimits()
+		return Job{}, nil, clangLimits()
 	}
-	advice, err := a.env.Kernel.Advise(job)
-	a.out.advise(advice)
-	return job, err
+	site, err := a.env.Kernel.Look(job)
+	if err != nil {
+		return Job{}, nil, err
+	}
+	job.Interface = site.InterfaceName()
+	a.out.advise(site.Advice())
+	return job, site, nil
 }
 
 func clangLimits() *Failure {
@@ -54,8 +59,12 @@ func (a *app) attachable(program *rule.Program) error {
 
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
+	// To catch signals takes longer than to read a rule, so both go on at once.
+	caught := make(chan struct{})
+	done := a.start(words, caught)
 	signals := a.env.Signals()
-	o, early := a.start(words, signals)
+	close(caught)
+	o, early := a.started(done, signals)
 	session, job := o.session, o.job
 	if session == nil || o.err != nil {
 		return o.err
@@ -93,18 +102,26 @@ type started struct {
 	err     error
 }
 
-// start reads the rules and attaches them. Signals that come meanwhile are
-// early. Where one asks to stop and it takes too long, there is no session and
-// no error: the command is over, and with the process goes whatever it had begun.
-func (a *app) start(words []string, signals <-chan os.Signal) (_ started, early []os.Signal) {
+// start begins to read the rules and to attach them, the latter when signals are
+// caught.
+func (a *app) start(words []string, caught <-chan struct{}) <-chan started {
 	done := make(chan started, 1)
 	go func() {
 		var o started
-		if o.job, o.err = a.job(words, Job{}); o.err == nil {
-			o.session, o.err = a.env.Kernel.Start(o.job)
+		var site Site
+		if o.job, site, o.err = a.job(words, Job{}); o.err == nil {
+			<-caught
+			o.session, o.err = site.Start()
 		}
 		done <- o
 	}()
+	return done
+}
+
+// started waits until the rules are attached. Signals that come meanwhile are
+// early. Where one asks to stop and it takes too long, there is no session and
+// no error: the command is over, and with the process goes whatever it had begun.
+func (a *app) started(done <-chan started, signals <-chan os.Signal) (_ started, early []os.Signal) {
 	var giveUp <-chan time.Time
 	for {
 		select {

@@ -19,23 +19,12 @@ type Advice struct {
 	Message, Hint string
 }
 
-// Advise says what can go wrong with rules where they are to go, though
-// nothing is wrong with them. Its errors are those of Start that are known
-// before anything is loaded.
-func Advise(cfg Config) ([]Advice, error) {
-	_, cfg, err := cfg.taking()
-	if err != nil {
-		return nil, err
-	}
-	s, c, err := newSite(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return s.advice(c), nil
-}
+// Advice says what can go wrong with rules where they are to go, though nothing is
+// wrong with them.
+func (s *Site) Advice() []Advice { return s.advice(s.choice) }
 
 // advice is what to tell about a choice of the hook.
-func (s *site) advice(c hook.Choice) []Advice {
+func (s *Site) advice(c hook.Choice) []Advice {
 	var all []Advice
 	for _, w := range c.Warnings {
 		all = append(all, Advice{Message: w.Message, Hint: w.Hint})
@@ -65,7 +54,7 @@ func (s *site) advice(c hook.Choice) []Advice {
 }
 
 // idle tells which rules can act on no packet because it has no Ethernet header.
-func (s *site) idle() []Advice {
+func (s *Site) idle() []Advice {
 	if s.iface.Link != hook.RawIPLink {
 		return nil
 	}
@@ -82,7 +71,7 @@ func (s *site) idle() []Advice {
 
 // exactAdvice tells which checksums a rule sets to a value that some packets
 // cannot take.
-func (s *site) exactAdvice() []Advice {
+func (s *Site) exactAdvice() []Advice {
 	var told []*field.Field
 	var all []Advice
 	for _, r := range s.cfg.Program.Rules {
@@ -102,7 +91,7 @@ func (s *site) exactAdvice() []Advice {
 // badAdvice tells that a wrong checksum may not be looked at: on interfaces made in
 // software, packets of this machine come with sums that are made later, and whoever
 // takes them here trusts them. On the wire the sum is wrong.
-func (s *site) badAdvice() []Advice {
+func (s *Site) badAdvice() []Advice {
 	if s.iface.Kind == "" && s.iface.Link != hook.LoopbackLink {
 		return nil
 	}
@@ -120,7 +109,7 @@ func (s *site) badAdvice() []Advice {
 }
 
 // downOutlets tells which interfaces lose what is redirected to them.
-func (s *site) downOutlets() []Advice {
+func (s *Site) downOutlets() []Advice {
 	var all []Advice
 	for _, r := range s.cfg.Program.Rules {
 		to, redirects := s.outlets[r.Redirect]

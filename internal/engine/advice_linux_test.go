@@ -17,7 +17,7 @@ func TestAdviceTexts(t *testing.T) {
 		hook.Generic: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",
 	} {
 		check(t, pair.B.Do(func() error {
-			got, err := Advise(Config{Program: p, Interface: "right", Mode: mode})
+			got, err := advise(Config{Program: p, Interface: "right", Mode: mode})
 			if err != nil {
 				return err
 			}
@@ -43,7 +43,7 @@ func TestRulesThatNeverAct(t *testing.T) {
 			"if eth or udp then ip_ttl 6":               "",
 		} {
 			cfg := Config{Program: checked(t, text), Interface: "tun0"}
-			advice, err := Advise(cfg)
+			advice, err := advise(cfg)
 			check(t, err)
 			if len(advice) > 1 || len(advice) == 1 && advice[0].Message != idle || len(advice) == 0 && idle != "" {
 				t.Errorf("%s: %+v, want %q", text, advice, idle)
@@ -62,4 +62,13 @@ func TestRulesThatNeverAct(t *testing.T) {
 		}
 		return err
 	}))
+}
+
+// advise is the advice of Look.
+func advise(cfg Config) ([]Advice, error) {
+	s, err := Look(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.Advice(), nil
 }

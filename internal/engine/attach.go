@@ -18,13 +18,25 @@ type Attachment struct {
 	Replaced bool
 }
 
-// Attach proves the rules and gives them to the interface, where they outlive
-// the process. Whatever fails, nothing stays behind. The errors are those of
-// Advise, of Load and of hook.Give.
+// Attach is Look, then Site.Attach.
 func Attach(cfg Config) (*Attachment, error) {
-	cfg.Stay = true
-	p, err := attach(cfg, func(index int, p *placed) error {
-		return hook.Give(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
+	cfg.Stay, cfg.Replace = true, false
+	s, err := Look(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.Attach()
+}
+
+// Attach proves the rules and gives them to the interface, where they outlive
+// the process, or replaces others, as Replace does. Whatever fails, nothing stays
+// behind. The errors are those of Load and of hook.Give, or of Replace.
+func (s *Site) Attach() (*Attachment, error) {
+	if s.asked.Replace {
+		return Replace(s.asked)
+	}
+	p, err := s.attach(func(index int, p *placed) error {
+		return hook.Give(index, s.cfg.Direction, p.loaded.Program, p.choice.Mode)
 	})
 	if err != nil {
 		return nil, err

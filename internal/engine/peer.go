@@ -19,7 +19,7 @@ import (
 // peers are the other ends of the veths that a native XDP program sends
 // packets to. Without a program there the kernel loses what is sent, and
 // counts it as sent. The error is ErrUnsupported where none can be put there.
-func (s *site) peers(m hook.Mode) ([]hook.Iface, error) {
+func (s *Site) peers(m hook.Mode) ([]hook.Iface, error) {
 	if m != hook.Native {
 		return nil, nil
 	}
@@ -45,7 +45,7 @@ func (s *site) peers(m hook.Mode) ([]hook.Iface, error) {
 }
 
 // peer is the other end of a veth, if a program of ours can be put there.
-func (s *site) peer(veth hook.Iface) (hook.Iface, error) {
+func (s *Site) peer(veth hook.Iface) (hook.Iface, error) {
 	lost := fmt.Sprintf("%s is a veth, where what native XDP sends is lost unless there is an XDP program at its other end", veth.Name)
 	refused := &hook.ErrUnsupported{Interface: veth.Name, Mode: hook.Native, TryGeneric: true}
 	switch {
@@ -70,7 +70,7 @@ func (s *site) peer(veth hook.Iface) (hook.Iface, error) {
 }
 
 // peerAdvice tells what is put on other interfaces than the one asked for.
-func (s *site) peerAdvice(m hook.Mode) []Advice {
+func (s *Site) peerAdvice(m hook.Mode) []Advice {
 	peers, _ := s.peers(m) // an error has been told
 	var all []Advice
 	for _, i := range peers {
@@ -82,7 +82,7 @@ func (s *site) peerAdvice(m hook.Mode) []Advice {
 
 // openPeers puts a program on each of the interfaces that need one. Closing
 // them takes it off.
-func (s *site) openPeers(m hook.Mode) ([]io.Closer, error) {
+func (s *Site) openPeers(m hook.Mode) ([]io.Closer, error) {
 	peers, err := s.peers(m)
 	if err != nil || len(peers) == 0 {
 		return nil, err

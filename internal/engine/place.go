@@ -36,16 +36,8 @@ type putter func(index int, p *placed) error
 
 // attach loads the program for the hook that is chosen and lets put attach it;
 // where the kernel refuses that and the choice is ours, it goes on to the next.
-func attach(cfg Config, put putter) (*placed, error) {
-	s, c, err := newSite(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return s.attach(c, put)
-}
-
-// attach is attach for interfaces that have been looked at.
-func (s *site) attach(c hook.Choice, put putter) (*placed, error) {
+func (s *Site) attach(put putter) (*placed, error) {
+	c := s.choice
 	for first := true; ; first = false {
 		p, err := s.place(c, put)
 		if err == nil {
@@ -65,7 +57,7 @@ func (s *site) attach(c hook.Choice, put putter) (*placed, error) {
 }
 
 // place loads and attaches the program for a hook.
-func (s *site) place(c hook.Choice, put putter) (*placed, error) {
+func (s *Site) place(c hook.Choice, put putter) (*placed, error) {
 	o := s.options(c.Mode)
 	p, err := s.placeWith(o, c, put)
 	if errors.Is(err, unix.ERANGE) && c.Mode == hook.Native && !o.Fragments {
@@ -76,7 +68,7 @@ func (s *site) place(c hook.Choice, put putter) (*placed, error) {
 	return p, err
 }
 
-func (s *site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, error) {
+func (s *Site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, error) {
 	l, err := proved(s.cfg.Program, o)
 	if err != nil {
 		return nil, hook.ExplainLoad(err)
@@ -91,7 +83,7 @@ func (s *site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, err
 
 // finish takes the last steps to the interface with a program that is proved.
 // After an error the program is closed.
-func (s *site) finish(l *Loaded, c hook.Choice, put putter) (p *placed, err error) {
+func (s *Site) finish(l *Loaded, c hook.Choice, put putter) (p *placed, err error) {
 	p = &placed{loaded: l, choice: c}
 	p.record, err = s.label(l, c.Mode)
 	if err == nil {
@@ -108,7 +100,7 @@ func (s *site) finish(l *Loaded, c hook.Choice, put putter) (p *placed, err erro
 
 // label makes a program ours, and lets its counts go on from those of the one
 // whose place it takes.
-func (s *site) label(l *Loaded, mode hook.Mode) (*record, error) {
+func (s *Site) label(l *Loaded, mode hook.Mode) (*record, error) {
 	r := &record{meta: s.meta(mode)}
 	if s.old != nil {
 		err := hook.Follow(l.Program, s.old.counters)
@@ -179,7 +171,7 @@ func provedByTwin(p *rule.Program, o LoadOptions) (*Loaded, error) {
 	return l, nil
 }
 
-func (s *site) meta(mode hook.Mode) hook.Meta {
+func (s *Site) meta(mode hook.Mode) hook.Meta {
 	m := hook.Meta{
 		Source:     s.cfg.Program.Source,
 		Interface:  s.iface.Name,

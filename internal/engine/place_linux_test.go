@@ -281,7 +281,7 @@ func TestRefusedOutlets(t *testing.T) {
 	} {
 		check(t, pair.B.Do(func() error {
 			cfg := Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir, Stay: c.stay}
-			_, advised := Advise(cfg)
+			_, advised := advise(cfg)
 			err := attachOnce(cfg)
 			if message(err) != c.want || message(advised) != c.want {
 				t.Errorf("%+v: %v; before: %v", c, err, advised)
@@ -327,7 +327,7 @@ func TestAutoAvoidsWhatIsLost(t *testing.T) {
 		p := checked(t, "if udp then redirect "+to.Name)
 		c, err := hook.Choose(hook.Auto, hook.In, card, need(p))
 		check(t, err)
-		s := &site{cfg: Config{Program: p}, iface: card, outlets: map[string]hook.Iface{to.Name: to}}
+		s := &Site{cfg: Config{Program: p}, iface: card, outlets: map[string]hook.Iface{to.Name: to}}
 		c, err = s.settle(c)
 		check(t, err)
 		want := hook.TC

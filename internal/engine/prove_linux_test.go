@@ -226,7 +226,7 @@ func TestAdvice(t *testing.T) {
 		{iface: "lo", text: "if udp then udp_dest 53"},
 	} {
 		err := pair.B.Do(func() error {
-			got, err := Advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir})
+			got, err := advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir})
 			var usage *UsageError
 			if errors.As(err, &usage) != c.refused || len(got) != c.want {
 				t.Errorf("%s on %s (%v, %v): %v, %v", c.text, c.iface, c.mode, c.dir, got, err)

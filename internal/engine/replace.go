@@ -47,16 +47,17 @@ func replaceOnce(cfg Config) (*Attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, c, err := newSite(cfg)
+	s, err := newSite(cfg)
 	if err != nil {
 		return nil, errors.Join(err, done())
 	}
 	s.old = old
-	p, err := s.attach(c, func(_ int, p *placed) error { return hook.Replace(there, p.loaded.Program) })
+	p, err := s.attach(func(_ int, p *placed) error { return hook.Replace(there, p.loaded.Program) })
 	if err != nil {
 		return nil, errors.Join(err, done())
 	}
-	return &Attachment{Mode: c.Mode, Note: c.Mode.String() + ": where the rules before were", Replaced: true}, errors.Join(p.close(), done())
+	mode := s.choice.Mode
+	return &Attachment{Mode: mode, Note: mode.String() + ": where the rules before were", Replaced: true}, errors.Join(p.close(), done())
 }
 
 // taking finds the program of ours whose place is to be taken, if that is
@@ -97,7 +98,7 @@ var errClosed = errors.New("the run has ended")
 // Replace proves other rules and puts them in the place of those that run, in
 // one step, at the same hook. The limit and the time of the run go on. Whatever
 // fails, the old rules go on. It may be called while other methods are, from a
-// thread in the network namespace of Start. The errors are those of Advise, of
+// thread in the network namespace of Start. The errors are those of Look, of
 // Load and of hook.Handle.
 func (r *Run) Replace(p *rule.Program) error {
 	r.replacing.Lock()
@@ -109,7 +110,7 @@ func (r *Run) Replace(p *rule.Program) error {
 		return err
 	}
 	cfg.Interface = name
-	s, c, err := newSite(cfg)
+	s, err := newSite(cfg)
 	if err != nil {
 		return err
 	}
@@ -126,13 +127,13 @@ func (r *Run) Replace(p *rule.Program) error {
 		return errors.Join(errClosed, l.Close())
 	}
 	s.old = r.record
-	_, err = s.finish(l, c, r.take)
+	_, err = s.finish(l, s.choice, r.take)
 	return err
 }
 
 // proved loads and proves other rules beside those that run, for the same hook
 // and with the same limits.
-func (r *Run) proved(s *site) (*Loaded, error) {
+func (r *Run) proved(s *Site) (*Loaded, error) {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()

@@ -129,7 +129,7 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 		auto := b.with(web)
 		auto.Mode = hook.Auto
 		b.do(func() error {
-			if _, err := Advise(auto); err != nil {
+			if _, err := advise(auto); err != nil {
 				return err
 			}
 			a, err := Replace(auto)
@@ -158,7 +158,7 @@ func TestReplaceRefused(t *testing.T) {
 			var taken *hook.ErrTaken
 			for what, f := range map[string]func(Config) error{
 				"replace": func(cfg Config) error { _, err := Replace(cfg); return err },
-				"advise":  func(cfg Config) error { cfg.Replace = true; _, err := Advise(cfg); return err },
+				"advise":  func(cfg Config) error { cfg.Replace = true; _, err := advise(cfg); return err },
 			} {
 				if err := f(b.with(web)); !errors.As(err, &taken) || taken.PID != os.Getpid() {
 					b.t.Errorf("%s what a process holds: %v", what, err)

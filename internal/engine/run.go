@@ -25,11 +25,11 @@ type Config struct {
 	Broken bool
 	// Clang has clang compile the program; then neither Limit nor For is kept.
 	Clang bool
-	// Stay: the rules are to outlive the process. Start and Attach know by
-	// themselves; Advise does not.
+	// Stay: the rules are to outlive the process, as Attach and not Start has it.
+	// What begins with a Config knows by itself; Look does not.
 	Stay bool
 	// Replace: they are to take the place of ours if there are any, as Replace
-	// does. Advise alone heeds it.
+	// does. Look alone heeds it.
 	Replace bool
 }
 
@@ -63,12 +63,22 @@ type tally struct {
 	alone LeftAlone
 }
 
-// Start proves the rules and attaches them. Whatever fails, nothing stays
-// behind. The errors are those of Advise, of Load and of hook.Link.
+// Start is Look, then Site.Start.
 func Start(cfg Config) (*Run, error) {
+	cfg.Stay, cfg.Replace = false, false
+	s, err := Look(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s.Start()
+}
+
+// Start proves the rules and attaches them. Whatever fails, nothing stays
+// behind. The errors are those of Load and of hook.Link.
+func (s *Site) Start() (*Run, error) {
 	r := &Run{done: make(chan struct{}), stop: make(chan struct{})}
-	cfg.Stay = false
-	put, err := attach(cfg, func(index int, p *placed) (err error) {
+	cfg := s.cfg
+	put, err := s.attach(func(index int, p *placed) (err error) {
 		r.ifindex = index
 		r.link, err = hook.Link(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
 		return err
@@ -103,7 +113,7 @@ func (r *Run) Note() string {
 }
 
 // Late is what to tell about a hook that was taken in place of the one that
-// Advise spoke of, because the kernel refused that.
+// Site.Advice spoke of, because the kernel refused that.
 func (r *Run) Late() []Advice {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -18,10 +18,12 @@ func (e *UsageError) Error() string { return e.message }
 // Hint says what to do instead.
 func (e *UsageError) Hint() string { return e.hint }
 
-// site is where rules are to go.
-type site struct {
-	cfg   Config
-	iface hook.Iface
+// Site is where rules are to go, looked at but as it was.
+type Site struct {
+	asked  Config // what Look was given
+	cfg    Config
+	iface  hook.Iface
+	choice hook.Choice
 	// outlets are the interfaces that rules redirect to, by the words of the
 	// rules.
 	outlets map[string]hook.Iface
@@ -29,32 +31,53 @@ type site struct {
 	old *record
 }
 
-// newSite looks at the interfaces and chooses the hook. The errors are those
-// of hook.Interface and hook.Choose, UsageError and ErrUnsupported.
-func newSite(cfg Config) (*site, hook.Choice, error) {
+// Look looks at where rules are to go and chooses the hook, once for all that is
+// then done there. The errors are those of hook.Interface and hook.Choose, UsageError
+// and ErrUnsupported, and, to replace others, those of Replace that are known before
+// anything is loaded.
+func Look(cfg Config) (*Site, error) {
+	asked := cfg
+	_, cfg, err := cfg.taking()
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSite(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s.asked = asked
+	return s, nil
+}
+
+// InterfaceName is the name proper of the interface.
+func (s *Site) InterfaceName() string { return s.iface.Name }
+
+// newSite is Look for a configuration that takes the place of known rules or of none.
+func newSite(cfg Config) (*Site, error) {
 	iface, err := hook.Interface(cfg.Interface)
 	if err != nil {
-		return nil, hook.Choice{}, err
+		return nil, err
 	}
-	s := &site{cfg: cfg, iface: iface, outlets: map[string]hook.Iface{}}
+	cfg.Interface = iface.Name
+	s := &Site{cfg: cfg, iface: iface, outlets: map[string]hook.Iface{}}
 	for _, r := range cfg.Program.Rules {
 		if r.Verdict != rule.ToInterface {
 			continue
 		}
 		if s.outlets[r.Redirect], err = hook.Interface(r.Redirect); err != nil {
-			return nil, hook.Choice{}, err
+			return nil, err
 		}
 	}
-	c, err := hook.Choose(cfg.Mode, cfg.Direction, iface, need(cfg.Program))
+	s.choice, err = hook.Choose(cfg.Mode, cfg.Direction, iface, need(cfg.Program))
 	if err == nil {
-		c, err = s.settle(c)
+		s.choice, err = s.settle(s.choice)
 	}
-	return s, c, err
+	return s, err
 }
 
 // settle refuses a choice that cannot do what the rules ask for, or finds
 // another one that can.
-func (s *site) settle(c hook.Choice) (hook.Choice, error) {
+func (s *Site) settle(c hook.Choice) (hook.Choice, error) {
 	for {
 		err := s.refuses(c.Mode)
 		if err == nil {
@@ -69,7 +92,7 @@ func (s *site) settle(c hook.Choice) (hook.Choice, error) {
 }
 
 // refuses is why the rules cannot do what they say at a hook, or nil.
-func (s *site) refuses(m hook.Mode) error {
+func (s *Site) refuses(m hook.Mode) error {
 	if s.cfg.Direction == hook.Out {
 		if why, hint := s.cfg.Program.NotLeaving(); why != "" {
 			return &UsageError{why, hint}
@@ -87,7 +110,7 @@ func (s *site) refuses(m hook.Mode) error {
 }
 
 // refusesOutlet is why packets cannot be redirected to an interface.
-func (s *site) refusesOutlet(m hook.Mode, to hook.Iface) error {
+func (s *Site) refusesOutlet(m hook.Mode, to hook.Iface) error {
 	switch {
 	case to.Link == hook.OtherLink:
 		return &hook.ErrUnsupported{
@@ -111,7 +134,7 @@ func (s *site) refusesOutlet(m hook.Mode, to hook.Iface) error {
 }
 
 // options are what a program is loaded with for a hook.
-func (s *site) options(m hook.Mode) LoadOptions {
+func (s *Site) options(m hook.Mode) LoadOptions {
 	o := LoadOptions{
 		Limit: s.cfg.Limit, Timed: s.cfg.For > 0, Broken: s.cfg.Broken, Clang: s.cfg.Clang,
 		Fragments: m == hook.Native && s.iface.MTU > oneBuffer,

@@ -85,18 +85,18 @@ func (b *bed) trySend(n int, to, arrives uint16) error {
 // rest.
 func swapLoaded(r *Run, cfg Config) error {
 	cfg.Mode = r.cfg.Mode
-	s, c, err := newSite(cfg)
+	s, err := newSite(cfg)
 	if err != nil {
 		return err
 	}
-	l, err := Load(cfg.Program, s.options(c.Mode))
+	l, err := Load(cfg.Program, s.options(s.choice.Mode))
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.old = r.record
-	_, err = s.finish(l, c, r.take)
+	_, err = s.finish(l, s.choice, r.take)
 	return err
 }
 
