@@ -232,7 +232,8 @@ type fakeSite struct {
 func (s fakeSite) InterfaceName() string { return s.job.Interface }
 func (s fakeSite) Advice() []Advice      { return s.k.advice }
 
-func (s fakeSite) Start() (Session, error) {
+func (s fakeSite) Start(ready <-chan struct{}) (Session, error) {
+	<-ready
 	s.k.jobs = append(s.k.jobs, s.job)
 	if s.k.err != nil {
 		return nil, s.k.err

@@ -73,8 +73,8 @@ type site struct {
 
 func (s site) Advice() []Advice { return advices(s.Site.Advice()) }
 
-func (s site) Start() (Session, error) {
-	run, err := s.Site.Start()
+func (s site) Start(ready <-chan struct{}) (Session, error) {
+	run, err := s.Site.Start(ready)
 	if err != nil {
 		return nil, failure(err)
 	}

@@ -110,8 +110,7 @@ func (a *app) start(words []string, caught <-chan struct{}) <-chan started {
 		var o started
 		var site Site
 		if o.job, site, o.err = a.job(words, Job{}); o.err == nil {
-			<-caught
-			o.session, o.err = site.Start()
+			o.session, o.err = site.Start(caught)
 		}
 		done <- o
 	}()

@@ -70,15 +70,18 @@ func Start(cfg Config) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Start()
+	ready := make(chan struct{})
+	close(ready)
+	return s.Start(ready)
 }
 
-// Start proves the rules and attaches them. Whatever fails, nothing stays
-// behind. The errors are those of Load and of hook.Link.
-func (s *Site) Start() (*Run, error) {
+// Start proves the rules and attaches them, once ready is closed. Whatever fails,
+// nothing stays behind. The errors are those of Load and of hook.Link.
+func (s *Site) Start(ready <-chan struct{}) (*Run, error) {
 	r := &Run{done: make(chan struct{}), stop: make(chan struct{})}
 	cfg := s.cfg
 	put, err := s.attach(func(index int, p *placed) (err error) {
+		<-ready
 		r.ifindex = index
 		r.link, err = hook.Link(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
 		return err
