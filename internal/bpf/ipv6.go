@@ -193,13 +193,16 @@ func (c *compiler) extension(n *plan.Network, bare label) {
 		c.is(fragmentID)
 	}
 	// A fragment header has 8 bytes; the others say how many, in units of 8
-	// bytes of which the first is not counted (RFC 8200 section 4).
+	// bytes of which the first is not counted (RFC 8200 section 4). The mask takes
+	// nothing away; to the verifier it takes the least of 8 away, so that the places
+	// behind the most headers are all those behind fewer, and are looked at alone.
 	c.emit(
 		asm.Xor.Imm(temp, 1),
 		asm.LoadMem(value, c.reg.l4, l4Base+1, asm.Byte),
 		asm.Mul.Reg(value, temp),
 		asm.Add.Imm(value, 1),
 		asm.LSh.Imm(value, 3),
+		asm.And.Imm(value, 0xff8),
 		asm.LoadMem(temp, c.reg.l4, l4Base, asm.Byte),
 		asm.Add.Reg(c.reg.l4, value),
 	)
