@@ -21,9 +21,9 @@ const (
 	headerRoom = 64
 
 	slotSegments = -232 // tc: how many packets the packet is cut into
-	slotLeft     = -160 // IPv6: the bytes from the layer-4 header to the packet's end
+	slotLeft     = -160 // IPv6: the payload length; for sums, what of it the extension headers leave
 	slotSeen     = -168 // what extension headers say
-	slotLength   = -176 // the length of one of them
+	slotOld      = -176 // tc: a checksum before it was tried
 	slotNext     = -224 // the kind of one of them
 	slotSteps    = -216 // how many of them have been stepped over
 	slotMSS      = -184 // the base of the option MSS

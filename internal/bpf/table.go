@@ -8,11 +8,11 @@ import (
 
 // Places on the stack of look-ups. Those of headers are free again in a chain.
 const (
-	slotNumber  = headerAt   // the number of a row (16 bits), where a sum of the header comes later
-	slotRow     = slotSeen   // where the row is, while a step acts
-	slotBest    = slotSteps  // the row of the first rule found, while one is chosen
-	slotOrder   = slotNext   // and its place among all (32 bits)
-	slotFoundBy = slotLength // 1 + the place in Select of the step that found it
+	slotNumber  = headerAt  // the number of a row (16 bits), where a sum of the header comes later
+	slotRow     = slotSeen  // where the row is, while a step acts
+	slotBest    = slotSteps // the row of the first rule found, while one is chosen
+	slotOrder   = slotNext  // and its place among all (32 bits)
+	slotFoundBy = slotOld   // 1 + the place in Select of the step that found it
 )
 
 // find looks a row up and leaves in temp where it is. It goes to miss where

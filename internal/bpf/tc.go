@@ -20,7 +20,6 @@ const (
 	slotParts   = -240       // what each part of the layer-4 sum changes by; the next is 8 lower
 	slotCheckAt = slotOption // where the layer-4 checksum is, from the packet's start
 	slotL3At    = slotEnd    // how far behind it l3 is
-	slotOld     = slotLength // a checksum before it was tried
 	slotBytes   = slotLeft   // what bytes change that no checksum covers
 	slotTag     = slotNext   // the tag beside the packet as it will be
 	slotTagType = slotSteps  // and its type

@@ -188,8 +188,9 @@ type fakeKernel struct {
 	advice   []Advice
 	proofs   []proofJob
 	closed   int
-	closing  chan struct{} // Close waits for it, if there is one
-	over     string        // the limit that done tells
+	closing  chan struct{}      // Close waits for it, if there is one
+	over     string             // the limit that done tells
+	starting func(ready func()) // what Start does before it attaches, if it is set
 	findings []Finding
 }
 
@@ -232,8 +233,12 @@ type fakeSite struct {
 func (s fakeSite) InterfaceName() string { return s.job.Interface }
 func (s fakeSite) Advice() []Advice      { return s.k.advice }
 
-func (s fakeSite) Start(ready <-chan struct{}) (Session, error) {
-	<-ready
+func (s fakeSite) Start(ready func()) (Session, error) {
+	if s.k.starting != nil {
+		s.k.starting(ready)
+	} else {
+		ready()
+	}
 	s.k.jobs = append(s.k.jobs, s.job)
 	if s.k.err != nil {
 		return nil, s.k.err

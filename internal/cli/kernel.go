@@ -65,9 +65,9 @@ type Site interface {
 	InterfaceName() string
 	// Advice is what a user should know before the job is done.
 	Advice() []Advice
-	// Start attaches the program, once ready is closed, until the session is closed
-	// or the process dies.
-	Start(ready <-chan struct{}) (Session, error)
+	// Start attaches the program until the session is closed or the process dies.
+	// Before it attaches anything, it calls ready and waits for it.
+	Start(ready func()) (Session, error)
 	// Attach gives the program to the interface, where it outlives the process.
 	Attach() (Attached, error)
 }

@@ -73,7 +73,7 @@ type site struct {
 
 func (s site) Advice() []Advice { return advices(s.Site.Advice()) }
 
-func (s site) Start(ready <-chan struct{}) (Session, error) {
+func (s site) Start(ready func()) (Session, error) {
 	run, err := s.Site.Start(ready)
 	if err != nil {
 		return nil, failure(err)

@@ -61,7 +61,7 @@ func (a *app) attachable(program *rule.Program) error {
 func (a *app) run(words []string) error {
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
-	done := a.start(words, caught)
+	done := a.start(words, func() { <-caught })
 	signals := a.env.Signals()
 	close(caught)
 	o, early := a.started(done, signals)
@@ -102,15 +102,14 @@ type started struct {
 	err     error
 }
 
-// start begins to read the rules and to attach them, the latter when signals are
-// caught.
-func (a *app) start(words []string, caught <-chan struct{}) <-chan started {
+// start begins to read the rules and to attach them, the latter when ready returns.
+func (a *app) start(words []string, ready func()) <-chan started {
 	done := make(chan started, 1)
 	go func() {
 		var o started
 		var site Site
 		if o.job, site, o.err = a.job(words, Job{}); o.err == nil {
-			o.session, o.err = site.Start(caught)
+			o.session, o.err = site.Start(ready)
 		}
 		done <- o
 	}()

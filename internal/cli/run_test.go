@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +38,28 @@ func TestRunTellsHookAndSummary(t *testing.T) {
 			t.Errorf("%v: closed %d times, want once", signal, f.kernel.closed)
 		}
 	}
+}
+
+// Nothing is attached before the signals are caught that end a run.
+func TestSignalsAreCaughtBefore(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	var caught atomic.Bool
+	proved := make(chan struct{})
+	f.Signals = func() <-chan os.Signal {
+		<-proved
+		caught.Store(true)
+		return f.signals
+	}
+	f.kernel.starting = func(ready func()) {
+		close(proved)
+		if ready(); !caught.Load() {
+			t.Error("attached before signals are caught")
+		}
+	}
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.send(syscall.SIGINT)
+	f.wait()
 }
 
 // On a terminal the line is refreshed, and the summary stands in its place.

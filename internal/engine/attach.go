@@ -30,7 +30,8 @@ func Attach(cfg Config) (*Attachment, error) {
 
 // Attach proves the rules and gives them to the interface, where they outlive
 // the process, or replaces others, as Replace does. Whatever fails, nothing stays
-// behind. The errors are those of Load and of hook.Give, or of Replace.
+// behind. The errors are those of Load and of hook.Give, or of Replace. It is for a
+// Config with Stay.
 func (s *Site) Attach() (*Attachment, error) {
 	if s.asked.Replace {
 		return Replace(s.asked)

@@ -84,6 +84,9 @@ func (s *Site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, err
 // finish takes the last steps to the interface with a program that is proved.
 // After an error the program is closed.
 func (s *Site) finish(l *Loaded, c hook.Choice, put putter) (p *placed, err error) {
+	if s.ready != nil {
+		s.ready()
+	}
 	p = &placed{loaded: l, choice: c}
 	p.record, err = s.label(l, c.Mode)
 	if err == nil {

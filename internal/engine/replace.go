@@ -84,7 +84,7 @@ func (cfg Config) taking() (*hook.Attached, Config, error) {
 		return nil, cfg, a.Taken()
 	case cfg.Mode != hook.Auto && cfg.Mode != a.Mode:
 		return nil, cfg, &UsageError{
-			fmt.Sprintf("the rules on %s are at %s: those at %s could not take their place without a gap", cfg.Interface, a.Mode, cfg.Mode),
+			fmt.Sprintf("the rules on %s are at %s: those at %s could not take their place without a gap", iface.Name, a.Mode, cfg.Mode),
 			"leave out --hook, or detach them first",
 		}
 	}

@@ -29,7 +29,7 @@ type Config struct {
 	// What begins with a Config knows by itself; Look does not.
 	Stay bool
 	// Replace: they are to take the place of ours if there are any, as Replace
-	// does. Look alone heeds it.
+	// does. Look heeds it, and Attach of what was looked at.
 	Replace bool
 }
 
@@ -70,18 +70,17 @@ func Start(cfg Config) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	ready := make(chan struct{})
-	close(ready)
-	return s.Start(ready)
+	return s.Start(func() {})
 }
 
-// Start proves the rules and attaches them, once ready is closed. Whatever fails,
-// nothing stays behind. The errors are those of Load and of hook.Link.
-func (s *Site) Start(ready <-chan struct{}) (*Run, error) {
+// Start proves the rules and attaches them. Before anything is attached, it calls
+// ready and waits for it. Whatever fails, nothing stays behind. The errors are
+// those of Load and of hook.Link. It is for a Config without Stay.
+func (s *Site) Start(ready func()) (*Run, error) {
 	r := &Run{done: make(chan struct{}), stop: make(chan struct{})}
 	cfg := s.cfg
+	s.ready = ready
 	put, err := s.attach(func(index int, p *placed) (err error) {
-		<-ready
 		r.ifindex = index
 		r.link, err = hook.Link(index, cfg.Direction, p.loaded.Program, p.choice.Mode)
 		return err

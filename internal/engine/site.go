@@ -24,6 +24,7 @@ type Site struct {
 	cfg    Config
 	iface  hook.Iface
 	choice hook.Choice
+	ready  func() // called before anything is attached, or nil
 	// outlets are the interfaces that rules redirect to, by the words of the
 	// rules.
 	outlets map[string]hook.Iface
@@ -31,8 +32,8 @@ type Site struct {
 	old *record
 }
 
-// Look looks at where rules are to go and chooses the hook, once for all that is
-// then done there. The errors are those of hook.Interface and hook.Choose, UsageError
+// Look looks at where rules are to go and chooses the hook, for the advice and for
+// what is then done there. The errors are those of hook.Interface and hook.Choose, UsageError
 // and ErrUnsupported, and, to replace others, those of Replace that are known before
 // anything is loaded.
 func Look(cfg Config) (*Site, error) {
@@ -45,7 +46,7 @@ func Look(cfg Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.asked = asked
+	s.asked, s.asked.Interface = asked, s.iface.Name
 	return s, nil
 }
 

@@ -1,0 +1,37 @@
+package engine
+
+import (
+	"testing"
+
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+)
+
+// TestStartAttachesNothingBefore: while ready is waited for, there is no program,
+// not at the other end of a veth either.
+func TestStartAttachesNothingBefore(t *testing.T) {
+	ns := newNamespace(t)
+	check(t, lab.Connect(ns, ns, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
+	check(t, ns.Do(func() error {
+		s, err := Look(Config{Program: checked(t, "if udp then reflect"), Interface: "v0", Mode: hook.Native})
+		if err != nil {
+			return err
+		}
+		waited := false
+		run, err := s.Start(func() {
+			waited = true
+			wantPrograms(t, "v0")
+			wantPrograms(t, "v1")
+		})
+		if err != nil {
+			return err
+		}
+		if !waited {
+			t.Error("ready was not called")
+		}
+		wantPrograms(t, "v0", hook.ProgramName)
+		wantPrograms(t, "v1", hook.PeerName)
+		_, err = run.Close()
+		return err
+	}))
+}
