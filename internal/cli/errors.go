@@ -9,7 +9,7 @@ import (
 
 // The exit statuses.
 const (
-	exitDone        = 0 // done, SIGINT and SIGTERM included
+	exitDone        = 0 // done, whatever signal asked for it
 	exitFailed      = 1 // failed while running
 	exitUsage       = 2 // the command or the rule is wrong
 	exitPrivilege   = 3 // a privilege is missing

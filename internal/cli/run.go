@@ -159,14 +159,18 @@ const heardAtOnce = 8
 
 // hear passes signals on to the run. It hears them also while the run waits for
 // somebody to read what it prints: then one that asks to stop ends the process
-// when patience is over, and a second one at once. The rules go with it.
+// when patience is over, and the rules go with it. A run that takes its rules off
+// is left to that, unless it is asked once more. What is asked again before is the
+// same wish: timeout(1) sends its signal to a process and then to the group of it.
 func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<- os.Signal, over <-chan struct{}) {
 	var giveUp <-chan time.Time
+	impatient := false
 	pass := func(s os.Signal) {
-		if r.stops(s) {
-			if giveUp != nil {
-				r.env.Exit(exitFailed)
-			}
+		switch {
+		case !r.stops(s):
+		case impatient:
+			r.env.Exit(exitFailed)
+		case giveUp == nil:
 			giveUp = time.After(r.env.Patience)
 		}
 		select {
@@ -182,7 +186,7 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 		case s := <-signals:
 			pass(s)
 		case <-giveUp:
-			if !r.ending.Load() {
+			if impatient = true; !r.ending.Load() {
 				r.env.Exit(exitFailed)
 			}
 		case <-over:

@@ -339,27 +339,48 @@ func (s stuck) Write([]byte) (int, error) {
 }
 
 // TestNobodyReads: a run whose output nobody reads can be stopped all the same,
-// by one signal and some patience or by two.
+// by a signal and some patience.
 func TestNobodyReads(t *testing.T) {
-	for signals, patience := range map[int]time.Duration{1: time.Millisecond, 2: time.Hour} {
-		f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
-		f.Patience = patience
-		writing := make(stuck)
-		f.Stdout = writing
-		f.start()
-		<-writing
-		for range signals {
-			f.send(syscall.SIGINT)
-		}
-		if got := f.wait(); got != exitFailed {
-			t.Errorf("%d signals: exit status %d, want 1", signals, got)
-		}
+	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
+	f.Patience = time.Millisecond
+	writing := make(stuck)
+	f.Stdout = writing
+	f.start()
+	<-writing
+	f.send(syscall.SIGINT)
+	if got := f.wait(); got != exitFailed {
+		t.Errorf("exit status %d, want 1", got)
 	}
 }
 
+// TestSignalledTwice: who signals a process and then its group, as timeout does,
+// gets the summary and status 0.
+func TestSignalledTwice(t *testing.T) {
+	f := newFake(t, rewriteWords...)
+	f.kernel.count(Count{Matched: 1, Rewritten: 1})
+	f.kernel.closing = make(chan struct{})
+	f.Patience = time.Hour
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.send(syscall.SIGTERM)
+	<-f.kernel.closing
+	f.send(syscall.SIGTERM)
+	f.kernel.closing <- struct{}{}
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+	f.await(&f.stderr, "rewrite 1 pkts in 0.000 s\n")
+}
+
 // TestSlowDetach: a run that has heard the signal is left to end, however long
-// the kernel takes to give the interface back.
+// the kernel takes to give the interface back, unless it is asked once more.
 func TestSlowDetach(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		slowDetach(t, more)
+	}
+}
+
+func slowDetach(t *testing.T, more bool) {
 	f := newFake(t, rewriteWords...)
 	f.kernel.closing = make(chan struct{})
 	f.Patience = 100 * time.Millisecond
@@ -371,6 +392,13 @@ func TestSlowDetach(t *testing.T) {
 	case got := <-f.exit:
 		t.Fatalf("exit status %d while the rules are taken off", got)
 	case <-time.After(2 * f.Patience):
+	}
+	if more {
+		f.send(syscall.SIGINT)
+		if got := f.wait(); got != exitFailed {
+			t.Errorf("asked once more: exit status %d, want 1", got)
+		}
+		return
 	}
 	f.kernel.closing <- struct{}{}
 	if got := f.wait(); got != exitDone {

@@ -137,7 +137,7 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
-	signals := map[string]os.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1, "HUP": unix.SIGHUP}
+	signals := map[string]os.Signal{"TERM": unix.SIGTERM, "USR1": unix.SIGUSR1, "HUP": unix.SIGHUP, "QUIT": unix.SIGQUIT}
 	for _, cmd := range ts.BackgroundCmds() {
 		ts.Check(cmd.Process.Signal(signals[args[0]]))
 	}

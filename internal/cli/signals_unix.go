@@ -9,7 +9,9 @@ import (
 )
 
 // stopSignals end a run: it detaches, prints its summary and exits with 0.
-func stopSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
+func stopSignals() []os.Signal {
+	return []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT}
+}
 
 // reloadSignals ask a run to read its rules again; it goes on. SIGHUP is also
 // what a process gets whose terminal is closed, see hungUp.

@@ -79,7 +79,7 @@ func (w *writer) indexes() string {
 		if index, ok := w.options.Interfaces[name]; ok {
 			fmt.Fprintf(&b, "#define INTERFACE_%d %d /* %s */\n", i+1, index, harmless(name))
 		} else {
-			fmt.Fprintf(&b, "#error the index of the interface %s is not known: define INTERFACE_%d\n", harmless(name), i+1)
+			fmt.Fprintf(&b, "#ifndef INTERFACE_%d\n#error the index of the interface %s is not known: define INTERFACE_%[1]d\n#endif\n", i+1, harmless(name))
 		}
 	}
 	return b.String()

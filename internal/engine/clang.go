@@ -13,9 +13,9 @@ import (
 	"repacket/internal/rule"
 )
 
-// clangSource has clang compile the program's C source and binds it to our
-// map of counters.
-func clangSource(p *rule.Program, o LoadOptions, counters int) (*ebpf.ProgramSpec, error) {
+// clangSource has clang compile the program's C source and binds it to our maps:
+// that of the counters, and that of the random numbers if they are handed in.
+func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*ebpf.ProgramSpec, error) {
 	if o.Limit > 0 || o.Timed {
 		return nil, errors.New("clang's program keeps neither a limit nor a time")
 	}
@@ -23,7 +23,9 @@ func clangSource(p *rule.Program, o LoadOptions, counters int) (*ebpf.ProgramSpe
 	if err != nil {
 		return nil, err
 	}
-	elf, err := csource.Build(context.Background(), csource.Print(p, plan.Build(p, o.Link), csource.Options{Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect}))
+	elf, err := csource.Build(context.Background(), csource.Print(p, plan.Build(p, o.Link), csource.Options{
+		Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect, HandedDraws: draws != nil,
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -35,19 +37,14 @@ func clangSource(p *rule.Program, o LoadOptions, counters int) (*ebpf.ProgramSpe
 	if !ok {
 		return nil, fmt.Errorf("clang's object has no program %s", csource.ProgramName)
 	}
+	maps := map[string]*ebpf.Map{csource.CountersMap: counters, csource.DrawsMap: draws}
 	for i := range spec.Instructions {
 		ins := &spec.Instructions[i]
-		if ins.IsLoadFromMap() && ins.Reference() == csource.CountersMap {
-			if err := ins.AssociateMap(descriptor(counters)); err != nil {
-				return nil, fmt.Errorf("bind the counters: %w", err)
+		if m := maps[ins.Reference()]; m != nil && ins.IsLoadFromMap() {
+			if err := ins.AssociateMap(m); err != nil {
+				return nil, fmt.Errorf("bind the map %s: %w", ins.Reference(), err)
 			}
 		}
 	}
 	return spec, nil
 }
-
-// descriptor is a file descriptor of a map.
-type descriptor int
-
-// FD is the descriptor as a number.
-func (d descriptor) FD() int { return int(d) }

@@ -164,7 +164,7 @@ func (e *TooComplexError) Unwrap() error { return e.Err }
 // source is the program to load, by our own compiler or by clang.
 func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
 	if o.Clang {
-		return clangSource(p, o, opt.Counters)
+		return clangSource(p, o, l.counters, l.draws)
 	}
 	planned, err := plan.BuildTables(p, o.Link)
 	if err != nil {

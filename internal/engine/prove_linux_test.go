@@ -189,6 +189,21 @@ func TestClangsProgramIsProvedToo(t *testing.T) {
 	}
 }
 
+// TestClangsProgramInFull: what rules draw is handed to clang's program too, and what
+// they redirect to has a number.
+func TestClangsProgramInFull(t *testing.T) {
+	for _, text := range []string{
+		"if udp_dest 53 chance 50% then ip_ttl 3", "if udp_dest 53 then ip_id random", "if tcp then tcp_src random 5-10 else if udp then redirect nowhere0",
+	} {
+		if v, err := Verify(checked(t, text), 300, LoadOptions{Clang: true}); err != nil || len(v.Unreached) > 0 {
+			t.Errorf("%s: %+v, %v", text, v, err)
+		}
+		if _, err := proved(checked(t, text), LoadOptions{Clang: true, Redirect: map[string]int{"nowhere0": 1}}); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // TestClangAtTC: clang's program goes the same way there.
 func TestClangAtTC(t *testing.T) {
 	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if udp then udp_check 5 ip_ttl 9 else if tcp_syn on")

@@ -34,6 +34,9 @@ type Verified struct {
 func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
 	v := &Verified{}
 	n = atLength(p, n)
+	if o.Redirect == nil {
+		o.Redirect = outlets(p)
+	}
 	for _, way := range []struct {
 		hook      bpf.Hook
 		fragments bool
@@ -68,6 +71,18 @@ func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
 		v.Nanoseconds, err = cost(l.Program, frame)
 	}
 	return v, err
+}
+
+// outlets gives each interface that rules redirect to a number: a test run sends
+// nothing, so it counts for nothing which.
+func outlets(p *rule.Program) map[string]int {
+	numbers := map[string]int{}
+	for _, r := range p.Rules {
+		if r.Verdict == rule.ToInterface {
+			numbers[r.Redirect] = 1
+		}
+	}
+	return numbers
 }
 
 // atLength is how many packets are tried of n: fewer for so many rules that the
