@@ -72,6 +72,8 @@ type detachedEvent struct {
 	Interface string `json:"interface"`
 	Direction string `json:"direction"`
 	Found     bool   `json:"found"`
+	// Stays is the other direction, where it has rules of ours too.
+	Stays string `json:"stays,omitempty"`
 }
 
 // detach takes our rules off an interface. Where there are none it says so
@@ -85,17 +87,55 @@ func (a *app) detach(words []string) error {
 		return err
 	}
 	found, err := a.env.Kernel.Detach(iface, a.opt.direction)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case a.out.json:
-		a.out.object(detachedEvent{a.out.event("detached"), iface, a.opt.direction, found})
-	case found:
-		a.out.status("%s: detached%s", iface, leaving(a.opt.direction))
-	default:
-		a.out.status("%s: nothing of Repacket is attached%s", iface, leaving(a.opt.direction))
+	}
+	event := detachedEvent{a.out.event("detached"), iface, a.opt.direction, found, ""}
+	other := a.otherDirection(iface)
+	if other != nil {
+		event.Stays = other.Direction
+	}
+	if a.out.json {
+		a.out.object(event)
+		return nil
+	}
+	did := "nothing of Repacket is attached"
+	if found {
+		did = "detached"
+	}
+	a.out.status("%s: %s%s", iface, did, leaving(a.opt.direction))
+	if other != nil {
+		a.stays(other)
 	}
 	return nil
+}
+
+// otherDirection finds rules of ours on an interface in the direction that was not
+// asked for, or nil. What cannot be seen is not told.
+func (a *app) otherDirection(iface string) *Attached {
+	all, err := a.env.Kernel.List()
+	if err != nil {
+		return nil
+	}
+	for _, other := range all {
+		if other.Interface == iface && other.Direction != a.opt.direction {
+			return &other
+		}
+	}
+	return nil
+}
+
+// stays tells that rules of the other direction are still there.
+func (a *app) stays(other *Attached) {
+	which := "come in"
+	if other.Direction == "out" {
+		which = "leave"
+	}
+	if other.PID != 0 {
+		a.out.status("%s: rules on packets that %s go on while their process runs: repacket list", other.Interface, which)
+		return
+	}
+	a.out.status("%s: rules on packets that %s go on until: repacket detach -i %s -Q %s", other.Interface, which, spelling.InShell(other.Interface), other.Direction)
 }
 
 // listEvent is one program of ours as JSON.

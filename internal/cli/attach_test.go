@@ -35,15 +35,23 @@ func TestAttachLimited(t *testing.T) {
 }
 
 func TestDetach(t *testing.T) {
-	for _, tt := range []struct{ args, stdout, stderr string }{
-		{"detach -i eth1", "", "eth1: detached\n"},
-		{"-d -i eth1", "", "eth1: detached\n"},
-		{"detach -i eth1 -Q out", "", "eth1: nothing of Repacket is attached, packets that leave\n"},
-		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n"},
-		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", ""},
+	const nothing = "eth1: nothing of Repacket is attached, packets that leave\n"
+	for _, tt := range []struct {
+		args, stdout, stderr string
+		more                 []Attached
+	}{
+		{"detach -i eth1", "", "eth1: detached\n", nil},
+		{"-d -i eth1", "", "eth1: detached\n", nil},
+		{"detach -i eth1 -Q out", "", nothing + "eth1: rules on packets that come in go on until: repacket detach -i eth1 -Q in\n", nil},
+		{"detach -i eth1", "", "eth1: detached\neth1: rules on packets that leave go on while their process runs: repacket list\n",
+			[]Attached{{Interface: "eth0", Direction: "out"}, {Interface: "eth1", Direction: "out", PID: 7}}},
+		{"detach -j -i eth1", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","found":true,"stays":"out"}` + "\n", "",
+			[]Attached{{Interface: "eth1", Direction: "out"}}},
+		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n", nil},
+		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", "", nil},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)
-		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
+		f.kernel.attached = append([]Attached{{Interface: "eth1", Direction: "in"}}, tt.more...)
 		status, stdout, stderr := f.run()
 		if status != exitDone {
 			t.Errorf("%s: exit status %d, want 0", tt.args, status)

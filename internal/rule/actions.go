@@ -137,7 +137,7 @@ func (p *parser) strayInActions(t token) {
 		p.fail(t.at, "all actions of a rule are carried out; for another condition begin another rule: else if ...",
 			"%s has no meaning among actions", word)
 	case isProto:
-		p.fail(t.at, "", "%s is a header, an action names a field", word)
+		p.fail(t.at, behindHeader(t, p.after(t).text), "%s is a header, an action names a field", word)
 	case t.text == "chance":
 		p.fail(t.at, "chance is a test: if udp chance 5% then drop", "chance stands before then")
 	case looksLikeValue(t.text):

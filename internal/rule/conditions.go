@@ -1,6 +1,8 @@
 package rule
 
 import (
+	"strings"
+
 	"repacket/internal/field"
 )
 
@@ -163,11 +165,13 @@ func (p *parser) noValue(n testNode, t token) {
 	switch {
 	case fillers[t.text]:
 		hint = p.leaveOut(n.ref, t)
-	case n.ref.fields[0].Kind == field.Flag:
-		hint = "a flag is on or off: " + n.ref.name.text + " on"
 	case len(n.items) > 0:
 		p.fail(t.at, "commas join the values of one test; between tests write and, or nothing", "%s needs another value after the comma", name)
 		return
+	case n.ref.fields[0].Kind == field.Flag:
+		hint = "a flag is on or off: " + n.ref.name.text + " on"
+	case t.text == "not":
+		hint = "for another value write ne: " + n.ref.name.text + " ne " + p.valueBehind(n.ref)
 	case t.text == "fix" || t.text == "bad":
 		hint = t.text + " is an action: is `then` missing?"
 	case t.text == "atleast" || t.text == "atmost":
@@ -181,11 +185,19 @@ func (p *parser) noValue(n testNode, t token) {
 // leaveOut is the hint for a word that people put between a field and its
 // value.
 func (p *parser) leaveOut(ref fieldRef, filler token) string {
-	value := example(ref.fields[0])
-	if next := p.second(); p.isValue(ref, next) {
-		value = p.words(next.at)
+	value := p.valueBehind(ref)
+	if strings.HasSuffix(value, ".csv") {
+		return "a column of a file: " + ref.name.text + " @column, and at the rule's end: from " + value
 	}
 	return "leave out " + filler.text + ": " + ref.name.text + " " + value
+}
+
+// valueBehind is the value that stands behind the next word, or an example.
+func (p *parser) valueBehind(ref fieldRef) string {
+	if next := p.second(); p.isValue(ref, next) {
+		return p.words(next.at)
+	}
+	return example(ref.fields[0])
 }
 
 // strayInCondition is the error for a token that stands where a test, or then,
@@ -202,13 +214,13 @@ func (p *parser) strayInCondition(t token) {
 	case t.text == "-" || t.text == "/":
 		p.fail(t.at, "a range and a prefix are one word: 1-5, 10.0.0.0/8", "%s stands alone", word)
 	case looksLikeValue(t.text):
-		p.fail(t.at, "the values of a list have commas between them: udp_dest 53,80-90", "%s is a value, and no field stands before it", word)
+		p.fail(t.at, p.fieldless(t), "%s is a value, and no field stands before it", word)
 	case p.startsAction(t):
 		p.fail(t.at, "is `then` missing?", "%s is an action", word)
 	case keywords[t.text] || !t.word:
 		p.fail(t.at, "", "a test is missing before %s", word)
 	default:
-		p.fail(t.at, suggest(t.text, testWords()), "unknown word %s", word)
+		p.fail(t.at, p.unknown(t, testWords()), "unknown word %s", word)
 	}
 }
 

@@ -65,7 +65,7 @@ func lex(source string) ([]token, *Diagnostic) {
 		}
 		switch {
 		case !ok:
-			return nil, strayCharacter(source, pos)
+			return nil, strayCharacter(source, pos, tokens)
 		case len(tokens) == maxWords:
 			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", Thousands(maxWords)), Hint: manyRows}
 		}
@@ -135,13 +135,20 @@ func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
-// strayCharacter is the error for a character that no token begins with.
-func strayCharacter(source string, pos int) *Diagnostic {
+// strayCharacter is the error for a character that no token begins with, behind
+// the tokens before it.
+func strayCharacter(source string, pos int, before []token) *Diagnostic {
+	masks := false
+	if n := len(before); n > 0 {
+		_, masks = resolveField(before[n-1])
+	}
 	r, size := utf8.DecodeRuneInString(source[pos:])
 	d := &Diagnostic{Source: source, At: Span{pos, pos + size}}
 	switch {
 	case r == utf8.RuneError || !unicode.IsPrint(r):
 		d.Msg = fmt.Sprintf("unexpected byte 0x%02x", source[pos])
+	case r == '&' && masks:
+		d.Msg, d.Hint = "unexpected character &", "there are no masks: a flag is a field, tcp_syn on, and a prefix a value, 10.0.0.0/8"
 	case r == '&':
 		d.Msg, d.Hint = "unexpected character &", "write and"
 	case r == '|':

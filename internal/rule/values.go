@@ -137,12 +137,20 @@ func (c *checker) noNumber(l literal) {
 		kind := kindOfAddress(l.text)
 		c.fail(l.at, addressField(l, kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
 		return
+	case isColonRange(l.text):
+		hint = "a range has a hyphen: " + strings.Replace(word, ":", "-", 1)
 	case hint == "" && isHex(l):
 		hint = "hexadecimal begins with 0x: 0x" + word
 	case hint == "" && isLetter(l.text[0]) && len(l.f.Names) > 0:
 		hint = "names of values: repacket fields " + l.f.Name
 	}
 	c.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f))
+}
+
+// isColonRange tells whether a word is a range as iptables has it.
+func isColonRange(word string) bool {
+	lo, hi, ok := strings.Cut(word, ":")
+	return ok && onlyDigits(lo, 10) && onlyDigits(hi, 10)
 }
 
 // isHex tells whether a word is a hexadecimal number, without its 0x, that fits.
