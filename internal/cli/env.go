@@ -25,6 +25,9 @@ type Env struct {
 	Getenv         func(string) string
 	// IsTerminal tells whether what is written to w is looked at by a person.
 	IsTerminal func(w io.Writer) bool
+	// TakenByShell is the comparison on the line that a shell has taken for itself,
+	// or "".
+	TakenByShell func() string
 	// Signals begins to catch the signals that stop a run or ask it for a
 	// summary. Commands that do not call it are ended by them as usual.
 	Signals func() <-chan os.Signal
@@ -53,19 +56,20 @@ type Clock interface {
 // System is the environment of a real process.
 func System() Env {
 	return Env{
-		Args:       os.Args[1:],
-		Stdin:      os.Stdin,
-		Stdout:     os.Stdout,
-		Stderr:     os.Stderr,
-		Getenv:     os.Getenv,
-		IsTerminal: isTerminal,
-		Signals:    catchSignals,
-		HungUp:     hungUp(),
-		Exit:       os.Exit,
-		Patience:   time.Second,
-		Clock:      wallClock{},
-		Kernel:     systemKernel(),
-		Demo:       systemDemo,
+		Args:         os.Args[1:],
+		Stdin:        os.Stdin,
+		Stdout:       os.Stdout,
+		Stderr:       os.Stderr,
+		Getenv:       os.Getenv,
+		IsTerminal:   isTerminal,
+		TakenByShell: takenByShell,
+		Signals:      catchSignals,
+		HungUp:       hungUp(),
+		Exit:         os.Exit,
+		Patience:     time.Second,
+		Clock:        wallClock{},
+		Kernel:       systemKernel(),
+		Demo:         systemDemo,
 	}
 }
 

@@ -79,6 +79,9 @@ func (a *app) source(words []string) (source, error) {
 	case len(words) == 0:
 		return source{}, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
 	}
+	if sign := a.env.TakenByShell(); sign != "" {
+		return source{}, usage("write ge or le, or the rules in quotes", "the shell has taken %s for a file named =, so a part of the rules is missing", sign)
+	}
 	return source{text: strings.Join(words, " ")}, nil
 }
 
