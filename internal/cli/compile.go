@@ -103,7 +103,7 @@ func planFor(p *rule.Program, form string) (*plan.Program, error) {
 
 // tooLarge is the failure of rules that no program can hold.
 func tooLarge(err error) error {
-	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values"}
+	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values; rules of one shape are one look-up where they stand side by side"}
 }
 
 // writeFile writes a file. What was there is gone, even if there is no room.

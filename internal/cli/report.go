@@ -10,15 +10,15 @@ import (
 // report shows what a run has done: a line that is refreshed on a terminal,
 // and the summary, which ends with the same line.
 type report struct {
-	out     *output
-	iface   string
-	leaving bool // packets that leave are looked at
-	byRule  bool // a line for each rule before the last line, even for one, even for many
-	showing int  // length of the line that is being refreshed
+	out       *output
+	iface     string
+	direction string
+	byRule    bool // a line for each rule before the last line, even for one, even for many
+	showing   int  // length of the line that is being refreshed
 }
 
 func newReport(out *output, job Job, verbose bool) *report {
-	return &report{out: out, iface: job.Interface, leaving: job.Direction == "out", byRule: verbose}
+	return &report{out: out, iface: job.Interface, direction: job.Direction, byRule: verbose}
 }
 
 // periodic tells whether there is anybody to tell each second.
@@ -54,7 +54,7 @@ func (r *report) summary(counts []tally, alone []LeftAlone, elapsed time.Duratio
 	r.lines(counts, alone, elapsed)
 	switch {
 	case sum(counts).Matched > 0 || len(alone) > 0:
-	case r.leaving:
+	case r.direction == "out":
 		r.out.status("nothing matched: only packets that leave by %s are looked at (-Q in is for those that come in)", r.iface)
 	default:
 		r.out.status("nothing matched: only packets that come in on %s are looked at (-Q out is for those that leave)", r.iface)
@@ -187,6 +187,7 @@ func columns(rows [][]string, right ...int) []string {
 type statsEvent struct {
 	event
 	Interface string      `json:"interface"`
+	Direction string      `json:"direction"`
 	Seconds   float64     `json:"seconds"`
 	Ended     string      `json:"ended,omitempty"` // summary: signal, count, time or error
 	Total     Count       `json:"total"`
@@ -201,7 +202,7 @@ type ruleCount struct {
 
 func (r *report) object(name string, counts []tally, alone []LeftAlone, elapsed time.Duration, ended string) {
 	e := statsEvent{
-		event: r.out.event(name), Interface: r.iface, Seconds: elapsed.Seconds(),
+		event: r.out.event(name), Interface: r.iface, Direction: r.direction, Seconds: elapsed.Seconds(),
 		Ended: ended, Total: sum(counts), Rules: counts, LeftAlone: alone,
 	}
 	r.out.object(e)

@@ -205,8 +205,8 @@ func TestRunJSON(t *testing.T) {
 	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180}`
 	wantText(t, "stdout", f.stdout.String(),
 		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp",`+rules+"}]}\n"+
-			`{"version":1,"event":"stats","time":"2023-11-14T22:13:21Z","interface":"eth1","seconds":1,"total":{`+counts+","+rules+","+counts+"]}\n"+
-			`{"version":1,"event":"summary","time":"2023-11-14T22:13:21.5Z","interface":"eth1","seconds":1.5,"ended":"count","total":{`+counts+","+rules+","+counts+"]}\n")
+			`{"version":1,"event":"stats","time":"2023-11-14T22:13:21Z","interface":"eth1","direction":"in","seconds":1,"total":{`+counts+","+rules+","+counts+"]}\n"+
+			`{"version":1,"event":"summary","time":"2023-11-14T22:13:21.5Z","interface":"eth1","direction":"in","seconds":1.5,"ended":"count","total":{`+counts+","+rules+","+counts+"]}\n")
 	wantText(t, "stderr", f.stderr.String(), "")
 }
 

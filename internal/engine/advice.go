@@ -43,6 +43,12 @@ func (s *Site) advice(c hook.Choice) []Advice {
 			})
 		}
 	case hook.Generic:
+		if s.cfg.Limit > 0 {
+			all = append(all, Advice{
+				Note: true, Message: "generic XDP sees a packet of segmentation offload as one: it counts once for -c, and all of it is rewritten",
+				Hint: "to have each counted, leave out --hook, or switch offload off where they are sent: ethtool -K DEVICE tso off gso off",
+			})
+		}
 		if sets := structural(s.cfg.Program); sets != "" {
 			all = append(all, Advice{
 				Message: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",

@@ -223,9 +223,13 @@ func TestAdvice(t *testing.T) {
 		iface, text string
 		mode        hook.Mode
 		dir         hook.Direction
+		limit       uint64
 		want        int
 		refused     bool
 	}{
+		{iface: "lo", text: "if all then ip_ttl 9", mode: hook.Generic, want: 1},           // slow
+		{iface: "lo", text: "if all then ip_ttl 9", mode: hook.Generic, limit: 5, want: 2}, // and super-packets count once
+		{iface: "lo", text: "if all then ip_ttl 9", limit: 5},
 		{iface: "right", text: "if udp then udp_dest 53", mode: hook.Native, want: 2}, // slow, and sums
 		{iface: "right", text: "if all then ip_ttl 9", mode: hook.Native, want: 1},    // slow
 		{iface: "right", text: "if udp then udp_dest 53"},
@@ -241,7 +245,7 @@ func TestAdvice(t *testing.T) {
 		{iface: "lo", text: "if udp then udp_dest 53"},
 	} {
 		err := pair.B.Do(func() error {
-			got, err := advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir})
+			got, err := advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir, Limit: c.limit})
 			var usage *UsageError
 			if errors.As(err, &usage) != c.refused || len(got) != c.want {
 				t.Errorf("%s on %s (%v, %v): %v, %v", c.text, c.iface, c.mode, c.dir, got, err)
