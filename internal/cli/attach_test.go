@@ -43,10 +43,14 @@ func TestDetach(t *testing.T) {
 		{"detach -i eth1", "", "eth1: detached\n", nil},
 		{"-d -i eth1", "", "eth1: detached\n", nil},
 		{"detach -i eth1 -Q out", "", nothing + "eth1: rules on packets that come in go on until: repacket detach -i eth1 -Q in\n", nil},
-		{"detach -i eth1", "", "eth1: detached\neth1: rules on packets that leave go on while their process runs: repacket list\n",
-			[]Attached{{Interface: "eth0", Direction: "out"}, {Interface: "eth1", Direction: "out", PID: 7}}},
-		{"detach -j -i eth1", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","found":true,"stays":"out"}` + "\n", "",
-			[]Attached{{Interface: "eth1", Direction: "out"}}},
+		{
+			"detach -i eth1", "", "eth1: detached\neth1: rules on packets that leave go on while their process runs: repacket list\n",
+			[]Attached{{Interface: "eth0", Direction: "out"}, {Interface: "eth1", Direction: "out", PID: 7}},
+		},
+		{
+			"detach -j -i eth1", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","found":true,"stays":"out"}` + "\n", "",
+			[]Attached{{Interface: "eth1", Direction: "out"}},
+		},
 		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n", nil},
 		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", "", nil},
 	} {
