@@ -47,6 +47,7 @@ func check(source string, o Options) (*Program, *Diagnostic) {
 		return nil, c.err
 	}
 	c.order(rules)
+	c.discovery()
 	slices.SortStableFunc(c.program.Warnings, func(a, b *Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }

@@ -21,7 +21,9 @@ func TestExamples(t *testing.T) {
 		_, text, _ := strings.Cut(line, "if ")
 		p := mustCheckRows(t, "if "+text)
 		for _, w := range p.Warnings {
-			t.Error(w.Format())
+			if text != strings.TrimPrefix(spoilingExample, "if ")+"\n" {
+				t.Error(w.Format())
+			}
 		}
 		checkReprint(t, line, p)
 		n++
@@ -30,3 +32,6 @@ func TestExamples(t *testing.T) {
 		t.Errorf("%d examples", n)
 	}
 }
+
+// spoilingExample is what people say and what stops IPv6: they are warned.
+const spoilingExample = "if all then ttl 65"

@@ -134,7 +134,7 @@ func TestDesignExamples(t *testing.T) {
 		"if tcp_dest 22 or arp then pass else drop",
 	} {
 		p := mustCheck(t, source)
-		if len(p.Warnings) > 0 {
+		if len(p.Warnings) > 0 && source != spoilingExample {
 			t.Errorf("%s: %s", source, p.Warnings[0].Format())
 		}
 		checkReprint(t, source, p)

@@ -1,0 +1,65 @@
+package rule
+
+import (
+	"slices"
+
+	"repacket/internal/field"
+)
+
+// discoveryLimit is the hop limit that neighbour discovery takes, and no other
+// (RFC 4861 section 7.1).
+const discoveryLimit = 255
+
+// discovery warns where a rule changes the hop limit of neighbour discovery, as
+// one for all packets does: IPv6 would stop. One warning is enough.
+func (c *checker) discovery() {
+	packets := discoveries()
+	for _, r := range c.program.Rules {
+		at := slices.IndexFunc(r.Actions, spoilsDiscovery)
+		if at < 0 || c.where[r].hull || !c.where[r].meets(packets) || c.takenBefore(packets, r) {
+			continue
+		}
+		c.warn(Warning, r.Actions[at].At, "for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition",
+			"neighbour discovery takes a hop limit of %d only: with another one IPv6 stops", discoveryLimit)
+		return
+	}
+}
+
+// discoveries are the packets of neighbour discovery (RFC 4861 section 4).
+func discoveries() union {
+	return one(state{stacks: having[field.ICMP6], facts: []fact{
+		{field.MustByName("ip6_hlim"), only(discoveryLimit)},
+		{field.MustByName("icmp6_type"), between(133, 137)},
+	}})
+}
+
+// spoilsDiscovery tells whether an action makes another value of a hop limit of 255.
+func spoilsDiscovery(a Action) bool {
+	if a.Field.Name != "ip6_hlim" {
+		return false
+	}
+	switch a.Op {
+	case Set, AtMost:
+		return a.Cell == 0 && a.Value.Cmp(field.V(discoveryLimit)) < 0
+	case Sub:
+		return a.Cell == 0
+	case Copy:
+		return a.From != a.Field
+	case Random:
+		return true
+	}
+	return false // it stops at the highest value, or is that already
+}
+
+// takenBefore tells whether a rule before r takes all of the packets.
+func (c *checker) takenBefore(packets union, r *Rule) bool {
+	for _, early := range c.program.Rules {
+		if early.Index >= r.Index {
+			return false
+		}
+		if !packets.meets(c.outside(&reach{rules: []*Rule{early}})) {
+			return true
+		}
+	}
+	return false
+}
