@@ -168,7 +168,11 @@ func (a *app) mistyped(words []string) error {
 			names = append(names, c.Name())
 		}
 	}
-	if near := nearest(strings.ToLower(word), names); near != "" {
+	near := otherNames[strings.ToLower(word)]
+	if near == "" {
+		near = nearest(strings.ToLower(word), names)
+	}
+	if near != "" {
 		return usage(fmt.Sprintf("did you mean repacket %s?", near), "unknown command %q", word)
 	}
 	return nil

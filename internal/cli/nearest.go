@@ -13,3 +13,11 @@ func nearest(word string, candidates []string) string {
 	}
 	return best
 }
+
+// otherNames are what other tools call our commands.
+var otherNames = map[string]string{
+	"stop": "detach", "off": "detach", "remove": "detach", "rm": "detach", "delete": "detach", "del": "detach", "flush": "detach", "unload": "detach",
+	"status": "list", "show": "list", "ls": "list",
+	"start": "attach", "add": "attach", "load": "attach",
+	"test": "check", "validate": "check", "lint": "check",
+}
