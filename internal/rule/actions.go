@@ -114,6 +114,8 @@ func (p *parser) iface(redirect token) string {
 		p.fail(redirect.at, "redirect eth1", "redirect needs an interface")
 	case name[0] == '@':
 		p.columnless(t, "redirect")
+	case t.text == "to" && p.second().word && !isLanguage(p.second()) && !p.startsRule(p.second()):
+		p.fail(t.at, "redirect "+p.words(p.second().at), "redirect takes the interface alone")
 	case len(name) > maxIface:
 		p.fail(t.at, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, crop(name), len(name))
 	case strings.ContainsAny(name, "/:") || name == "." || name == "..":

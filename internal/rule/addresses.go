@@ -3,6 +3,7 @@ package rule
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -102,6 +103,35 @@ func (c *checker) address(l literal) field.Value {
 	return v
 }
 
+// maskLength is the hint for a mask in the place of a prefix's length.
+func maskLength(mask string) string {
+	at, err := netip.ParseAddr(mask)
+	if err != nil {
+		return ""
+	}
+	ones := 0
+	for _, b := range at.AsSlice() {
+		ones += bits.OnesCount8(b)
+	}
+	if p, err := at.Prefix(ones); err != nil || p.Addr() != at { // ones behind a zero
+		return ""
+	}
+	return fmt.Sprintf("as a length: /%d", ones)
+}
+
+// withPort is the hint for an address that a port stands behind.
+func withPort(l literal) string {
+	address, port, ok := strings.Cut(l.text, ":")
+	if _, err := netip.ParseAddr(address); err != nil || !ok || !onlyDigits(port, 10) {
+		return "four numbers from 0 to 255: 10.0.0.1"
+	}
+	side := "dport "
+	if strings.HasSuffix(l.f.Name, "_src") {
+		side = "sport "
+	}
+	return "a port is a field of its own: " + l.name + " " + address + " " + side + port
+}
+
 // address4 reads an IPv4 address.
 func (c *checker) address4(l literal) field.Value {
 	var n uint64
@@ -110,7 +140,7 @@ func (c *checker) address4(l literal) field.Value {
 		octet, err := strconv.ParseUint(part, 10, 64)
 		switch {
 		case !onlyDigits(part, 10) || len(parts) != 4:
-			c.fail(l.at, "four numbers from 0 to 255: 10.0.0.1", "%s is not an IPv4 address", orNothing(l.text))
+			c.fail(l.at, withPort(l), "%s is not an IPv4 address", orNothing(l.text))
 		case err != nil || octet > 255:
 			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", crop(l.text), crop(part))
 		case len(part) > 1 && part[0] == '0':
@@ -156,7 +186,7 @@ func (c *checker) prefix(l literal) field.Range {
 	v := c.value(l.part(0, slash))
 	n, err := strconv.Atoi(length.text)
 	if err != nil || !onlyDigits(length.text, 10) || n > l.f.Width {
-		c.fail(length.at, "", "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
+		c.fail(length.at, maskLength(length.text), "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
 		return field.Range{}
 	}
 	host := field.Ones(l.f.Width - n)

@@ -157,6 +157,8 @@ func strayCharacter(source string, pos int, before []token) *Diagnostic {
 		d.Msg, d.Hint = "unexpected character "+string(r), "quotes are for the shell: none belong inside the rules"
 	case strings.ContainsRune("‐‑‒–—−", r):
 		d.Msg, d.Hint = "unexpected character "+string(r), "a range takes a plain hyphen: 1-5"
+	case r == '{' || r == '}' || r == '[' || r == ']':
+		d.Msg, d.Hint = "unexpected character "+string(r), "a list is without brackets: 22,80-90"
 	default:
 		d.Msg = "unexpected character " + string(r)
 	}

@@ -166,7 +166,7 @@ func (s *sheet) names(in *rowReader) {
 
 // missing is the error for a column that is not there.
 func (s *sheet) missing(n columnNode, names []string) {
-	hint := "its columns: " + crop(strings.Join(names, ", "))
+	hint := "its first row names the columns: " + crop(strings.Join(names, ", "))
 	if near := nearest(n.name, names); near != "" {
 		hint = "did you mean @" + near + "?"
 	}
