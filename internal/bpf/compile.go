@@ -206,9 +206,10 @@ type compiler struct {
 	// the first of them lies beside the packet, as tc has it.
 	tags  int
 	aside bool
-	// class is that of the chain at hand; onLink: it is for one number of tags.
-	class  plan.Class
-	onLink bool
+	// emitting is the chain at hand, class is its class; onLink: it is for one number of tags.
+	emitting *plan.Chain
+	class    plan.Class
+	onLink   bool
 	// leftAlone are the places where packets are counted that are left alone.
 	leftAlone map[Reason]label
 }
@@ -300,6 +301,7 @@ func (c *compiler) enter(ch *plan.Chain) {
 	c.placed[at] = true
 	c.bind(l, true)
 	was := c.class
+	c.emitting = ch
 	c.class, c.tags, c.onLink = ch.Class, ch.Class.Tags, ch.OnLink()
 	if c.opt.Hook == TC && c.class.L3 == field.None {
 		c.segmentsOfLink()

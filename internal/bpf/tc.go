@@ -97,12 +97,18 @@ func (c *compiler) actTC(s plan.Step) {
 		c.finishTC(s, nil, false)
 		return
 	}
-	partial := c.newLabel()
+	partial, whole := c.newLabel(), c.newLabel()
+	adjusted, exact, broken := onPartial(s, check)
+	if exact && tellsWhole(check) {
+		c.wholeSum()
+		c.jumpTo(whole, asm.JNE.Imm(value, 0, ""))
+	}
 	c.tellPartial(s, check, partial)
+	c.bind(whole, false)
+	c.load = held{}
 	c.finishTC(s, check, false)
 	c.bind(partial, false)
 	c.load = held{}
-	adjusted, exact, broken := onPartial(s, check)
 	if exact {
 		c.goTo(c.alone(ReasonPartial))
 		return

@@ -48,6 +48,9 @@ func (c *compiler) workOut(s plan.Step) *madeSum {
 		}
 		c.offset(c.reg.l4, l4Base+int32(sum.Check.Byte()))
 		c.emit(asm.StoreMem(asm.R10, slotCheckAt, value, asm.DWord))
+		if tellsWhole(sum.Check) {
+			c.wholeSum()
+		}
 		return made
 	}
 	return nil
@@ -74,6 +77,10 @@ func (c *compiler) carryOut(made *madeSum, broken bool) {
 			c.wrongByOne()
 		}
 		return
+	}
+	done := c.newLabel()
+	if tellsWhole(made.Check) {
+		c.changeWhole(made, broken, done)
 	}
 	for p, has := range made.has {
 		if !has {
@@ -102,6 +109,7 @@ func (c *compiler) carryOut(made *madeSum, broken bool) {
 	if broken {
 		c.wrongByOne()
 	}
+	c.bind(done, false)
 }
 
 // keepOnes writes 0xffff over a checksum of 0 that was 0xffff. Both are one
