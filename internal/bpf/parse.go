@@ -47,12 +47,13 @@ func (c *compiler) onlyIP() bool {
 // packet that is too short for body has no way to go on. In value is the type.
 func (c *compiler) tagged(here, body label) {
 	c.bind(here, false)
-	for range maxTags {
+	for tags := range maxTags {
 		tag := c.newLabel()
 		c.about("vlan tag")
 		c.jumpTo(tag, asm.JEq.Imm32(value, swapped(typeTag, 2), ""))
 		c.jumpTo(c.pass, asm.JNE.Imm32(value, swapped(typeService, 2), ""))
 		c.bind(tag, false)
+		c.thirdTag(tags, c.pass)
 		c.emit(asm.Add.Imm(c.reg.l3, tagLen))
 		c.guard(c.reg.l3, need(c.plan.Levels[0].IP), c.pass)
 		c.emit(asm.LoadMem(value, c.reg.l3, ethTypeAt, asm.Half))
@@ -161,8 +162,20 @@ func (c *compiler) dispatch(p places, tags int) {
 	c.jumpTo(tag, asm.JEq.Imm32(value, swapped(typeTag, 2), ""))
 	c.jumpTo(p.other, asm.JNE.Imm32(value, swapped(typeService, 2), ""))
 	c.bind(tag, false)
+	c.thirdTag(tags, p.other)
 	c.guard(c.reg.l3, ethLen+tagLen, p.other)
 	c.emit(asm.Add.Imm(c.reg.l3, tagLen))
+}
+
+// thirdTag goes to other where a tag, behind so many in the bytes, is the third: at
+// tc the first one may lie beside the packet. Where rules look at tags, such packets
+// have been parsed apart, see besides.
+func (c *compiler) thirdTag(tags int, other label) {
+	if c.opt.Hook != TC || len(c.plan.Levels) > 1 || tags != maxTags-1 {
+		return
+	}
+	c.emit(asm.LoadMem(value, c.reg.ctx, skbTagged, asm.Word))
+	c.jumpTo(other, asm.JNE.Imm(value, 0, ""))
 }
 
 // guardedIP asks for the bytes that the body for IPv4 packets counts on.

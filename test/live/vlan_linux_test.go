@@ -28,6 +28,7 @@ var (
 	provider = []layers.EthernetType{qinQ}
 	two      = []layers.EthernetType{qinQ, dot1Q}
 	twoAlike = []layers.EthernetType{dot1Q, dot1Q}
+	three    = []layers.EthernetType{qinQ, dot1Q, dot1Q}
 )
 
 // vlanCases: the first tag is number 100, the second 150, both with priority 3.
@@ -73,6 +74,13 @@ var vlanCases = []vlanCase{
 	{two, "udp6", "if udp_dest 5201 then udp_dest 8080 ip6_flow 7 cvlan_id 9 vlan_id 8", gives(map[string]uint64{"udp_dest": 8080, "ip6_flow": 7, "cvlan_id": 9, "vlan_id": 8})},
 	{two, "arp", "if arp_op request then arp_spa 10.1.2.3", gives(map[string]uint64{"arp_spa": 0x0a010203})},
 	{twoAlike, "tcp", "if vlan_id 100 cvlan_id 150 then vlan_id 8 cvlan_id 9 tcp_seq 7", gives(map[string]uint64{"vlan_id": 8, "cvlan_id": 9, "tcp_seq": 7})},
+
+	// Behind a third tag nothing is found.
+	{three, "udp", "if udp then ip_ttl 9", nil},
+	{three, "udp", "if ip udp_dest 5201 then udp_dest 8080", nil},
+	{three, "udp6", "if udp then udp_dest 8080", nil},
+	{three, "udp", "if vlan_id 100 then vlan_id 8", gives(map[string]uint64{"vlan_id": 8})},
+	{three, "udp", "if not udp then eth_src 02:01:02:03:04:05", gives(map[string]uint64{"eth_src": 0x020102030405})},
 }
 
 func (c vlanCase) packets() (sent, want []byte, plain []byte, tags []lab.Tag) {
