@@ -39,6 +39,9 @@ func (a *app) execute() error {
 	args := a.env.Args
 	if len(args) > 0 && isShellCompletion(args[0]) {
 		a.out = newOutput(a.env, &a.opt)
+		if args[0] == "completion" && len(args) > 1 && !slices.Contains(shells, args[1]) && args[1][0] != '-' {
+			return usage("repacket completion bash, zsh, fish or powershell", "there are no completions for %s", args[1])
+		}
 		return a.cobra(args)
 	}
 	l, err := sortWords(args, a.flags, a.isCommand)
@@ -70,6 +73,9 @@ func (a *app) carryOut(l *line) error {
 	}
 	return cmd.RunE(cmd, l.words)
 }
+
+// shells are those that cobra writes completions for.
+var shells = []string{"bash", "zsh", "fish", "powershell"}
 
 // isShellCompletion tells the words that belong to cobra alone: the request
 // of a shell, and the command that prints a shell's script.

@@ -46,7 +46,11 @@ func (a *app) attach(words []string, replace bool) error {
 		event, did = "replaced", "replaced; attached"
 	}
 	a.attached(event, job, done.Hook, done.Note)
-	a.out.status("%s until: repacket detach -i %s%s%s", did, spelling.InShell(job.Interface), directionFlag(job.Direction), a.opt.limited())
+	detach := "repacket detach -i " + spelling.InShell(job.Interface) + directionFlag(job.Direction)
+	a.out.status("%s until: %s%s", did, detach, a.opt.limited())
+	if a.out.err != nil {
+		return &Failure{Status: exitFailed, Err: fmt.Errorf("the rules are attached, but it could not be told: %w", a.out.err), Hint: "to take them off: " + detach}
+	}
 	return nil
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -238,6 +240,7 @@ func failure(err error) error {
 		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
 		hinted      interface{ Hint() string }
+		path        *fs.PathError
 	)
 	switch {
 	case errors.As(err, &taken):
@@ -261,6 +264,11 @@ func failure(err error) error {
 	}
 	if errors.As(err, &hinted) {
 		f.Hint = hinted.Hint()
+	} else if errors.As(err, &path) && errors.Is(path, fs.ErrNotExist) {
+		switch root, _, _ := strings.Cut(strings.TrimPrefix(path.Path, "/"), "/"); root {
+		case "proc", "sys":
+			f.Status, f.Hint = exitUnsupported, fmt.Sprintf("the kernel's files are looked for in /%[1]s: mount -t %[2]s %[1]s /%[1]s", root, map[string]string{"proc": "proc", "sys": "sysfs"}[root])
+		}
 	}
 	return f
 }

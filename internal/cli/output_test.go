@@ -179,7 +179,7 @@ func TestFullDisk(t *testing.T) {
 	f := newFake(t, "--json", "attach", "-i", "eth1", "if", "udp")
 	f.Stdout = full
 	status, _, stderr := f.run()
-	if status != exitFailed || !strings.Contains(stderr, "no space left") {
+	if status != exitFailed || !strings.Contains(stderr, "no space left") || !strings.Contains(stderr, "to take them off: repacket detach -i eth1\n") {
 		t.Errorf("exit status %d, stderr %q", status, stderr)
 	}
 }

@@ -22,6 +22,10 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 		return nil
 	}
 	return func() (*rule.Program, error) {
+		// Who opens a pipe that nobody writes to waits for ever.
+		if info, err := os.Stat(a.opt.file); err == nil && !info.Mode().IsRegular() {
+			return nil, usage("a file can be read again", "%s is no file any more", a.opt.file)
+		}
 		program, err := a.checked(words)
 		if err == nil {
 			err = a.attachable(program)
@@ -98,10 +102,10 @@ func (r *running) replaced(o reloaded) {
 	case o.err != nil:
 		r.refused(o.err)
 	case r.out.json:
-		r.job.Program, r.job.Interface = o.program, o.iface
+		r.job.Program, r.job.Interface, r.report.iface = o.program, o.iface, o.iface
 		r.attached("replaced", r.job, r.session.Hook(), "")
 	default:
-		r.job.Program, r.job.Interface = o.program, o.iface
+		r.job.Program, r.job.Interface, r.report.iface = o.program, o.iface, o.iface
 		r.out.status("%s: replaced by the rules of %s as it is now", r.job.Interface, r.opt.file)
 	}
 	if r.again {

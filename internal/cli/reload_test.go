@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -235,4 +236,24 @@ func TestReplace(t *testing.T) {
 			t.Errorf("%s: the job is %+v", tt.args, j)
 		}
 	}
+}
+
+// TestSIGHUPPipe: what is no file any more is not waited for, and a file that takes
+// its place is read.
+func TestSIGHUPPipe(t *testing.T) {
+	r := newFileRun(t)
+	r.begin()
+	if err := errors.Join(os.Remove(r.path), syscall.Mkfifo(r.path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "the rules before go on\n")
+	if err := os.Remove(r.path); err != nil {
+		t.Fatal(err)
+	}
+	r.write(newRules)
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "as it is now")
+	r.end("eth1: native XDP\nrepacket: error: FILE is no file any more\n  hint: a file can be read again\n" +
+		"eth1: the rules before go on\neth1: replaced by the rules of FILE as it is now\n")
 }

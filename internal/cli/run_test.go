@@ -234,6 +234,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"both commands", "-a -d -i eth1", 2, "repacket: error: both attach and detach\n"},
 		{"count", "-c 0 if all", 2, "repacket: error: -c takes a number of packets from 1 up, not \"0\"\n  hint: -c 10\n"},
 		{"command", "atach -i eth1 if all", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
+		{"no shell", "completion fsh", 2, "repacket: error: there are no completions for fsh\n  hint: repacket completion bash, zsh, fish or powershell\n"},
 		{"another tool's command", "Del -i eth1", 2, "repacket: error: unknown command \"Del\"\n  hint: did you mean repacket detach?\n"},
 		{"help", "help atach", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
 		{"limit by clang", "-i eth1 -c 3 --backend clang if all", 2, "repacket: error: not yet: -c and --for with --backend clang\n" +

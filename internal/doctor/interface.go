@@ -156,7 +156,7 @@ func lro(f *Facts) Row {
 	if f.Switches.Err != nil {
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxLRO, rxGROHW)
+	there, command := on(f.Iface.Name, f.Switches.Value, rxLRO, rxGROHW)
 	if len(there) == 0 {
 		return Row{Level: OK, Text: "off: packets arrive one by one"}
 	}
@@ -174,7 +174,7 @@ func gro(f *Facts) Row {
 	if f.Switches.Err != nil {
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxGRO)
+	there, command := on(f.Iface.Name, f.Switches.Value, rxGRO)
 	switch {
 	case len(there) == 0:
 		return Row{Level: OK, Text: "off: packets reach every hook one by one"}
@@ -196,7 +196,7 @@ func vlanStripping(f *Facts) Row {
 	case f.Switches.Err != nil:
 		return f.unseen(f.Switches.Err)
 	}
-	there, command := on(spelling.InShell(f.Iface.Name), f.Switches.Value, rxVLAN, rxSVLAN)
+	there, command := on(f.Iface.Name, f.Switches.Value, rxVLAN, rxSVLAN)
 	row := Row{Level: f.grade(), Text: "on: VLAN tags are taken out before XDP, which does not see them (tc does)", Command: command}
 	switch {
 	case len(there) == 0:

@@ -50,7 +50,7 @@ func queuesOfENA(f *Facts) Row {
 	row := Row{
 		Level:   f.grade(),
 		Text:    f.queuesThere() + ": native XDP wants at most half of them in use",
-		Command: combined(spelling.InShell(f.Iface.Name), c.MaxCombined/2),
+		Command: combined(f.Iface.Name, c.MaxCombined/2),
 	}
 	if c.MaxCombined < 2 {
 		row.Text, row.Command = f.queuesThere()+": native XDP wants two at least, which larger machines have", ""
@@ -77,7 +77,7 @@ func queuesOfVirtio(f *Facts) Row {
 	return Row{
 		Level:   f.grade(),
 		Text:    fmt.Sprintf("%s: native XDP wants one more for each of %d CPUs, else reflect and redirect are slower", f.queuesThere(), cpus),
-		Command: combined(spelling.InShell(f.Iface.Name), spare),
+		Command: combined(f.Iface.Name, spare),
 	}
 }
 

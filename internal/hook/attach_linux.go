@@ -59,13 +59,24 @@ func Link(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (Handle, er
 	if err := free(at, actLink); err != nil {
 		return nil, err
 	}
+	h, err := linkAt(at, prog)
+	if err != nil {
+		return nil, err
+	}
+	if err := alone(at, actLink); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	return h, nil
+}
+
+func linkAt(at place, prog *ebpf.Program) (Handle, error) {
 	if at.mode == TC {
 		return linkTC(at, prog)
 	}
 	l, err := link.AttachXDP(link.XDPOptions{
 		Program:   prog,
-		Interface: ifindex,
-		Flags:     link.XDPAttachFlags(modeFlags[mode]),
+		Interface: at.ifindex,
+		Flags:     link.XDPAttachFlags(modeFlags[at.mode]),
 	})
 	if err != nil {
 		return nil, explainOn(at, err, actLink)
@@ -83,14 +94,84 @@ func Give(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) error {
 	if err := free(at, actGive); err != nil {
 		return err
 	}
+	if err := giveAt(at, prog); err != nil {
+		return err
+	}
+	if err := alone(at, actGive); err != nil {
+		return errors.Join(err, takeBack(at, prog))
+	}
+	return nil
+}
+
+func giveAt(at place, prog *ebpf.Program) error {
 	if at.mode == TC {
 		return giveTC(at, prog)
 	}
-	flags := modeFlags[mode] | unix.XDP_FLAGS_UPDATE_IF_NOEXIST
-	if err := setXDP(ifindex, prog.FD(), 0, flags); err != nil {
+	flags := modeFlags[at.mode] | unix.XDP_FLAGS_UPDATE_IF_NOEXIST
+	if err := setXDP(at.ifindex, prog.FD(), 0, flags); err != nil {
 		return explainOn(at, err, actGive)
 	}
 	return nil
+}
+
+// alone expects, behind attaching, that nothing of ours has come to the other hook
+// of the direction since it was free: the kernel keeps two from one hook, and not
+// from two. Who comes at the same time finds the other, and one of them gives way,
+// or both.
+func alone(at place, act action) error {
+	if at.dir != In {
+		return nil // there is one hook
+	}
+	d, err := deviceByIndex(at.ifindex)
+	if err != nil {
+		return explainOn(at, err, act)
+	}
+	var there []*Attached
+	if at.mode == TC {
+		there, err = openSlots(d)
+	} else {
+		var l *look
+		if l, err = newLook(); err != nil {
+			return explainOn(at, err, act)
+		}
+		defer l.close()
+		l.onlyOurs, l.doing = true, act
+		there, err = l.tc(d, In)
+	}
+	if err != nil {
+		return err
+	}
+	for _, a := range there {
+		if a.Ours {
+			return a.taken(nil)
+		}
+	}
+	return nil
+}
+
+// takeBack takes off what has just been given.
+func takeBack(at place, prog *ebpf.Program) error {
+	info, err := prog.Info()
+	if err != nil {
+		return err
+	}
+	id, _ := info.ID()
+	d, err := deviceByIndex(at.ifindex)
+	if err != nil {
+		return explainOn(at, err, actTake)
+	}
+	l, err := newLook()
+	if err != nil {
+		return explainOn(at, err, actTake)
+	}
+	defer l.close()
+	all, err := l.all(d, at.dir)
+	for _, a := range all {
+		if ebpf.ProgramID(a.ProgramID) == id {
+			return Take(a)
+		}
+	}
+	return err
 }
 
 // free expects that nothing of ours is on the interface in this direction, and

@@ -44,6 +44,16 @@ func behindHeader(header token, word string) string {
 	return ""
 }
 
+// namedAfter is the name of the value by which a field names a header, as ipv4 of
+// eth_type for ip, or "".
+func namedAfter(f *field.Field, header token) string {
+	proto, ok := field.ProtocolByName(header.text)
+	if !ok {
+		return ""
+	}
+	return f.Names.Word(uint64(proto.Header().Number))
+}
+
 // fieldless is the hint for a value in a condition that stands behind no field.
 func (p *parser) fieldless(t token) string {
 	switch before := p.before(t); before.text {

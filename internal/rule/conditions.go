@@ -170,6 +170,8 @@ func (p *parser) noValue(n testNode, t token) {
 		return
 	case n.ref.fields[0].Kind == field.Flag:
 		hint = "a flag is on or off: " + n.ref.name.text + " on"
+	case namedAfter(n.ref.fields[0], t) != "":
+		hint = "did you mean " + n.ref.name.text + " " + namedAfter(n.ref.fields[0], t) + "?"
 	case t.text == "not":
 		hint = "for another value write ne: " + n.ref.name.text + " ne " + p.valueBehind(n.ref)
 	case t.text == "fix" || t.text == "bad":

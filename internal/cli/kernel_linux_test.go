@@ -1,0 +1,26 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+)
+
+// TestKernelsFilesMissing: a container without /sys or /proc is told what it lacks.
+func TestKernelsFilesMissing(t *testing.T) {
+	for path, want := range map[string]struct {
+		status int
+		hint   string
+	}{
+		"/sys/devices/system/cpu/possible": {exitUnsupported, "the kernel's files are looked for in /sys: mount -t sysfs sys /sys"},
+		"/proc/self/mountinfo":             {exitUnsupported, "the kernel's files are looked for in /proc: mount -t proc proc /proc"},
+		"/system/file":                     {exitFailed, ""},
+	} {
+		err := failure(fmt.Errorf("make the counters: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}))
+		var f *Failure
+		if !errors.As(err, &f) || f.Status != want.status || f.Hint != want.hint {
+			t.Errorf("%s: %+v", path, err)
+		}
+	}
+}
