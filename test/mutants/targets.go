@@ -33,7 +33,7 @@ var behaviour = judge{"internal/bpf", "^Test(Prove|Tables|TablesOfPrefixes|Prove
 
 // states are packets as the kernel has them at tc.
 var states = judge{"test/live", "^Test(RightSums|UDPWithoutSum|WrongSumStaysWrong|FixedSums|BrokenSums|BrokenOpenSums|" +
-	"EveryFieldOfOpenSums|Tags|PushedTags|TagNotKept|OpenSumsBehindTags|EveryFieldOfSuperPackets|LargePackets|LimitIsExact)$"}
+	"EveryFieldOfOpenSums|Tags|PushedTags|TagNotKept|OpenSumsBehindTags|TunnelsOpenInside|EveryFieldOfSuperPackets|LargePackets|LimitIsExact)$"}
 
 var targets = []target{
 	{
@@ -50,13 +50,16 @@ var targets = []target{
 			"act.go", "adjust.go", "builder.go", "chunk.go", "compile.go", "compute.go", "cond.go", "count.go", "fix.go",
 			"ipv4.go", "ipv6.go", "option.go", "parse.go", "scatter.go", "table.go", "tablemap.go", "tree.go", "wide.go",
 		},
-		judges: []judge{behaviour, {"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"}},
+		judges: []judge{
+			behaviour, {"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"},
+			{"test/prove", "^TestRegressions$"}, {"test/live", "^TestPushedTags$"},
+		},
 	},
 	{
 		// A test run knows no checksum that is yet to be made, no packet that is
 		// yet to be cut and no tag beside a packet: real packets do.
 		pkg:    "internal/bpf",
-		files:  []string{"hook.go", "tc.go", "tcreload.go", "tcsegments.go", "tcsums.go", "tctag.go"},
+		files:  []string{"hook.go", "tc.go", "tcreload.go", "tcsegments.go", "tcsums.go", "tctag.go", "tctunnel.go"},
 		judges: []judge{behaviour, {"internal/engine", "^TestLeftAlone$"}, states},
 	},
 	{
