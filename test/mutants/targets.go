@@ -51,8 +51,10 @@ var targets = []target{
 			"ipv4.go", "ipv6.go", "option.go", "parse.go", "scatter.go", "table.go", "tablemap.go", "tree.go", "wide.go",
 		},
 		judges: []judge{
-			behaviour, {"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"},
-			{"test/prove", "^TestRegressions$"}, {"test/live", "^TestPushedTags$"},
+			behaviour,
+			{"internal/engine", "^Test(TimeOverPasses|TooLargeIsRefused)$"},
+			{"test/prove", "^TestRegressions$"},
+			{"test/live", "^TestPushedTags$"},
 		},
 	},
 	{
