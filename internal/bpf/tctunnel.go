@@ -16,6 +16,9 @@ import (
 // helper cannot tell the two apart: it leaves such a checksum as it is where a port
 // changes, and changes it the wrong way round where an address does, and the
 // tunnel's packets are lost. So what is whole is changed here.
+//
+// A sum that a rule elsewhere made wrong while it was yet to be made (bad) looks
+// whole too: what then changes under it makes it wrong by another amount.
 
 // slotWhole is not 0 where the UDP checksum is not the pseudo-header's sum alone.
 const slotWhole = slotOld

@@ -39,7 +39,7 @@ func (a *app) execute() error {
 	args := a.env.Args
 	if len(args) > 0 && isShellCompletion(args[0]) {
 		a.out = newOutput(a.env, &a.opt)
-		if args[0] == "completion" && len(args) > 1 && !slices.Contains(shells, args[1]) && args[1][0] != '-' {
+		if args[0] == "completion" && len(args) > 1 && !slices.Contains(shells, args[1]) && !strings.HasPrefix(args[1], "-") {
 			return usage("repacket completion bash, zsh, fish or powershell", "there are no completions for %s", args[1])
 		}
 		return a.cobra(args)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -190,6 +191,7 @@ type fakeKernel struct {
 	proofs   []proofJob
 	closed   int
 	closing  chan struct{}      // Close waits for it, if there is one
+	renamed  string             // the name that the interface has by now, if it is another
 	over     string             // the limit that done tells
 	starting func(ready func()) // what Start does before it attaches, if it is set
 	findings []Finding
@@ -277,11 +279,13 @@ func (k *fakeKernel) Verify(j proofJob) (Verified, error) {
 
 // The kernel is its one session too.
 
-func (k *fakeKernel) InterfaceName() (string, error) { return k.jobs[0].Interface, nil }
-func (k *fakeKernel) Hook() string                   { return k.hook }
-func (k *fakeKernel) Note() string                   { return k.note }
-func (k *fakeKernel) Done() <-chan struct{}          { return k.done }
-func (k *fakeKernel) Over() string                   { return k.over }
+func (k *fakeKernel) InterfaceName() (string, error) {
+	return cmp.Or(k.renamed, k.jobs[0].Interface), nil
+}
+func (k *fakeKernel) Hook() string          { return k.hook }
+func (k *fakeKernel) Note() string          { return k.note }
+func (k *fakeKernel) Done() <-chan struct{} { return k.done }
+func (k *fakeKernel) Over() string          { return k.over }
 
 func (k *fakeKernel) Counts() ([]tally, error) {
 	k.mu.Lock()

@@ -257,3 +257,19 @@ func TestSIGHUPPipe(t *testing.T) {
 	r.end("eth1: native XDP\nrepacket: error: FILE is no file any more\n  hint: a file can be read again\n" +
 		"eth1: the rules before go on\neth1: replaced by the rules of FILE as it is now\n")
 }
+
+// TestSIGHUPRenamed: behind a reload everything tells the name that the interface has
+// by now.
+func TestSIGHUPRenamed(t *testing.T) {
+	r := newFileRun(t, "--json")
+	r.kernel.count(Count{Matched: 1})
+	r.begin()
+	r.kernel.renamed = "eth0"
+	r.send(syscall.SIGHUP)
+	r.await(&r.stdout, "replaced")
+	r.send(syscall.SIGINT)
+	r.wait()
+	if _, behind, _ := strings.Cut(r.stdout.String(), `"event":"replaced"`); strings.Count(behind, `"interface":"eth0"`) != 2 || strings.Contains(behind, "eth1") {
+		t.Errorf("told:\n%s", behind)
+	}
+}

@@ -40,6 +40,13 @@ func TestRunTellsHookAndSummary(t *testing.T) {
 	}
 }
 
+// An empty word behind completion is no shell either.
+func TestCompletionForNothing(t *testing.T) {
+	if status, _, stderr := newFake(t, "completion", "").run(); status != exitUsage || !strings.Contains(stderr, "no completions") {
+		t.Errorf("exit status %d, %q", status, stderr)
+	}
+}
+
 // Nothing is attached before the signals are caught that end a run.
 func TestSignalsAreCaughtBefore(t *testing.T) {
 	f := newFake(t, rewriteWords...)

@@ -122,31 +122,46 @@ func alone(at place, act action) error {
 	if at.dir != In {
 		return nil // there is one hook
 	}
-	d, err := deviceByIndex(at.ifindex)
+	d, l, err := lookAt(at, act)
 	if err != nil {
-		return explainOn(at, err, act)
+		return err
 	}
+	defer l.close()
+	l.onlyOurs = true
 	var there []*Attached
 	if at.mode == TC {
 		there, err = openSlots(d)
 	} else {
-		var l *look
-		if l, err = newLook(); err != nil {
-			return explainOn(at, err, act)
-		}
-		defer l.close()
-		l.onlyOurs, l.doing = true, act
 		there, err = l.tc(d, In)
 	}
 	if err != nil {
 		return err
 	}
+	return noneOurs(there)
+}
+
+// noneOurs is the error about the first of ours among programs.
+func noneOurs(there []*Attached) error {
 	for _, a := range there {
 		if a.Ours {
 			return a.taken(nil)
 		}
 	}
 	return nil
+}
+
+// lookAt begins to look at the programs of an interface, as part of an action.
+func lookAt(at place, act action) (device, *look, error) {
+	d, err := deviceByIndex(at.ifindex)
+	var l *look
+	if err == nil {
+		l, err = newLook()
+	}
+	if err != nil {
+		return d, nil, explainOn(at, err, act)
+	}
+	l.doing = act
+	return d, l, nil
 }
 
 // takeBack takes off what has just been given.
@@ -156,13 +171,9 @@ func takeBack(at place, prog *ebpf.Program) error {
 		return err
 	}
 	id, _ := info.ID()
-	d, err := deviceByIndex(at.ifindex)
+	d, l, err := lookAt(at, actTake)
 	if err != nil {
-		return explainOn(at, err, actTake)
-	}
-	l, err := newLook()
-	if err != nil {
-		return explainOn(at, err, actTake)
+		return err
 	}
 	defer l.close()
 	all, err := l.all(d, at.dir)
@@ -178,32 +189,23 @@ func takeBack(at place, prog *ebpf.Program) error {
 // removes what dead processes have left there. XDP's slot is left to the
 // kernel when XDP is asked for: it knows better, and without CAP_SYS_ADMIN.
 func free(at place, act action) error {
-	d, err := deviceByIndex(at.ifindex)
-	if errors.Is(err, unix.ENODEV) || at.ifindex <= 0 {
-		return &ErrNoInterface{Index: at.ifindex, Err: err}
-	}
+	d, l, err := lookAt(at, act)
 	if err != nil {
-		return explainOn(at, err, act)
-	}
-	l, err := newLook()
-	if err != nil {
-		return explainOn(at, err, act)
+		return err
 	}
 	defer l.close()
-	l.onlyOurs, l.doing = true, act
+	l.onlyOurs = true
 	there, err := l.tc(d, at.dir)
 	if err == nil && at.mode == TC && at.dir == In {
 		var xdp []*Attached
 		xdp, err = openSlots(d)
 		there = append(there, xdp...)
 	}
+	if err == nil {
+		err = noneOurs(there)
+	}
 	if err != nil {
 		return err
-	}
-	for _, a := range there {
-		if a.Ours {
-			return a.taken(nil)
-		}
 	}
 	_, err = l.sweep(d)
 	return err

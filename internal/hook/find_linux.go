@@ -76,14 +76,9 @@ func List() ([]Attached, error) {
 // an interface: a stub with an empty slot, which does nothing. It tells whether
 // there was one. Link and Give do the same before they attach.
 func RemoveStale(ifindex int) (bool, error) {
-	at := place{ifindex: ifindex, mode: TC}
-	d, err := deviceByIndex(ifindex)
+	d, l, err := lookAt(place{ifindex: ifindex, mode: TC}, actTake)
 	if err != nil {
-		return false, explainOn(at, err, actTake)
-	}
-	l, err := newLook()
-	if err != nil {
-		return false, explainOn(at, err, actTake)
+		return false, err
 	}
 	defer l.close()
 	l.onlyOurs = true
