@@ -16,9 +16,9 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/field"
-	"repacket/internal/packetgen"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 var update = flag.Bool("update", false, "write what the code says into the golden files")
@@ -70,7 +70,7 @@ func TestNotation(t *testing.T) {
 	}
 	r := rand.New(rand.NewPCG(1, 5))
 	for len(texts) < 40 {
-		if text := packetgen.Program(r); valid(text) {
+		if text := rulegen.Program(r); valid(text) {
 			texts = append(texts, text)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/field"
-	"repacket/internal/packetgen"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 // fallsBack finds an instruction from which a program falls back into one that
@@ -78,7 +78,7 @@ func TestLoopsClose(t *testing.T) {
 		}
 	}
 	for range *programs / 2 {
-		texts = append(texts, packetgen.Program(r))
+		texts = append(texts, rulegen.Program(r))
 	}
 	for i, text := range texts {
 		p, err := rule.Check(text)

@@ -11,6 +11,7 @@ import (
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 var (
@@ -43,9 +44,9 @@ func TestAgreesWithReference(t *testing.T) {
 }
 
 // style is that of the nth program. Half of them have all operands.
-func style(link field.Link, n int) packetgen.Style {
+func style(link field.Link, n int) rulegen.Style {
 	all := n%2 == 1
-	return packetgen.Style{Link: link, Redirect: []string{elsewhere}, Operands: all, Chance: all}
+	return rulegen.Style{Link: link, Redirect: []string{elsewhere}, Operands: all, Chance: all}
 }
 
 // found are programs and packets on which something was wrong once, or that

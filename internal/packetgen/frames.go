@@ -1,6 +1,6 @@
-// Package packetgen makes frames and rules for comparing the implementations
-// of the language with each other: in tests, in fuzzing and before a program
-// is attached.
+// Package packetgen makes synthetic packets that hit and miss rules. With them
+// the implementations of the language are compared with each other, in tests, in
+// fuzzing and before a program is attached.
 //
 // All of it is deterministic: the same random source gives the same frames.
 // It knows nothing of the kernel.

@@ -248,13 +248,13 @@ func pick(r *rand.Rand, s field.Set) field.Value {
 func within(r *rand.Rand, at field.Range) field.Value {
 	lo, borrow := bits.Sub64(at.Hi.Lo, at.Lo.Lo, 0)
 	hi, _ := bits.Sub64(at.Hi.Hi, at.Lo.Hi, borrow)
-	n := upTo(r, field.Value{Hi: hi, Lo: lo})
+	n := UpTo(r, field.Value{Hi: hi, Lo: lo})
 	low, carry := bits.Add64(at.Lo.Lo, n.Lo, 0)
 	return field.Value{Hi: at.Lo.Hi + n.Hi + carry, Lo: low}
 }
 
-// upTo takes a value from 0 to top.
-func upTo(r *rand.Rand, top field.Value) field.Value {
+// UpTo takes a value from 0 to top.
+func UpTo(r *rand.Rand, top field.Value) field.Value {
 	for {
 		v := field.Value{Hi: sixtyFour(r, top.Hi), Lo: r.Uint64()}
 		if top.Hi == 0 {

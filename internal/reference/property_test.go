@@ -14,6 +14,7 @@ import (
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 	"repacket/test/oracle"
+	"repacket/test/rulegen"
 )
 
 // forRandomCases gives check random programs with frames that fit them, on
@@ -25,7 +26,7 @@ func forRandomCases(t *testing.T, check func(t *rapid.T, c randomCase)) {
 		p := anyProgram(r, link)
 		if r.IntN(2) == 0 {
 			var err error
-			style := packetgen.Style{Link: link, Operands: true, Chance: true}
+			style := rulegen.Style{Link: link, Operands: true, Chance: true}
 			if p, err = rule.Check(style.Program(r)); err != nil {
 				return
 			}

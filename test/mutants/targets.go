@@ -68,7 +68,7 @@ var targets = []target{
 		pkg: "internal/reference",
 		// What reads the files of another package is left out: tests run in a directory
 		// of their own.
-		judges: []judge{{"internal/reference", ""}, behaviour, {"internal/packetgen", "^Test([^E]|E[^x])"}},
+		judges: []judge{{"internal/reference", ""}, behaviour, {"internal/packetgen", ""}, {"test/rulegen", "^Test([^E]|E[^x])"}},
 	},
 	{
 		pkg:    "internal/rule",

@@ -5,7 +5,7 @@ import (
 	"sync"
 
 	"repacket/internal/field"
-	"repacket/internal/packetgen"
+	"repacket/test/rulegen"
 )
 
 // drawing draws rule sets, the same ones for a seed.
@@ -23,11 +23,11 @@ func (d *drawing) some(n int) []*trial {
 	for len(out) < n && d.left > 0 {
 		d.next++
 		r := rand.New(rand.NewPCG(d.seed, d.next))
-		style := packetgen.Style{Redirect: []string{elsewhere}, Operands: d.next%3 != 0, Chance: d.next%2 == 0}
+		style := rulegen.Style{Redirect: []string{elsewhere}, Operands: d.next%3 != 0, Chance: d.next%2 == 0}
 		if d.next%onRaw == 0 {
 			style.Link = field.RawIP
 		}
-		s := packetgen.Source{Text: style.Program(r)}
+		s := rulegen.Source{Text: style.Program(r)}
 		if d.next%withRows == 0 {
 			s = style.Source(r)
 		}

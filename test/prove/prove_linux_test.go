@@ -27,6 +27,7 @@ import (
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 	"repacket/test/oracle"
+	"repacket/test/rulegen"
 )
 
 // Rules and packets of one run. Two rule sets of three compute what they write,
@@ -120,7 +121,7 @@ var interfaces = map[string]int{elsewhere: 9}
 // subject is a rule set for a link.
 type subject struct {
 	link    field.Link
-	source  packetgen.Source
+	source  rulegen.Source
 	program *rule.Program
 }
 

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"repacket/internal/field"
-	"repacket/internal/packetgen"
+	"repacket/test/rulegen"
 )
 
 // regressions is where found differences are kept: the rules, a line with
@@ -27,7 +27,7 @@ const (
 )
 
 // keep writes a found difference down.
-func keep(link field.Link, s packetgen.Source, p packet) (string, error) {
+func keep(link field.Link, s rulegen.Source, p packet) (string, error) {
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s%x", s.Text, p.frame)
 	prefix := ""
@@ -69,7 +69,7 @@ func TestRegressions(t *testing.T) {
 		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
 			link = field.RawIP
 		}
-		d, err := differenceOf(link, packetgen.Source{Text: text, Files: files}, p, everyWay...)
+		d, err := differenceOf(link, rulegen.Source{Text: text, Files: files}, p, everyWay...)
 		if err != nil || d != "" {
 			t.Errorf("%s: %s\n%s%v", f, text, d, err)
 		}
@@ -78,9 +78,9 @@ func TestRegressions(t *testing.T) {
 
 // readFiles reads the files of rows that keep has written, and gives what stands
 // before them.
-func readFiles(content string) (rest string, files packetgen.Files) {
+func readFiles(content string) (rest string, files rulegen.Files) {
 	parts := strings.Split(content, "--- ")
-	files = packetgen.Files{}
+	files = rulegen.Files{}
 	for _, part := range parts[1:] {
 		name, rows, _ := strings.Cut(part, "\n")
 		files[name] = rows

@@ -4,18 +4,18 @@ import (
 	"testing"
 
 	"repacket/internal/field"
-	"repacket/internal/packetgen"
+	"repacket/test/rulegen"
 )
 
 // report shrinks a difference, keeps it as a regression, and fails the test.
 // clang takes a tenth of a second for each attempt, so it is left out if our
 // own program differs without it.
-func report(t *testing.T, link field.Link, s packetgen.Source, p packet, difference string) {
+func report(t *testing.T, link field.Link, s rulegen.Source, p packet, difference string) {
 	ways := everyWay
 	if d, _ := differenceOf(link, s, p, compiledXDP, compiledTC); d != "" {
 		ways = []loader{compiledXDP, compiledTC}
 	}
-	s, p.frame = packetgen.ShrinkSource(s, p.frame, func(s packetgen.Source, frame []byte) bool {
+	s, p.frame = rulegen.ShrinkSource(s, p.frame, func(s rulegen.Source, frame []byte) bool {
 		d, _ := differenceOf(link, s, packet{frame, p.draws}, ways...)
 		return d != ""
 	})
@@ -31,7 +31,7 @@ func report(t *testing.T, link field.Link, s packetgen.Source, p packet, differe
 
 // differenceOf is the difference that one packet makes. The error says that some
 // way does not take the rules.
-func differenceOf(link field.Link, s packetgen.Source, p packet, ways ...loader) (string, error) {
+func differenceOf(link field.Link, s rulegen.Source, p packet, ways ...loader) (string, error) {
 	program, err := s.Check()
 	if err != nil {
 		return "", err

@@ -7,6 +7,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 // TestManyRules runs large rule sets of few shapes, which become tables. clang
@@ -19,13 +20,13 @@ func TestManyRules(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed(t), 5))
 	ran := 0
 	for _, n := range sizes {
-		style := packetgen.Style{Redirect: []string{elsewhere}}
+		style := rulegen.Style{Redirect: []string{elsewhere}}
 		p, err := rule.Check(style.Many(r, n))
 		if err != nil {
 			t.Errorf("rules that are valid one by one: %v", err)
 			continue
 		}
-		c, err := newCase(subject{field.Ethernet, packetgen.Source{Text: p.Source}, p}, compiledXDP, compiledTC)
+		c, err := newCase(subject{field.Ethernet, rulegen.Source{Text: p.Source}, p}, compiledXDP, compiledTC)
 		if tooMuch(err) {
 			t.Logf("%d rules: %v", n, err) // of shapes that no table serves
 			continue
@@ -37,7 +38,7 @@ func TestManyRules(t *testing.T) {
 		for range framesPerRule {
 			frame := packetgen.Frame(r, p)
 			if d := c.try(packet{frame, packetgen.Draws(r, p)}); d != "" {
-				report(t, field.Ethernet, packetgen.Source{Text: p.Source}, packet{frame, nil}, d)
+				report(t, field.Ethernet, rulegen.Source{Text: p.Source}, packet{frame, nil}, d)
 				break
 			}
 		}

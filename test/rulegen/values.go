@@ -1,4 +1,4 @@
-package packetgen
+package rulegen
 
 import (
 	"encoding/binary"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/packetgen"
 )
 
 // values writes what a test compares f with, and how.
@@ -92,7 +93,7 @@ func (w *writer) number(f *field.Field) field.Value {
 			return field.V(f.Names[w.r.IntN(len(f.Names))].Value)
 		}
 	}
-	return upTo(w.r, top)
+	return packetgen.UpTo(w.r, top)
 }
 
 // value writes v by a name that it has, or plainly.

@@ -1,4 +1,4 @@
-package packetgen_test
+package rulegen_test
 
 import (
 	"bytes"
@@ -15,6 +15,7 @@ import (
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 // TestRowsAreRules: a rule with rows means one rule a row, in their order, and
@@ -104,7 +105,7 @@ func TestFramesHitRows(t *testing.T) {
 	for i := range rows {
 		fmt.Fprintf(&csv, "10.0.%d.%d,%d\n", i>>8, i&255, i)
 	}
-	s := packetgen.Source{Text: "if ip_dest @old then ip_id @new from a.csv", Files: packetgen.Files{"a.csv": csv.String()}}
+	s := rulegen.Source{Text: "if ip_dest @old then ip_id @new from a.csv", Files: rulegen.Files{"a.csv": csv.String()}}
 	p, err := s.Check()
 	if err != nil {
 		t.Fatal(err)
@@ -127,12 +128,12 @@ func TestFramesHitRows(t *testing.T) {
 
 // TestShrinkSource: of many rows the one that matters is left.
 func TestShrinkSource(t *testing.T) {
-	s := packetgen.Source{
+	s := rulegen.Source{
 		Text:  "if tcp then ip_ttl 5; if ip_dest @a udp then udp_dest @b, ip_ttl 7 from x.csv",
-		Files: packetgen.Files{"x.csv": "\ufeffa,b,c\r\n10.0.0.1,5,6\r\n\r\n10.0.0.2,\"77\",8\r\n10.0.0.3,9,9\r\n"},
+		Files: rulegen.Files{"x.csv": "\ufeffa,b,c\r\n10.0.0.1,5,6\r\n\r\n10.0.0.2,\"77\",8\r\n10.0.0.3,9,9\r\n"},
 	}
 	frame := bytes.Repeat([]byte{7}, 100)
-	fails := func(s packetgen.Source, _ []byte) bool {
+	fails := func(s rulegen.Source, _ []byte) bool {
 		p, err := s.Check()
 		if err != nil {
 			return false
@@ -141,10 +142,10 @@ func TestShrinkSource(t *testing.T) {
 			return slices.ContainsFunc(r.Actions, func(a rule.Action) bool { return a.Field.Name == "udp_dest" && a.Value == field.V(77) })
 		})
 	}
-	small, bits := packetgen.ShrinkSource(s, frame, fails)
-	want := packetgen.Source{
+	small, bits := rulegen.ShrinkSource(s, frame, fails)
+	want := rulegen.Source{
 		Text:  "if all then udp_dest @b from x.csv",
-		Files: packetgen.Files{"x.csv": "a,b,c\n0,77,0\n"},
+		Files: rulegen.Files{"x.csv": "a,b,c\n0,77,0\n"},
 	}
 	if diff := cmp.Diff(want, small); diff != "" || len(bits) != 14 {
 		t.Errorf("a frame of %d bytes, (- want, + got)\n%s", len(bits), diff)
@@ -154,17 +155,17 @@ func TestShrinkSource(t *testing.T) {
 // TestExamples: each thing that the design promises that people can say acts on
 // a packet that is made for it, and changes it or sends it elsewhere.
 func TestExamples(t *testing.T) {
-	data, err := os.ReadFile("../rule/testdata/examples.txt")
+	data, err := os.ReadFile("../../internal/rule/testdata/examples.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := packetgen.Files{"moves.csv": "old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.2\n"}
+	files := rulegen.Files{"moves.csv": "old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.2\n"}
 	for line := range strings.Lines(string(data)) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
 		_, text, _ := strings.Cut(line, "if ")
-		s := packetgen.Source{Text: "if " + text, Files: files}
+		s := rulegen.Source{Text: "if " + text, Files: files}
 		p, err := s.Check()
 		if err != nil {
 			t.Fatalf("%s%v", line, err)

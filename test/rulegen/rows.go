@@ -1,4 +1,4 @@
-package packetgen
+package rulegen
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package packetgen
+package rulegen
 
 import (
 	"fmt"
@@ -100,7 +100,7 @@ func (w *writer) shape() shape {
 		}
 	}
 	if !w.chance(4) {
-		s.l4 = transports[w.r.IntN(len(transports))]
+		s.l4 = transportProtocols[w.r.IntN(len(transportProtocols))]
 		if w.chance(3) {
 			s.l4 = w.protocolOf(field.TCP, field.UDP)
 		}
@@ -169,7 +169,7 @@ type scope struct {
 // alternative is a copy of s for one side of an or.
 func (w *writer) alternative(s *scope) *scope {
 	out := &scope{shape: s.shape, open: s.open, used: slices.Clone(s.used)}
-	typed := slices.ContainsFunc(s.used, func(f *field.Field) bool { return slices.Contains(typeFields, f) })
+	typed := slices.ContainsFunc(s.used, func(f *field.Field) bool { return slices.Contains(etherTypeFields, f) })
 	if s.open && !typed && w.r.IntN(3) > 0 {
 		other := w.shape()
 		out.net, out.l4, out.open = other.net, other.l4, false
@@ -203,7 +203,7 @@ func (w *writer) unary(s *scope, depth int) {
 		w.add(w.oneOf("not", "not", "not", "!"))
 		s = &scope{shape: s.shape, open: s.open} // the opposite of what is used is no contradiction
 		if s.l4 == field.None && w.chance(2) {
-			w.add(transports[w.r.IntN(len(transports))].String())
+			w.add(transportProtocols[w.r.IntN(len(transportProtocols))].String())
 			return
 		}
 		if depth > 2 || !w.chance(3) {

@@ -1,4 +1,4 @@
-package packetgen
+package rulegen
 
 import (
 	"slices"
@@ -128,7 +128,7 @@ func weight(words []string) int {
 // frame for a test run, of whatever link, then clears what is left, by runs of
 // bytes and then by bits.
 func shrinkFrame(frame []byte, fails func([]byte) bool) []byte {
-	frame = drop(frame, func(b []byte) bool { return len(b) >= shortest && fails(b) })
+	frame = drop(frame, func(b []byte) bool { return len(b) >= ethernetHeader && fails(b) })
 	for size := len(frame); size > 0; size /= 2 {
 		for start := 0; start < len(frame); start += size {
 			try := slices.Clone(frame)

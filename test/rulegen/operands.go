@@ -1,9 +1,10 @@
-package packetgen
+package rulegen
 
 import (
 	"fmt"
 
 	"repacket/internal/field"
+	"repacket/internal/packetgen"
 )
 
 // operand writes what becomes of f in packets of a shape.
@@ -86,7 +87,7 @@ func (w *writer) random(f *field.Field) {
 
 // amount writes a number, mostly a small one.
 func (w *writer) amount(f *field.Field) string {
-	n := upTo(w.r, field.V(min(f.Max().Lo, 3)))
+	n := packetgen.UpTo(w.r, field.V(min(f.Max().Lo, 3)))
 	if w.chance(3) {
 		n = field.V(w.number(f).Lo)
 	}

@@ -1,6 +1,7 @@
-package packetgen_test
+package rulegen_test
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -9,10 +10,11 @@ import (
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/test/rulegen"
 )
 
 // everything is the style of programs in the whole of the language.
-var everything = packetgen.Style{Operands: true, Chance: true}
+var everything = rulegen.Style{Operands: true, Chance: true}
 
 // TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
 // refused for what it means, not for how it is written.
@@ -20,7 +22,7 @@ func TestProgramsAreMostlyValid(t *testing.T) {
 	const n = 3000
 	r, valid, reasons := source(10), 0, map[string]int{}
 	for i := range n {
-		text := []packetgen.Style{{}, everything}[i%2].Program(r)
+		text := []rulegen.Style{{}, everything}[i%2].Program(r)
 		_, err := rule.Check(text)
 		if err == nil {
 			valid++
@@ -82,11 +84,11 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 
 // TestStyles: what a style leaves out never occurs, what it adds does.
 func TestStyles(t *testing.T) {
-	raw := packetgen.Style{Link: field.RawIP, OnlyPass: true}
-	to := packetgen.Style{Redirect: []string{"eth7", "drop"}}
+	raw := rulegen.Style{Link: field.RawIP, OnlyPass: true}
+	to := rulegen.Style{Redirect: []string{"eth7", "drop"}}
 	plain := source(17)
 	for range 200 {
-		p, err := rule.Check(packetgen.Program(plain))
+		p, err := rule.Check(rulegen.Program(plain))
 		if err == nil && p.Draws > 0 {
 			t.Errorf("something is drawn: %s", p.Source)
 		}
@@ -142,7 +144,7 @@ func TestProgramsAreTheSameAgain(t *testing.T) {
 	write := func(seed uint64) (texts []string) {
 		r := source(seed)
 		for range 50 {
-			texts = append(texts, packetgen.Program(r))
+			texts = append(texts, rulegen.Program(r))
 		}
 		return texts
 	}
@@ -161,7 +163,7 @@ func TestFramesHitRandomPrograms(t *testing.T) {
 	for _, link := range []field.Link{field.Ethernet, field.RawIP} {
 		r, total, rules, met := source(14), 0, 0, 0
 		for n := 0; n < programs; {
-			style := packetgen.Style{Link: link, Operands: n%2 == 0, Chance: n%2 == 0}
+			style := rulegen.Style{Link: link, Operands: n%2 == 0, Chance: n%2 == 0}
 			p, err := rule.Check(style.Program(r))
 			if err != nil {
 				continue
@@ -202,7 +204,7 @@ func TestShrink(t *testing.T) {
 		})
 		return id && slices.Contains(frame, 0xaa) && slices.Contains(frame, 0xbb)
 	}
-	gotText, gotFrame := packetgen.Shrink(text, frame, fails)
+	gotText, gotFrame := rulegen.Shrink(text, frame, fails)
 	if !fails(gotText, gotFrame) {
 		t.Fatalf("what is left does not fail: %s", gotText)
 	}
@@ -213,7 +215,7 @@ func TestShrink(t *testing.T) {
 	if len(gotFrame) != 14 || len(zeros) != 12 {
 		t.Errorf("the frame is %x, want 14 bytes, 12 of them 0", gotFrame)
 	}
-	if text, _ := packetgen.Shrink("if all then ip_ttl +77", frame, func(text string, _ []byte) bool {
+	if text, _ := rulegen.Shrink("if all then ip_ttl +77", frame, func(text string, _ []byte) bool {
 		p, err := rule.Check(text)
 		return err == nil && slices.ContainsFunc(p.Rules[0].Actions, func(a rule.Action) bool { return a.Op == rule.Add })
 	}); text != "if all then ip_ttl +0" {
@@ -238,7 +240,7 @@ func TestShrinkAddresses(t *testing.T) {
 		}
 		return n == len(want) && len(frame) >= 20 && frame[0]>>4 == 6
 	}
-	gotText, gotFrame := packetgen.Shrink(text, frame, fails)
+	gotText, gotFrame := rulegen.Shrink(text, frame, fails)
 	if want := "ip6_src :: eth_src :: ip6_dest :: eth_dest ::"; gotText != want {
 		t.Errorf("the text is %q, want %q", gotText, want)
 	}
@@ -255,7 +257,7 @@ func FuzzProgram(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		r := source(seed)
 		link := field.Link(r.IntN(2))
-		p, err := rule.Check(packetgen.Style{Link: link, Redirect: []string{"eth1"}, Operands: true, Chance: true}.Program(r))
+		p, err := rule.Check(rulegen.Style{Link: link, Redirect: []string{"eth1"}, Operands: true, Chance: true}.Program(r))
 		if err != nil {
 			return
 		}
@@ -266,3 +268,5 @@ func FuzzProgram(f *testing.F) {
 		}
 	})
 }
+
+func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }
