@@ -8,11 +8,11 @@ import (
 	"repacket/internal/plan"
 )
 
-// scattered looks up the key where plan.Scatter says: two loads from the map,
+// scattered looks up the key where plan.PerfectHash says: two loads from the map,
 // and no search. The kernel's own hash tables take a call, a longer hash and a
 // list, and four times the memory.
 func (c *compiler) scattered(l *plan.Lookup, miss label) {
-	s, lay := l.Table.Scatter(), layoutOf(l.Table)
+	s, lay := l.Table.PerfectHash(), layoutOf(l.Table)
 	at := c.reg.end // not needed in a chain
 	c.hash(l.Key, s.Factor)
 	c.emit(
@@ -44,7 +44,7 @@ func (c *compiler) scattered(l *plan.Lookup, miss label) {
 	}
 }
 
-// hash leaves the hash of plan.Scatter in what was the end of the packet.
+// hash leaves the hash of plan.PerfectHash in what was the end of the packet.
 func (c *compiler) hash(key []plan.Window, factor uint64) {
 	h := c.reg.end
 	multiply := func() {

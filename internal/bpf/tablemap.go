@@ -25,7 +25,7 @@ func layoutOf(t *plan.Table) layout {
 	const align = 8
 	up := func(n int) int { return (n + align - 1) / align * align }
 	if t.Kind == plan.Hash {
-		s, l := t.Scatter(), layout{slotSize: t.RowSize + t.KeySize}
+		s, l := t.PerfectHash(), layout{slotSize: t.RowSize + t.KeySize}
 		l.multipliers = up(len(s.Slots) * l.slotSize)
 		l.size = up(l.multipliers + len(s.Multipliers)<<multiplierShift)
 		return l
@@ -104,7 +104,7 @@ func FillArray(t *plan.Table, out []byte) {
 
 // hash fills in the slots and the multipliers of a hash.
 func (lay layout) hash(t *plan.Table, out []byte) {
-	s := t.Scatter()
+	s := t.PerfectHash()
 	spare := make([]byte, t.KeySize)
 	t.KeyBytes(s.Spare, spare)
 	for i, row := range s.Slots {

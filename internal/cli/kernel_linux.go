@@ -233,7 +233,7 @@ func failure(err error) error {
 		noRoute     *hook.ErrNoDefaultRoute
 		egress      *hook.ErrEgressXDP
 		never       *engine.UsageError
-		noClang     *csource.ErrNoClang
+		noClang     *csource.NoClangError
 		tooMany     *bpf.TooLargeError
 		tooManyRows *plan.RowsError
 		tableSize   *bpf.TableSizeError

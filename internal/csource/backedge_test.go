@@ -17,7 +17,7 @@ import (
 
 // fallsBack finds an instruction from which a program falls back into one that
 // it is already in the middle of: a loop that closes without a jump. Linux 6.1
-// refuses that ("back-edge from insn", check_cfg in kernel/bpf/verifier.c), and
+// rejects that ("back-edge from insn", check_cfg in kernel/bpf/verifier.c), and
 // clang lays loops out so where it likes to.
 func fallsBack(insns asm.Instructions) error {
 	at := map[asm.RawInstructionOffset]asm.Instruction{}

@@ -40,7 +40,7 @@ func (w *writer) computes(s plan.Step) []string {
 	return lines
 }
 
-// keeps tells whether a field is copied to itself: a checksum that does not
+// keeps reports whether a field is copied to itself: a checksum that does not
 // follow what changes.
 func keeps(c plan.Compute) bool {
 	return c.Action.Op == rule.Copy && c.Action.From == c.Field
@@ -127,7 +127,7 @@ func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
 
 // limited writes the call of a function for a field's old value, of the one
 // for 128 bits if the field is as wide.
-func (w *writer) limited(function part, f *field.Field, more ...string) string {
+func (w *writer) limited(function snippet, f *field.Field, more ...string) string {
 	if f.Width > 64 {
 		function += "6"
 	}

@@ -33,9 +33,9 @@ const ProgramName = "repacket"
 
 // Print writes the program of a plan in C. p is what the plan was made of.
 func Print(p *rule.Program, pl *plan.Program, o Options) string {
-	w := &writer{program: p, options: o, needs: map[part]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
-	w.needs[map[Hook]part{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
-	w.needs[map[bool]part{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
+	w := &writer{program: p, options: o, needs: map[snippet]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
+	w.needs[map[Hook]snippet{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
+	w.needs[map[bool]snippet{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
 	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
 		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters(), w.draws(pl.Draws)},
@@ -49,7 +49,7 @@ func Print(p *rule.Program, pl *plan.Program, o Options) string {
 type writer struct {
 	program *rule.Program
 	options Options
-	needs   map[part]bool
+	needs   map[snippet]bool
 	masks   map[*field.Field]bool // fields whose bits are named
 	// lists are the functions that know long lists of values, by what they say.
 	lists map[string]string

@@ -110,7 +110,7 @@ func TestAgreesAtTC(t *testing.T) {
 	}
 }
 
-// testable tells whether a test run at tc takes a frame.
+// testable reports whether a test run at tc takes a frame.
 func testable(frame []byte) bool { return len(frame) >= 34+20 && len(frame) <= 3500 }
 
 // elsewhere is an interface that rules redirect to.

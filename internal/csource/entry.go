@@ -94,7 +94,7 @@ func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 	w.chain(n.Bare, c)
 }
 
-// same tells whether all levels are the same, and need no tag.
+// same reports whether all levels are the same, and need no tag.
 func same(levels []*routine) bool {
 	for _, r := range levels {
 		if r != levels[0] || r != nil && (r.params["vlan"] || r.params["cvlan"] || r.params[outerTCI]) {
@@ -221,12 +221,12 @@ func (w *writer) ethernetEntry(r *routine) string {
 		"\treturn " + w.callOf(r, given{"eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")}) + ";\n"
 }
 
-// frameType writes the type of a frame, which may lie beside it at tc.
+// frameType writes the type of a frame, whose tag may be offloaded at tc.
 func (w *writer) frameType(inPacket string) string {
 	if w.options.Hook == TC {
-		w.need(tagBeside)
+		w.need(tagOffloaded)
 	}
-	return "tag_beside(ctx) ? (__be16)ctx->vlan_proto : " + inPacket
+	return "tag_offloaded(ctx) ? (__be16)ctx->vlan_proto : " + inPacket
 }
 
 // frameEntry steps over the tags of a frame.
@@ -237,8 +237,8 @@ func (w *writer) frameEntry(r *routine) string {
 	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")})
 	tags := ""
 	if w.options.Hook == TC {
-		w.need(tagBeside)
-		tags = ", tag_beside(ctx) ? 1 : 2"
+		w.need(tagOffloaded)
+		tags = ", tag_offloaded(ctx) ? 1 : 2"
 	}
 	return w.locals("\t__u32 l3;\n\t__be16 *type;\n") + `	l3 = behind_tags(data, end` + tags + `);
 	type = data + l3 - sizeof(*type);
@@ -283,28 +283,28 @@ func (w *writer) tagsEntry(levels []*routine) string {
 	return w.locals(declared) + b.String() + "\treturn " + calls[2] + ";\n"
 }
 
-// outerTag goes on without a tag, or finds the first one. One that lies beside
-// the packet is taken for one whose type is where the frame's would be.
+// outerTag goes on without a tag, or finds the first one. One that is
+// offloaded is taken for one whose type is where the frame's would be.
 func (w *writer) outerTag(b *strings.Builder, untagged, used string) {
 	without := "if (!is_tag(eth->type, vlan, end))"
 	if w.options.Hook != TC {
 		b.WriteString("\t" + without + "\n\t\treturn " + untagged + ";\n")
 		return
 	}
-	w.need(tagBeside)
-	beside := "\tif (tag_beside(ctx)) {\n\t\tvlan = data + 10;\n"
+	w.need(tagOffloaded)
+	offloaded := "\tif (tag_offloaded(ctx)) {\n\t\tvlan = data + 10;\n"
 	in := "\t} else {\n\t\t" + without + "\n\t\t\treturn " + untagged + ";\n"
 	for _, v := range []struct {
-		name       param
-		beside, in string
+		name          param
+		offloaded, in string
 	}{{outerType, "ctx->vlan_proto", "eth->type"}, {outerTCI, "bpf_htons(ctx->vlan_tci)", "vlan->pcp_dei_id"}, {frameOffset, "14", ""}} {
 		if !strings.Contains(used, string(v.name)) {
 			continue
 		}
-		beside += fmt.Sprintf("\t\t%s = %s;\n", v.name, v.beside)
+		offloaded += fmt.Sprintf("\t\t%s = %s;\n", v.name, v.offloaded)
 		if v.in != "" {
 			in += fmt.Sprintf("\t\t%s = %s;\n", v.name, v.in)
 		}
 	}
-	b.WriteString(beside + in + "\t}\n")
+	b.WriteString(offloaded + in + "\t}\n")
 }

@@ -8,86 +8,86 @@ import (
 	"repacket/internal/field"
 )
 
-// part is a piece of the program that is written only if it is needed.
-type part string
+// snippet is a piece of the program that is written only if it is needed.
+type snippet string
 
 // headerOf is the structure of a header, protocolNumber and etherType its
 // numbers.
-func headerOf(p field.Protocol) part       { return part("struct " + p.String()) }
-func protocolNumber(p field.Protocol) part { return part("number " + p.String()) }
-func etherType(p field.Protocol) part      { return part("type " + p.String()) }
+func headerOf(p field.Protocol) snippet       { return snippet("struct " + p.String()) }
+func protocolNumber(p field.Protocol) snippet { return snippet("number " + p.String()) }
+func etherType(p field.Protocol) snippet      { return snippet("type " + p.String()) }
 
 // The parts that are no function.
 const (
-	addressMacro part = "ADDRESS"
-	extension    part = "struct extension"
-	noWay        part = "NO_WAY"
-	routedFlag   part = "WAY_ROUTED"
-	moreFlag     part = "WAY_MORE"
-	hookXDP      part = "XDP"
-	hookTC       part = "TC"
-	ownDraws     part = "RANDOM"
-	givenDraws   part = "DRAWS"
+	addressMacro snippet = "ADDRESS"
+	extension    snippet = "struct extension"
+	noWay        snippet = "NO_WAY"
+	routedFlag   snippet = "WAY_ROUTED"
+	moreFlag     snippet = "WAY_MORE"
+	hookXDP      snippet = "XDP"
+	hookTC       snippet = "TC"
+	ownDraws     snippet = "RANDOM"
+	givenDraws   snippet = "DRAWS"
 )
 
 // The functions that programs are made of, by name.
 const (
-	pull            part = "pull"
-	tagBeside       part = "tag_beside"
-	cutLater        part = "cut_later"
-	isTag           part = "is_tag"
-	behindTags      part = "behind_tags"
-	begins          part = "begins"
-	isARP           part = "is_arp"
-	headerLength    part = "header_length"
-	extent          part = "extent"
-	carries         part = "carries"
-	extent6         part = "extent6"
-	wayBehind       part = "way_behind"
-	wayOffset       part = "way_offset"
-	carries6        part = "carries6"
-	findMSS         part = "find_mss"
-	datagramLength  part = "datagram_length"
-	wholeDatagram   part = "whole_datagram"
-	datagramLength6 part = "datagram_length6"
-	wholeDatagram6  part = "whole_datagram6"
-	fold            part = "fold"
-	minus           part = "minus"
-	adjusted        part = "adjusted"
-	adjustedUDP     part = "adjusted_udp"
-	swap            part = "swap"
-	sumBytes        part = "sum_bytes"
-	pseudoHeader    part = "pseudo_header"
-	pseudoHeader6   part = "pseudo_header6"
-	checksum        part = "checksum"
-	nonzero         part = "nonzero"
-	wrong           part = "wrong"
-	replace         part = "replace"
-	isPartial       part = "is_partial"
-	keepOnes        part = "keep_ones"
-	again           part = "again"
-	store           part = "store"
-	retag           part = "retag"
-	count           part = "count"
-	draw            part = "draw"
-	chosen          part = "chosen"
-	raised          part = "raised"
-	lowered         part = "lowered"
-	atLeast         part = "at_least"
-	atMost          part = "at_most"
-	value6          part = "value6"
-	number6         part = "number6"
-	number48        part = "number48"
-	raised6         part = raised + "6"
-	lowered6        part = lowered + "6"
-	atLeast6        part = atLeast + "6"
-	atMost6         part = atMost + "6"
+	pull            snippet = "pull"
+	tagOffloaded    snippet = "tag_offloaded"
+	isGSO           snippet = "is_gso"
+	isTag           snippet = "is_tag"
+	behindTags      snippet = "behind_tags"
+	begins          snippet = "begins"
+	isARP           snippet = "is_arp"
+	headerLength    snippet = "header_length"
+	extent          snippet = "extent"
+	carries         snippet = "carries"
+	extent6         snippet = "extent6"
+	wayBehind       snippet = "way_behind"
+	wayOffset       snippet = "way_offset"
+	carries6        snippet = "carries6"
+	findMSS         snippet = "find_mss"
+	datagramLength  snippet = "datagram_length"
+	wholeDatagram   snippet = "whole_datagram"
+	datagramLength6 snippet = "datagram_length6"
+	wholeDatagram6  snippet = "whole_datagram6"
+	fold            snippet = "fold"
+	minus           snippet = "minus"
+	adjusted        snippet = "adjusted"
+	adjustedUDP     snippet = "adjusted_udp"
+	swap            snippet = "swap"
+	sumBytes        snippet = "sum_bytes"
+	pseudoHeader    snippet = "pseudo_header"
+	pseudoHeader6   snippet = "pseudo_header6"
+	checksum        snippet = "checksum"
+	nonzero         snippet = "nonzero"
+	wrong           snippet = "wrong"
+	replace         snippet = "replace"
+	isPartial       snippet = "is_partial"
+	keepOnes        snippet = "keep_ones"
+	again           snippet = "again"
+	store           snippet = "store"
+	retag           snippet = "retag"
+	count           snippet = "count"
+	draw            snippet = "draw"
+	chosen          snippet = "chosen"
+	raised          snippet = "raised"
+	lowered         snippet = "lowered"
+	atLeast         snippet = "at_least"
+	atMost          snippet = "at_most"
+	value6          snippet = "value6"
+	number6         snippet = "number6"
+	number48        snippet = "number48"
+	raised6         snippet = raised + "6"
+	lowered6        snippet = lowered + "6"
+	atLeast6        snippet = atLeast + "6"
+	atMost6         snippet = atMost + "6"
 )
 
-// function is one of them: what it needs besides, and its text.
+// function is one of them: what it needs in turn, and its text.
 type function struct {
-	name  part
-	needs []part
+	name  snippet
+	needs []snippet
 	masks []string // fields whose bits it names
 	// args are what it is called with where the arguments are always the same.
 	args []param
@@ -102,14 +102,14 @@ var functions = sync.OnceValue(func() []function {
 })
 
 var ipFunctions = []function{
-	{name: headerLength, needs: []part{headerOf(field.IP)}, masks: []string{"ip_hl"}, args: []param{ipHeader}, text: `
+	{name: headerLength, needs: []snippet{headerOf(field.IP)}, masks: []string{"ip_hl"}, args: []param{ipHeader}, text: `
 /* In bytes, options included. */
 static __always_inline __u32 header_length(const struct ip_header *ip)
 {
 	return (ip->ver_hl & IP_HL) * 4;
 }
 `},
-	{name: extent, needs: []part{headerOf(field.IP)}, args: []param{ipHeader}, text: `
+	{name: extent, needs: []snippet{headerOf(field.IP)}, args: []param{ipHeader}, text: `
 /*
  * How much of a frame counts from the IPv4 header on. Segmentation offload sends
  * a total length of 0; then all of it does.
@@ -119,7 +119,7 @@ static __always_inline __u32 extent(const struct ip_header *ip)
 	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
 }
 `},
-	{name: carries, needs: []part{headerLength, extent}, masks: []string{"ip_offset"}, text: `
+	{name: carries, needs: []snippet{headerLength, extent}, masks: []string{"ip_offset"}, text: `
 /*
  * Whether an IPv4 packet goes on with a header of that protocol: in version 4
  * and the first fragment only, and only if its fixed part lies inside both the
@@ -133,14 +133,14 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 `},
-	{name: datagramLength, needs: []part{headerLength}, args: []param{ipHeader}, text: `
+	{name: datagramLength, needs: []snippet{headerLength}, args: []param{ipHeader}, text: `
 /* The length of what the IPv4 header carries. */
 static __always_inline __u16 datagram_length(const struct ip_header *ip)
 {
 	return bpf_ntohs(ip->tot_len) - header_length(ip);
 }
 `},
-	{name: wholeDatagram, needs: []part{headerOf(field.IP)}, masks: []string{"ip_flag_mf"}, args: []param{ctxParam, frameOffset, ipHeader}, text: `
+	{name: wholeDatagram, needs: []snippet{headerOf(field.IP)}, masks: []string{"ip_flag_mf"}, args: []param{ctxParam, frameOffset, ipHeader}, text: `
 /* Whether the datagram is all here; that it is no later fragment is known. */
 static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
 {
@@ -151,7 +151,7 @@ static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const st
 }
 
 var ip6Functions = []function{
-	{name: extent6, needs: []part{headerOf(field.IP6), extension}, args: []param{ip6Header, frameEnd}, text: `
+	{name: extent6, needs: []snippet{headerOf(field.IP6), extension}, args: []param{ip6Header, frameEnd}, text: `
 /*
  * How much of a frame counts from the IPv6 header on. Segmentation offload sends
  * a payload length of 0 with the option for jumbograms (RFC 2675); then all of
@@ -167,7 +167,7 @@ static __always_inline __u32 extent6(const struct ip6_header *ip6, const void *e
 	return sizeof(*ip6) + bpf_ntohs(ip6->len);
 }
 `},
-	{name: wayBehind, needs: []part{extent6, noWay}, text: `
+	{name: wayBehind, needs: []snippet{extent6, noWay}, text: `
 /*
  * The way from the IPv6 header at offset l3 to what follows its extension
  * headers, of which at most eight are stepped over (RFC 8200 section 4): the
@@ -191,7 +191,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
-#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;
@@ -222,7 +222,7 @@ static __always_inline __u32 way_offset(__u32 way)
 	return way & 0x7fff;
 }
 `},
-	{name: carries6, needs: []part{extent6, wayBehind, wayOffset}, text: `
+	{name: carries6, needs: []snippet{extent6, wayBehind, wayOffset}, text: `
 /*
  * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
  * part lies inside both the frame and what counts of it.
@@ -234,14 +234,14 @@ static __always_inline int carries6(const struct ip6_header *ip6, __u32 way, con
 	       l4 + fixed <= end;
 }
 `},
-	{name: datagramLength6, needs: []part{wayOffset}, args: []param{ip6Header, wayParam}, text: `
+	{name: datagramLength6, needs: []snippet{wayOffset}, args: []param{ip6Header, wayParam}, text: `
 /* The length of what follows the extension headers. */
 static __always_inline __u16 datagram_length6(const struct ip6_header *ip6, __u32 way)
 {
 	return sizeof(*ip6) + bpf_ntohs(ip6->len) - way_offset(way);
 }
 `},
-	{name: wholeDatagram6, needs: []part{headerOf(field.IP6), moreFlag}, args: []param{ctxParam, frameOffset, ip6Header, wayParam}, text: `
+	{name: wholeDatagram6, needs: []snippet{headerOf(field.IP6), moreFlag}, args: []param{ctxParam, frameOffset, ip6Header, wayParam}, text: `
 /* Whether the datagram is all here; that it is no later fragment is known. */
 static __always_inline int whole_datagram6(struct xdp_md *ctx, __u32 l3, const struct ip6_header *ip6,
 					   __u32 way)
@@ -253,7 +253,7 @@ static __always_inline int whole_datagram6(struct xdp_md *ctx, __u32 l3, const s
 }
 
 var tcpFunctions = []function{
-	{name: findMSS, needs: []part{headerOf(field.TCP), headerOf(field.MSS)}, text: `
+	{name: findMSS, needs: []snippet{headerOf(field.TCP), headerOf(field.MSS)}, text: `
 /*
  * The distance of the option MSS from the TCP header at offset l4, whose
  * datagram ends at limit; 0 if there is none. It is not static, so that the
@@ -293,7 +293,7 @@ __noinline __u32 find_mss(struct xdp_md *ctx, __u32 l4, __u32 limit)
 }
 
 // functionOf finds a function. Other parts need nothing.
-func functionOf(p part) function {
+func functionOf(p snippet) function {
 	for _, f := range functions() {
 		if f.name == p {
 			return f
@@ -303,7 +303,7 @@ func functionOf(p part) function {
 }
 
 // need notes that a part is needed, and what it needs itself.
-func (w *writer) need(p part) {
+func (w *writer) need(p snippet) {
 	if w.needs[p] {
 		return
 	}
@@ -318,7 +318,7 @@ func (w *writer) need(p part) {
 }
 
 // call writes the call of a function whose arguments are always the same.
-func (w *writer) call(p part) string {
+func (w *writer) call(p snippet) string {
 	w.need(p)
 	f := functionOf(p)
 	args := make([]string, len(f.args))
@@ -343,7 +343,7 @@ func (w *writer) library() []string {
 // needed leaves out what is marked with a part that is not needed: lines that
 // begin with it, and what stands between it and {}.
 func (w *writer) needed(text string) string {
-	for _, p := range []part{routedFlag, moreFlag, hookXDP, hookTC, ownDraws, givenDraws} {
+	for _, p := range []snippet{routedFlag, moreFlag, hookXDP, hookTC, ownDraws, givenDraws} {
 		mark := "{" + string(p) + "}"
 		for {
 			before, after, found := strings.Cut(text, mark)

@@ -20,7 +20,7 @@ const (
 	inside      param = "at"       // what the link's header carries
 	insideType  param = "type"     // and its type
 	outerType   param = "eth_type" // at tc, that of the frame and
-	outerTCI    param = "tci"      // the outer VLAN tag, which may lie beside the packet
+	outerTCI    param = "tci"      // the outer VLAN tag, which may be offloaded
 	frameOffset param = "l3"       // where the IP header begins in the frame
 	ipHeader    param = "ip"
 	ip6Header   param = "ip6"

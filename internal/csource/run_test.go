@@ -20,11 +20,11 @@ var strict = []string{"-Werror", "-Wunused-macros", "-Wshadow"}
 func object(t *testing.T, source string) []byte {
 	t.Helper()
 	elf, err := compile(t.Context(), source, strict...)
-	var refused *ErrCompile
-	if errors.As(err, &refused) {
-		t.Fatalf("%v\n%s\n%s", err, source, refused.Output)
+	var rejected *CompileError
+	if errors.As(err, &rejected) {
+		t.Fatalf("%v\n%s\n%s", err, source, rejected.Output)
 	}
-	var absent *ErrNoClang
+	var absent *NoClangError
 	if errors.As(err, &absent) {
 		t.Fatalf("these tests need clang and libbpf's headers: %v (%s)", err, absent.Hint())
 	}

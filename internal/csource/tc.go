@@ -24,7 +24,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	if len(lines) > 0 {
 		lines = append(lines, "")
 	}
-	lines = append(lines, w.leaveAlone(s)...)
+	lines = append(lines, w.skipUnsupported(s)...)
 	return append(lines, w.finishAtTC(s, l4)...)
 }
 
@@ -37,7 +37,7 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 		case sum.Op == plan.Adjust:
 			lines = append(lines, w.adjust(sum)...)
 		default:
-			last = w.remakeAtTC(sum, "l3 + 10", "l3", "length")
+			last = w.recomputeAtTC(sum, "l3 + 10", "l3", "length")
 			l4.stored = append(l4.stored, "__u32 length = "+w.call(headerLength)+";")
 		}
 	}
@@ -61,7 +61,7 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 }
 
 // sparePartial lets a packet pass whose checksum of layer 4, which a rule gives
-// a value, is left to the device. To ask takes the pointers into the packet
+// a value, is offloaded. To ask takes the pointers into the packet
 // away, so those that the lines behind use are found again.
 func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 	w.need(isPartial)
@@ -85,7 +85,7 @@ func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 	return append(lines, "if ("+strings.Join(missing, " || ")+")", "\treturn XDP_PASS;")
 }
 
-// sets tells whether a step writes the member at an offset of a header.
+// sets reports whether a step writes the member at an offset of a header.
 func sets(s plan.Step, p field.Protocol, off int) bool {
 	fields, _ := written(s.Writes)
 	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Proto == p && memberOf(f).off == off })
@@ -102,19 +102,19 @@ func valueOf4(s plan.Step) *field.Field {
 	return nil
 }
 
-// leaveAlone lets packets pass that cannot be rewritten whole: structural
-// fields of packets that are still to be cut up, and the type of a frame whose
-// tag lies beside it.
-func (w *writer) leaveAlone(s plan.Step) []string {
+// skipUnsupported passes on what cannot be rewritten completely: structural
+// fields of GSO packets, and the type of a frame whose
+// tag is offloaded.
+func (w *writer) skipUnsupported(s plan.Step) []string {
 	var conds []string
 	fields, _ := written(s.Writes)
 	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
-		w.need(cutLater)
-		conds = append(conds, "cut_later(ctx)")
+		w.need(isGSO)
+		conds = append(conds, "is_gso(ctx)")
 	}
 	if sets(s, field.Eth, 12) {
-		w.need(tagBeside)
-		conds = append(conds, "tag_beside(ctx)")
+		w.need(tagOffloaded)
+		conds = append(conds, "tag_offloaded(ctx)")
 	}
 	if len(conds) == 0 {
 		return nil
@@ -188,7 +188,7 @@ func (w *writer) replacePseudo(place, change, flags string) string {
 	return fmt.Sprintf("replace(ctx, %s, %s, %s);", place, change, flags)
 }
 
-// named4 fixes or breaks a checksum. One that is left to the device gets only
+// named4 fixes or breaks a checksum. One that is offloaded (CHECKSUM_PARTIAL) gets only
 // what changes in the pseudo-header, and to be broken one more.
 func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags string, out *steps4) {
 	w.need(isPartial)
@@ -197,16 +197,16 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 		length = datagramLength6
 	}
 	out.before = append(out.before, "__u32 carried = "+w.call(length)+";")
-	beside := "0"
+	pseudoSum := "0"
 	if terms := w.pseudoHeader(sum); len(terms) > 0 {
-		beside = terms[0]
+		pseudoSum = terms[0]
 	}
-	out.stored = append(out.stored, "__u64 beside = "+beside+";")
+	out.stored = append(out.stored, "__u64 pseudo_sum = "+pseudoSum+";")
 	partial := pseudoCall
 	if sum.Op == plan.Bad {
 		partial = append(partial, w.replacePseudo(place, "1", flags))
 	}
-	whole := w.remakeAtTC(sum, place, "l4_offset", "carried")
+	whole := w.recomputeAtTC(sum, place, "l4_offset", "carried")
 	if len(partial) == 0 {
 		out.after = append(conditional("!is_partial(ctx, "+place+")", whole), out.after...)
 		return
@@ -220,8 +220,8 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 	out.after = append(append(lines, "}"), out.after...)
 }
 
-// remakeAtTC sums up anew what a checksum covers, without pointers.
-func (w *writer) remakeAtTC(s plan.Sum, place, at, length string) []string {
+// recomputeAtTC sums up anew what a checksum covers, without pointers.
+func (w *writer) recomputeAtTC(s plan.Sum, place, at, length string) []string {
 	w.need(sumBytes)
 	w.need(checksum)
 	w.need(store)
@@ -229,7 +229,7 @@ func (w *writer) remakeAtTC(s plan.Sum, place, at, length string) []string {
 	sum := fmt.Sprintf("sum_bytes(ctx, %s, %s)", at, length)
 	word, open, end := "fix", "checksum(", ")"
 	if s.Check.Proto != field.IP {
-		sum += " + beside"
+		sum += " + pseudo_sum"
 	}
 	if s.Ones {
 		w.need(nonzero)

@@ -84,7 +84,7 @@ func (p Protocol) String() string {
 	return headers[p].Name
 }
 
-// Over tells whether p needs the header below, directly or through others. A
+// Over reports whether p needs the header below, directly or through others. A
 // header that can stand on one of several needs none of them.
 func (p Protocol) Over(below Protocol) bool {
 	over := headers[p].Over
@@ -128,7 +128,7 @@ var kindNames = [...]string{Number: "number", Flag: "flag", Port: "port", Addres
 
 func (k Kind) String() string { return kindNames[k] }
 
-// IsAddress tells whether values of the kind are addresses, which have prefixes.
+// IsAddress reports whether values of the kind are addresses, which have prefixes.
 func (k Kind) IsAddress() bool { return k == Address4 || k == Address6 || k == MAC }
 
 // Cover says that a checksum covers a field.
@@ -158,8 +158,8 @@ type Field struct {
 	Names NameSet
 	// Wraps: arithmetic wraps around instead of stopping at the ends.
 	Wraps bool
-	// Structural: the field says how a packet is cut up, so segmentation
-	// offload cannot carry a change of it.
+	// Structural: the field shapes segmentation (GSO), which cannot carry
+	// a change of it.
 	Structural bool
 	// Only, if it is not nil, says on which values of another field of the same
 	// header this one is there. The checker adds it to conditions, so neither

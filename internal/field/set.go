@@ -30,7 +30,7 @@ func NewSet(ranges ...Range) Set {
 	return s
 }
 
-// touches tells whether b, which does not start before a, overlaps a or
+// touches reports whether b, which does not start before a, overlaps a or
 // follows it without a gap.
 func touches(a, b Range) bool {
 	return b.Lo.Cmp(a.Hi) <= 0 || b.Lo == a.Hi.Inc()
@@ -42,7 +42,7 @@ func One(v Value) Set { return Set{{v, v}} }
 // All is the set of every value that fits in width bits.
 func All(width int) Set { return Set{{Value{}, Ones(width)}} }
 
-// Contains tells whether v is in s.
+// Contains reports whether v is in s.
 func (s Set) Contains(v Value) bool {
 	_, found := slices.BinarySearchFunc(s, v, func(r Range, v Value) int {
 		switch {
@@ -56,10 +56,10 @@ func (s Set) Contains(v Value) bool {
 	return found
 }
 
-// Empty tells whether s holds nothing.
+// Empty reports whether s holds nothing.
 func (s Set) Empty() bool { return len(s) == 0 }
 
-// Full tells whether s holds every value of width bits.
+// Full reports whether s holds every value of width bits.
 func (s Set) Full(width int) bool { return s.Equal(All(width)) }
 
 // Single is the only value of s; ok is false when s has more or none.
@@ -70,7 +70,7 @@ func (s Set) Single() (v Value, ok bool) {
 	return Value{}, false
 }
 
-// Equal tells whether s and o hold the same values.
+// Equal reports whether s and o hold the same values.
 func (s Set) Equal(o Set) bool { return slices.Equal(s, o) }
 
 // Union holds what is in s or in o.

@@ -48,7 +48,7 @@ func (v Value) Or(o Value) Value { return Value{v.Hi | o.Hi, v.Lo | o.Lo} }
 // AndNot is the bitwise v &^ o.
 func (v Value) AndNot(o Value) Value { return Value{v.Hi &^ o.Hi, v.Lo &^ o.Lo} }
 
-// IsZero tells whether v is 0.
+// IsZero reports whether v is 0.
 func (v Value) IsZero() bool { return v.Hi|v.Lo == 0 }
 
 // Ones is the value whose lowest n bits (0 to 128) are set.

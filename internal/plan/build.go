@@ -66,7 +66,7 @@ func (a asked) condition(e rule.Expr) {
 	}
 }
 
-// tags tells whether packets have to be told apart by their tags: that says
+// tags reports whether packets have to be told apart by their tags: that says
 // too where the link's header is.
 func (a asked) tags() bool {
 	return a.headers[field.Eth] || a.headers[field.VLAN] || a.headers[field.CVLAN]
@@ -176,7 +176,7 @@ func (b *builder) chain(c Class) *Chain {
 	return made
 }
 
-// headersKnown tells whether a chain made for one class may serve another: what
+// headersKnown reports whether a chain made for one class may serve another: what
 // counts the segments of a packet goes by the innermost header of the class.
 func headersKnown(made, c Class) bool {
 	switch {
@@ -192,7 +192,7 @@ func sameSteps(a, b []Step) bool {
 	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
 }
 
-// OnLink tells whether steps look at the link's header or at a tag, whose
+// OnLink reports whether steps look at the link's header or at a tag, whose
 // place depends on the number of tags.
 func (c *Chain) OnLink() bool {
 	for _, s := range c.Steps {

@@ -34,7 +34,7 @@ func (c Class) Innermost() field.Protocol {
 	return field.None
 }
 
-// has tells whether packets of the class have the header. A header of layer 4
+// has reports whether packets of the class have the header. A header of layer 4
 // that no chain is made for is one that no rule asks for.
 func (c Class) has(p field.Protocol) bool {
 	switch p.Header().Layer {
@@ -94,7 +94,7 @@ func values(list ...uint64) field.Set {
 	return field.NewSet(ranges...)
 }
 
-// counts tells whether a field counts in a checksum that covers it, in packets
+// counts reports whether a field counts in a checksum that covers it, in packets
 // of the class. Two fields of IPv6 stand in the pseudo-header only as long as
 // no extension header says otherwise (RFC 8200 section 8.1).
 func (c Class) counts(f *field.Field) bool {
@@ -189,7 +189,7 @@ func unless(known facts, n node, s Step) facts {
 	return known.with(test{t.field, t.in.Complement(t.field.Width)})
 }
 
-// headersThere tells whether packets of the class have every header that the
+// headersThere reports whether packets of the class have every header that the
 // rule's actions touch or read: that is part of its condition (part 3.1).
 func headersThere(r *rule.Rule, c Class) bool {
 	for _, a := range r.Actions {

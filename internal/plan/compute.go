@@ -24,7 +24,7 @@ type Compute struct {
 	Slot int
 }
 
-// Bits tells whether a random value is nothing but bits of random numbers: the
+// Bits reports whether a random value is nothing but bits of random numbers: the
 // field has one window, see Skip. Otherwise it is Action.Range, of 2^32 values
 // at most, and one number chooses from it as rule.Action.Words says.
 func (c Compute) Bits() bool {
@@ -97,7 +97,7 @@ func edits(r *rule.Rule) (list []edit, computes []Compute) {
 	return list, computes
 }
 
-// idle tells whether an action leaves its field as it is, whatever it holds. A
+// idle reports whether an action leaves its field as it is, whatever it holds. A
 // checksum that is copied to itself is none of these: it does not follow what
 // changes.
 func idle(a rule.Action) bool {
@@ -179,5 +179,5 @@ func factor(f *field.Field, w Window, weight int) int {
 	return sign << ((power + 16) % 16)
 }
 
-// isPart tells whether f is a part of a field.
+// isPart reports whether f is a part of a field.
 func isPart(f *field.Field) bool { return f.Width != field.MustByName(f.Name).Width }

@@ -59,7 +59,7 @@ udp: rule 0 if udp[4:6]=8 sum udp_check+2 set udp[4:6]=9
 	{"a checksum that is set, one that is adjusted", "if udp then ip_check 1 udp_dest 9", `
 udp: rule 0 sum udp_check+9-1*udp[2:4] set ip[10:12]=1 set udp[2:4]=9
 `},
-	{"a checksum alone tells a header apart", "if all then udp_check 5", `
+	{"a checksum alone makes a header count", "if all then udp_check 5", `
 udp: rule 0 set udp[6:8]=5
 `},
 	{"Ethernet is always there", "if eth", `
@@ -102,11 +102,11 @@ tcp: rule 0 if tcp[13:14]&2=2
 	{"what is known closes half of an or", "if ip_ttl 5 (ip_ttl 6 or ip_id 1-2)", `
 ip: rule 0 if (ip[8:9]=5 and ip[4:6]=1-2)
 `},
-	{"half of an or merges with what stands beside it", "if ip_ttl ge 5 (udp_dest 1 ip_ttl le 9 or tcp_dest 2)", `
+	{"half of an or merges with what stands next to it", "if ip_ttl ge 5 (udp_dest 1 ip_ttl le 9 or tcp_dest 2)", `
 tcp: rule 0 if (ip[8:9]=5-ff and tcp[2:4]=2)
 udp: rule 0 if (ip[8:9]=5-9 and udp[2:4]=1)
 `},
-	{"one test of an or merges with what stands beside it", "if ip_ttl ge 5 (ip_ttl le 9 or tcp_dest 2-3)", `
+	{"one test of an or merges with what stands next to it", "if ip_ttl ge 5 (ip_ttl le 9 or tcp_dest 2-3)", `
 ip: rule 0 if ip[8:9]=5-9
 tcp: rule 0 if (ip[8:9]=5-ff and (ip[8:9]=0-9 or tcp[2:4]=2-3))
 `},

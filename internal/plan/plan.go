@@ -63,7 +63,7 @@ type Leaf struct {
 	Even, Odd *Chain
 }
 
-// Scans tells whether the option MSS has to be looked for.
+// Scans reports whether the option MSS has to be looked for.
 func (l Leaf) Scans() bool { return l.Even != nil }
 
 // Way is what stands between an IP header and a layer-4 header.
@@ -77,7 +77,7 @@ const (
 	ways     = 3
 )
 
-// Blind tells whether no header has to be looked at: every packet is treated
+// Blind reports whether no header has to be looked at: every packet is treated
 // alike.
 func (p *Program) Blind() bool {
 	l := p.Levels[0]
@@ -161,7 +161,7 @@ type Window struct {
 	Mask   uint32
 }
 
-// Full tells whether the mask takes every bit of the window.
+// Full reports whether the mask takes every bit of the window.
 func (w Window) Full() bool { return w.Mask == fullMask(w.Size) }
 
 func fullMask(size int) uint32 { return uint32(uint64(1)<<(8*size) - 1) }
@@ -228,7 +228,7 @@ type Source struct {
 	Xor bool
 }
 
-// Made tells whether there are such bytes.
+// Made reports whether there are such bytes.
 func (s Source) Made() bool { return s.Computed || s.Row != 0 }
 
 // Write sets the masked bits of a window to those of Value or, if there is a
@@ -340,7 +340,7 @@ type Term struct {
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done
-// has been refused by the checker. Rows of files are written out, see WrittenOut.
+// has been rejected by the checker. Rows of files are written out, see WrittenOut.
 func Build(p *rule.Program, link field.Link) *Program {
 	p = p.WrittenOut()
 	b := builder{program: p, link: link, asked: askedFor(p)}

@@ -33,7 +33,7 @@ type item struct {
 	// shape is nil where no table serves the rule; rows is what a rule with rows
 	// comes to.
 	shape *shape
-	rows  *many
+	rows  *bundle
 	order uint32 // of the rule, or of its first row
 }
 
@@ -78,7 +78,7 @@ func mapTests(e rule.Expr, f func(rule.Test) rule.Test) rule.Expr {
 	return e
 }
 
-// few tells whether a set has so few values that each can be looked up.
+// few reports whether a set has so few values that each can be looked up.
 func few(s field.Set) bool {
 	left := fewValues
 	for _, r := range s {
@@ -181,7 +181,7 @@ func signCondition(b *strings.Builder, e rule.Expr, hole func() bool) {
 	}
 }
 
-// variable tells whether what an action sets may differ within a table. The
+// variable reports whether what an action sets may differ within a table. The
 // length of the IPv4 header and the type behind the addresses decide more than
 // what is stored.
 func variable(a rule.Action) bool {
@@ -200,7 +200,7 @@ func (b *builder) items() ([]item, error) {
 			continue
 		}
 		if r.Rows.Len >= tableFrom {
-			if m := manyOfRows(r, order); m != nil {
+			if m := bundleOfRows(r, order); m != nil {
 				out = append(out, item{rule: r, shape: &shape{pattern: m.pattern}, rows: m, order: order})
 				order += uint32(r.Rows.Len)
 				continue

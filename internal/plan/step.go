@@ -180,7 +180,7 @@ func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 }
 
 // headerWords is the length that the rule gives the IPv4 header, -1 if that is
-// 0, or 0 if the rule leaves it alone.
+// 0, or 0 if the rule does not change it.
 func headerWords(r *rule.Rule) int {
 	for _, a := range r.Actions {
 		if a.Field.Name != "ip_hl" {
@@ -232,7 +232,7 @@ func exchanges(r *rule.Rule) []Exchange {
 	return out
 }
 
-// pairs cuts a field of whole bytes into windows that do not depend on where
+// pairs splits a field of whole bytes into windows that do not depend on where
 // it stands, so that those of two fields of one width can be paired.
 func pairs(f *field.Field) []Window {
 	var out []Window
@@ -247,7 +247,7 @@ func pairs(f *field.Field) []Window {
 	return out
 }
 
-// settled tells whether the field is known to have the value already.
+// settled reports whether the field is known to have the value already.
 func settled(e edit, known patterns) bool {
 	v, ok := known.of(e.field.Proto).get(e.field)
 	return e.compute == nil && ok && v == e.value

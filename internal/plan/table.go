@@ -16,12 +16,12 @@ type TableKind uint8
 // The kinds.
 const (
 	// Hash: the key is the windows' masked bytes, one behind the other; there is
-	// one row for each key. Table.Scatter says where it is.
+	// one row for each key. Table.PerfectHash says where it is.
 	Hash TableKind = iota
 	// Dense: the key is one window of 1 or 2 bytes, and for each value that it
 	// can have there is the number of a row.
 	Dense
-	// Ordered: the key is one field, cut into intervals; each has a row or none.
+	// Ordered: the key is one field, divided into intervals; each has a row or none.
 	Ordered
 )
 
@@ -46,7 +46,7 @@ type Table struct {
 	// as the bytes of a little-endian number, the number of its row, or NoRow.
 	Numbers []uint16
 
-	source  *many
+	source  *bundle
 	key     []image
 	columns []column
 	// rows are the rows of the source by their number here, and seen the other
@@ -56,8 +56,8 @@ type Table struct {
 	// single: each row has one key.
 	single bool
 
-	scattering sync.Once
-	scatter    *Scatter
+	perfectHashOnce sync.Once
+	perfectHash     *PerfectHash
 }
 
 // NoRow is the number in Dense and in an Interval of no row.
@@ -198,12 +198,12 @@ func (t *Table) fill(row int, b []byte) {
 }
 
 // sum works out a linear column.
-func (m *many) sum(l linear, row int) uint16 {
+func (m *bundle) sum(l linear, row int) uint16 {
 	return uint16(l.at(func(cell int) field.Value { return m.rows().Cells[cell].Lo[row] }))
 }
 
 // image is what an image is in a row.
-func (m *many) image(w image, row int) uint32 {
+func (m *bundle) image(w image, row int) uint32 {
 	v := w.fixed
 	for _, p := range w.pieces {
 		bits := p.of(m.rows().Cells[p.cell].Lo[row])
@@ -217,7 +217,7 @@ func (m *many) image(w image, row int) uint32 {
 }
 
 // put writes an image.
-func (m *many) put(to []byte, w image, row int) {
+func (m *bundle) put(to []byte, w image, row int) {
 	v := m.image(w, row)
 	for i := range to {
 		to[i] = byte(v >> (8 * (len(to) - 1 - i)))
@@ -251,16 +251,16 @@ func (t *Table) Description() string {
 }
 
 // what says how many rules there are, and where rows are from.
-func (m *many) what() string {
+func (m *bundle) what() string {
 	if file := m.rows().File; file != "" {
 		return rule.Thousands(m.rows().Len) + " rows of " + file
 	}
 	return rule.Thousands(m.count) + " rules of one shape"
 }
 
-// many are rules of one shape: a pattern whose rows are the rules. Each of its
+// bundle are rules of one shape: a pattern whose rows are the rules. Each of its
 // tests that has a cell has one, and nothing else.
-type many struct {
+type bundle struct {
 	pattern *rule.Rule
 	// count is how many rules they are; one with a list may have several rows.
 	count int
@@ -270,9 +270,9 @@ type many struct {
 	first       uint32
 }
 
-func (m *many) rows() *rule.Rows { return m.pattern.Rows }
+func (m *bundle) rows() *rule.Rows { return m.pattern.Rows }
 
-func (m *many) ruleOf(row int) uint32 {
+func (m *bundle) ruleOf(row int) uint32 {
 	if m.rule == nil {
 		return uint32(m.pattern.Index)
 	}
@@ -280,7 +280,7 @@ func (m *many) ruleOf(row int) uint32 {
 }
 
 // orderOf is the order less Lookup.First.
-func (m *many) orderOf(row int) uint32 {
+func (m *bundle) orderOf(row int) uint32 {
 	if m.order == nil {
 		return uint32(row)
 	}

@@ -15,7 +15,7 @@ type vary struct {
 	not   bool
 }
 
-// varies tells whether there is such a test in a condition.
+// varies reports whether there is such a test in a condition.
 func varies(n node) bool {
 	switch n := n.(type) {
 	case vary:
@@ -52,7 +52,7 @@ func parted(n node) (list []vary, rest node, ok bool) {
 
 // table makes the step of rules of one shape in the class. It is false where no
 // table can serve them.
-func (w *tableWalk) table(m *many) (Step, bool) {
+func (w *tableWalk) table(m *bundle) (Step, bool) {
 	list, rest, ok := parted(simplify(lower(m.pattern.Cond, w.class, false), w.class.facts()))
 	if !ok || overlapping(list, rest) || setsBitsOf(list, m.pattern) {
 		return Step{}, false
@@ -66,7 +66,7 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 		return Step{}, false
 	}
 	// What moves a prefix does the same to each packet of a row as to its first one.
-	p := probing{walk: w.walk, many: m, keys: list, rest: rest, exact: t.exact() || moved >= 0, moved: moved}
+	p := probing{walk: w.walk, bundle: m, keys: list, rest: rest, exact: t.exact() || moved >= 0, moved: moved}
 	s, ok := p.template(t)
 	if !ok {
 		return Step{}, false
@@ -78,7 +78,7 @@ func (w *tableWalk) table(m *many) (Step, bool) {
 	return s, true
 }
 
-// setsBitsOf tells whether a rule sets some of the bits of a field that varies, but
+// setsBitsOf reports whether a rule sets some of the bits of a field that varies, but
 // not the field: what that changes depends on these bits alone, not on its value.
 func setsBitsOf(list []vary, r *rule.Rule) bool {
 	bits := patterns{}
@@ -91,7 +91,7 @@ func setsBitsOf(list []vary, r *rule.Rule) bool {
 	})
 }
 
-// overlapping tells whether two tests look at the same bits, of which one at
+// overlapping reports whether two tests look at the same bits, of which one at
 // least varies.
 func overlapping(list []vary, rest node) bool {
 	bits := patterns{}
@@ -154,11 +154,11 @@ func keyWindows(k TableKind, list []vary) []Window {
 // them is linear.
 type probing struct {
 	*walk
-	many  *many
-	keys  []vary
-	rest  node
-	exact bool
-	moved int // the action that moves a prefix, or -1
+	bundle *bundle
+	keys   []vary
+	rest   node
+	exact  bool
+	moved  int // the action that moves a prefix, or -1
 }
 
 // probes are how often other values are tried where some came to something
@@ -181,7 +181,7 @@ func (p *probing) template(t *Table) (Step, bool) {
 
 // values are a value for each cell that counts, and not the highest.
 func (p *probing) values(seed int) []field.Value {
-	out := make([]field.Value, len(p.many.rows().Cells))
+	out := make([]field.Value, len(p.bundle.rows().Cells))
 	for _, cell := range p.cells() {
 		f := p.fieldOf(cell)
 		out[cell] = low(field.V(uint64(0x1234567*(seed+1)+0x2345*(cell+1)*(2*seed+3))), f.Width)
@@ -194,7 +194,7 @@ func (p *probing) values(seed int) []field.Value {
 
 // rule is the pattern with values in its cells.
 func (p *probing) rule(values []field.Value) *rule.Rule {
-	out := *p.many.pattern
+	out := *p.bundle.pattern
 	out.Rows = nil
 	out.Actions = slices.Clone(out.Actions)
 	for i, a := range out.Actions {
@@ -294,7 +294,7 @@ func (p *probing) fieldOf(cell int) *field.Field {
 			return k.field
 		}
 	}
-	for _, a := range p.many.pattern.Actions {
+	for _, a := range p.bundle.pattern.Actions {
 		if a.Cell == cell+1 {
 			return a.Field
 		}
@@ -310,7 +310,7 @@ func (p *probing) cells() []int {
 			out = append(out, k.cell)
 		}
 	}
-	for _, a := range p.many.pattern.Actions {
+	for _, a := range p.bundle.pattern.Actions {
 		if a.Cell > 0 {
 			out = append(out, a.Cell-1)
 		}
@@ -323,7 +323,7 @@ func (p *probing) cells() []int {
 // that is moved shares the window with another field.
 func (p *probing) write(t *Table, w *Write) bool {
 	if p.moved >= 0 {
-		a := p.many.pattern.Actions[p.moved]
+		a := p.bundle.pattern.Actions[p.moved]
 		if slices.Contains(w.Fields, a.Field) {
 			key, to := pieceOf(w.Window, a.Field, p.keys[0].cell), pieceOf(w.Window, a.Field, a.Cell-1)
 			w.Row, w.Value, w.Xor = t.column(image{size: w.Size, pieces: []piece{key, to}, xor: true}, w.Size), 0, true
@@ -332,7 +332,7 @@ func (p *probing) write(t *Table, w *Write) bool {
 	}
 	img := image{size: w.Size, fixed: w.Value}
 	for _, f := range w.Fields {
-		for _, a := range p.many.pattern.Actions {
+		for _, a := range p.bundle.pattern.Actions {
 			if a.Cell > 0 && a.Field == f {
 				piece := pieceOf(w.Window, f, a.Cell-1)
 				img.fixed &^= piece.mask
@@ -346,7 +346,7 @@ func (p *probing) write(t *Table, w *Write) bool {
 	return true
 }
 
-// alike tells whether two steps differ in nothing but constants.
+// alike reports whether two steps differ in nothing but constants.
 func alike(a, b Step) bool {
 	if len(a.Sums) != len(b.Sums) || len(a.Writes) != len(b.Writes) {
 		return false

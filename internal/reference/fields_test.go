@@ -202,7 +202,7 @@ func TestFieldsByOutsideLibrary(t *testing.T) {
 	}
 }
 
-// covered tells whether a checksum among the headers covers f.
+// covered reports whether a checksum among the headers covers f.
 func covered(f *field.Field, headers []field.Protocol) bool {
 	return slices.ContainsFunc(f.Covers, func(c field.Cover) bool {
 		return c.Pseudo && slices.Contains(headers, field.MustByName(c.Check).Proto)

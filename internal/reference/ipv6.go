@@ -58,7 +58,7 @@ func (p *packet) parseIPv6(l3 int) (end int) {
 	return end
 }
 
-// isExtension tells whether a header of this number, behind so many others,
+// isExtension reports whether a header of this number, behind so many others,
 // can be stepped over. Hop-by-hop options stand in front or nowhere.
 func isExtension(number, behind int) bool {
 	switch number {
@@ -90,16 +90,16 @@ func fragmentOffset(header []byte) int {
 	return int(binary.BigEndian.Uint16(header[2:]) >> 3)
 }
 
-// jumbo tells whether the first of the hop-by-hop options of the packet at l3
+// jumbo reports whether the first of the hop-by-hop options of the packet at l3
 // is the length of a jumbogram (RFC 2675), which is what segmentation offload
-// sends beside a payload length of 0.
+// sends with a payload length of 0.
 func (p *packet) jumbo(l3 int) bool {
 	options := l3 + ip6Fixed
 	return readIP6(p.frame[l3:]).next == hopByHop && p.reaches(options+extensionUnit) &&
 		p.frame[options+2] == 0xc2 && p.frame[options+3] == 4
 }
 
-// ip6Header is what an IPv6 header says about the cut of its packet (RFC 8200
+// ip6Header is what an IPv6 header says about the length and fragmentation of its packet (RFC 8200
 // section 3).
 type ip6Header struct {
 	version    int

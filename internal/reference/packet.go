@@ -89,7 +89,7 @@ func (p *packet) parseRaw() {
 	}
 }
 
-// reaches tells whether the frame reaches to end.
+// reaches reports whether the frame reaches to end.
 func (p *packet) reaches(end int) bool { return len(p.frame) >= end }
 
 // etherType is the two bytes before offset next.
@@ -97,7 +97,7 @@ func (p *packet) etherType(next int) int {
 	return int(binary.BigEndian.Uint16(p.frame[next-2:]))
 }
 
-// isIPv4OverEthernet tells whether an ARP packet speaks of Ethernet and IPv4
+// isIPv4OverEthernet reports whether an ARP packet speaks of Ethernet and IPv4
 // addresses, six and four bytes long: only then are they where the fields are.
 func isIPv4OverEthernet(arp []byte) bool {
 	return [6]byte(arp) == [6]byte{0x00, 0x01, 0x08, 0x00, 6, 4}
@@ -131,7 +131,7 @@ func (p *packet) parseTransport(protocols []field.Protocol, number, at, end int)
 	}
 }
 
-// ipHeader is what an IPv4 header says about the cut of its packet (RFC 791).
+// ipHeader is what an IPv4 header says about the length and fragmentation of its packet (RFC 791).
 type ipHeader struct {
 	version    int
 	headerLen  int // in bytes
@@ -153,14 +153,14 @@ func readIP(b []byte) ipHeader {
 	}
 }
 
-// has tells whether the header is there.
+// has reports whether the header is there.
 func (p packet) has(proto field.Protocol) bool {
 	_, ok := p.at[proto]
 	return ok
 }
 
-// whole tells whether the sum of proto's checksum can be known: what fix and
-// bad ask for besides the header (part 4).
+// whole reports whether the sum of proto's checksum can be known: what fix and
+// bad ask for, apart from the header (part 4).
 func (p packet) whole(proto field.Protocol, actions []rule.Action) bool {
 	if p.has(field.IP6) {
 		return p.whole6(proto)
@@ -237,7 +237,7 @@ func (p packet) get(f *field.Field) field.Value {
 	return v
 }
 
-// put writes a field of a header that is there and no bit beside it.
+// put writes a field of a header that is there and no other bit.
 func (p packet) put(f *field.Field, v field.Value) {
 	first := 8*p.at[f.Proto] + f.Bit
 	for i := first + f.Width - 1; i >= first; i-- {

@@ -59,7 +59,7 @@ func seedFrames() [][]byte {
 }
 
 // compareHeaders fails where gopacket sees another header behind IPv4. It
-// refuses much that the language looks at (options and lengths of layers above,
+// rejects much that the language looks at (options and lengths of layers above,
 // a first fragment), so where it fails it says nothing.
 func compareHeaders(t *testing.T, p packet) {
 	at, tags := 0, 0
@@ -98,7 +98,7 @@ func compareBehind(t *testing.T, p packet, ip *layers.IPv4, next gopacket.LayerT
 		return
 	}
 	if ip.FragOffset == 0 && ip.Flags&layers.IPv4MoreFragments != 0 {
-		return // the first fragment has its header, which gopacket leaves alone
+		return // the first fragment has its header, which gopacket does not decode
 	}
 	for proto, theirs := range map[field.Protocol]gopacket.LayerType{
 		field.TCP: layers.LayerTypeTCP, field.UDP: layers.LayerTypeUDP, field.ICMP: layers.LayerTypeICMPv4,

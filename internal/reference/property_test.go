@@ -53,7 +53,7 @@ func (c randomCase) fail(t *rapid.T, msg string) {
 }
 
 // anyProgram is a program of one to three rules, each for packets of a kind, not
-// made from text: also what the checker would refuse or cannot say.
+// made from text: also what the checker would reject or cannot say.
 func anyProgram(r *rand.Rand, link field.Link) *rule.Program {
 	names := slices.Sorted(maps.Keys(kinds))
 	var rules []*rule.Rule
@@ -102,7 +102,7 @@ func anyRule(r *rand.Rand, index int, fields []*field.Field, has []field.Protoco
 }
 
 // anyAction is an action of any kind that its field takes, and of some kinds
-// that the checker would refuse.
+// that the checker would reject.
 func anyAction(r *rand.Rand, fields []*field.Field) rule.Action {
 	f := fields[r.IntN(len(fields))]
 	a := rule.Action{Field: f, Value: anyValue(r, f)}

@@ -1,5 +1,5 @@
 // Package reference says what a checked program means, on plain bytes. It is
-// written to be read beside parts 3 and 4 of the design and to be the
+// written to be read next to parts 3 and 4 of the design and to be the
 // definition that every other implementation is compared with: clear before
 // fast, and sharing no code with the compiler.
 //
@@ -66,7 +66,7 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 	return none
 }
 
-// able tells whether the packet as it arrived has all that the actions of r
+// able reports whether the packet as it arrived has all that the actions of r
 // need: the part of the condition that is not written (parts 3.1 and 4).
 func able(r *rule.Rule, p packet) bool {
 	return reaches(r, p) && !slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
@@ -74,7 +74,7 @@ func able(r *rule.Rule, p packet) bool {
 	})
 }
 
-// reaches tells whether all fields that the actions of r set or read are there.
+// reaches reports whether all fields that the actions of r set or read are there.
 func reaches(r *rule.Rule, p packet) bool {
 	for _, s := range r.Swaps {
 		if !p.has(s.Proto) {
@@ -89,7 +89,7 @@ func reaches(r *rule.Rule, p packet) bool {
 	return true
 }
 
-// holds tells whether a condition holds on p.
+// holds reports whether a condition holds on p.
 func holds(e rule.Expr, p packet) bool {
 	switch e := e.(type) {
 	case rule.All:

@@ -93,7 +93,7 @@ func TestFirstRuleActs(t *testing.T) {
 				t.Errorf("changed is %v, want %v", changed, c.changed)
 			}
 			if !cmp.Equal(before, frame) || &frame[0] == &got.Frame[0] {
-				t.Error("the frame that was given is not left alone")
+				t.Error("the frame that was given was changed")
 			}
 		})
 	}

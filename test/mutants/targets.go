@@ -39,8 +39,8 @@ var targets = []target{
 	{
 		pkg: "internal/plan",
 		files: []string{
-			"build.go", "class.go", "compute.go", "cond.go", "kind.go", "many.go", "pattern.go", "plan.go",
-			"scatter.go", "shape.go", "step.go", "sum.go", "table.go", "tables.go", "template.go", "wide.go", "words.go",
+			"build.go", "bundle.go", "bytepattern.go", "checksum.go", "class.go", "compute.go", "condition.go", "perfecthash.go",
+			"plan.go", "print.go", "shape.go", "step.go", "table.go", "tablekind.go", "tablesteps.go", "template.go", "widefield.go",
 		},
 		judges: []judge{{"internal/plan", ""}, behaviour},
 	},

@@ -191,7 +191,7 @@ __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 
-/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
+/* The pseudo-header of TCP and UDP (RFC 9293 section 3.1, RFC 768). */
 static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 {
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));

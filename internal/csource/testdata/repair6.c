@@ -125,7 +125,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
-#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;
@@ -224,7 +224,7 @@ __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 
-/* What is summed up besides over IPv6 (RFC 8200 section 8.1). */
+/* The pseudo-header over IPv6 (RFC 8200 section 8.1). */
 static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 protocol, __u16 length)
 {
 	__u64 sum = bpf_htons(protocol) + bpf_htons(length);

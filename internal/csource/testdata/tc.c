@@ -78,10 +78,10 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
-/* Whether the outer VLAN tag lies beside the packet. */
-static __always_inline int tag_beside(struct __sk_buff *ctx)
+/* Whether the outer VLAN tag is offloaded: it is in skb->vlan_tci, not in the packet. */
+static __always_inline int tag_offloaded(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier rejects */
 	return ctx->vlan_present;
 }
 
@@ -193,7 +193,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
+		counter->bytes += ctx->len + (tag_offloaded(ctx) ? 4 : 0);
 	}
 }
 
@@ -266,7 +266,7 @@ int repacket(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	l3 = behind_tags(data, end, tag_beside(ctx) ? 1 : 2);
+	l3 = behind_tags(data, end, tag_offloaded(ctx) ? 1 : 2);
 	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return TC_ACT_UNSPEC;

@@ -82,10 +82,10 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
-/* Whether the outer VLAN tag lies beside the packet. */
-static __always_inline int tag_beside(struct __sk_buff *ctx)
+/* Whether the outer VLAN tag is offloaded: it is in skb->vlan_tci, not in the packet. */
+static __always_inline int tag_offloaded(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier rejects */
 	return ctx->vlan_present;
 }
 
@@ -224,7 +224,7 @@ __noinline __u32 sum_bytes(struct __sk_buff *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 
-/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
+/* The pseudo-header of TCP and UDP (RFC 9293 section 3.1, RFC 768). */
 static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 {
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
@@ -263,7 +263,7 @@ static __always_inline void store(struct __sk_buff *ctx, __u32 offset, __be16 va
 }
 
 /*
- * Whether a layer-4 checksum is left to the device: then the kernel does not
+ * Whether a layer-4 checksum is offloaded (CHECKSUM_PARTIAL): then the kernel does not
  * touch it for a change under it.
  */
 static __always_inline int is_partial(struct __sk_buff *ctx, __u32 offset)
@@ -285,7 +285,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
+		counter->bytes += ctx->len + (tag_offloaded(ctx) ? 4 : 0);
 	}
 }
 
@@ -302,7 +302,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		__u64 bytes = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
 
 		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 1));
-		__u64 beside = pseudo_header(ip);
+		__u64 pseudo_sum = pseudo_header(ip);
 		__u32 length = header_length(ip);
 		if (is_partial(ctx, l4_offset + 16)) {
 			/* tcp_check follows ip_src */
@@ -311,7 +311,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		} else {
 			/* tcp_check bad */
 			store(ctx, l4_offset + 16, 0);
-			store(ctx, l4_offset + 16, wrong(checksum(sum_bytes(ctx, l4_offset, carried) + beside)));
+			store(ctx, l4_offset + 16, wrong(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
 			bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
 		}
 		bpf_csum_update(ctx, bpf_htons(fold(bytes)));
@@ -338,11 +338,11 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		/* ip_check follows ip_ttl */
 		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
 		ip->ttl = 9;
-		__u64 beside = pseudo_header(ip);
+		__u64 pseudo_sum = pseudo_header(ip);
 		if (!is_partial(ctx, l4_offset + 6)) {
 			/* udp_check fix */
 			store(ctx, l4_offset + 6, 0);
-			store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + beside)));
+			store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
 			bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
 		}
 		count(ctx, 0);
@@ -385,7 +385,7 @@ int repacket(struct __sk_buff *ctx)
 		return TC_ACT_UNSPEC;
 	data = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	l3 = behind_tags(data, end, tag_beside(ctx) ? 1 : 2);
+	l3 = behind_tags(data, end, tag_offloaded(ctx) ? 1 : 2);
 	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return TC_ACT_UNSPEC;

@@ -130,10 +130,10 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
-/* Whether the outer VLAN tag lies beside the packet. */
-static __always_inline int tag_beside(struct __sk_buff *ctx)
+/* Whether the outer VLAN tag is offloaded: it is in skb->vlan_tci, not in the packet. */
+static __always_inline int tag_offloaded(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier rejects */
 	return ctx->vlan_present;
 }
 
@@ -207,7 +207,7 @@ __noinline __u32 way_behind(struct __sk_buff *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
-#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;
@@ -309,7 +309,7 @@ static __always_inline void replace(struct __sk_buff *ctx, __u32 offset, __u64 c
 }
 
 /*
- * Whether a layer-4 checksum is left to the device: then the kernel does not
+ * Whether a layer-4 checksum is offloaded (CHECKSUM_PARTIAL): then the kernel does not
  * touch it for a change under it.
  */
 static __always_inline int is_partial(struct __sk_buff *ctx, __u32 offset)
@@ -341,12 +341,12 @@ static __always_inline void *again(struct __sk_buff *ctx, __u32 offset, __u32 si
 	return at + size <= (void *)(long)ctx->data_end ? at : (void *)0;
 }
 
-/* Rewrites the outer VLAN tag, which lies beside the packet or in it. */
+/* Rewrites the outer VLAN tag, which is offloaded or in the packet. */
 static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!tag_beside(ctx))
+	if (!tag_offloaded(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -358,7 +358,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
+		counter->bytes += ctx->len + (tag_offloaded(ctx) ? 4 : 0);
 	}
 }
 
@@ -483,7 +483,7 @@ int repacket(struct __sk_buff *ctx)
 	vlan = (void *)(eth + 1);
 	if ((void *)vlan > end)
 		return TC_ACT_UNSPEC;
-	if (tag_beside(ctx)) {
+	if (tag_offloaded(ctx)) {
 		vlan = data + 10;
 		tci = bpf_htons(ctx->vlan_tci);
 		l3 = 14;

@@ -108,17 +108,17 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 
-/* Whether the outer VLAN tag lies beside the packet. */
-static __always_inline int tag_beside(struct __sk_buff *ctx)
+/* Whether the outer VLAN tag is offloaded: it is in skb->vlan_tci, not in the packet. */
+static __always_inline int tag_offloaded(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier rejects */
 	return ctx->vlan_present;
 }
 
-/* Whether this will be cut up into several packets. */
-static __always_inline int cut_later(struct __sk_buff *ctx)
+/* Whether this is a GSO packet, which will be segmented. */
+static __always_inline int is_gso(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* as in tag_beside() */
+	barrier_var(ctx); /* as in tag_offloaded() */
 	return ctx->gso_size;
 }
 
@@ -164,7 +164,7 @@ __noinline __u32 way_behind(struct __sk_buff *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
-#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;
@@ -231,12 +231,12 @@ static __always_inline void replace(struct __sk_buff *ctx, __u32 offset, __u64 c
 		bpf_l4_csum_replace(ctx, offset, 0, bpf_htons(more), flags);
 }
 
-/* Rewrites the outer VLAN tag, which lies beside the packet or in it. */
+/* Rewrites the outer VLAN tag, which is offloaded or in the packet. */
 static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!tag_beside(ctx))
+	if (!tag_offloaded(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -248,7 +248,7 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 
 	if (counter) {
 		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-		counter->bytes += ctx->len + (tag_beside(ctx) ? 4 : 0);
+		counter->bytes += ctx->len + (tag_offloaded(ctx) ? 4 : 0);
 	}
 }
 
@@ -261,7 +261,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __be16 tci, __u32 l
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (cut_later(ctx)) /* cannot be rewritten whole */
+		if (is_gso(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -286,7 +286,7 @@ static __always_inline int icmp6_packet(struct __sk_buff *ctx, __be16 tci, __u32
 		__u64 pseudo = minus(bpf_ntohs(ip6->len));
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (cut_later(ctx)) /* cannot be rewritten whole */
+		if (is_gso(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -310,7 +310,7 @@ static __always_inline int ip6_packet(struct __sk_buff *ctx, __be16 tci,
 	if ((tci & bpf_htons(VLAN_ID)) == bpf_htons(100)) {
 		__u64 bytes = minus(bpf_ntohs(ip6->len)) + 3 + minus(ip6->hlim);
 
-		if (cut_later(ctx)) /* cannot be rewritten whole */
+		if (is_gso(ctx)) /* cannot be rewritten whole */
 			return TC_ACT_UNSPEC;
 		tci = (tci & ~bpf_htons(VLAN_ID)) | bpf_htons(200);
 		ip6->len = 0;
@@ -365,7 +365,7 @@ int repacket(struct __sk_buff *ctx)
 	vlan = (void *)(eth + 1);
 	if ((void *)vlan > end)
 		return TC_ACT_UNSPEC;
-	if (tag_beside(ctx)) {
+	if (tag_offloaded(ctx)) {
 		vlan = data + 10;
 		tci = bpf_htons(ctx->vlan_tci);
 		l3 = 14;

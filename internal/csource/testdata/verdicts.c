@@ -203,7 +203,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 		return NO_WAY;
 	limit = extent6(ip6, end);
 	next = ip6->next;
-#pragma unroll /* or clang may close it without a jump, which Linux 6.1 refuses */
+#pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
 		struct extension *header = (void *)ip6 + at;
 		int first = headers == 0;

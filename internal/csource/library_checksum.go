@@ -23,7 +23,7 @@ static __always_inline __u64 minus(__u32 number)
 	return 0xffffffff - number;
 }
 `},
-	{name: adjusted, needs: []part{fold}, text: `
+	{name: adjusted, needs: []snippet{fold}, text: `
 /*
  * A checksum less what changes under it (RFC 1624). What was right stays
  * right, what was wrong stays wrong by as much, and without a change it keeps
@@ -46,7 +46,7 @@ static __always_inline __be16 nonzero(__be16 check)
 	return check ? check : 0xffff;
 }
 `},
-	{name: adjustedUDP, needs: []part{adjusted, nonzero}, text: `
+	{name: adjustedUDP, needs: []snippet{adjusted, nonzero}, text: `
 static __always_inline __be16 adjusted_udp(__be16 check, __u64 change)
 {
 	return check ? nonzero(adjusted(check, change)) : 0;
@@ -79,15 +79,15 @@ __noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
 	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
 }
 `},
-	{name: pseudoHeader, needs: []part{datagramLength}, args: []param{ipHeader}, text: `
-/* What TCP and UDP sum up besides (RFC 9293 section 3.1, RFC 768). */
+	{name: pseudoHeader, needs: []snippet{datagramLength}, args: []param{ipHeader}, text: `
+/* The pseudo-header of TCP and UDP (RFC 9293 section 3.1, RFC 768). */
 static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 {
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
 }
 `},
-	{name: pseudoHeader6, needs: []part{headerOf(field.IP6)}, text: `
-/* What is summed up besides over IPv6 (RFC 8200 section 8.1). */
+	{name: pseudoHeader6, needs: []snippet{headerOf(field.IP6)}, text: `
+/* The pseudo-header over IPv6 (RFC 8200 section 8.1). */
 static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 protocol, __u16 length)
 {
 	__u64 sum = bpf_htons(protocol) + bpf_htons(length);
@@ -98,7 +98,7 @@ static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 p
 	return sum;
 }
 `},
-	{name: checksum, needs: []part{fold}, text: `
+	{name: checksum, needs: []snippet{fold}, text: `
 /* The checksum that makes a sum 0. */
 static __always_inline __be16 checksum(__u64 sum)
 {
@@ -116,11 +116,11 @@ static __always_inline __be16 wrong(__be16 check)
 `},
 }
 
-// tcFunctions are those of the hook tc, where a layer-4 checksum may be left to
-// the device and hardware may have summed up the packet, so that the kernel has
+// tcFunctions are those of the hook tc, where a layer-4 checksum may be
+// offloaded and hardware may have summed up the packet, so that the kernel has
 // to be told of each change.
 var tcFunctions = []function{
-	{name: replace, needs: []part{fold}, text: `
+	{name: replace, needs: []snippet{fold}, text: `
 /*
  * A layer-4 checksum follows what changes under it: with BPF_F_PSEUDO_HDR in
  * the pseudo-header. Without a change it keeps its bytes.
@@ -158,7 +158,7 @@ static __always_inline void keep_ones(struct __sk_buff *ctx, __u32 offset, __be1
 `},
 	{name: isPartial, text: `
 /*
- * Whether a layer-4 checksum is left to the device: then the kernel does not
+ * Whether a layer-4 checksum is offloaded (CHECKSUM_PARTIAL): then the kernel does not
  * touch it for a change under it.
  */
 static __always_inline int is_partial(struct __sk_buff *ctx, __u32 offset)
@@ -191,13 +191,13 @@ static __always_inline void *again(struct __sk_buff *ctx, __u32 offset, __u32 si
 	return at + size <= (void *)(long)ctx->data_end ? at : (void *)0;
 }
 `},
-	{name: retag, needs: []part{tagBeside}, text: `
-/* Rewrites the outer VLAN tag, which lies beside the packet or in it. */
+	{name: retag, needs: []snippet{tagOffloaded}, text: `
+/* Rewrites the outer VLAN tag, which is offloaded or in the packet. */
 static __always_inline void retag(struct __sk_buff *ctx, __be16 tci)
 {
 	__be16 type = ctx->vlan_proto;
 
-	if (!tag_beside(ctx))
+	if (!tag_offloaded(ctx))
 		bpf_skb_store_bytes(ctx, 14, &tci, sizeof(tci), 0);
 	else if (!bpf_skb_vlan_pop(ctx))
 		bpf_skb_vlan_push(ctx, type, bpf_ntohs(tci));
@@ -229,7 +229,7 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 
 	if (counter) {
 {TC}		counter->packets += ctx->gso_segs ? ctx->gso_segs : 1;
-{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (tag_beside(ctx) ? 4 : 0);
+{TC}		counter->bytes += bpf_xdp_get_buff_len(ctx) + (tag_offloaded(ctx) ? 4 : 0);
 {XDP}		counter->packets++;
 {XDP}		counter->bytes += bpf_xdp_get_buff_len(ctx);
 	}

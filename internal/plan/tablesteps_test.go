@@ -47,8 +47,8 @@ func TestWhatBecomesATable(t *testing.T) {
 	}
 }
 
-// TestWrittenOutRefuses: rows are written out up to MaxWritten, beside rules without.
-func TestWrittenOutRefuses(t *testing.T) {
+// TestWrittenOutRejects: rows are written out up to MaxWritten, next to rules without.
+func TestWrittenOutRejects(t *testing.T) {
 	for rows, want := range map[int]string{
 		MaxWritten:     "",
 		MaxWritten + 1: "10,001 rows have to be tested one by one, and no program holds as many",

@@ -12,7 +12,7 @@ import (
 // *RowsError.
 func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
 	b := builder{program: p, link: link, asked: askedFor(p)}
-	t := &tables{bundles: map[bundleKey]*many{}}
+	t := &tables{bundles: map[bundleKey]*bundle{}}
 	var err error
 	if t.items, err = b.items(); err != nil {
 		return nil, err
@@ -26,7 +26,7 @@ func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
 // tables is what a builder needs to make tables; it is nil where none are made.
 type tables struct {
 	items   []item
-	bundles map[bundleKey]*many
+	bundles map[bundleKey]*bundle
 	all     []*Table
 	err     error
 }
@@ -71,7 +71,7 @@ type tableWalk struct {
 	crowded bool
 }
 
-// acts tells whether rules of a shape can act on packets of the class.
+// acts reports whether rules of a shape can act on packets of the class.
 func (w *tableWalk) acts(s *shape) bool {
 	acts, known := w.live[s]
 	if !known {
@@ -138,7 +138,7 @@ func (w *tableWalk) same(run []item, weight int) {
 	if w.done {
 		return
 	}
-	if m := w.many(run); m != nil && weight >= tableFrom {
+	if m := w.bundle(run); m != nil && weight >= tableFrom {
 		if s, ok := w.table(m); ok {
 			w.out = append(w.out, s)
 			return
@@ -154,7 +154,7 @@ func (w *tableWalk) same(run []item, weight int) {
 }
 
 // rows writes the rows of a file out.
-func (w *tableWalk) rows(m *many) {
+func (w *tableWalk) rows(m *bundle) {
 	t := w.b.tables
 	if n, known := w.constant(m); known {
 		w.node(m.pattern.Row(0), n)
@@ -173,13 +173,13 @@ func (w *tableWalk) rows(m *many) {
 }
 
 // constant is the condition of all rows, if the class settles what differs.
-func (w *tableWalk) constant(m *many) (node, bool) {
+func (w *tableWalk) constant(m *bundle) (node, bool) {
 	n := simplify(lower(m.pattern.Cond, w.class, false), w.known)
 	return n, !varies(n)
 }
 
-// many are rules of one shape as a pattern with rows, or nil.
-func (w *tableWalk) many(run []item) *many {
+// bundle are rules of one shape as a pattern with rows, or nil.
+func (w *tableWalk) bundle(run []item) *bundle {
 	if run[0].rows != nil {
 		return run[0].rows
 	}
@@ -187,13 +187,13 @@ func (w *tableWalk) many(run []item) *many {
 	key := bundleKey{run[0].shape, run[0].order, len(run)}
 	m, known := t.bundles[key]
 	if !known {
-		m = manyOf(run)
+		m = bundleOf(run)
 		t.bundles[key] = m
 	}
 	return m
 }
 
-// mostChosen is how many shapes are looked up one beside the other.
+// mostChosen is how many shapes are looked up side by side.
 const mostChosen = 32
 
 // mostCrossed is how many rules times shapes have their searches written out.
@@ -217,7 +217,7 @@ func (w *tableWalk) choose(run []item, shapes int) bool {
 	}
 	var out Step
 	for _, s := range order {
-		m := w.many(byShape[s])
+		m := w.bundle(byShape[s])
 		if m == nil {
 			return false
 		}
@@ -234,7 +234,7 @@ func (w *tableWalk) choose(run []item, shapes int) bool {
 	return true
 }
 
-// makesSums tells whether a step makes a whole sum; then its condition leaves
+// makesSums reports whether a step makes a whole sum; then its condition leaves
 // something behind that another one would change.
 func makesSums(s Step) bool {
 	for _, sum := range s.Sums {

@@ -37,7 +37,7 @@ func Seeded(seed uint64) Draws {
 	}
 }
 
-// happens tells whether a chance holds for p: r/2^32 < Num/Den.
+// happens reports whether a chance holds for p: r/2^32 < Num/Den.
 func happens(e rule.Chance, p packet) bool {
 	hi, lo := bits.Mul64(uint64(p.draw(e.Index)), e.Den)
 	return hi < e.Num>>32 || hi == e.Num>>32 && lo < e.Num<<32

@@ -98,9 +98,9 @@ func (m *rowMaker) rows() *rule.Rows {
 	return out
 }
 
-// manyOf makes rules of one shape one pattern with rows. It is nil if nothing
+// bundleOf makes rules of one shape one pattern with rows. It is nil if nothing
 // that they test differs, or if they would have too many rows.
-func manyOf(items []item) *many {
+func bundleOf(items []item) *bundle {
 	s := items[0].shape
 	sets := make([][]field.Set, len(items)) // by rule and test
 	for i, it := range items {
@@ -146,12 +146,12 @@ func manyOf(items []item) *many {
 			return nil
 		}
 	}
-	return m.many(items[0].rule, tests, actions, len(items))
+	return m.bundle(items[0].rule, tests, actions, len(items))
 }
 
-// many is the pattern of the rule r, whose tests and actions of these places
+// bundle is the pattern of the rule r, whose tests and actions of these places
 // differ.
-func (m *rowMaker) many(r *rule.Rule, tests, actions []int, count int) *many {
+func (m *rowMaker) bundle(r *rule.Rule, tests, actions []int, count int) *bundle {
 	out := *r
 	out.Rows = m.rows()
 	cells := map[int]int{}
@@ -170,10 +170,10 @@ func (m *rowMaker) many(r *rule.Rule, tests, actions []int, count int) *many {
 	for i, a := range actions {
 		out.Actions[a].Cell = len(tests) + i + 1
 	}
-	return &many{pattern: &out, count: count, rule: m.rule, order: m.order}
+	return &bundle{pattern: &out, count: count, rule: m.rule, order: m.order}
 }
 
-// movesPrefix tells whether an action puts prefixes in the place of those that
+// movesPrefix reports whether an action puts prefixes in the place of those that
 // the rule tests for, of the same length in each row. What such a row changes is
 // the same for all packets that it takes: which bits are turned over, and what
 // that adds to a sum.
@@ -200,10 +200,10 @@ func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
 	return true
 }
 
-// manyOfRows is what a rule with rows comes to, or nil where no table serves it:
+// bundleOfRows is what a rule with rows comes to, or nil where no table serves it:
 // a cell below a "not", several ranges at once, or an action that does more than
 // to set a value or to move a prefix.
-func manyOfRows(r *rule.Rule, order uint32) *many {
+func bundleOfRows(r *rule.Rule, order uint32) *bundle {
 	rows := r.Rows
 	plain, ok := true, true
 	var tests []rule.Test
@@ -227,7 +227,7 @@ func manyOfRows(r *rule.Rule, order uint32) *many {
 		return nil
 	}
 	if plain {
-		return &many{pattern: r, count: rows.Len, first: order}
+		return &bundle{pattern: r, count: rows.Len, first: order}
 	}
 	m := rowMaker{single: true}
 	sets := make([][]field.Set, rows.Len)
@@ -250,7 +250,7 @@ func manyOfRows(r *rule.Rule, order uint32) *many {
 			return nil
 		}
 	}
-	out := m.many(r, at, actions, rows.Len)
+	out := m.bundle(r, at, actions, rows.Len)
 	out.rule, out.first = nil, order
 	return out
 }

@@ -8,8 +8,8 @@ import (
 	"repacket/internal/plan"
 )
 
-// remake sums up anew what a checksum covers, to fix or to break it.
-func (w *writer) remake(s plan.Sum) []string {
+// recompute sums up anew what a checksum covers, to fix or to break it.
+func (w *writer) recompute(s plan.Sum) []string {
 	w.need(sumBytes)
 	w.need(checksum)
 	check := w.place(memberOf(s.Check))
@@ -45,7 +45,7 @@ func (w *writer) covered(s plan.Sum) []string {
 	return []string{"l3 + " + w.call(headerLength), w.call(datagramLength)}
 }
 
-// pseudoHeader writes what a checksum covers beside the header and what
+// pseudoHeader writes what a checksum covers apart from the header and what
 // follows it.
 func (w *writer) pseudoHeader(s plan.Sum) []string {
 	switch {

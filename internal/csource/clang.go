@@ -10,36 +10,36 @@ import (
 	"strings"
 )
 
-// ErrNoClang is returned when what it takes to compile is not installed.
-type ErrNoClang struct {
+// NoClangError is returned when what it takes to compile is not installed.
+type NoClangError struct {
 	// Missing is "clang", or the header that was not found.
 	Missing string
 	Err     error
 }
 
-func (e *ErrNoClang) Error() string {
+func (e *NoClangError) Error() string {
 	return fmt.Sprintf("compile the program with clang: %s is not here", e.Missing)
 }
 
 // Hint says how to get it.
-func (e *ErrNoClang) Hint() string {
+func (e *NoClangError) Hint() string {
 	return "apt install clang libbpf-dev, or use the built-in compiler, which needs neither"
 }
 
-func (e *ErrNoClang) Unwrap() error { return e.Err }
+func (e *NoClangError) Unwrap() error { return e.Err }
 
-// ErrCompile is returned when clang refuses the program. It must never be
+// CompileError is returned when clang rejects the program. It must never be
 // seen for a program that Print wrote.
-type ErrCompile struct {
+type CompileError struct {
 	Output string // what clang said
 	Err    error
 }
 
-func (e *ErrCompile) Error() string {
+func (e *CompileError) Error() string {
 	return fmt.Sprintf("compile the program with clang: %v: %s", e.Err, firstError(e.Output))
 }
 
-func (e *ErrCompile) Unwrap() error { return e.Err }
+func (e *CompileError) Unwrap() error { return e.Err }
 
 // flags are those that every program is compiled with. Debian and Ubuntu keep
 // asm/types.h in a folder of the architecture, where clang does not look for
@@ -50,7 +50,7 @@ func flags() []string {
 }
 
 // Build compiles a program that Print wrote to an ELF object, without any
-// file. The error is an *ErrNoClang or an *ErrCompile, or that of the context.
+// file. The error is a *NoClangError or a *CompileError, or that of the context.
 func Build(ctx context.Context, source string) (elf []byte, err error) {
 	return compile(ctx, source)
 }
@@ -58,7 +58,7 @@ func Build(ctx context.Context, source string) (elf []byte, err error) {
 func compile(ctx context.Context, source string, more ...string) ([]byte, error) {
 	clang, err := exec.LookPath("clang")
 	if err != nil {
-		return nil, &ErrNoClang{"clang", err}
+		return nil, &NoClangError{"clang", err}
 	}
 	args := append(flags(), more...)
 	cmd := exec.CommandContext(ctx, clang, append(args, "-x", "c", "-c", "-o", "-", "-")...)
@@ -80,9 +80,9 @@ func explain(ctx context.Context, err error, said string) error {
 		return fmt.Errorf("run clang: %w", err)
 	}
 	if before, _, found := strings.Cut(said, "' file not found"); found {
-		return &ErrNoClang{before[strings.LastIndex(before, "'")+1:], err}
+		return &NoClangError{before[strings.LastIndex(before, "'")+1:], err}
 	}
-	return &ErrCompile{said, err}
+	return &CompileError{said, err}
 }
 
 // firstError is the first line that says what is wrong.

@@ -15,7 +15,7 @@ import (
 func (w *writer) act(s plan.Step) string {
 	var lines []string
 	if w.options.Hook == TC {
-		w.need(tagBeside) // for counting
+		w.need(tagOffloaded) // for counting
 		lines = w.editAtTC(s)
 	} else {
 		lines = w.edit(s)
@@ -43,7 +43,7 @@ func (w *writer) edit(s plan.Step) []string {
 	lines = append(lines, w.writes(s)...)
 	for _, sum := range slices.Backward(s.Sums) {
 		if sum.Op != plan.Adjust {
-			lines = append(lines, w.remake(sum)...)
+			lines = append(lines, w.recompute(sum)...)
 		}
 	}
 	return lines
@@ -122,7 +122,7 @@ func (w *writer) writes(s plan.Step) []string {
 	return lines
 }
 
-// written are the fields, cut up, that are written, and their values.
+// written are the fields, in pieces, that are written, and their values.
 func written(list []plan.Write) (fields []*field.Field, values map[*field.Field]content) {
 	values = map[*field.Field]content{}
 	for _, wr := range list {

@@ -68,7 +68,7 @@ func (w Write) String() string {
 	return strings.Join(words, " ")
 }
 
-// holds tells whether the window holds all of the field.
+// holds reports whether the window holds all of the field.
 func (w Window) holds(f *field.Field) bool {
 	return w.Off <= f.Byte() && f.Byte()+f.Size() <= w.Off+w.Size
 }

@@ -9,23 +9,23 @@ import (
 	"repacket/internal/plan"
 )
 
-// pieces cuts a field that is wider than a load into fields of a member each,
+// pieces splits a field that is wider than a load into fields of a member each,
 // the most significant first, along the windows of the plan. Other fields are
 // their own only piece, and so are the parts of addresses that the plan makes.
 func pieces(f *field.Field) []*field.Field {
 	if isPart(f) {
 		return []*field.Field{f}
 	}
-	return cut()[f]
+	return piecesOf()[f]
 }
 
-// isPart tells whether f is a part of an address that the plan has made: it has
+// isPart reports whether f is a part of an address that the plan has made: it has
 // the address's name, lies in one member and need not fill it.
-func isPart(f *field.Field) bool { return cut()[f] == nil && !isPiece()[f] }
+func isPart(f *field.Field) bool { return piecesOf()[f] == nil && !isPiece()[f] }
 
 var isPiece = sync.OnceValue(func() map[*field.Field]bool {
 	out := map[*field.Field]bool{}
-	for _, list := range cut() {
+	for _, list := range piecesOf() {
 		for _, p := range list {
 			out[p] = true
 		}
@@ -38,17 +38,17 @@ func plainName(p *field.Field) string {
 	return strings.NewReplacer("[", "_", "]", "").Replace(p.Name)
 }
 
-var cut = sync.OnceValue(func() map[*field.Field][]*field.Field {
+var piecesOf = sync.OnceValue(func() map[*field.Field][]*field.Field {
 	out := map[*field.Field][]*field.Field{}
 	for _, f := range field.Fields() {
-		out[f] = cutUp(f)
+		out[f] = splitWide(f)
 	}
 	return out
 })
 
 const word = 4 // bytes of the longest load; loads do not cross its multiples
 
-func cutUp(f *field.Field) []*field.Field {
+func splitWide(f *field.Field) []*field.Field {
 	last := f.Byte() + f.Size() - 1
 	if f.Byte()/word == last/word {
 		return []*field.Field{f}
@@ -95,7 +95,7 @@ func within(w plan.Window, fields []*field.Field) []*field.Field {
 // elements says how many elements the array has that a piece is the first of:
 // 0 if it is in none, -1 if it is another one.
 func elements(p *field.Field) int {
-	for _, list := range cut() {
+	for _, list := range piecesOf() {
 		for i, other := range list {
 			if other != p || len(list) < 3 {
 				continue

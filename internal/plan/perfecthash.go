@@ -4,7 +4,7 @@ import (
 	"math/bits"
 )
 
-// Scatter says where the rows of a Hash lie: each in a slot of its own, which
+// PerfectHash says where the rows of a Hash lie: each in a slot of its own, which
 // its key leads to in two steps without a search (hash and displace:
 // Belazzougui, Botelho, Dietzfelbinger, "Hash, Displace, and Compress", 2009).
 //
@@ -12,7 +12,7 @@ import (
 // multiplier; the highest bits of hash times multiplier choose a slot. Those of
 // different keys are made to be different. A key that no row has comes to some
 // slot too, so the key there has to be compared.
-type Scatter struct {
+type PerfectHash struct {
 	// Factor is that of the hash; see Hash.
 	Factor uint64
 	// Multipliers are by bucket, Slots the numbers of rows by slot, or -1; there
@@ -30,7 +30,7 @@ type Scatter struct {
 // Two are taken at a time, which keeps apart whatever differs in one pair: to
 // multiply by an odd number and to fold the upper half into the lower can both
 // be undone.
-func (s *Scatter) Hash(key []uint32) uint64 {
+func (s *PerfectHash) Hash(key []uint32) uint64 {
 	h := uint64(0)
 	for i, w := range key {
 		switch {
@@ -47,19 +47,19 @@ func (s *Scatter) Hash(key []uint32) uint64 {
 }
 
 // BucketShift is how far a hash is shifted to the right for the number of a bucket.
-func (s *Scatter) BucketShift() int { return 64 - bits.TrailingZeros(uint(len(s.Multipliers))) }
+func (s *PerfectHash) BucketShift() int { return 64 - bits.TrailingZeros(uint(len(s.Multipliers))) }
 
 // SlotShift is how far a hash times a multiplier is, for the number of a slot.
-func (s *Scatter) SlotShift() int { return 64 - bits.TrailingZeros(uint(len(s.Slots))) }
+func (s *PerfectHash) SlotShift() int { return 64 - bits.TrailingZeros(uint(len(s.Slots))) }
 
-// Scatter works out, once, where the rows of a Hash lie.
-func (t *Table) Scatter() *Scatter {
-	t.scattering.Do(func() {
-		for try := 0; t.scatter == nil; try++ {
-			t.scatter = t.scatterBy(try)
+// PerfectHash works out, once, where the rows of a Hash lie.
+func (t *Table) PerfectHash() *PerfectHash {
+	t.perfectHashOnce.Do(func() {
+		for try := 0; t.perfectHash == nil; try++ {
+			t.perfectHash = t.tryPerfectHash(try)
 		}
 	})
-	return t.scatter
+	return t.perfectHash
 }
 
 // perBucket is about how many keys share a bucket: more take less memory, and
@@ -71,10 +71,10 @@ const perBucket = 4
 // multiplier keeps those of a bucket apart.
 const triesASize = 4
 
-// scatterBy is one try; it is nil if it fails.
-func (t *Table) scatterBy(try int) *Scatter {
+// tryPerfectHash is one try; it is nil if it fails.
+func (t *Table) tryPerfectHash(try int) *PerfectHash {
 	n := t.Len()
-	s := &Scatter{
+	s := &PerfectHash{
 		Factor:      mixed(uint64(try)) | 1,
 		Multipliers: make([]uint32, powerOf2(n/perBucket)),
 		Slots:       make([]int32, powerOf2(n+n/4)<<(try/triesASize)),
@@ -107,7 +107,7 @@ func mixed(n uint64) uint64 {
 	return z ^ z>>31
 }
 
-func (s *Scatter) slot(hash uint64, multiplier uint32) int {
+func (s *PerfectHash) slot(hash uint64, multiplier uint32) int {
 	return int(hash * uint64(multiplier) >> s.SlotShift())
 }
 
@@ -122,7 +122,7 @@ type buckets struct {
 	slots   []int // of the bucket at hand
 }
 
-func (t *Table) buckets(s *Scatter) *buckets {
+func (t *Table) buckets(s *PerfectHash) *buckets {
 	n := t.Len()
 	b := &buckets{table: t, hashes: make([]uint64, n), rows: make([]int32, n), starts: make([]int32, len(s.Multipliers)+1)}
 	key := make([]uint32, len(t.key))
@@ -155,7 +155,7 @@ func (t *Table) buckets(s *Scatter) *buckets {
 const mostMultipliers = 1 << 16
 
 // place finds a multiplier by which the rows of a bucket come to free slots.
-func (b *buckets) place(s *Scatter, bucket int32) bool {
+func (b *buckets) place(s *PerfectHash, bucket int32) bool {
 	rows, ok := b.distinct(b.rows[b.starts[bucket]:b.starts[bucket+1]])
 	if !ok {
 		return false
@@ -174,7 +174,7 @@ func (b *buckets) place(s *Scatter, bucket int32) bool {
 }
 
 // fits leaves the slots of rows in b.slots, if they are free.
-func (b *buckets) fits(s *Scatter, rows []int32, multiplier uint32) bool {
+func (b *buckets) fits(s *PerfectHash, rows []int32, multiplier uint32) bool {
 	b.slots = b.slots[:0]
 	for _, row := range rows {
 		at := s.slot(b.hashes[row], multiplier)

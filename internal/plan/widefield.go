@@ -39,12 +39,12 @@ func byWindows(f *field.Field, list []Window, in field.Set) Cond {
 	return out
 }
 
-// part are upper halves of values that go with the same lower halves.
-type part struct{ upper, lower field.Set }
+// halves are upper halves of values that go with the same lower halves.
+type halves struct{ upper, lower field.Set }
 
-// split cuts values in two, below so many bits. whole are the upper halves that
+// split divides values in two, below so many bits. whole are the upper halves that
 // go with every lower one.
-func split(in field.Set, below int) (whole field.Set, parts []part) {
+func split(in field.Set, below int) (whole field.Set, parts []halves) {
 	lowers := map[field.Value]field.Set{}
 	var order []field.Value
 	add := func(upper field.Value, lo, hi field.Value) {
@@ -84,7 +84,7 @@ next:
 		if lower := lowers[upper]; lower.Full(below) { // two ranges that met
 			whole = whole.Union(field.One(upper))
 		} else {
-			parts = append(parts, part{field.One(upper), lower})
+			parts = append(parts, halves{field.One(upper), lower})
 		}
 	}
 	return whole, parts

@@ -13,7 +13,7 @@ import (
 func TestNoClang(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := Build(t.Context(), "int x;")
-	var absent *ErrNoClang
+	var absent *NoClangError
 	if !errors.As(err, &absent) {
 		t.Fatalf("got %v", err)
 	}
@@ -28,21 +28,21 @@ func TestNoClang(t *testing.T) {
 // TestNoHeaders: clang without libbpf's headers is not enough.
 func TestNoHeaders(t *testing.T) {
 	_, err := Build(t.Context(), "#include <bpf/no_such_header.h>\n")
-	var absent *ErrNoClang
+	var absent *NoClangError
 	if !errors.As(err, &absent) || absent.Missing != "bpf/no_such_header.h" {
 		t.Errorf("got %v", err)
 	}
 }
 
-// TestRefused: what clang says is kept, its first error told.
-func TestRefused(t *testing.T) {
+// TestClangRejects: what clang says is kept, its first error told.
+func TestClangRejects(t *testing.T) {
 	_, err := Build(t.Context(), "int x\nint y;\n")
-	var refused *ErrCompile
-	if !errors.As(err, &refused) {
+	var rejected *CompileError
+	if !errors.As(err, &rejected) {
 		t.Fatalf("got %v", err)
 	}
-	if !strings.Contains(err.Error(), "expected ';'") || !strings.Contains(refused.Output, "1 error generated") {
-		t.Errorf("%q says %q", err, refused.Output)
+	if !strings.Contains(err.Error(), "expected ';'") || !strings.Contains(rejected.Output, "1 error generated") {
+		t.Errorf("%q says %q", err, rejected.Output)
 	}
 }
 

@@ -69,7 +69,7 @@ static __always_inline __uint128_t value6(__u64 high, __u64 low)
 	return (__uint128_t)high << 64 | low;
 }
 `},
-	{name: number6, needs: []part{value6}, text: `
+	{name: number6, needs: []snippet{value6}, text: `
 /* The number that an IPv6 address is. */
 static __always_inline __uint128_t number6(const __be32 *address)
 {

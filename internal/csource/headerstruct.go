@@ -70,7 +70,7 @@ func (m *member) choose() string {
 	return strings.Join(names, "_")
 }
 
-// inAnother tells whether f is a part of a wider field.
+// inAnother reports whether f is a part of a wider field.
 func (m *member) inAnother(f *field.Field) bool {
 	for _, o := range m.fields {
 		if o.Width > f.Width && o.Bit <= f.Bit && f.Bit+f.Width <= o.Bit+o.Width {
@@ -138,7 +138,7 @@ func (m *member) shift(f *field.Field) int { return 8*(m.off+m.size) - f.Bit - f
 // mask is where f's bits are in the member, read as a big-endian number.
 func (m *member) mask(f *field.Field) uint64 { return f.Max().Lo << m.shift(f) }
 
-// full tells whether the fields fill the member.
+// full reports whether the fields fill the member.
 func (g group) full() bool {
 	var mask uint64
 	for _, f := range g.fields {
@@ -188,14 +188,14 @@ struct extension {
 func (w *writer) wayDefines() string {
 	text := ""
 	for _, d := range []struct {
-		part
+		snippet
 		text string
 	}{
 		{noWay, "#define NO_WAY (59 << 16) /* no next header */\n"},
 		{routedFlag, "#define WAY_ROUTED 0x01000000 /* a routing header has segments left */\n"},
 		{moreFlag, "#define WAY_MORE 0x02000000 /* more fragments follow */\n"},
 	} {
-		if w.needs[d.part] {
+		if w.needs[d.snippet] {
 			text += d.text
 		}
 	}
@@ -298,19 +298,19 @@ func (w *writer) allBits(g group) string {
 	return strings.Join(names, " | ")
 }
 
-// place is the member in the packet, such as udp->dest. What may lie beside the
-// packet at tc is a parameter.
+// place is the member in the packet, such as udp->dest. What may be offloaded
+// at tc is a parameter.
 func (w *writer) place(m *member) string {
-	if beside, ok := w.besides(m); ok {
-		w.use(beside)
-		return string(beside)
+	if p, ok := w.offloaded(m); ok {
+		w.use(p)
+		return string(p)
 	}
 	return w.inPacket(m)
 }
 
-// besides is the parameter for what may lie beside the packet: of an outer VLAN
+// offloaded is the parameter for what may be offloaded at tc: of an outer VLAN
 // tag all but the type of what it carries.
-func (w *writer) besides(m *member) (param, bool) {
+func (w *writer) offloaded(m *member) (param, bool) {
 	switch {
 	case w.options.Hook != TC:
 	case m.proto == field.Eth && m.off == 12:

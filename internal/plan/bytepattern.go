@@ -111,8 +111,8 @@ func (p *pattern) stores() []Write {
 	return out
 }
 
-// tag tells whether the header is a VLAN tag. Its first two bytes may lie
-// beside the packet, so a window holds them or the other two.
+// tag reports whether the header is a VLAN tag. Its first two bytes may be
+// offloaded (skb->vlan_tci), so a window holds them or the other two.
 func (p *pattern) tag() bool {
 	layer := p.header.Header().Layer
 	return layer == field.TagLayer || layer == field.InnerTagLayer

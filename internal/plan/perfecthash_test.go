@@ -13,8 +13,8 @@ import (
 	"repacket/internal/rule"
 )
 
-// scattered is the only table of a rule with rows, and it is a Hash.
-func scattered(t *testing.T, text, rows string) *Table {
+// hashTable is the only table of a rule with rows, and it is a Hash.
+func hashTable(t *testing.T, text, rows string) *Table {
 	t.Helper()
 	p, err := rule.CheckWith(text, rule.Options{Open: func(string) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(rows)), nil
@@ -35,7 +35,7 @@ func scattered(t *testing.T, text, rows string) *Table {
 // find is the number of the row that the key comes to, or -1: what a program
 // does, in the words of the doc comments.
 func find(t *Table, key []uint32) int {
-	s := t.Scatter()
+	s := t.PerfectHash()
 	h := s.Hash(key)
 	slot := h * uint64(s.Multipliers[h>>s.BucketShift()]) >> s.SlotShift()
 	row := int(s.Slots[slot])
@@ -76,7 +76,7 @@ func TestScatter(t *testing.T) {
 			for range 3000 {
 				lines = append(lines, fmt.Sprintf("%s,%d", test.row(r), r.IntN(256)))
 			}
-			table := scattered(t, test.rule+" from rows.csv", strings.Join(lines, "\n"))
+			table := hashTable(t, test.rule+" from rows.csv", strings.Join(lines, "\n"))
 			if table.Len() != 3000 || len(table.key) != test.windows {
 				t.Fatalf("%d rows with keys of %d windows", table.Len(), len(table.key))
 			}
@@ -138,8 +138,8 @@ func TestScatterTriesAgain(t *testing.T) {
 		"none of the slots": {"if ip_dest @a then ip_ttl 9 from rows.csv", "a\n" + close.String()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			table := scattered(t, test.rule, test.rows)
-			if table.scatterBy(0) != nil {
+			table := hashTable(t, test.rule, test.rows)
+			if table.tryPerfectHash(0) != nil {
 				t.Fatal("the first try does not fail: it shows nothing")
 			}
 			key := make([]uint32, len(table.key))
@@ -149,7 +149,7 @@ func TestScatterTriesAgain(t *testing.T) {
 					t.Errorf("row %d: found %d", row, got)
 				}
 			}
-			if table.Scatter().Factor == first {
+			if table.PerfectHash().Factor == first {
 				t.Error("the factor is still the first")
 			}
 		})
@@ -158,10 +158,10 @@ func TestScatterTriesAgain(t *testing.T) {
 
 // TestScatterGrows: many failures in a row bring more slots.
 func TestScatterGrows(t *testing.T) {
-	table := scattered(t, "if ip_dest @a then ip_ttl 9 from rows.csv", "a\n"+strings.Repeat("10.0.0.1\n10.0.0.2\n10.0.0.3\n", 9))
+	table := hashTable(t, "if ip_dest @a then ip_ttl 9 from rows.csv", "a\n"+strings.Repeat("10.0.0.1\n10.0.0.2\n10.0.0.3\n", 9))
 	least, most := 1<<30, 0
 	for try := range 3 * triesASize {
-		if s := table.scatterBy(try); s != nil {
+		if s := table.tryPerfectHash(try); s != nil {
 			least, most = min(least, len(s.Slots)), max(most, len(s.Slots))
 		}
 	}

@@ -6,12 +6,12 @@ import (
 	"repacket/internal/field"
 )
 
-// exact tells whether a row says what the fields of the key were.
+// exact reports whether a row says what the fields of the key were.
 func (t *Table) exact() bool { return t.single }
 
 // tableFor is the table of rules by the tests that vary, made once; nil if no
 // kind serves.
-func (ts *tables) tableFor(m *many, list []vary) *Table {
+func (ts *tables) tableFor(m *bundle, list []vary) *Table {
 	t := &Table{source: m, single: true}
 	for _, v := range list {
 		t.Fields = append(t.Fields, v.field)
@@ -48,14 +48,14 @@ func (ts *tables) tableFor(m *many, list []vary) *Table {
 			return nil
 		}
 	case Ordered:
-		t.cut(list[0])
+		t.divide(list[0])
 	}
 	t.ID = len(ts.all)
 	ts.all = append(ts.all, t)
 	return t
 }
 
-// like tells whether a table can be the one that has been made: it has the same
+// like reports whether a table can be the one that has been made: it has the same
 // rules and finds them by the same bytes.
 func (t *Table) like(o *Table) bool {
 	same := func(a, b []field.Value) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
@@ -90,8 +90,8 @@ func imageOf(w Window, list []vary) image {
 	return out
 }
 
-// single tells whether a cell is a single value in every row.
-func (m *many) single(cell int) bool {
+// single reports whether a cell is a single value in every row.
+func (m *bundle) single(cell int) bool {
 	c := m.rows().Cells[cell]
 	return c.Hi == nil || slices.Equal(c.Lo, c.Hi)
 }
@@ -142,8 +142,8 @@ func (t *Table) numbered(row int32) int {
 	return n
 }
 
-// cut fills in the intervals.
-func (t *Table) cut(v vary) {
+// divide fills in the intervals.
+func (t *Table) divide(v vary) {
 	cells := t.source.rows().Cells[v.cell]
 	hi := cells.Hi
 	if hi == nil {

@@ -10,19 +10,19 @@ static __always_inline long pull(struct __sk_buff *ctx)
 	return bpf_skb_pull_data(ctx, ctx->len < 256 ? ctx->len : 256);
 }
 `},
-	{name: tagBeside, text: `
-/* Whether the outer VLAN tag lies beside the packet. */
-static __always_inline int tag_beside(struct __sk_buff *ctx)
+	{name: tagOffloaded, text: `
+/* Whether the outer VLAN tag is offloaded: it is in skb->vlan_tci, not in the packet. */
+static __always_inline int tag_offloaded(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* or clang adds up where this is, which the verifier refuses */
+	barrier_var(ctx); /* or clang adds up where this is, which the verifier rejects */
 	return ctx->vlan_present;
 }
 `},
-	{name: cutLater, text: `
-/* Whether this will be cut up into several packets. */
-static __always_inline int cut_later(struct __sk_buff *ctx)
+	{name: isGSO, text: `
+/* Whether this is a GSO packet, which will be segmented. */
+static __always_inline int is_gso(struct __sk_buff *ctx)
 {
-	barrier_var(ctx); /* as in tag_beside() */
+	barrier_var(ctx); /* as in tag_offloaded() */
 	return ctx->gso_size;
 }
 `},
@@ -33,7 +33,7 @@ static __always_inline int is_tag(__be16 type, const void *tag, const void *end)
 	return (type == bpf_htons(0x8100) || type == bpf_htons(0x88a8)) && tag + 4 <= end;
 }
 `},
-	{name: behindTags, needs: []part{isTag}, text: `
+	{name: behindTags, needs: []snippet{isTag}, text: `
 /*
  * The offset of what the frame carries, behind at most two VLAN tags. What that
  * is, the two bytes before say. It is 0 if the frame has no header.
@@ -64,7 +64,7 @@ static __always_inline int begins(const void *data, const void *end, __u8 versio
 	return data + size <= end && *(const __u8 *)data >> 4 == version;
 }
 `},
-	{name: isARP, needs: []part{headerOf(field.ARP)}, text: `
+	{name: isARP, needs: []snippet{headerOf(field.ARP)}, text: `
 /* Whether ARP is there and speaks of Ethernet and IPv4 addresses (RFC 826). */
 static __always_inline int is_arp(const struct arp_header *arp, const void *end)
 {
