@@ -227,7 +227,7 @@ func startNft(ns *lab.Namespace) *starting {
 	return s
 }
 
-// startClang compiles and loads, as the original did for every start. The way
+// startClang compiles and loads, once for every start. The way
 // from there to the interface is left out.
 func startClang(cc *compiler) *starting {
 	s := &starting{name: "clang -O2 and load"}

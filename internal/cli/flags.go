@@ -166,7 +166,7 @@ func durationHint(text string) string {
 	return "the units are ms, s, m and h, up to 2000000h"
 }
 
-// notYet refuses what the design promises and this version lacks.
+// notYet rejects what is planned and this version lacks.
 func notYet(what, instead string) *Failure {
 	return usage(instead, "not yet: %s", what)
 }

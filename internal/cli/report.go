@@ -107,7 +107,7 @@ func (r *report) clear() {
 	}
 }
 
-// total is the line of the original tool. Where no rule has actions it counts
+// total is the last line of a summary. Where no rule has actions it counts
 // what matched.
 func (r *report) total(counts []tally, elapsed time.Duration) string {
 	all := sum(counts)

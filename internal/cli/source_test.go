@@ -145,8 +145,7 @@ func TestRowsBesideTheRuleFile(t *testing.T) {
 	}
 }
 
-// TestExamples: check takes what the design promises that people can say, flags
-// included.
+// TestExamples: check takes the lines of examples.txt, flags included.
 func TestExamples(t *testing.T) {
 	data, err := os.ReadFile("../rule/testdata/examples.txt")
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"repacket/internal/rule"
 )
 
-// maxTags is how many VLAN tags are told apart (part 2 of the design).
+// maxTags is how many VLAN tags are told apart (semantics.md 3.6).
 const maxTags = 2
 
 // Class is a set of packets that have the same headers.
@@ -53,7 +53,7 @@ func (c Class) has(p field.Protocol) bool {
 }
 
 // facts are what is known of the fields of packets of the class: what has to
-// hold for its headers to be there (part 3.6 of the design).
+// hold for its headers to be there (semantics.md 3.6).
 func (c Class) facts() facts {
 	known := facts{}
 	types := []string{"eth_type", "vlan_type", "cvlan_type"}
@@ -190,7 +190,7 @@ func unless(known facts, n node, s Step) facts {
 }
 
 // headersThere reports whether packets of the class have every header that the
-// rule's actions touch or read: that is part of its condition (part 3.1).
+// rule's actions touch or read: that is part of its condition (semantics.md 3.1).
 func headersThere(r *rule.Rule, c Class) bool {
 	for _, a := range r.Actions {
 		for _, f := range a.Needs() {

@@ -28,7 +28,7 @@ const (
 )
 
 // lower writes a condition down for the packets of a class, negated if not is
-// set. A test on a field whose header is not there is false (part 3.3), so
+// set. A test on a field whose header is not there is false (semantics.md 3.3), so
 // its negation is true.
 func lower(e rule.Expr, c Class, not bool) node {
 	switch e := e.(type) {

@@ -47,7 +47,7 @@ func chain(t *testing.T, extensions ...[]byte) []byte {
 	return p.build(t)
 }
 
-// TestPresenceBehindIPv6 holds the reference to part 3.6 of the design.
+// TestPresenceBehindIPv6 holds the reference to semantics.md 3.6.
 func TestPresenceBehindIPv6(t *testing.T) {
 	udp, tcp, icmp6 := chain(t), over6(tcpPacket()).build(t), icmp6Packet().build(t)
 	n := uint16(len(udp) - 54)

@@ -45,7 +45,7 @@ func happens(e rule.Chance, p packet) bool {
 
 // result is what an action other than fix and bad gives to its field: it
 // reads nothing but the packet as it arrived and the numbers drawn for it
-// (part 3.2).
+// (semantics.md 3.2).
 func (p packet) result(a rule.Action) field.Value {
 	switch a.Op {
 	case rule.Add:
@@ -67,7 +67,7 @@ func (p packet) result(a rule.Action) field.Value {
 	return a.Value
 }
 
-// sumOf is v + n in f (part 3.5): some fields wrap around, the others stop at
+// sumOf is v + n in f (semantics.md 3.5): some fields wrap around, the others stop at
 // their highest value.
 func sumOf(f *field.Field, v, n field.Value) field.Value {
 	lo, carry := bits.Add64(v.Lo, n.Lo, 0)

@@ -51,7 +51,7 @@ func frameFor(t *testing.T, name string) []byte {
 	return udpPacket().build(t)
 }
 
-// TestArithmetic: part 3.5 of the design, by hand.
+// TestArithmetic: semantics.md 3.5, by hand.
 func TestArithmetic(t *testing.T) {
 	ff := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	one := append(make([]byte, 15), 1)
@@ -215,7 +215,7 @@ func TestThresholdsAgree(t *testing.T) {
 	})
 }
 
-// TestAtOnce: right-hand sides read the packet as it arrived (part 3.2).
+// TestAtOnce: right-hand sides read the packet as it arrived (semantics.md 3.2).
 func TestAtOnce(t *testing.T) {
 	in := udpPacket().build(t) // from port 1000 to 443
 	for source, want := range map[string][2]uint16{
@@ -235,7 +235,7 @@ func TestAtOnce(t *testing.T) {
 }
 
 // TestCopyNeedsItsSource: a packet without the field that is read goes on to
-// the next rule (part 3.1).
+// the next rule (semantics.md 3.1).
 func TestCopyNeedsItsSource(t *testing.T) {
 	p := mustCheck(t, "if ip then ip_id tcp_window else if ip then ip_id icmp_seq else if ip then ip_ttl 5")
 	for frame, want := range map[*packet]int{tcpPacket(): 0, icmpPacket(): 1, udpPacket(): 2} {

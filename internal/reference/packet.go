@@ -18,7 +18,7 @@ type packet struct {
 	draw Draws
 }
 
-// parse finds out which headers are there (part 3.6).
+// parse finds out which headers are there (semantics.md 3.6).
 func parse(link field.Link, frame []byte) packet {
 	p := packet{frame: frame, at: map[field.Protocol]int{}}
 	if link == field.RawIP {
@@ -160,7 +160,7 @@ func (p packet) has(proto field.Protocol) bool {
 }
 
 // whole reports whether the sum of proto's checksum can be known: what fix and
-// bad ask for, apart from the header (part 4).
+// bad ask for, apart from the header (semantics.md 4.4).
 func (p packet) whole(proto field.Protocol, actions []rule.Action) bool {
 	if p.has(field.IP6) {
 		return p.whole6(proto)

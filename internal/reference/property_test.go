@@ -144,7 +144,7 @@ func anyValue(r *rand.Rand, f *field.Field) field.Value {
 	return f.Max().AndNot(all)
 }
 
-// TestOnlyNamedBitsChange: parts 3.4 and 4 of the design.
+// TestOnlyNamedBitsChange: semantics.md 3.4 and 4.1.
 func TestOnlyNamedBitsChange(t *testing.T) {
 	forRandomCases(t, func(t *rapid.T, c randomCase) {
 		c.fail(t, oracle.StrayBitsOn(c.link, c.in, c.got))

@@ -1,5 +1,5 @@
 // Package reference says what a checked program means, on plain bytes. It is
-// written to be read next to parts 3 and 4 of the design and to be the
+// written to be read next to semantics.md 3 and 4 (in docs) and to be the
 // definition that every other implementation is compared with: clear before
 // fast, and sharing no code with the compiler.
 //
@@ -51,7 +51,7 @@ func RunOn(link field.Link, prog *rule.Program, frame []byte) Result {
 func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Result {
 	none := Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
 	if link == field.Ethernet && len(frame) < ethernetLen {
-		return none // no frame at all (part 3.6)
+		return none // no frame at all (semantics.md 3.6)
 	}
 	p := parse(link, frame)
 	p.draw = draws
@@ -67,7 +67,7 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 }
 
 // able reports whether the packet as it arrived has all that the actions of r
-// need: the part of the condition that is not written (parts 3.1 and 4).
+// need: the part of the condition that is not written (semantics.md 3.1 and 4.4).
 func able(r *rule.Rule, p packet) bool {
 	return reaches(r, p) && !slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
 		return a.Op.Sums() && !p.whole(a.Field.Proto, r.Actions)
@@ -96,7 +96,7 @@ func holds(e rule.Expr, p packet) bool {
 		return true
 	case rule.Has:
 		return p.has(e.Proto)
-	case rule.Test: // false when the header is not there (part 3.3)
+	case rule.Test: // false when the header is not there (semantics.md 3.3)
 		return p.has(e.Field.Proto) && e.In.Contains(p.get(e.Field))
 	case rule.Chance:
 		return happens(e, p)
@@ -140,7 +140,7 @@ func rewrite(r *rule.Rule, p packet) []byte {
 }
 
 // settle gives out the checksum of proto that the actions ask for, or else
-// changes it by what the writes changed in what it covers (part 4).
+// changes it by what the writes changed in what it covers (semantics.md 4.1).
 func settle(proto field.Protocol, actions []rule.Action, arrived, out packet) {
 	op, named := namedCheck(proto, actions)
 	switch {

@@ -12,7 +12,7 @@ import (
 	"repacket/internal/rule"
 )
 
-// The six packets of part 4 of the design that other tools get wrong:
+// The six packets that other tools get wrong (semantics.md 4.1):
 // if udp_dest 443 then udp_dest 8080.
 func TestSixPackets(t *testing.T) {
 	toPort := func(p *packet, port layers.UDPPort) []byte {
@@ -167,7 +167,7 @@ func put(at int, v uint16) func([]byte) []byte {
 	return func(b []byte) []byte { put16(b, at, v); return b }
 }
 
-// TestPresence holds the reference to part 3.6 of the design.
+// TestPresence holds the reference to semantics.md 3.6.
 func TestPresence(t *testing.T) {
 	udp, tcp, icmp := udpPacket().build(t), tcpPacket().build(t), icmpPacket().build(t)
 	checkPresence(t, []presence{

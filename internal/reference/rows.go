@@ -65,7 +65,7 @@ func each(list []rule.Expr, rows *rule.Rows, p packet) []func(row int) bool {
 // cellsHold tells of each row whether a test with columns holds: where the
 // value is in what is written or in a cell of the row or, with ne, in none.
 func cellsHold(t rule.Test, rows *rule.Rows, p packet) func(row int) bool {
-	if !p.has(t.Field.Proto) { // false, with ne too (part 3.3)
+	if !p.has(t.Field.Proto) { // false, with ne too (semantics.md 3.3)
 		return func(int) bool { return false }
 	}
 	v := p.get(t.Field)

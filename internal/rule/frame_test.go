@@ -9,8 +9,8 @@ import (
 )
 
 // frame is a packet as the language sees it: which headers are found and what
-// their fields hold. It is built by the rules of part 3.6 of the design, not
-// by the checker's own table of them.
+// their fields hold. It is built by semantics.md 3.6, not by
+// the checker's own table of them.
 type frame struct {
 	has map[field.Protocol]bool
 	// whole: a whole datagram, no fragment and with lengths that agree.
@@ -29,7 +29,7 @@ func (p frame) get(f *field.Field) field.Value {
 	return v
 }
 
-// eyes is how a condition holds on a frame (parts 2 and 3.3 of the design).
+// eyes is how a condition holds on a frame (semantics.md 2.6 and 3.3).
 func eyes(e Expr, p frame) bool {
 	switch e := e.(type) {
 	case All:
@@ -51,8 +51,7 @@ func eyes(e Expr, p frame) bool {
 }
 
 // drawFrame makes a frame whose fields are often small numbers and often lie.
-// It follows part 3.6 of the design; whether something fits into the frame is
-// drawn.
+// It follows semantics.md 3.6; whether something fits into the frame is drawn.
 func drawFrame(t *rapid.T) frame {
 	p := frame{has: map[field.Protocol]bool{}, bytes: map[field.Protocol][]byte{}, luck: rapid.Uint64().Draw(t, "luck")}
 	octet := rapid.Map(rapid.IntRange(0, 11), func(n int) byte {

@@ -80,7 +80,7 @@ func TestExplain(t *testing.T) {
 	})
 }
 
-// TestModelErrors holds the model errors of the design, letter by letter.
+// TestModelErrors holds the errors that serve as models, letter by letter.
 func TestModelErrors(t *testing.T) {
 	for _, c := range []struct{ source, want string }{
 		{"if tcp_cwr on then udp_check 0xcafe", `error: no packet has both: tcp_cwr is TCP, udp_check is UDP

@@ -30,7 +30,7 @@ func TestStacks(t *testing.T) {
 	}
 }
 
-// TestPossible holds what part 3.6 of the design lets a packet have.
+// TestPossible holds what semantics.md 3.6 lets a packet have.
 func TestPossible(t *testing.T) {
 	for _, cond := range []string{
 		"not eth", "not eth ip", "not eth udp ip6", "not eth ip_ver 4", "eth ip_ver 5", "not eth icmp6",
@@ -107,9 +107,8 @@ func TestCertain(t *testing.T) {
 	}
 }
 
-// TestDesignExamples: what the design says people will want, but for what
-// takes its values from a file.
-func TestDesignExamples(t *testing.T) {
+// TestCommonRules: the rules that people ask for have no odd side.
+func TestCommonRules(t *testing.T) {
 	for _, source := range []string{
 		"if ip_src 10.20.0.0/16 then ip_dscp af31",
 		"if all then dscp 0",

@@ -131,7 +131,7 @@ func TestChanceHidesNothing(t *testing.T) {
 	}
 }
 
-// TestReadHeaders: a copy asks for the header that it reads (part 3.1).
+// TestReadHeaders: a copy asks for the header that it reads (semantics.md 3.1).
 func TestReadHeaders(t *testing.T) {
 	for source, want := range map[string]string{
 		"if all then ip_id tcp_window":     "ip, tcp",

@@ -2,7 +2,7 @@
 // position and, where one is known, a hint.
 //
 // It knows nothing of packets in memory or of the kernel. What the checked
-// rules mean is written in part 3 of the design and in the reference.
+// rules mean is written in semantics.md 3 and in the reference.
 package rule
 
 import (

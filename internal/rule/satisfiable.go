@@ -138,7 +138,7 @@ func (c *checker) lastWord(at Span) Span {
 // words is a piece of the source for a message.
 func (c *checker) words(at Span) string { return excerpt(c.program.Source, at) }
 
-// complete is the condition of a rule as part 3.1 of the design has it: with the
+// complete is the condition of a rule as semantics.md 3.1 has it: with the
 // headers of all fields that its actions name.
 func (c *checker) complete(r *Rule) Expr {
 	var xs []Expr

@@ -86,7 +86,7 @@ type need struct {
 	in     field.Set
 }
 
-// needs are the rules of part 3.6 of the design, by field.
+// needs are the rules of semantics.md 3.6, by field.
 var needs = func() map[*field.Field][]need {
 	out := map[*field.Field][]need{}
 	const below = 1<<field.Eth | 1<<field.VLAN | 1<<field.CVLAN

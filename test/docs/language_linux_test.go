@@ -59,11 +59,23 @@ func program(t *testing.T, line string) string {
 	return strings.TrimPrefix(strings.Join(words(t, line), " "), "-Q out ")
 }
 
-// TestLanguageExamples: the kernel takes every example of docs/language.md, and
-// does on packets made for it what the reference says.
+// lessons are the pages whose rules run.
+var lessons = []string{"../../docs/language.md", "../../docs/semantics.md"}
+
+// lessonBlocks are the fenced pieces of all lessons.
+func lessonBlocks(t *testing.T) (all []block) {
+	t.Helper()
+	for _, page := range lessons {
+		all = append(all, blocks(t, page)...)
+	}
+	return all
+}
+
+// TestLanguageExamples: the kernel takes every example of docs/language.md and
+// docs/semantics.md, and does on synthetic packets what the reference says.
 func TestLanguageExamples(t *testing.T) {
 	tried := 0
-	for _, b := range blocks(t, "../../docs/language.md") {
+	for _, b := range lessonBlocks(t) {
 		if b.kind != "repacket" {
 			continue
 		}
@@ -85,7 +97,7 @@ func TestLanguageExamples(t *testing.T) {
 			}
 		}
 	}
-	if tried < 50 {
+	if tried < 55 {
 		t.Errorf("only %d examples found", tried)
 	}
 }
@@ -118,11 +130,11 @@ func TestLanguageFiles(t *testing.T) {
 	}
 }
 
-// TestLanguageRefused: what the page says is refused is, in these words.
-func TestLanguageRefused(t *testing.T) {
+// TestLanguageRejected: what the pages say is rejected is, in these words.
+func TestLanguageRejected(t *testing.T) {
 	tried := 0
-	for _, b := range blocks(t, "../../docs/language.md") {
-		if b.kind != "refused" {
+	for _, b := range lessonBlocks(t) {
+		if b.kind != "rejected" {
 			continue
 		}
 		for i := 0; i+1 < len(b.lines); i += 2 {
@@ -133,7 +145,7 @@ func TestLanguageRefused(t *testing.T) {
 			}
 		}
 	}
-	if tried < 5 {
+	if tried < 12 {
 		t.Errorf("only %d examples found", tried)
 	}
 }

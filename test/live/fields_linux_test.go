@@ -85,8 +85,8 @@ func rewriting(f *field.Field, p *packet) string {
 	return fmt.Sprintf("if all then %s %s", f.Name, word(f, write))
 }
 
-// TestTheOriginalsValues are the values that the original tool tested with.
-func TestTheOriginalsValues(t *testing.T) {
+// TestEdgeValues: fields take the lowest, the highest and well-known values.
+func TestEdgeValues(t *testing.T) {
 	onSites(t, sites, lab.PairConfig{}, func(b *bench) {
 		for _, name := range []string{"udp_src", "udp_dest", "tcp_src", "tcp_dest"} {
 			for _, v := range []uint64{0, 22, 80, 179, 65535} {
@@ -126,8 +126,8 @@ func (b *bench) both(name string, v uint64) {
 
 // TestTableIsCovered: a field without a line in set would go untested.
 func TestTableIsCovered(t *testing.T) {
-	const originals = 42 // with ip_dest
-	if len(set) != len(field.Fields()) || len(set) < originals {
+	const least = 42 // the fields of IPv4, TCP, UDP and ICMP
+	if len(set) != len(field.Fields()) || len(set) < least {
 		t.Errorf("%d fields can be set, %d are in the table", len(set), len(field.Fields()))
 	}
 	for _, f := range field.Fields() {

@@ -12,8 +12,8 @@ import (
 
 const portRule = "if udp_dest 5201 then udp_dest 8080"
 
-// TestSixPackets are the packets that nft or tcprewrite get wrong (part 4 of
-// the design).
+// TestSixPackets are the packets that nft or tcprewrite get wrong
+// (semantics.md 4.1).
 func TestSixPackets(t *testing.T) {
 	onSites(t, sites, lab.PairConfig{}, func(b *bench) {
 		for _, six := range sixPackets() {

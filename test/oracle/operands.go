@@ -55,7 +55,7 @@ func computed(a rule.Action, v *big.Int) *big.Int {
 	return v
 }
 
-// wraps are the fields that wrap around (part 3.5 of the design).
+// wraps are the fields that wrap around (semantics.md 3.5).
 var wraps = map[string]bool{"tcp_seq": true, "tcp_ack_seq": true, "ip_id": true, "icmp_seq": true}
 
 func into(f *field.Field, v, top, size *big.Int) *big.Int {

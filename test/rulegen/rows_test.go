@@ -152,8 +152,7 @@ func TestShrinkSource(t *testing.T) {
 	}
 }
 
-// TestExamples: each thing that the design promises that people can say acts on
-// a packet that is made for it, and changes it or sends it elsewhere.
+// TestExamples: each rule in examples.txt acts on a packet that is made for it, and changes it or sends it elsewhere.
 func TestExamples(t *testing.T) {
 	data, err := os.ReadFile("../../internal/rule/testdata/examples.txt")
 	if err != nil {
