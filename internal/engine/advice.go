@@ -32,6 +32,7 @@ func (s *Site) advice(c hook.Choice) []Advice {
 	all = append(all, s.idle()...)
 	all = append(all, s.downOutlets()...)
 	all = append(all, s.peerAdvice(c.Mode)...)
+	all = append(all, s.loopAdvice()...)
 	switch c.Mode {
 	case hook.TC:
 		all = append(all, s.exactAdvice()...)

@@ -106,6 +106,9 @@ func (s *Site) refuses(m hook.Mode) error {
 			}
 		}
 	}
+	if err := s.refusesLoop(); err != nil {
+		return err
+	}
 	_, err := s.peers(m)
 	return err
 }
