@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"repacket/internal/field"
+	"repacket/internal/spelling"
 )
 
 // completions teaches the shells what can stand where.
@@ -24,13 +25,20 @@ func (a *app) completions(root *cobra.Command) {
 			continue
 		}
 		_ = c.RegisterFlagCompletionFunc("interface", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			names, _ := a.env.Kernel.Interfaces()
-			return names, cobra.ShellCompDirectiveNoFileComp
+			return a.completeInterface(), cobra.ShellCompDirectiveNoFileComp
 		})
 	}
 	if c, _, err := root.Find([]string{"fields"}); err == nil {
 		c.ValidArgsFunction = cobra.FixedCompletions(fieldNames(), cobra.ShellCompDirectiveNoFileComp)
 	}
+}
+
+// completeInterface offers the interfaces, but those with names that a terminal or a
+// shell would act on: the kernel allows escapes and $(…) in a name, and what is offered
+// goes to both as it is.
+func (a *app) completeInterface() []string {
+	names, _ := a.env.Kernel.Interfaces()
+	return slices.DeleteFunc(names, func(name string) bool { return spelling.InShell(name) != name })
 }
 
 // flagValues are the words that flags choose from.
@@ -57,8 +65,7 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	case "from":
 		return nil, cobra.ShellCompDirectiveDefault
 	case "redirect":
-		names, _ := a.env.Kernel.Interfaces()
-		return names, directive
+		return a.completeInterface(), directive
 	case "chance":
 		return []string{"5%", "1/1000"}, directive
 	}

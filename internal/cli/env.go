@@ -41,6 +41,9 @@ type Env struct {
 	Patience time.Duration
 	Clock    Clock
 	Kernel   Kernel
+	// Broken makes every program wrong on purpose, so that tests see the self-test
+	// find it out. Only they set it.
+	Broken bool
 	// Demo tells its story on out until it is over or ctx is. Where there is
 	// no demo it is nil.
 	Demo func(ctx context.Context, out io.Writer) error

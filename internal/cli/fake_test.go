@@ -195,6 +195,7 @@ type fakeKernel struct {
 	over     string             // the limit that done tells
 	starting func(ready func()) // what Start does before it attaches, if it is set
 	findings []Finding
+	others   []string // more names that Interfaces gives
 }
 
 func (k *fakeKernel) DefaultInterface() (string, error) {
@@ -218,7 +219,9 @@ func (k *fakeKernel) Number(name string) (int, error) {
 	return int(name[3] - '0'), nil
 }
 
-func (k *fakeKernel) Interfaces() ([]string, error) { return []string{"eth0", "eth1"}, nil }
+func (k *fakeKernel) Interfaces() ([]string, error) {
+	return append([]string{"eth0", "eth1"}, k.others...), nil
+}
 
 func (k *fakeKernel) Look(j Job) (Site, error) {
 	if _, err := k.Interface(j.Interface); err != nil {

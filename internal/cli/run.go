@@ -31,7 +31,7 @@ func (a *app) job(words []string, want Job) (Job, Site, error) {
 	}
 	job := Job{
 		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
-		Clang: a.opt.backend == "clang", Broken: a.broken(), Stay: want.Stay, Replace: want.Replace,
+		Clang: a.opt.backend == "clang", Broken: a.env.Broken, Stay: want.Stay, Replace: want.Replace,
 	}
 	if job.Clang && (limit > 0 || duration > 0) {
 		return Job{}, nil, clangLimits()

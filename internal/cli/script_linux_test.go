@@ -22,9 +22,17 @@ import (
 	"repacket/internal/lab"
 )
 
+// brokenVariable makes the command of the tests break its programs on purpose. The
+// command that people install does not know it.
+const brokenVariable = "REPACKET_TEST_BROKEN"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"repacket": func() { os.Exit(Run(System())) },
+		"repacket": func() {
+			env := System()
+			env.Broken = os.Getenv(brokenVariable) != ""
+			os.Exit(Run(env))
+		},
 	})
 }
 
@@ -204,6 +212,18 @@ func dropFromBounds(c uintptr) error {
 		return nil // a capability that this kernel does not have
 	}
 	return err
+}
+
+// What people install cannot be told to break its programs.
+func TestNoVariableBreaksPrograms(t *testing.T) {
+	t.Setenv(brokenVariable, "1")
+	f := newFake(t, rewriteWords...)
+	f.Broken, f.Getenv = System().Broken, System().Getenv
+	close(f.kernel.done)
+	f.run()
+	if len(f.kernel.jobs) != 1 || f.kernel.jobs[0].Broken {
+		t.Errorf("the jobs are %+v", f.kernel.jobs)
+	}
 }
 
 // What is on the command line need not be text.

@@ -48,7 +48,7 @@ func (a *app) verify(words []string) error {
 	if _, err := a.explain(program); err != nil {
 		return tooLarge(err)
 	}
-	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.broken()})
+	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.env.Broken})
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,3 @@ func (a *app) verify(words []string) error {
 	}
 	return nil
 }
-
-// broken tells whether programs are to be made wrong on purpose, which shows
-// that the proof finds it out.
-func (a *app) broken() bool { return a.env.Getenv("REPACKET_TEST_BROKEN") != "" }
