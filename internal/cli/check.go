@@ -8,6 +8,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/spelling"
 )
 
 // ruleEvent is what a rule does, as JSON.
@@ -129,7 +130,7 @@ func (a *app) explainTables(planned *plan.Program) {
 		tell(e)
 	}
 	for _, r := range planned.OneByOne {
-		tell(tableEvent{event: a.out.event("table"), Table: rule.Thousands(r.Rows.Len) + " rows of " + r.Rows.File + " are tested one by one"})
+		tell(tableEvent{event: a.out.event("table"), Table: spelling.Thousands(r.Rows.Len) + " rows of " + r.Rows.File + " are tested one by one"})
 	}
 }
 

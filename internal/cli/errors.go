@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // The exit statuses.
@@ -38,7 +38,7 @@ func usage(hint, format string, args ...any) *Failure {
 // status is the exit status that err means.
 func status(err error) int {
 	var failure *Failure
-	var diagnostic *rule.Diagnostic
+	var diagnostic *syntax.Diagnostic
 	switch {
 	case err == nil:
 		return exitDone

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode"
 
-	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // schema is the version of the JSON objects: it rises when one of their
@@ -119,7 +119,7 @@ func (o *output) trouble(p problem, err error) {
 	p.Message = err.Error()
 	text := "error: " + err.Error() + "\n"
 	var failure *Failure
-	var diagnostic *rule.Diagnostic
+	var diagnostic *syntax.Diagnostic
 	switch {
 	case errors.As(err, &diagnostic):
 		p.place(diagnostic)
@@ -137,7 +137,7 @@ func (o *output) trouble(p problem, err error) {
 }
 
 // warn passes on what the checker has to say about rules that will run.
-func (o *output) warn(d *rule.Diagnostic) {
+func (o *output) warn(d *syntax.Diagnostic) {
 	switch {
 	case o.json:
 		p := problem{event: o.event(d.Severity.String()), Message: d.Msg}
@@ -151,9 +151,9 @@ func (o *output) warn(d *rule.Diagnostic) {
 // advise passes on what should be known about rules where they are attached.
 func (o *output) advise(all []Advice) {
 	for _, w := range all {
-		kind := rule.Warning
+		kind := syntax.Warning
 		if w.Note {
-			kind = rule.Note
+			kind = syntax.Note
 		}
 		if o.json {
 			o.object(problem{event: o.event(kind.String()), Message: w.Message, Hint: w.Hint})
@@ -169,7 +169,7 @@ func (o *output) advise(all []Advice) {
 	}
 }
 
-func (p *problem) place(d *rule.Diagnostic) {
+func (p *problem) place(d *syntax.Diagnostic) {
 	p.Hint, p.Source, p.Start, p.End = d.Hint, d.Source, &d.At.Start, &d.At.End
 	if d.File != "" {
 		p.File, p.Source = d.File, ""

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // program checks the rules that the words are, or those of -f, and passes on
@@ -87,7 +88,7 @@ func (a *app) source(words []string) (source, error) {
 
 // rulesOf reads a file of rules.
 func rulesOf(name string) (source, error) {
-	f, err := openFile(name, rule.MaxSource)
+	f, err := openFile(name, syntax.MaxSource)
 	if err != nil {
 		return source{}, unreadable(name, err)
 	}
@@ -99,11 +100,11 @@ func rulesOf(name string) (source, error) {
 // readRules reads rules as far as it takes to know that they are too long. A
 // byte order mark before them, which some editors write, is left out.
 func readRules(name string, from io.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(from, rule.MaxSource+1))
+	text, err := io.ReadAll(io.LimitReader(from, syntax.MaxSource+1))
 	switch {
 	case err != nil:
 		return "", &Failure{Status: exitFailed, Err: fmt.Errorf("%s: %w", name, reason(err))}
-	case len(text) > rule.MaxSource:
+	case len(text) > syntax.MaxSource:
 		return "", unreadable(name, errTooLong)
 	}
 	return strings.TrimPrefix(string(text), "\ufeff"), nil
@@ -152,7 +153,7 @@ func unreadable(name string, err error) *Failure {
 	hint := ""
 	switch {
 	case errors.Is(err, errTooLong):
-		err = fmt.Errorf("the rules are longer than the %d bytes that are read", rule.MaxSource)
+		err = fmt.Errorf("the rules are longer than the %d bytes that are read", syntax.MaxSource)
 		hint = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("there is no such file")

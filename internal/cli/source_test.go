@@ -9,7 +9,7 @@ import (
 	"testing"
 	"testing/iotest"
 
-	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // checkFile is what check says of a rule file.
@@ -76,7 +76,7 @@ func TestBadRuleFiles(t *testing.T) {
 	noise := make([]byte, 64<<10)
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(noise)
-	long := append([]byte("if udp"), bytes.Repeat([]byte(" "), rule.MaxSource)...)
+	long := append([]byte("if udp"), bytes.Repeat([]byte(" "), syntax.MaxSource)...)
 	for name, c := range map[string]struct{ path, want string }{
 		"absent": {filepath.Join(t.TempDir(), "rules.txt"), ": there is no such file"},
 		"folder": {t.TempDir(), ": it is a folder"},

@@ -6,6 +6,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/spelling"
 )
 
 // MaxWritten is how many rows of files are written out as rules of their own,
@@ -17,7 +18,7 @@ const MaxWritten = 10_000
 type RowsError struct{ Rows int }
 
 func (e *RowsError) Error() string {
-	return fmt.Sprintf("%s rows have to be tested one by one, and no program holds as many", rule.Thousands(e.Rows))
+	return fmt.Sprintf("%s rows have to be tested one by one, and no program holds as many", spelling.Thousands(e.Rows))
 }
 
 // WrittenOut is a program in which every row of a file is a rule. The error is a

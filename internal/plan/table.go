@@ -8,6 +8,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/spelling"
 )
 
 // TableKind says how the row for a packet is found.
@@ -253,9 +254,9 @@ func (t *Table) Description() string {
 // what says how many rules there are, and where rows are from.
 func (m *bundle) what() string {
 	if file := m.rows().File; file != "" {
-		return rule.Thousands(m.rows().Len) + " rows of " + file
+		return spelling.Thousands(m.rows().Len) + " rows of " + file
 	}
-	return rule.Thousands(m.count) + " rules of one shape"
+	return spelling.Thousands(m.count) + " rules of one shape"
 }
 
 // bundle are rules of one shape: a pattern whose rows are the rules. Each of its

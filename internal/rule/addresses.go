@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // printAddress writes an address of f as people write it (IPv6: RFC 5952).
@@ -33,57 +34,10 @@ func article(k field.Kind) string {
 	return "an " + k.String()
 }
 
-// parseMAC reads six bytes with colons or hyphens between them.
-func parseMAC(text string) (v field.Value, ok bool) {
-	if len(text) != len("aa:bb:cc:dd:ee:ff") || text[2] != ':' && text[2] != '-' {
-		return v, false
-	}
-	for i := 0; i < len(text); i += 3 {
-		n, err := strconv.ParseUint(text[i:i+2], 16, 8)
-		if err != nil || i > 0 && text[i-1] != text[2] {
-			return v, false
-		}
-		v.Lo = v.Lo<<8 | n
-	}
-	return v, true
-}
-
-// parseIPv6 reads an IPv6 address without a zone.
-func parseIPv6(text string) (v field.Value, ok bool) {
-	a, err := netip.ParseAddr(text)
-	if err != nil || a.Is4() || a.Zone() != "" {
-		return v, false
-	}
-	b := a.As16()
-	return field.Value{Hi: binary.BigEndian.Uint64(b[:8]), Lo: binary.BigEndian.Uint64(b[8:])}, true
-}
-
-// kindOfAddress is the kind of address that a word is, or begins with before a
-// prefix length or the end of a range; field.Number if it is none.
-func kindOfAddress(word string) field.Kind {
-	if _, ok := parseMAC(word); ok {
-		return field.MAC
-	}
-	word, _, _ = strings.Cut(word, "/")
-	word, _, _ = strings.Cut(word, "-")
-	word, _, _ = strings.Cut(word, "%")
-	if _, ok := parseMAC(word); ok {
-		return field.MAC
-	}
-	a, err := netip.ParseAddr(word)
-	switch {
-	case err != nil:
-		return field.Number
-	case a.Is4():
-		return field.Address4
-	}
-	return field.Address6
-}
-
 // address reads an address of the field's kind.
 func (c *checker) address(l literal) field.Value {
-	if kind := kindOfAddress(l.word); kind != l.f.Kind && kind != field.Number {
-		c.fail(l.at, addressField(l, kind), "%s takes %s, not %s", l.name, article(l.f.Kind), crop(l.word))
+	if kind := syntax.AddressKind(l.word); kind != l.f.Kind && kind != field.Number {
+		c.fail(l.at, addressField(l, kind), "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word))
 		return field.Value{}
 	}
 	switch l.f.Kind {
@@ -92,9 +46,9 @@ func (c *checker) address(l literal) field.Value {
 	case field.Address6:
 		return c.address6(l)
 	}
-	v, ok := parseMAC(l.text)
+	v, ok := syntax.ParseMAC(l.text)
 	if !ok {
-		hint := "six bytes in hexadecimal: " + example(l.f)
+		hint := "six bytes in hexadecimal: " + syntax.Example(l.f)
 		if strings.Count(l.word, "-") > 5 {
 			hint = "in a range, addresses with colons: 02:00:00:00:00:00-02:00:00:00:00:ff"
 		}
@@ -142,9 +96,9 @@ func (c *checker) address4(l literal) field.Value {
 		case !onlyDigits(part, 10) || len(parts) != 4:
 			c.fail(l.at, withPort(l), "%s is not an IPv4 address", orNothing(l.text))
 		case err != nil || octet > 255:
-			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", crop(l.text), crop(part))
+			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", syntax.Crop(l.text), syntax.Crop(part))
 		case len(part) > 1 && part[0] == '0':
-			c.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", crop(l.text), crop(part))
+			c.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", syntax.Crop(l.text), syntax.Crop(part))
 		}
 		n = n<<8 | octet&255
 	}
@@ -153,11 +107,11 @@ func (c *checker) address4(l literal) field.Value {
 
 // address6 reads an IPv6 address.
 func (c *checker) address6(l literal) field.Value {
-	v, ok := parseIPv6(l.text)
+	v, ok := syntax.ParseIPv6(l.text)
 	if bare, _, zone := strings.Cut(l.text, "%"); zone && !ok {
-		c.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", crop(l.text))
+		c.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", syntax.Crop(l.text))
 	} else if !ok {
-		c.fail(l.at, "such as "+example(l.f), "%s is not an IPv6 address", orNothing(l.text))
+		c.fail(l.at, "such as "+syntax.Example(l.f), "%s is not an IPv6 address", orNothing(l.text))
 	}
 	return v
 }
@@ -174,7 +128,7 @@ func addressField(l literal, kind field.Kind) string {
 		name = prefix + l.f.Name[strings.LastIndexByte(l.f.Name, '_')+1:]
 	}
 	if f, ok := field.ByName(name); ok && f.Kind == kind {
-		return fmt.Sprintf("for %s: %s %s", article(kind), name, crop(l.word))
+		return fmt.Sprintf("for %s: %s %s", article(kind), name, syntax.Crop(l.word))
 	}
 	return fmt.Sprintf("for %s: %ssrc or %sdest", article(kind), prefix, prefix)
 }
@@ -202,5 +156,5 @@ func orNothing(text string) string {
 	if text == "" {
 		return "nothing"
 	}
-	return crop(text)
+	return syntax.Crop(text)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"repacket/internal/syntax"
 )
 
 // Options say where rules come from and what they can read.
@@ -33,8 +35,8 @@ func CheckWith(source string, o Options) (*Program, error) {
 	return p, nil
 }
 
-func check(source string, o Options) (*Program, *Diagnostic) {
-	rules, draws, err := parse(source)
+func check(source string, o Options) (*Program, *syntax.Diagnostic) {
+	rules, draws, err := syntax.Parse(source)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func check(source string, o Options) (*Program, *Diagnostic) {
 	}
 	c.order(rules)
 	c.discovery()
-	slices.SortStableFunc(c.program.Warnings, func(a, b *Diagnostic) int { return a.At.Start - b.At.Start })
+	slices.SortStableFunc(c.program.Warnings, func(a, b *syntax.Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }
 
@@ -56,7 +58,7 @@ func check(source string, o Options) (*Program, *Diagnostic) {
 // error and goes on as if nothing had been wrong.
 type checker struct {
 	program *Program
-	err     *Diagnostic
+	err     *syntax.Diagnostic
 	// where are the packets on which each rule acts.
 	where map[*Rule]union
 	open  func(name string) (io.ReadCloser, error)
@@ -70,43 +72,43 @@ type checker struct {
 
 func (c *checker) fail(at Span, hint, format string, args ...any) {
 	if c.err == nil {
-		c.err = c.diagnostic(Error, at, hint, format, args...)
+		c.err = c.diagnostic(syntax.Error, at, hint, format, args...)
 	}
 }
 
-func (c *checker) warn(severity Severity, at Span, hint, format string, args ...any) {
+func (c *checker) warn(severity syntax.Severity, at Span, hint, format string, args ...any) {
 	c.program.Warnings = append(c.program.Warnings, c.diagnostic(severity, at, hint, format, args...))
 }
 
-func (c *checker) diagnostic(severity Severity, at Span, hint, format string, args ...any) *Diagnostic {
-	return &Diagnostic{
+func (c *checker) diagnostic(severity syntax.Severity, at Span, hint, format string, args ...any) *syntax.Diagnostic {
+	return &syntax.Diagnostic{
 		Severity: severity, Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: c.program.Source,
 	}
 }
 
 // names checks that no two rules have one name.
-func (c *checker) names(rules []ruleNode) {
+func (c *checker) names(rules []syntax.RuleNode) {
 	seen := map[string]bool{}
 	for _, r := range rules {
-		if r.name != "" && seen[r.name] {
-			c.fail(r.nameAt, "every rule has a name of its own, or none", "a rule before is named %s too", r.name)
+		if r.Name != "" && seen[r.Name] {
+			c.fail(r.NameAt, "every rule has a name of its own, or none", "a rule before is named %s too", r.Name)
 		}
-		seen[r.name] = true
+		seen[r.Name] = true
 	}
 }
 
 // rule checks one rule as written and adds it to the program.
-func (c *checker) rule(index int, r ruleNode) {
-	start := r.at.Start
-	if r.name != "" {
-		start = r.ifAt.Start
+func (c *checker) rule(index int, r syntax.RuleNode) {
+	start := r.At.Start
+	if r.Name != "" {
+		start = r.IfAt.Start
 	}
 	c.program.Written = append(c.program.Written, Written{
-		Name: r.name, Text: flatten(c.program.Source, Span{start, r.at.End}), Span: r.at, Look: r.looks(),
+		Name: r.Name, Text: syntax.Flatten(c.program.Source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
 	})
 	c.verdict(r)
 	c.read(r)
-	all := choices(r.actions)
+	all := choices(r.Actions)
 	var copies []*Rule
 	for _, ch := range all {
 		copies = append(copies, c.expand(index, r, ch))
@@ -122,9 +124,9 @@ func (c *checker) rule(index int, r ruleNode) {
 
 // possible leaves out the copies of a rule that no packet can meet. It is an
 // error if that is all of them.
-func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
+func (c *checker) possible(r syntax.RuleNode, copies []*Rule) []*Rule {
 	var kept []*Rule
-	var why *Diagnostic
+	var why *syntax.Diagnostic
 	for _, rule := range copies {
 		where, d := c.contradiction(c.claims(rule))
 		if d == nil {
@@ -150,23 +152,23 @@ func (c *checker) possible(r ruleNode, copies []*Rule) []*Rule {
 }
 
 // anyway are the claims of a rule whose short names may mean any protocol.
-func (c *checker) anyway(r ruleNode) []claim {
-	claims := c.members(c.condition(r.cond, nil))
-	for _, a := range r.actions {
-		for i, ref := range a.refs() {
-			at := []Span{a.at, a.operand.at}[i]
+func (c *checker) anyway(r syntax.RuleNode) []claim {
+	claims := c.members(c.condition(r.Cond, nil))
+	for _, a := range r.Actions {
+		for i, ref := range a.Refs() {
+			at := []Span{a.At, a.Operand.At}[i]
 			var any []Expr
-			for _, f := range ref.fields {
+			for _, f := range ref.Fields {
 				any = append(any, Has{f.Proto, at})
 			}
 			e := any[0]
 			if len(any) > 1 {
 				e = Or{any, at}
 			}
-			claims = append(claims, claim{expr: e, at: at, name: ref.name.at, read: i > 0})
+			claims = append(claims, claim{expr: e, at: at, name: ref.Name.At, read: i > 0})
 		}
 	}
-	for _, s := range r.swaps {
+	for _, s := range r.Swaps {
 		claims = append(claims, claim{expr: Has(s), at: s.At, name: s.At})
 	}
 	return claims
@@ -174,30 +176,30 @@ func (c *checker) anyway(r ruleNode) []claim {
 
 // missingThen is the hint for a rule without then, one of whose tests wants to
 // be an action: a field that already has another value.
-func (c *checker) missingThen(r ruleNode, why *Diagnostic) string {
-	and, ok := r.cond.(andNode)
-	if r.then || !ok {
+func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) string {
+	and, ok := r.Cond.(syntax.AndNode)
+	if r.Then || !ok {
 		return ""
 	}
-	for i, x := range and.xs {
-		if i == 0 || x.span() != why.At {
+	for i, x := range and.X {
+		if i == 0 || x.Span() != why.At {
 			continue
 		}
-		for _, y := range and.xs[i:] {
-			if t, ok := y.(testNode); !ok || t.op != "eq" || len(t.items) != 1 {
+		for _, y := range and.X[i:] {
+			if t, ok := y.(syntax.TestNode); !ok || t.Op != "eq" || len(t.Items) != 1 {
 				return ""
 			}
 		}
 		src := c.program.Source
-		return "is `then` missing?  " + crop(flatten(src, Span{r.ifAt.Start, why.At.Start})) + " then " +
-			crop(flatten(src, Span{why.At.Start, r.at.End}))
+		return "is `then` missing?  " + syntax.Crop(syntax.Flatten(src, Span{Start: r.IfAt.Start, End: why.At.Start})) + " then " +
+			syntax.Crop(syntax.Flatten(src, Span{Start: why.At.Start, End: r.At.End}))
 	}
 	return ""
 }
 
 // remarks checks what the actions do to each other, and warns of what is odd
 // in a rule but not wrong.
-func (c *checker) remarks(r ruleNode, copies []*Rule) {
+func (c *checker) remarks(r syntax.RuleNode, copies []*Rule) {
 	for _, rule := range copies {
 		if c.effects(rule); len(c.program.Warnings) >= maxRemarks {
 			continue
@@ -209,7 +211,7 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 			c.flagLists(rule.Cond)
 		}
 		c.sums(rule, where)
-		if r.final() {
+		if r.Final() {
 			c.lacking(rule.Cond, where)
 		}
 	}
@@ -217,7 +219,7 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 		c.sheet.covered(copies[0].Cond)
 	}
 	if len(c.program.Warnings) < maxRemarks {
-		c.brackets(r.cond, copies[0].Rows.write(c.condition(r.cond, nil)))
+		c.brackets(r.Cond, copies[0].Rows.write(c.condition(r.Cond, nil)))
 	}
 }
 
@@ -226,37 +228,37 @@ func (c *checker) remarks(r ruleNode, copies []*Rule) {
 const maxRemarks = 1000
 
 // expand is the rule for one choice of what its short names mean.
-func (c *checker) expand(index int, r ruleNode, choice choice) *Rule {
-	out := &Rule{Index: index, Swaps: r.swaps}
-	for _, a := range r.actions {
+func (c *checker) expand(index int, r syntax.RuleNode, choice choice) *Rule {
+	out := &Rule{Index: index, Swaps: r.Swaps}
+	for _, a := range r.Actions {
 		out.Actions = append(out.Actions, c.action(a, choice))
 	}
-	for _, v := range r.verdicts {
-		out.Verdict, out.Redirect = v.verdict, v.iface
+	for _, v := range r.Verdicts {
+		out.Verdict, out.Redirect = v.Verdict, v.Iface
 	}
 	out.Rows = c.sheet.taken()
-	out.Cond = withGuards(c.condition(r.cond, choice), out.Actions)
+	out.Cond = withGuards(c.condition(r.Cond, choice), out.Actions)
 	return out
 }
 
 // condition turns a condition into its checked form.
-func (c *checker) condition(n node, choice choice) Expr {
+func (c *checker) condition(n syntax.Node, choice choice) Expr {
 	switch n := n.(type) {
-	case allNode:
-		return All{n.at}
-	case hasNode:
-		return Has{n.proto, n.at}
-	case testNode:
+	case syntax.AllNode:
+		return All{n.At}
+	case syntax.HasNode:
+		return Has{n.Proto, n.At}
+	case syntax.TestNode:
 		return c.test(n, choice)
-	case chanceNode:
+	case syntax.ChanceNode:
 		return c.chance(n)
-	case notNode:
-		return Not{c.condition(n.x, choice), n.at}
-	case groupNode:
-		return c.condition(n.x, choice)
-	case andNode:
+	case syntax.NotNode:
+		return Not{c.condition(n.X, choice), n.At}
+	case syntax.GroupNode:
+		return c.condition(n.X, choice)
+	case syntax.AndNode:
 		var xs []Expr
-		for _, x := range n.xs {
+		for _, x := range n.X {
 			e := c.condition(x, choice)
 			if and, ok := e.(And); ok {
 				xs = append(xs, and.X...)
@@ -264,10 +266,10 @@ func (c *checker) condition(n node, choice choice) Expr {
 				xs = append(xs, e)
 			}
 		}
-		return And{xs, n.at}
-	case orNode:
+		return And{xs, n.At}
+	case syntax.OrNode:
 		var xs []Expr
-		for _, x := range n.xs {
+		for _, x := range n.X {
 			e := c.condition(x, choice)
 			if or, ok := e.(Or); ok {
 				xs = append(xs, or.X...)
@@ -275,14 +277,14 @@ func (c *checker) condition(n node, choice choice) Expr {
 				xs = append(xs, e)
 			}
 		}
-		return Or{xs, n.at}
+		return Or{xs, n.At}
 	}
 	panic(fmt.Sprintf("rule: no condition is a %T", n))
 }
 
 // test checks the values of a test. A short name means any of its fields.
-func (c *checker) test(n testNode, choice choice) Expr {
-	fields := choice.pick(n.ref)
+func (c *checker) test(n syntax.TestNode, choice choice) Expr {
+	fields := choice.pick(n.Ref)
 	t := c.values(n, fields[0])
 	if len(fields) == 1 {
 		return guarded(t)
@@ -292,5 +294,5 @@ func (c *checker) test(n testNode, choice choice) Expr {
 		t.Field = f
 		any = append(any, t)
 	}
-	return Or{any, n.at}
+	return Or{any, n.At}
 }

@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // clash says why no packet meets both a and b, of which b stands behind a.
-func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
+func (c *checker) clash(a, b claim, inA, inB union) *syntax.Diagnostic {
 	for layer := range field.Layers {
 		layer = field.Layers - 1 - layer // the innermost first
 		x, y := inA.headers(layer), inB.headers(layer)
@@ -28,14 +29,14 @@ func (c *checker) clash(a, b claim, inA, inB union) *Diagnostic {
 			text = c.needsBelow(pair[0], pair[1])
 		}
 		if text != "" {
-			return c.diagnostic(Error, b.at, "", "nothing can match: %s", text)
+			return c.diagnostic(syntax.Error, b.at, "", "nothing can match: %s", text)
 		}
 	}
 	hint := ""
 	if b.sum {
 		hint = "fix and bad ask for a whole datagram, no fragment"
 	}
-	return c.diagnostic(Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
+	return c.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
 }
 
 // headers are the headers of a layer, as bits, that packets of u may have; the
@@ -66,7 +67,7 @@ func (u union) title() string {
 }
 
 // twoHeaders is the error for claims on different headers of a layer.
-func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *Diagnostic {
+func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *syntax.Diagnostic {
 	first, second := c.words(a.name), c.words(b.name)
 	hasA, hasB := a.plain(), b.plain()
 	if _, group := a.expr.(Or); group && hasA {
@@ -90,16 +91,16 @@ func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *Dia
 	} else if text := otherICMP(inA, inB); text != "" {
 		hint = text
 	}
-	return c.diagnostic(Error, b.name, hint, "no packet has both: %s", msg)
+	return c.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg)
 }
 
 // twin is the hint that names the same field in the one header that there is.
 func (c *checker) twin(b claim, theirs []field.Protocol) string {
-	ref, ok := resolveField(token{text: strings.ToLower(c.words(b.name))})
+	ref, ok := syntax.ResolveField(syntax.Token{Text: strings.ToLower(c.words(b.name))})
 	if !ok || len(theirs) != 1 {
 		return ""
 	}
-	f, there := ref.fields[0], theirs[0].Header()
+	f, there := ref.Fields[0], theirs[0].Header()
 	twin, ok := field.ByName(there.Prefix + strings.TrimPrefix(f.Name, f.Proto.Header().Prefix))
 	for _, s := range field.Shorts() {
 		for _, name := range s.Fields {
@@ -113,7 +114,7 @@ func (c *checker) twin(b claim, theirs []field.Protocol) string {
 	}
 	text := fmt.Sprintf("for %s: %s", there.Title, twin.Name)
 	if twin.Kind == f.Kind && twin.Width == f.Width {
-		text = strings.TrimSpace(text + " " + c.words(Span{b.name.End, b.at.End}))
+		text = strings.TrimSpace(text + " " + c.words(Span{Start: b.name.End, End: b.at.End}))
 	}
 	return text
 }
@@ -134,20 +135,20 @@ func otherICMP(a, b union) string {
 }
 
 // twoValues is the error for two tests of one field that exclude each other.
-func (c *checker) twoValues(a, b claim) *Diagnostic {
+func (c *checker) twoValues(a, b claim) *syntax.Diagnostic {
 	first, isA := c.asked(a)
 	second, isB := c.asked(b)
 	hint := ""
 	if isA && isB {
 		hint = fmt.Sprintf("one of them: %s %s,%s", c.words(a.name), first, second)
 	}
-	return c.diagnostic(Error, b.at, hint, "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second)
+	return c.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second)
 }
 
 // asked is what a test asks of its field, in the words of the source; equal
 // tells that these are plain values.
 func (c *checker) asked(cl claim) (text string, equal bool) {
-	text = c.words(Span{cl.name.End, cl.at.End})
+	text = c.words(Span{Start: cl.name.End, End: cl.at.End})
 	word := text[:strings.IndexFunc(text+" ", func(r rune) bool { return r == ' ' || r >= '0' && r <= '9' })]
 	switch strings.ToLower(word) {
 	case "ne", "lt", "le", "gt", "ge", "!=", "<", "<=", ">", ">=":

@@ -9,38 +9,39 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // action turns an action into its checked form, for one choice of what its
 // short names mean.
-func (c *checker) action(a actionNode, choice choice) Action {
-	o := a.operand
-	f := choice.pick(a.ref)[0]
-	out := Action{Field: f, Op: o.op, At: a.at}
-	l := literal{f, a.ref.name.text, o.word.text, o.word.text, o.word.at}
-	if o.word.text != "" && isColumn(o.word) {
-		c.newColumn(&out, o.word)
+func (c *checker) action(a syntax.ActionNode, choice choice) Action {
+	o := a.Operand
+	f := choice.pick(a.Ref)[0]
+	out := Action{Field: f, Op: o.Op, At: a.At}
+	l := literal{f, a.Ref.Name.Text, o.Word.Text, o.Word.Text, o.Word.At}
+	if o.Word.Text != "" && syntax.IsColumn(o.Word) {
+		c.newColumn(&out, o.Word)
 		return out
 	}
-	switch o.op {
+	switch o.Op {
 	case Set:
 		c.newValue(&out, l)
 	case Add, Sub:
-		out.Value = c.amount(l, c.program.Source[o.at.Start:o.at.Start+1])
+		out.Value = c.amount(l, c.program.Source[o.At.Start:o.At.Start+1])
 	case AtLeast, AtMost:
-		out.Value = c.boundary(l, o.op)
+		out.Value = c.boundary(l, o.Op)
 	case Copy:
-		out.From = choice.pick(o.from)[0]
+		out.From = choice.pick(o.From)[0]
 		c.copies(out, a)
 	case Random:
-		out.Range, out.Draw = c.chooses(l), o.draw
+		out.Range, out.Draw = c.chooses(l), o.Draw
 	}
 	return out
 }
 
 // newColumn is what a column gives to the field. Where one of its rows holds a
 // prefix all of them are.
-func (c *checker) newColumn(a *Action, word token) {
+func (c *checker) newColumn(a *Action, word syntax.Token) {
 	cell := c.sheet.cell(word)
 	a.Cell = 1 + cell
 	if a.Op == Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil {
@@ -56,8 +57,8 @@ func (c *checker) newValue(a *Action, l literal) {
 	case l.f.Kind.IsAddress() && strings.Contains(l.text, "/"):
 		c.newPrefix(a, l)
 		return
-	case rangeDash(l) > 0 && (isDigit(l.text[0]) || l.f.Kind.IsAddress()):
-		hint := "any of them: " + l.name + " random " + crop(l.text)
+	case rangeDash(l) > 0 && (syntax.IsDigit(l.text[0]) || l.f.Kind.IsAddress()):
+		hint := "any of them: " + l.name + " random " + syntax.Crop(l.text)
 		if l.f.Kind == field.Checksum || l.f.Kind == field.Flag {
 			hint = ""
 		}
@@ -81,9 +82,9 @@ func (c *checker) amount(l literal, sign string) field.Value {
 	n, wrong := c.count(l)
 	switch {
 	case wrong == noNumber:
-		c.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", crop(l.text), wrong)
+		c.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", syntax.Crop(l.text), wrong)
 	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
-		c.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, crop(l.text))
+		c.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, syntax.Crop(l.text))
 	}
 	return field.V(n)
 }
@@ -136,9 +137,9 @@ func (c *checker) chooses(l literal) field.Range {
 		if l.f.Kind.IsAddress() {
 			takes, hint = "a range or a prefix", l.name+" random "+examplePrefix[l.f.Kind]
 		}
-		c.fail(l.at, hint, "random takes %s, not %s", takes, crop(l.text))
+		c.fail(l.at, hint, "random takes %s, not %s", takes, syntax.Crop(l.text))
 	case strings.HasSuffix(l.text, "-"):
-		c.fail(l.at, "up to the end: "+l.name+" random "+crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", crop(l.text))
+		c.fail(l.at, "up to the end: "+l.name+" random "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
 	default:
 		r := c.item(l)
 		if tooMany(l.f, r) {
@@ -167,9 +168,9 @@ var examplePrefix = map[field.Kind]string{
 
 // copies checks that the source of a copy is of the kind of the target, and
 // fits.
-func (c *checker) copies(out Action, a actionNode) {
-	to, from, name, source := out.Field, out.From, a.ref.name.text, a.operand.from.name.text
-	at := a.operand.at
+func (c *checker) copies(out Action, a syntax.ActionNode) {
+	to, from, name, source := out.Field, out.From, a.Ref.Name.Text, a.Operand.From.Name.Text
+	at := a.Operand.At
 	switch {
 	case to == from:
 	case to.Kind == field.Checksum:
@@ -217,44 +218,44 @@ func sourceHint(f *field.Field, name string) string {
 }
 
 // chance is the checked form of a chance.
-func (c *checker) chance(n chanceNode) Expr {
+func (c *checker) chance(n syntax.ChanceNode) Expr {
 	num, den := c.share(n)
-	out := Chance{num, den, n.index, n.at}
-	words := c.words(n.at)
+	out := Chance{num, den, n.Index, n.At}
+	words := c.words(n.At)
 	const hint = "a chance is more than 0 and not more than 100%: chance 5% or chance 1/1000"
 	switch {
 	case c.err != nil:
 	case den == 0:
-		c.fail(n.share.at, hint, "%s has nothing to divide by", words)
+		c.fail(n.Share.At, hint, "%s has nothing to divide by", words)
 	case num == 0:
-		c.fail(n.share.at, hint, "%s never holds", words)
+		c.fail(n.Share.At, hint, "%s never holds", words)
 	case num > den:
-		c.fail(n.share.at, hint, "%s is more than always", words)
+		c.fail(n.Share.At, hint, "%s is more than always", words)
 	case num == den:
 		c.certain(n, words)
-		return All{n.at}
+		return All{n.At}
 	case num < 1<<32 && num<<32 < den:
-		c.fail(n.share.at, "", "%s is less than 1/4294967296, the least that is drawn", words)
+		c.fail(n.Share.At, "", "%s is less than 1/4294967296, the least that is drawn", words)
 	}
 	return out
 }
 
 // certain warns of a chance that always holds.
-func (c *checker) certain(n chanceNode, words string) {
-	if !c.warned(n.at) {
-		c.warn(Warning, n.at, "leave it out", "%s always holds", words)
+func (c *checker) certain(n syntax.ChanceNode, words string) {
+	if !c.warned(n.At) {
+		c.warn(syntax.Warning, n.At, "leave it out", "%s always holds", words)
 	}
 }
 
 // warned tells whether something stands already among the warnings of a place.
 func (c *checker) warned(at Span) bool {
-	return slices.ContainsFunc(c.program.Warnings, func(w *Diagnostic) bool { return w.At == at })
+	return slices.ContainsFunc(c.program.Warnings, func(w *syntax.Diagnostic) bool { return w.At == at })
 }
 
 // share reads N% or N/N.
-func (c *checker) share(n chanceNode) (num, den uint64) {
+func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
 	const hint = "chance 5% or chance 1/1000"
-	l := literal{name: "chance", text: n.share.text, word: n.share.text, at: n.share.at}
+	l := literal{name: "chance", text: n.Share.Text, word: n.Share.Text, at: n.Share.At}
 	top, bottom, fraction := strings.Cut(l.text, "/")
 	percent := strings.HasSuffix(l.text, "%")
 	if percent == fraction || top == "" || top == "%" || fraction && bottom == "" {
@@ -262,7 +263,7 @@ func (c *checker) share(n chanceNode) (num, den uint64) {
 		if _, wrong := c.count(l); wrong == "" {
 			help = "chance " + l.text + "% or chance 1/" + l.text
 		}
-		c.fail(l.at, help, "a chance is N%% or N/N, not %s", crop(l.text))
+		c.fail(l.at, help, "a chance is N%% or N/N, not %s", syntax.Crop(l.text))
 		return 0, 0
 	}
 	parts := []literal{l.part(0, len(l.text)-1)}
@@ -282,7 +283,7 @@ func (c *checker) share(n chanceNode) (num, den uint64) {
 		if exact := inFractions(part.text); percent && exact != "" {
 			wrong, help = "is not a whole number", "chance "+exact
 		}
-		c.fail(l.at, help, "%s %s", crop(part.text), wrong)
+		c.fail(l.at, help, "%s %s", syntax.Crop(part.text), wrong)
 	}
 	return counts[0], counts[1]
 }
@@ -328,7 +329,7 @@ func (c *checker) idle(r *Rule) {
 			nothing = a.From == a.Field && a.Field.Kind != field.Checksum
 		}
 		if nothing && a.Cell == 0 && !c.warned(a.At) {
-			c.warn(Warning, a.At, "", "%s changes nothing", c.words(a.At))
+			c.warn(syntax.Warning, a.At, "", "%s changes nothing", c.words(a.At))
 		}
 	}
 }

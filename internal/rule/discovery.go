@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // discoveryLimit is the hop limit that neighbour discovery takes, and no other
@@ -19,7 +20,7 @@ func (c *checker) discovery() {
 		if at < 0 || c.where[r].hull || !c.where[r].meets(packets) || c.takenBefore(packets, r) {
 			continue
 		}
-		c.warn(Warning, r.Actions[at].At, "for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition",
+		c.warn(syntax.Warning, r.Actions[at].At, "for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition",
 			"neighbour discovery takes a hop limit of %d only: with another one IPv6 stops", discoveryLimit)
 		return
 	}

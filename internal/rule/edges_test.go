@@ -4,102 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unicode/utf8"
+
+	"repacket/internal/syntax"
 )
-
-// TestWide holds the ends of the ranges that terminals give two columns to
-// (Unicode Standard Annex 11, wide and fullwidth).
-func TestWide(t *testing.T) {
-	for _, r := range []struct{ lo, hi rune }{
-		{0x1100, 0x115f},    // Hangul Jamo
-		{0x2e80, 0xa4cf},    // CJK radicals to Yi
-		{0xac00, 0xd7a3},    // Hangul syllables
-		{0xf900, 0xfaff},    // CJK compatibility ideographs
-		{0xfe30, 0xfe6f},    // CJK compatibility and small forms
-		{0xff00, 0xff60},    // fullwidth forms
-		{0x1f300, 0x10ffff}, // pictographs and ideographs beyond
-	} {
-		for _, in := range []rune{r.lo, r.lo + (r.hi-r.lo)/2, r.hi} {
-			if !wide(in) {
-				t.Errorf("U+%04X has two columns", in)
-			}
-		}
-		if wide(r.lo-1) || r.hi < utf8.MaxRune && wide(r.hi+1) {
-			t.Errorf("beside U+%04X-U+%04X there is one column", r.lo, r.hi)
-		}
-	}
-}
-
-// TestSnippetShowsThePlace: whatever the line, the caret stands below the
-// first character that is meant, and the line is cropped only where it is
-// longer than fits, to just what fits.
-func TestSnippetShowsThePlace(t *testing.T) {
-	const letters = "abcdefghijklmnopqrstuvwxyzé0123456789"
-	long := []rune(strings.Repeat(letters, 9))
-	for _, length := range []int{1, 68, 69, 70, 71, 72, 73, 74, 75, 76, 90, 300} {
-		for at := range length {
-			for _, width := range []int{1, 2, 7, 40} {
-				if at+width <= length {
-					shows(t, long[:length], at, width)
-				}
-			}
-		}
-	}
-}
-
-func shows(t *testing.T, line []rune, at, width int) {
-	t.Helper()
-	start, end := len(string(line[:at])), len(string(line[:at+width]))
-	d := Diagnostic{Source: string(line), At: Span{start, end}}
-	text, caret := d.snippet()
-	shown := []rune(text)
-	column := strings.IndexByte(caret, '^')
-	marked := ""
-	if len(caret) <= len(shown) {
-		marked = string(shown[column:len(caret)])
-	}
-	if want := string(line[at : at+width]); marked != want {
-		t.Fatalf("%q is marked, want %q\n%s\n%s", marked, want, text, caret)
-	}
-	if want := min(len(line), 72); len(shown) != want {
-		t.Fatalf("%d columns are shown of %d, want %d\n%s", len(shown), len(line), want, text)
-	}
-}
-
-// TestCrop: 60 bytes are shown, or 57 and dots, and no half of a character.
-func TestCrop(t *testing.T) {
-	for n, want := range map[int]string{
-		59: strings.Repeat("a", 59), 60: strings.Repeat("a", 60), 61: strings.Repeat("a", 57) + "...",
-	} {
-		if got := crop(strings.Repeat("a", n)); got != want {
-			t.Errorf("%d: %s", n, got)
-		}
-	}
-	if got, want := crop(strings.Repeat("é", 40)), strings.Repeat("é", 28)+"..."; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
-func TestHeadAndTail(t *testing.T) {
-	for _, test := range []struct {
-		n          int
-		head, tail string
-	}{
-		{0, "", ""},
-		{1, "a", "b"},
-		{2, "a", "b"},
-		{3, "aé", "éb"},
-		{4, "aéb", "aéb"},
-		{9, "aéb", "aéb"},
-	} {
-		if got := head("aéb", test.n); got != test.head {
-			t.Errorf("head %d: %q, want %q", test.n, got, test.head)
-		}
-		if got := tail("aéb", test.n); got != test.tail {
-			t.Errorf("tail %d: %q, want %q", test.n, got, test.tail)
-		}
-	}
-}
 
 // TestValuesOfOneFieldStayExact: a long list written with or is still one
 // state, so nothing is lost of it.
@@ -163,7 +70,7 @@ func TestFewNotes(t *testing.T) {
 	}
 	notes := 0
 	for _, w := range mustCheck(t, b.String()).Warnings {
-		if w.Severity == Note {
+		if w.Severity == syntax.Note {
 			notes++
 		}
 	}
@@ -220,17 +127,5 @@ func TestRulesAreNamed(t *testing.T) {
 		if len(p.Warnings) != 1 || p.Warnings[0].Msg != "never acts: "+want+" takes these packets (first match wins)" {
 			t.Errorf("%q: %v, want %s", source, p.Warnings, want)
 		}
-	}
-}
-
-// TestNearestOfLongWords: a word as long as the longest one that is compared
-// still gets its suggestion, a longer one none.
-func TestNearestOfLongWords(t *testing.T) {
-	word := strings.Repeat("abcd", 8)
-	if got := nearest(word, []string{word[1:]}); got != word[1:] {
-		t.Errorf("32 letters: %q", got)
-	}
-	if got := nearest(word+"e", []string{word}); got != "" {
-		t.Errorf("33 letters: %q", got)
 	}
 }

@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // framing are the fields that say which bytes a receiver sums: no right or
 // wrong L4 checksum is known of a packet that they no longer describe.
-var framing = wordSet("ip_ver ip_hl ip_tot_len ip_protocol ip_offset ip_flags ip_flag_mf ip6_len ip6_next udp_len")
+var framing = []string{"ip_ver", "ip_hl", "ip_tot_len", "ip_protocol", "ip_offset", "ip_flags", "ip_flag_mf", "ip6_len", "ip6_next", "udp_len"}
 
 // effects checks what the actions of a rule do to each other.
 func (c *checker) effects(r *Rule) {
@@ -77,7 +78,7 @@ func (c *checker) sameBits(a, b Action) {
 // noSum refuses fix and bad of an L4 checksum beside a field that says which
 // bytes it sums, and of ip_check beside an ip_hl that is not a plain value. The caret is at sum, or at other if that stands behind it.
 func (c *checker) noSum(sum, other Action) {
-	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && framing[other.Field.Name]
+	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && slices.Contains(framing, other.Field.Name)
 	length := sum.Field.Name == "ip_check" && other.Field.Name == "ip_hl" && other.Op != Set // known only from the packet
 	if !sum.Op.Sums() || !layer4 && !length {
 		return
@@ -109,7 +110,7 @@ func (c *checker) sums(r *Rule, where union) {
 			}
 		}
 		if len(checks) > 0 {
-			c.warn(Note, a.At, "", "%s says which bytes a receiver sums: %s may not hold afterwards",
+			c.warn(syntax.Note, a.At, "", "%s says which bytes a receiver sums: %s may not hold afterwards",
 				a.Field.Name, strings.Join(checks, ", "))
 		}
 	}
@@ -117,31 +118,31 @@ func (c *checker) sums(r *Rule, where union) {
 
 // brackets warns where or stands beside tests side by side, which bind
 // tighter, and shows how that is read.
-func (c *checker) brackets(n node, cond string) {
+func (c *checker) brackets(n syntax.Node, cond string) {
 	or, found := looseOr(n)
 	if !found {
 		return
 	}
-	c.warn(Warning, or, fmt.Sprintf("it is read as: if %s", crop(cond)),
+	c.warn(syntax.Warning, or, fmt.Sprintf("it is read as: if %s", syntax.Crop(cond)),
 		"side by side binds tighter than or")
 }
 
 // looseOr finds an or with a member that is tests side by side, not in
 // brackets: the place of that member.
-func looseOr(n node) (at Span, found bool) {
-	var members []node
+func looseOr(n syntax.Node) (at Span, found bool) {
+	var members []syntax.Node
 	switch n := n.(type) {
-	case groupNode:
-		return looseOr(n.x)
-	case notNode:
-		return looseOr(n.x)
-	case andNode:
-		members = n.xs
-	case orNode:
-		members = n.xs
+	case syntax.GroupNode:
+		return looseOr(n.X)
+	case syntax.NotNode:
+		return looseOr(n.X)
+	case syntax.AndNode:
+		members = n.X
+	case syntax.OrNode:
+		members = n.X
 		for _, x := range members {
-			if and, ok := x.(andNode); ok && and.beside {
-				return and.at, true
+			if and, ok := x.(syntax.AndNode); ok && and.Beside {
+				return and.At, true
 			}
 		}
 	}

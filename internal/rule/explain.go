@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // RuleInfo says what one rule as written does.
@@ -209,9 +210,9 @@ func (p *Program) Explain() string {
 		if info.Name != "" {
 			fmt.Fprintf(&b, " (%s)", info.Name)
 		}
-		fmt.Fprintf(&b, ": %s\n", printable(info.Text))
+		fmt.Fprintf(&b, ": %s\n", syntax.Printable(info.Text))
 		if info.Rows > 0 {
-			fmt.Fprintf(&b, "  for each of %s of %s, the first that matches\n", count(info.Rows, "row"), printable(info.File))
+			fmt.Fprintf(&b, "  for each of %s of %s, the first that matches\n", count(info.Rows, "row"), syntax.Printable(info.File))
 		}
 		for _, e := range info.Cases {
 			b.WriteString(e.text(info.Text, info.Look))
@@ -278,7 +279,7 @@ func (e Case) way() string {
 	case Reflect.String():
 		return "  then: sent back out of the interface it came in by\n"
 	case ToInterface.String():
-		return "  then: sent out of " + printable(e.Interface) + "\n"
+		return "  then: sent out of " + syntax.Printable(e.Interface) + "\n"
 	}
 	return ""
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"repacket/internal/syntax"
 )
 
 // FuzzCheck: no text makes the checker fail in another way than by an error
@@ -30,8 +32,8 @@ func FuzzCheck(f *testing.F) {
 	f.Fuzz(func(t *testing.T, source string) {
 		p, err := CheckWith(source, Options{Open: sheets})
 		if err != nil {
-			var d *Diagnostic
-			if !errors.As(err, &d) || d.Severity != Error || d.Msg == "" {
+			var d *syntax.Diagnostic
+			if !errors.As(err, &d) || d.Severity != syntax.Error || d.Msg == "" {
 				t.Fatalf("%q: not a diagnostic: %v", source, err)
 			}
 			checkShown(t, d)
@@ -54,7 +56,7 @@ func FuzzCheck(f *testing.F) {
 
 // checkShown fails unless a diagnostic is safe to print and its caret stands
 // under the line.
-func checkShown(t *testing.T, d *Diagnostic) {
+func checkShown(t *testing.T, d *syntax.Diagnostic) {
 	if d.At.Start < 0 || d.At.End < d.At.Start || d.At.End > len(d.Source) {
 		t.Fatalf("%q: %s stands at %+v", d.Source, d.Msg, d.At)
 	}
@@ -77,7 +79,7 @@ func checkShown(t *testing.T, d *Diagnostic) {
 	if strings.Trim(caret, " ^~") != "" || !strings.Contains(caret, "^") {
 		t.Fatalf("%q: no caret:\n%s", d.Source, text)
 	}
-	if utf8.RuneCountInString(caret) > 4+snippetWidth+1 || utf8.RuneCountInString(shown) > 4+snippetWidth {
+	if utf8.RuneCountInString(caret) > 4+72+1 || utf8.RuneCountInString(shown) > 4+72 {
 		t.Fatalf("%q: too wide:\n%s", d.Source, text)
 	}
 	if strings.IndexByte(caret, '^') > utf8.RuneCountInString(shown) {
@@ -102,7 +104,7 @@ func FuzzRows(f *testing.F) {
 		}
 		p, err := CheckWith(source, Options{Open: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(content)), nil }})
 		if err != nil {
-			var d *Diagnostic
+			var d *syntax.Diagnostic
 			if !errors.As(err, &d) || !strings.HasPrefix(d.Msg, "f.csv: ") {
 				t.Fatalf("%q: not a diagnostic of the file: %v", content, err)
 			}

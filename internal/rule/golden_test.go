@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"repacket/internal/syntax"
 )
 
 var update = flag.Bool("update", false, "write what the code says into the golden files")
@@ -17,7 +19,7 @@ var update = flag.Bool("update", false, "write what the code says into the golde
 func render(source string) string {
 	p, err := CheckWith(source, Options{Open: sheets})
 	if err != nil {
-		var d *Diagnostic
+		var d *syntax.Diagnostic
 		if !errors.As(err, &d) {
 			return "not a diagnostic: " + err.Error()
 		}
@@ -105,7 +107,7 @@ func TestModelErrors(t *testing.T) {
 `},
 	} {
 		_, err := Check(c.source)
-		var d *Diagnostic
+		var d *syntax.Diagnostic
 		if !errors.As(err, &d) {
 			t.Errorf("%s: %v", c.source, err)
 			continue

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // TestStacks counts the stacks by hand: four links (none, Ethernet, one tag,
@@ -100,7 +101,7 @@ func TestCertain(t *testing.T) {
 		{"eth_src 02:00:00:00:00:00/16", "eth_src 02:00:ff:00:00:01", true},
 	} {
 		p := mustCheck(t, "if "+c.early+" then pass\nif "+c.late)
-		got := slices.ContainsFunc(p.Warnings, func(w *Diagnostic) bool { return strings.HasPrefix(w.Msg, "never acts") })
+		got := slices.ContainsFunc(p.Warnings, func(w *syntax.Diagnostic) bool { return strings.HasPrefix(w.Msg, "never acts") })
 		if got != c.covered {
 			t.Errorf("%s takes all of %s: got %v, want %v", c.early, c.late, got, c.covered)
 		}
@@ -176,8 +177,8 @@ func TestClosing(t *testing.T) {
 	const source = "ssh: if tcp_dest 22 then pass  else  ttl 5,  reflect ;"
 	p := mustCheck(t, source)
 	want := []Written{
-		{Name: "ssh", Text: "if tcp_dest 22 then pass", Span: Span{0, 29}, Look: true},
-		{Text: "else ttl 5, reflect", Span: Span{31, strings.Index(source, " ;")}},
+		{Name: "ssh", Text: "if tcp_dest 22 then pass", Span: Span{Start: 0, End: 29}, Look: true},
+		{Text: "else ttl 5, reflect", Span: Span{Start: 31, End: strings.Index(source, " ;")}},
 	}
 	if diff := cmp.Diff(want, p.Written); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)

@@ -205,9 +205,6 @@ func (r *Rule) printVerdict() string {
 	return r.Verdict.String()
 }
 
-// Print writes the swap in the language.
-func (s Swap) Print() string { return "swap " + s.Proto.String() }
-
 // print writes a share of a hundred with its sign.
 func (e Chance) print() string {
 	if e.Den == 100 {

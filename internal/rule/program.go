@@ -9,12 +9,42 @@ import (
 	"math/bits"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
-// Span is a place in the source: byte offsets, End excluded.
-type Span struct {
-	Start, End int
-}
+// What the checked program has as it was written.
+type (
+	// Span is a place in the source.
+	Span = syntax.Span
+	// Swap is the exchange of a header's source and destination.
+	Swap = syntax.Swap
+	// Verdict is what becomes of a packet.
+	Verdict = syntax.Verdict
+	// Op is what an action does with its field.
+	Op = syntax.Op
+)
+
+// The verdicts.
+const (
+	Pass        = syntax.Pass
+	Drop        = syntax.Drop
+	Reflect     = syntax.Reflect
+	ToInterface = syntax.ToInterface
+)
+
+// The operations, which syntax describes.
+const (
+	Set     = syntax.Set
+	Fix     = syntax.Fix
+	Bad     = syntax.Bad
+	Add     = syntax.Add
+	Sub     = syntax.Sub
+	AtLeast = syntax.AtLeast
+	AtMost  = syntax.AtMost
+	Copy    = syntax.Copy
+	Random  = syntax.Random
+	Prefix  = syntax.Prefix
+)
 
 // Program is a checked program: rules of which the first that matches acts.
 type Program struct {
@@ -26,7 +56,7 @@ type Program struct {
 	// Written are the rules as the user wrote them; Rule.Index points here.
 	Written []Written
 	// Warnings do not keep the program from running.
-	Warnings []*Diagnostic
+	Warnings []*syntax.Diagnostic
 	// Draws is how many random numbers a packet may need: every Chance.Index
 	// and all of Action.Draws lie below it.
 	Draws int
@@ -66,34 +96,6 @@ type Rule struct {
 // Touches tells whether the rule changes the packet or its way.
 func (r *Rule) Touches() bool {
 	return len(r.Actions) > 0 || len(r.Swaps) > 0 || r.Verdict != Pass
-}
-
-// Verdict is what becomes of a packet.
-type Verdict uint8
-
-// The verdicts.
-const (
-	Pass        Verdict = iota // it goes on its way
-	Drop                       // it ends here
-	Reflect                    // it leaves by the interface that it came in by, as it is
-	ToInterface                // it leaves by another interface
-)
-
-var verdictWords = [...]string{Pass: "pass", Drop: "drop", Reflect: "reflect", ToInterface: "redirect"}
-
-// String is the verdict's word in the language.
-func (v Verdict) String() string { return verdictWords[v] }
-
-// Swap is the exchange of a header's source and destination.
-type Swap struct {
-	Proto field.Protocol
-	At    Span
-}
-
-// Fields are the two fields that change places.
-func (s Swap) Fields() (src, dest *field.Field) {
-	prefix := s.Proto.Header().Prefix
-	return field.MustByName(prefix + "_src"), field.MustByName(prefix + "_dest")
 }
 
 // Expr is a checked condition: All, Has, Test, Chance, Not, And or Or.
@@ -209,27 +211,6 @@ func (e Chance) Threshold() uint64 {
 	return n
 }
 
-// Op is what an action does with its field.
-type Op uint8
-
-// The operations. But for Fix and Bad, what an action writes follows from the
-// packet as it arrived and from the numbers drawn for it.
-const (
-	Set     Op = iota // the field becomes Value
-	Fix               // checksums: the right sum of the packet as it leaves
-	Bad               // checksums: the right sum plus one, in one's complement, never 0
-	Add               // Value more; at the highest value it stops, or wraps if Field.Wraps
-	Sub               // Value less; at 0 it stops, or wraps if Field.Wraps
-	AtLeast           // Value if it was below that
-	AtMost            // Value if it was above that
-	Copy              // what From holds
-	Random            // a value of Range
-	Prefix            // the upper Bits bits become those of Value, the rest stays
-)
-
-// Sums tells whether the operation makes a checksum anew: Fix and Bad.
-func (o Op) Sums() bool { return o == Fix || o == Bad }
-
 // Action is one rewrite. No two actions of a rule touch the same bit.
 type Action struct {
 	Field *field.Field
@@ -313,32 +294,3 @@ func (c Cells) Range(row int) field.Range {
 	}
 	return field.Range{Lo: c.Lo[row], Hi: c.Hi[row]}
 }
-
-// Severity tells errors from warnings and notes.
-type Severity uint8
-
-// The severities.
-const (
-	Error Severity = iota
-	Warning
-	Note
-)
-
-// Diagnostic is what is wrong with a program, where, and what to do about it.
-// It is an error.
-type Diagnostic struct {
-	Severity Severity
-	// Msg says what is wrong: lower case, no position, no full stop.
-	Msg string
-	// At is the place in the source that the caret marks.
-	At Span
-	// Hint says what to do, or is "".
-	Hint string
-	// Source is the whole text, for the caret.
-	Source string
-	// File is the file that the text is from, or "".
-	File string
-}
-
-// Error is the message without position and hint.
-func (d *Diagnostic) Error() string { return d.Msg }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // telling are values at which something changes.
@@ -195,12 +196,12 @@ func drawCondition(t *rapid.T, depth int) string {
 // parseCondition is the condition of a program of one rule, whether or not
 // anything can match it.
 func parseCondition(t *rapid.T, source string) (Expr, bool) {
-	rules, _, d := parse(source)
+	rules, _, d := syntax.Parse(source)
 	if d != nil {
 		t.Fatalf("%s: %v", source, d)
 	}
 	c := &checker{program: &Program{Source: source}, where: map[*Rule]union{}}
-	e := c.condition(rules[0].cond, nil)
+	e := c.condition(rules[0].Cond, nil)
 	return e, c.err == nil
 }
 

@@ -1,6 +1,8 @@
 package rule
 
-import "repacket/internal/field"
+import (
+	"repacket/internal/field"
+)
 
 // WrittenOut is the program with a rule for each row of a file.
 func (p *Program) WrittenOut() *Program {

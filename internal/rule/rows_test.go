@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // files are those that the tests take rows from.
@@ -151,7 +152,7 @@ func TestLargeFiles(t *testing.T) {
 
 // TestManyRows: there is an end to the rows of all files together.
 func TestManyRows(t *testing.T) {
-	rules, _, _ := parse("if ip_src @old from moves.csv")
+	rules, _, _ := syntax.Parse("if ip_src @old from moves.csv")
 	for _, before := range []int{maxRows - 2, maxRows - 1} {
 		c := &checker{program: &Program{Source: "if ip_src @old from moves.csv"}, open: sheets, rows: before}
 		c.read(rules[0])
@@ -177,14 +178,14 @@ func TestManyColumns(t *testing.T) {
 func TestQuick(t *testing.T) {
 	for _, name := range []string{"udp_dest", "ip_ttl", "ip_src", "ip6_src", "eth_src", "tcp_syn", "ip_dscp", "tcp_seq"} {
 		f := field.MustByName(name)
-		n := columnNode{ref: fieldRef{[]*field.Field{f}, token{text: name}}, use: "item"}
+		n := syntax.ColumnNode{Ref: syntax.FieldRef{Fields: []*field.Field{f}, Name: syntax.Token{Text: name}}, Use: "item"}
 		for _, text := range []string{
 			"", "0", "1", "63", "64", "255", "256", "65535", "65536", "010", "00", "0x10", "4294967295", "4294967296",
 			"999999999999999999", "9999999999999999999", "-1", "+1", " 1", "1.2.3.4", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.00",
 			"1.2.3.", ".1.2.3", "0.0.0.0", "255.255.255.255", "1..2.3", "1.2.3.4/8", "1.2.3.4-1.2.3.5", "::", "2001:db8::1", "fe80::1%eth0",
 			"::ffff:1.2.3.4", "1:2", "02:00:00:00:00:01", "02-00-00-00-00-01", "02:00:00:00:00", "ssh", "on", "ef",
 		} {
-			got, ok := n.quick(text)
+			got, ok := quick(n, text)
 			c := &checker{program: &Program{}}
 			want := c.cell(n, text)
 			if ok && (c.err != nil || want.Lo != got || want.Hi != got) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // claim is one thing that a rule asks of a packet: a member of its condition,
@@ -55,7 +56,7 @@ func (c *checker) claims(r *Rule) []claim {
 // checksum a whole datagram, of which the checker knows the first part.
 func (c *checker) asks(a Action) claim {
 	has := Has{a.Field.Proto, a.At}
-	out := claim{expr: has, at: a.At, name: c.firstWord(a.At)}
+	out := claim{expr: has, at: a.At, name: syntax.FirstWord(c.program.Source, a.At)}
 	switch {
 	case a.Field.Only != nil:
 		out.expr, out.only = guard(a.Field, a.At), a.Field
@@ -67,7 +68,7 @@ func (c *checker) asks(a Action) claim {
 
 // reads is what an action asks for because it reads a field.
 func (c *checker) reads(a Action) claim {
-	at := c.lastWord(a.At)
+	at := syntax.LastWord(c.program.Source, a.At)
 	out := claim{expr: Has{a.From.Proto, at}, at: at, name: at, read: true}
 	if a.From.Only != nil {
 		out.expr, out.only = guard(a.From, at), a.From
@@ -110,33 +111,17 @@ func (c *checker) nameOf(e Expr) Span {
 	at := e.Span()
 	switch e := e.(type) {
 	case Test:
-		return c.firstWord(at)
+		return syntax.FirstWord(c.program.Source, at)
 	case Or:
 		if e.X[0].Span() == at { // a short name
-			return c.firstWord(at)
+			return syntax.FirstWord(c.program.Source, at)
 		}
 	}
 	return at
 }
 
-func (c *checker) firstWord(at Span) Span {
-	end := at.Start
-	for end < at.End && isWordByte(c.program.Source[end]) {
-		end++
-	}
-	return Span{at.Start, end}
-}
-
-func (c *checker) lastWord(at Span) Span {
-	start := at.End
-	for start > at.Start && isWordByte(c.program.Source[start-1]) {
-		start--
-	}
-	return Span{start, at.End}
-}
-
 // words is a piece of the source for a message.
-func (c *checker) words(at Span) string { return excerpt(c.program.Source, at) }
+func (c *checker) words(at Span) string { return syntax.Excerpt(c.program.Source, at) }
 
 // complete is the condition of a rule as semantics.md 3.1 has it: with the
 // headers of all fields that its actions name.
@@ -153,7 +138,7 @@ func (c *checker) complete(r *Rule) Expr {
 
 // contradiction says why no packet meets all claims; it is nil when one may,
 // and where are the packets that do.
-func (c *checker) contradiction(claims []claim) (where union, why *Diagnostic) {
+func (c *checker) contradiction(claims []claim) (where union, why *syntax.Diagnostic) {
 	sofar := union{states: []state{anything()}}
 	for i, cl := range claims {
 		this := packets(cl.expr)
@@ -171,13 +156,13 @@ func (c *checker) contradiction(claims []claim) (where union, why *Diagnostic) {
 				return union{}, c.clash(before, cl, first, this)
 			}
 		}
-		return union{}, c.diagnostic(Error, cl.at, "", "nothing can match: what stands before excludes %s", c.words(cl.at))
+		return union{}, c.diagnostic(syntax.Error, cl.at, "", "nothing can match: what stands before excludes %s", c.words(cl.at))
 	}
 	return sofar, nil
 }
 
 // never says why nothing matches a condition that is empty by itself.
-func (c *checker) never(e Expr) *Diagnostic {
+func (c *checker) never(e Expr) *syntax.Diagnostic {
 	switch e := e.(type) {
 	case Or:
 		return c.never(e.X[0])
@@ -185,7 +170,7 @@ func (c *checker) never(e Expr) *Diagnostic {
 		_, why := c.contradiction(c.members(e))
 		return why
 	case Not:
-		return c.diagnostic(Error, e.At, "", "nothing can match: %s holds for every packet", c.words(e.X.Span()))
+		return c.diagnostic(syntax.Error, e.At, "", "nothing can match: %s holds for every packet", c.words(e.X.Span()))
 	}
 	panic("rule: a test by itself is never empty")
 }
@@ -234,5 +219,5 @@ func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
 		return
 	}
 	reason := strings.TrimPrefix(why.Msg, "nothing can match: ")
-	c.warn(Warning, x.Span(), "", "this part of the or can never act: %s", reason)
+	c.warn(syntax.Warning, x.Span(), "", "this part of the or can never act: %s", reason)
 }

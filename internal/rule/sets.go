@@ -1,34 +1,37 @@
 package rule
 
-import "repacket/internal/field"
+import (
+	"repacket/internal/field"
+	"repacket/internal/syntax"
+)
 
 // values is a test of f for the values, and the columns, that stand behind it.
-func (c *checker) values(n testNode, f *field.Field) Test {
-	t := Test{Field: f, At: n.at}
-	l := literal{f: f, name: n.ref.name.text}
-	var words []token
-	for _, w := range n.items {
-		if isColumn(w) {
+func (c *checker) values(n syntax.TestNode, f *field.Field) Test {
+	t := Test{Field: f, At: n.At}
+	l := literal{f: f, name: n.Ref.Name.Text}
+	var words []syntax.Token
+	for _, w := range n.Items {
+		if syntax.IsColumn(w) {
 			t.Cells = append(t.Cells, c.sheet.cell(w))
 		} else {
 			words = append(words, w)
 		}
 	}
 	switch {
-	case n.op == "eq":
+	case n.Op == "eq":
 		t.In = c.items(l, words)
-	case n.op == "ne":
+	case n.Op == "ne":
 		t.In = c.items(l, words)
 		if t.In.Full(f.Width) {
-			c.fail(n.at, "", "nothing can match: no other value of %s is left", l.name)
+			c.fail(n.At, "", "nothing can match: no other value of %s is left", l.name)
 		}
 		t.Not = len(t.Cells) > 0
 		if !t.Not {
 			t.In = t.In.Complement(f.Width)
 		}
 	case len(words) > 0:
-		l.text, l.word, l.at = words[0].text, words[0].text, words[0].at
-		t.In = field.NewSet(c.compare(n.op, n.at, l))
+		l.text, l.word, l.at = words[0].Text, words[0].Text, words[0].At
+		t.In = field.NewSet(c.compare(n.Op, n.At, l))
 	}
 	return t
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"repacket/internal/syntax"
 )
 
 // maxNotes is the most notes of overlaps that are given: a program with more
@@ -26,13 +28,13 @@ type reach struct {
 	sums []string
 	// sets are the fields that it sets, its swaps and its verdict, sorted.
 	sets  []string
-	node  ruleNode
+	node  syntax.RuleNode
 	rules []*Rule // its copies
 }
 
 // order warns of rules that can never act because an earlier one takes all
 // their packets, and notes where two rules overlap but act differently.
-func (c *checker) order(rules []ruleNode) {
+func (c *checker) order(rules []syntax.RuleNode) {
 	all := c.reaches(rules)
 	idx := newIndex()
 	notes, shadowed := 0, 0
@@ -51,7 +53,7 @@ func (c *checker) order(rules []ruleNode) {
 	}
 }
 
-func (c *checker) reaches(rules []ruleNode) []reach {
+func (c *checker) reaches(rules []syntax.RuleNode) []reach {
 	all := make([]reach, len(rules))
 	for i, r := range rules {
 		all[i].node = r
@@ -135,17 +137,17 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 		early := &all[i]
 		if !c.takes(early, late) {
 			if where := c.takenByRow(early, late); where != "" {
-				c.warn(Warning, late.node.ifAt, "put it before "+c.nameRule(i), "never acts: %s takes these packets %s (first match wins)", c.nameRule(i), where)
+				c.warn(syntax.Warning, late.node.IfAt, "put it before "+c.nameRule(i), "never acts: %s takes these packets %s (first match wins)", c.nameRule(i), where)
 				return true
 			}
 			continue
 		}
 		same := early.sameRows(late) || !early.in.hull && !early.in.meets(c.outside(late))
 		if same && early.actions() == late.actions() {
-			c.warn(Warning, late.node.ifAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
+			c.warn(syntax.Warning, late.node.IfAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
 			return true
 		}
-		c.warn(Warning, late.node.ifAt, c.both(all, i, j), "never acts: %s takes these packets (first match wins)", c.nameRule(i))
+		c.warn(syntax.Warning, late.node.IfAt, c.both(all, i, j), "never acts: %s takes these packets (first match wins)", c.nameRule(i))
 		return true
 	}
 	return false
@@ -173,23 +175,23 @@ func (r *reach) actions() string {
 // both is the hint for rule j behind rule i, which takes its packets.
 func (c *checker) both(all []reach, i, j int) string {
 	hint := ""
-	if all[i].in.meets(c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.closing { // j's packets are fewer: it can go first
+	if all[i].in.meets(c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
 	early, late := all[i].node, all[j].node
-	if early.looks() || late.looks() || conflict(all[i], all[j]) {
+	if early.DryRun() || late.DryRun() || conflict(all[i], all[j]) {
 		return hint
 	}
 	if hint != "" {
 		hint += "; "
 	}
-	return hint + "to do both there: then " + c.words(early.does) + " " + c.words(late.does)
+	return hint + "to do both there: then " + c.words(early.Does) + " " + c.words(late.Does)
 }
 
 // conflict tells whether the actions of two rules cannot stand in one; columns
 // of two files cannot.
 func conflict(a, b reach) bool {
-	if a.node.file.text != "" || b.node.file.text != "" || a.node.drops() || b.node.drops() || len(a.node.verdicts)+len(b.node.verdicts) > 1 {
+	if a.node.File.Text != "" || b.node.File.Text != "" || a.node.Drops() || b.node.Drops() || len(a.node.Verdicts)+len(b.node.Verdicts) > 1 {
 		return true
 	}
 	probe := &checker{program: &Program{}}
@@ -230,20 +232,20 @@ func (c *checker) lineOf(i int) int {
 // the earlier one takes the packets off their way.
 func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	late := all[j]
-	if late.node.closing {
+	if late.node.Closing {
 		return false
 	}
 	for _, i := range slices.Backward(earlier) {
 		early := all[i]
-		if early.node.final() || len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
+		if early.node.Final() || len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
 			early.in.hull || late.in.hull || joined(all, i, j) || !early.in.meets(late.in) {
 			continue
 		}
 		hint := "write else between them if that is meant"
 		if !conflict(all[i], all[j]) {
-			hint += "; to do both: then " + c.words(early.node.does) + " " + c.words(late.node.does)
+			hint += "; to do both: then " + c.words(early.node.Does) + " " + c.words(late.node.Does)
 		}
-		c.warn(Note, late.node.ifAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
+		c.warn(syntax.Note, late.node.IfAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
 		return true
 	}
 	return false
@@ -252,7 +254,7 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 // joined tells whether else stands between all rules from i to j.
 func joined(all []reach, i, j int) bool {
 	for _, r := range all[i:j] {
-		if !r.node.orElse {
+		if !r.node.OrElse {
 			return false
 		}
 	}

@@ -6,10 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strconv"
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/spelling"
+	"repacket/internal/syntax"
 )
 
 // The most rows of all files of a program, the most cells of a file, and the
@@ -31,7 +32,7 @@ type sheet struct {
 	// columns are where the places of rows.Cells stand, the first one where
 	// several read a column in the same way; from is the column of the file of
 	// each.
-	columns []columnNode
+	columns []syntax.ColumnNode
 	from    []int
 	// cells finds the place in rows.Cells by where the column's word begins.
 	cells map[int]int
@@ -44,17 +45,17 @@ type sheet struct {
 }
 
 // read reads the rows of a rule with from.
-func (c *checker) read(r ruleNode) {
+func (c *checker) read(r syntax.RuleNode) {
 	c.sheet = nil
-	if r.file.text == "" || c.err != nil {
+	if r.File.Text == "" || c.err != nil {
 		return
 	}
-	s := &sheet{c: c, file: c.program.Source[r.file.at.Start:r.file.at.End], at: r.file.at, cells: map[int]int{}}
+	s := &sheet{c: c, file: c.program.Source[r.File.At.Start:r.File.At.End], at: r.File.At, cells: map[int]int{}}
 	s.rows = &Rows{File: s.file}
-	for _, n := range r.columns {
-		s.cells[n.at.Start] = s.cellOf(n)
+	for _, n := range r.Columns {
+		s.cells[n.At.Start] = s.cellOf(n)
 		if len(s.columns) > maxColumns {
-			s.fail(n.at, "", "more than %s columns are too many", Thousands(maxColumns))
+			s.fail(n.At, "", "more than %s columns are too many", spelling.Thousands(maxColumns))
 			return
 		}
 	}
@@ -75,26 +76,26 @@ func (c *checker) read(r ruleNode) {
 
 // cellOf is the place in rows.Cells for a column: one that is there, if it is
 // read in the same way.
-func (s *sheet) cellOf(n columnNode) int {
-	f := n.ref.fields[0]
-	at := slices.IndexFunc(s.columns, func(o columnNode) bool {
-		g := o.ref.fields[0]
-		return n.name == o.name && n.use == o.use && f.Kind == g.Kind && f.Width == g.Width && slices.Equal(f.Names, g.Names)
+func (s *sheet) cellOf(n syntax.ColumnNode) int {
+	f := n.Ref.Fields[0]
+	at := slices.IndexFunc(s.columns, func(o syntax.ColumnNode) bool {
+		g := o.Ref.Fields[0]
+		return n.Name == o.Name && n.Use == o.Use && f.Kind == g.Kind && f.Width == g.Width && slices.Equal(f.Names, g.Names)
 	})
 	if at < 0 {
 		at = len(s.columns)
 		s.columns = append(s.columns, n)
-		s.rows.Cells = append(s.rows.Cells, Cells{Column: n.name, Compare: n.compare()})
+		s.rows.Cells = append(s.rows.Cells, Cells{Column: n.Name, Compare: n.Compare()})
 	}
 	return at
 }
 
 // cell is the place in Rows.Cells of a column's word.
-func (s *sheet) cell(word token) int {
+func (s *sheet) cell(word syntax.Token) int {
 	if s == nil { // the rule is wrong already
 		return 0
 	}
-	return s.cells[word.at.Start]
+	return s.cells[word.At.Start]
 }
 
 // taken are the rows for a rule.
@@ -152,28 +153,28 @@ func (s *sheet) names(in *rowReader) {
 	}
 	s.width = len(names)
 	for _, n := range s.columns {
-		at := slices.Index(names, n.name)
+		at := slices.Index(names, n.Name)
 		switch {
 		case s.c.err != nil:
 		case at < 0:
 			s.missing(n, names)
-		case slices.Contains(names[at+1:], n.name):
-			s.fail(n.at, "give them names of their own", "two columns are named %s", n.name)
+		case slices.Contains(names[at+1:], n.Name):
+			s.fail(n.At, "give them names of their own", "two columns are named %s", n.Name)
 		}
 		s.from = append(s.from, at)
 	}
 }
 
 // missing is the error for a column that is not there.
-func (s *sheet) missing(n columnNode, names []string) {
-	hint := "its first row names the columns: " + crop(strings.Join(names, ", "))
-	if near := nearest(n.name, names); near != "" {
+func (s *sheet) missing(n syntax.ColumnNode, names []string) {
+	hint := "its first row names the columns: " + syntax.Crop(strings.Join(names, ", "))
+	if near := syntax.Nearest(n.Name, names); near != "" {
 		hint = "did you mean @" + near + "?"
 	}
 	if len(names) == 1 && strings.ContainsAny(names[0], ";\t") {
 		hint = "commas stand between the columns of a CSV file"
 	}
-	s.fail(n.at, hint, "there is no column %s", crop(n.name))
+	s.fail(n.At, hint, "there is no column %s", syntax.Crop(n.Name))
 }
 
 // malformed is the error for a row that cannot be read; line is its place, or 0.
@@ -184,7 +185,7 @@ func (s *sheet) malformed(line int, err error) {
 	case line == 0:
 		s.unreadable(err)
 	default:
-		s.fail(s.at, "", "row %s: %s", Thousands(line), err)
+		s.fail(s.at, "", "row %s: %s", spelling.Thousands(line), err)
 	}
 }
 
@@ -202,9 +203,9 @@ func (s *sheet) body(in *rowReader) {
 			s.malformed(line, err)
 		case len(row) != s.width:
 			s.fail(s.at, "a value with a comma in it stands in quotes", "row %s has %s for %s",
-				Thousands(line), count(len(row), "value"), count(s.width, "column"))
+				spelling.Thousands(line), count(len(row), "value"), count(s.width, "column"))
 		case s.c.rows == maxRows, s.rows.Len*len(s.columns) >= maxCells:
-			s.fail(s.at, "", "more than %s rows are too many", Thousands(s.c.rows))
+			s.fail(s.at, "", "more than %s rows are too many", spelling.Thousands(s.c.rows))
 		default:
 			s.row(row, line)
 		}
@@ -236,7 +237,7 @@ func (s *sheet) reserve(rows int) {
 func (s *sheet) row(row []string, line int) {
 	for i, n := range s.columns {
 		text := row[s.from[i]]
-		v, ok := n.quick(text)
+		v, ok := quick(n, text)
 		cell := field.Range{Lo: v, Hi: v}
 		if !ok {
 			cell = s.value(n, text, line)
@@ -261,7 +262,7 @@ func (c *Cells) add(cell field.Range, row int) {
 
 // value reads the value of a column in a row that begins at a line as if it
 // stood in the rule.
-func (s *sheet) value(n columnNode, text string, line int) field.Range {
+func (s *sheet) value(n syntax.ColumnNode, text string, line int) field.Range {
 	probe := &checker{program: s.c.program}
 	out := probe.cell(n, text)
 	if probe.err != nil {
@@ -269,22 +270,22 @@ func (s *sheet) value(n columnNode, text string, line int) field.Range {
 		if strings.Contains(text, ",") {
 			hint = "a cell holds one value, one range or one prefix; a list takes a row for each"
 		}
-		s.fail(n.at, hint, "row %s, column %s: %s", Thousands(line), n.name, probe.err.Msg)
+		s.fail(n.At, hint, "row %s, column %s: %s", spelling.Thousands(line), n.Name, probe.err.Msg)
 	}
 	return out
 }
 
 // cell is what a text stands for at the place of a column.
-func (c *checker) cell(n columnNode, text string) field.Range {
-	f, name := n.ref.fields[0], n.ref.name.text
+func (c *checker) cell(n syntax.ColumnNode, text string) field.Range {
+	f, name := n.Ref.Fields[0], n.Ref.Name.Text
 	text = strings.ToLower(text)
 	l := literal{f, name, text, text, Span{}}
 	if text == "" {
-		c.fail(n.at, "", "%s needs a value", name)
+		c.fail(n.At, "", "%s needs a value", name)
 		return field.Range{}
 	}
 	single := func(v field.Value) field.Range { return field.Range{Lo: v, Hi: v} }
-	switch n.use {
+	switch n.Use {
 	case "item":
 		return c.item(l)
 	case "set":
@@ -294,28 +295,28 @@ func (c *checker) cell(n columnNode, text string) field.Range {
 		}
 		return single(a.Value)
 	case "+", "-":
-		return single(c.amount(l, n.use))
+		return single(c.amount(l, n.Use))
 	case "atleast":
 		return single(c.boundary(l, AtLeast))
 	case "atmost":
 		return single(c.boundary(l, AtMost))
 	}
-	return c.compare(n.use, n.at, l)
+	return c.compare(n.Use, n.At, l)
 }
 
 // quick reads what most files hold, a plain number or an address, at once; ok
 // is false for all else, which may be right or wrong.
-func (n columnNode) quick(text string) (v field.Value, ok bool) {
-	f := n.ref.fields[0]
+func quick(n syntax.ColumnNode, text string) (v field.Value, ok bool) {
+	f := n.Ref.Fields[0]
 	switch {
-	case n.compare() != "":
+	case n.Compare() != "":
 		return v, false
 	case f.Kind == field.Address4:
 		return quickAddress4(text)
 	case f.Kind == field.Address6:
-		return parseIPv6(text)
+		return syntax.ParseIPv6(text)
 	case f.Kind == field.MAC:
-		return parseMAC(text)
+		return syntax.ParseMAC(text)
 	}
 	return quickNumber(text, f.Max())
 }
@@ -328,7 +329,7 @@ func quickNumber(text string, top field.Value) (field.Value, bool) {
 	}
 	n := uint64(0)
 	for i := range len(text) {
-		if !isDigit(text[i]) {
+		if !syntax.IsDigit(text[i]) {
 			return field.Value{}, false
 		}
 		n = 10*n + uint64(text[i]-'0')
@@ -342,7 +343,7 @@ func quickAddress4(text string) (field.Value, bool) {
 	for i := range len(text) {
 		c := text[i]
 		switch {
-		case isDigit(c) && (digits == 0 || octet > 0): // no 0 before another digit
+		case syntax.IsDigit(c) && (digits == 0 || octet > 0): // no 0 before another digit
 			octet, digits = 10*octet+uint64(c-'0'), digits+1
 			if octet > 255 {
 				return field.Value{}, false
@@ -356,19 +357,10 @@ func quickAddress4(text string) (field.Value, bool) {
 	return field.V(n<<8 | octet), dots == 3 && digits > 0
 }
 
-// Thousands is a number with commas, as messages have it: 70,000.
-func Thousands(n int) string {
-	text := strconv.Itoa(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
 // count is a number and what is counted: 1 row, 2 rows.
 func count(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return Thousands(n) + " " + what
+	return spelling.Thousands(n) + " " + what
 }

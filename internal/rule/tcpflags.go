@@ -3,6 +3,8 @@ package rule
 import (
 	"math/bits"
 	"strings"
+
+	"repacket/internal/syntax"
 )
 
 // flagLists notes where a list of tcp_flags holds flags one by one: elsewhere
@@ -24,7 +26,7 @@ func (c *checker) flagLists(e Expr) {
 		if len(flags) < 2 {
 			return
 		}
-		c.warn(Note, e.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
+		c.warn(syntax.Note, e.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
 			"tcp_flags is each of these alone: %s", strings.Join(flags, " or "))
 	}
 }

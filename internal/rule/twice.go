@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/spelling"
+	"repacket/internal/syntax"
 )
 
 // twice warns of rows that can never act because an earlier one has the same
@@ -17,7 +19,7 @@ func (s *sheet) twice() {
 	}
 	switch {
 	case len(tested) == 0 && s.rows.Len > 1:
-		s.c.warn(Warning, s.at, "a column before then tells for which packets a row is",
+		s.c.warn(syntax.Warning, s.at, "a column before then tells for which packets a row is",
 			"%s: only its first row can ever act: the rule tests for no column", s.file)
 	case len(tested) > 0:
 		s.equal = s.repeated(cells)
@@ -28,7 +30,7 @@ func (s *sheet) twice() {
 func (s *sheet) tested() []int {
 	var out []int
 	for i, n := range s.columns {
-		if n.tests() {
+		if n.Tests() {
 			out = append(out, i)
 		}
 	}
@@ -47,7 +49,7 @@ func (s *sheet) covered(cond Expr) {
 		return // then only equal ones would be
 	}
 	acts := make([]bool, s.rows.Len)
-	for _, i := range field.Intervals(cells.Lo, cells.Hi, s.columns[tested[0]].ref.fields[0].Width) {
+	for _, i := range field.Intervals(cells.Lo, cells.Hi, s.columns[tested[0]].Ref.Fields[0].Width) {
 		if i.Row >= 0 {
 			acts[i.Row] = true
 		}
@@ -60,7 +62,7 @@ func (s *sheet) covered(cond Expr) {
 	if n := len(slices.DeleteFunc(acts, func(acts bool) bool { return acts })); n > 1 {
 		more = "; so it is with " + count(n-1, "more row")
 	}
-	s.c.warn(Warning, s.at, "the first row that matches acts: what is narrower goes first",
+	s.c.warn(syntax.Warning, s.at, "the first row that matches acts: what is narrower goes first",
 		"%s: row %s can never act: earlier rows have all its values%s", s.file, s.line(row), more)
 }
 
@@ -116,13 +118,13 @@ func (s *sheet) repeated(tested []Cells) bool {
 	if found > 1 {
 		more = ", and " + count(found-1, "more row") + " can be left out too"
 	}
-	s.c.warn(Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
+	s.c.warn(syntax.Warning, s.at, "the first row that matches acts", "%s: row %s %s %s%s",
 		s.file, s.line(row), what, s.line(first), more)
 	return true
 }
 
 // line is the place of a row in its file, for messages.
-func (s *sheet) line(row int) string { return Thousands(int(s.lines[row])) }
+func (s *sheet) line(row int) string { return spelling.Thousands(int(s.lines[row])) }
 
 // rowSet finds rows by their values: a hash table of places, open, at most
 // half full.

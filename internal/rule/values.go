@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // literal is a word, or a part of one, that stands for a value of a field.
@@ -34,7 +35,7 @@ func (c *checker) value(l literal) field.Value {
 // rangeDash is the place of the hyphen that makes a range of a word, or
 // negative: an Ethernet address may have hyphens of its own.
 func rangeDash(l literal) int {
-	if _, ok := parseMAC(l.text); ok && l.f.Kind == field.MAC {
+	if _, ok := syntax.ParseMAC(l.text); ok && l.f.Kind == field.MAC {
 		return -1
 	}
 	return strings.IndexByte(l.text, '-')
@@ -61,7 +62,7 @@ func (c *checker) number(l literal) field.Value {
 
 func onlyDigits(s string, base int) bool {
 	for i := range len(s) {
-		if !isDigit(s[i]) && (base == 10 || s[i] < 'a' || s[i] > 'f') {
+		if !syntax.IsDigit(s[i]) && (base == 10 || s[i] < 'a' || s[i] > 'f') {
 			return false
 		}
 	}
@@ -97,7 +98,7 @@ func (c *checker) tooBig(l literal, n uint64) {
 	case l.f.Unit == "8-byte units" && n <= 65535 && n%8 == 0:
 		hint = fmt.Sprintf("%s counts 8-byte units: %d bytes are %s %d", l.name, n, l.name, n/8)
 	}
-	c.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), crop(l.text))
+	c.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), syntax.Crop(l.text))
 }
 
 func (c *checker) leadingZero(l literal) {
@@ -105,7 +106,7 @@ func (c *checker) leadingZero(l literal) {
 	if n, err := strconv.ParseUint(l.text, 8, 64); err == nil {
 		hint += fmt.Sprintf("; if octal was meant: %d", n)
 	}
-	c.fail(l.at, hint, "%s begins with 0, which some read as octal", crop(l.text))
+	c.fail(l.at, hint, "%s begins with 0, which some read as octal", syntax.Crop(l.text))
 }
 
 func orZero(digits string) string {
@@ -117,12 +118,12 @@ func orZero(digits string) string {
 
 // noNumber is the error for a word that is no value of a field of numbers.
 func (c *checker) noNumber(l literal) {
-	word := crop(l.text)
+	word := syntax.Crop(l.text)
 	if l.f.Kind == field.Flag {
-		c.fail(l.at, suggest(l.text, valueWords(l.f)), "%s is a flag: on or off, not %s", l.name, word)
+		c.fail(l.at, syntax.Suggest(l.text, syntax.ValueWords(l.f)), "%s is a flag: on or off, not %s", l.name, word)
 		return
 	}
-	hint := suggest(l.text, valueWords(l.f))
+	hint := syntax.Suggest(l.text, syntax.ValueWords(l.f))
 	switch {
 	case l.text == "on" || l.text == "off":
 		c.fail(l.at, "", "%s takes %s: only flags are %s", l.name, takes(l.f), word)
@@ -133,15 +134,15 @@ func (c *checker) noNumber(l literal) {
 	case strings.Contains(l.text, "/"):
 		c.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, kindOf(l.f))
 		return
-	case kindOfAddress(l.text) != field.Number:
-		kind := kindOfAddress(l.text)
+	case syntax.AddressKind(l.text) != field.Number:
+		kind := syntax.AddressKind(l.text)
 		c.fail(l.at, addressField(l, kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
 		return
 	case isColonRange(l.text):
 		hint = "a range has a hyphen: " + strings.Replace(word, ":", "-", 1)
 	case hint == "" && isHex(l):
 		hint = "hexadecimal begins with 0x: 0x" + word
-	case hint == "" && isLetter(l.text[0]) && len(l.f.Names) > 0:
+	case hint == "" && syntax.IsLetter(l.text[0]) && len(l.f.Names) > 0:
 		hint = "names of values: repacket fields " + l.f.Name
 	}
 	c.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f))
@@ -168,10 +169,10 @@ func kindOf(f *field.Field) string {
 }
 
 // items is the set of values that a list of words stands for.
-func (c *checker) items(l literal, words []token) field.Set {
+func (c *checker) items(l literal, words []syntax.Token) field.Set {
 	ranges := make([]field.Range, 0, len(words))
 	for _, w := range words {
-		l.text, l.word, l.at = w.text, w.text, w.at
+		l.text, l.word, l.at = w.Text, w.Text, w.At
 		ranges = append(ranges, c.item(l))
 	}
 	return field.NewSet(ranges...)
@@ -193,7 +194,7 @@ func (c *checker) item(l literal) field.Range {
 
 // part is the piece of l's word from start to end.
 func (l literal) part(start, end int) literal {
-	l.text, l.at = l.text[start:end], Span{l.at.Start + start, l.at.Start + end}
+	l.text, l.at = l.text[start:end], Span{Start: l.at.Start + start, End: l.at.Start + end}
 	return l
 }
 
@@ -201,22 +202,22 @@ func (l literal) part(start, end int) literal {
 func (c *checker) bounds(l literal, dash int) field.Range {
 	low, high := l.part(0, dash), l.part(dash+1, len(l.text))
 	if high.text == "" {
-		c.fail(l.at, "up to the end: "+l.name+" ge "+crop(low.text), "the range %s has no end", crop(l.text))
+		c.fail(l.at, "up to the end: "+l.name+" ge "+syntax.Crop(low.text), "the range %s has no end", syntax.Crop(l.text))
 		return field.Range{}
 	}
 	for _, end := range []literal{low, high} {
 		if _, named := l.f.Names.Lookup(end.text); named {
-			c.fail(l.at, c.inNumbers(low, high), "a range takes numbers, not names: %s", crop(end.text))
+			c.fail(l.at, c.inNumbers(low, high), "a range takes numbers, not names: %s", syntax.Crop(end.text))
 			return field.Range{}
 		}
 	}
-	if isLetter(low.text[0]) && !l.f.Kind.IsAddress() {
+	if syntax.IsLetter(low.text[0]) && !l.f.Kind.IsAddress() {
 		c.noNumber(l) // a mistyped name with a hyphen in it
 		return field.Range{}
 	}
 	r := field.Range{Lo: c.value(low), Hi: c.value(high)}
 	if r.Lo.Cmp(r.Hi) > 0 {
-		c.fail(l.at, "write "+high.text+"-"+low.text, "the range %s runs backwards", crop(l.text))
+		c.fail(l.at, "write "+high.text+"-"+low.text, "the range %s runs backwards", syntax.Crop(l.text))
 	}
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/syntax"
 )
 
 // Verdicts tells whether a rule drops, reflects or redirects packets.
@@ -13,41 +14,28 @@ func (p *Program) Verdicts() bool {
 	return slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Verdict != Pass })
 }
 
-// looks tells whether a rule changes neither a packet nor its way.
-func (r ruleNode) looks() bool { return len(r.actions) == 0 && len(r.swaps) == 0 && !r.final() }
-
-// final tells whether a rule takes its packets off their way.
-func (r ruleNode) final() bool {
-	return slices.ContainsFunc(r.verdicts, func(v verdictNode) bool { return v.verdict != Pass })
-}
-
-// drops tells whether a rule drops its packets.
-func (r ruleNode) drops() bool {
-	return slices.ContainsFunc(r.verdicts, func(v verdictNode) bool { return v.verdict == Drop })
-}
-
 // verdict checks that a rule has one verdict at most, and that drop stands
 // alone.
-func (c *checker) verdict(r ruleNode) {
-	if len(r.verdicts) > 1 {
-		a, b := r.verdicts[0], r.verdicts[1]
+func (c *checker) verdict(r syntax.RuleNode) {
+	if len(r.Verdicts) > 1 {
+		a, b := r.Verdicts[0], r.Verdicts[1]
 		hint := "one rule, one of them"
-		if keywords[strings.ToLower(a.iface)] {
-			hint = fmt.Sprintf("the word behind redirect is an interface: here %s", a.iface)
+		if syntax.IsKeyword(a.Iface) {
+			hint = fmt.Sprintf("the word behind redirect is an interface: here %s", a.Iface)
 		}
-		c.fail(b.at, hint, "two verdicts in one rule: %s and %s", c.words(a.at), c.words(b.at))
+		c.fail(b.At, hint, "two verdicts in one rule: %s and %s", c.words(a.At), c.words(b.At))
 	}
-	if !r.drops() || len(r.actions)+len(r.swaps) == 0 {
+	if !r.Drops() || len(r.Actions)+len(r.Swaps) == 0 {
 		return
 	}
 	var others []Span
-	for _, a := range r.actions {
-		others = append(others, a.at)
+	for _, a := range r.Actions {
+		others = append(others, a.At)
 	}
-	for _, s := range r.swaps {
+	for _, s := range r.Swaps {
 		others = append(others, s.At)
 	}
-	c.fail(r.verdicts[0].at, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
+	c.fail(r.Verdicts[0].At, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
 }
 
 // lacking warns of each not of a field test that also holds where the header
@@ -103,7 +91,7 @@ func (c *checker) lacks(e Not, tests []Test, where union) {
 		lack = lack.without(p)
 	}
 	rest := both(both(where, packets(e)), one(lack))
-	told := slices.ContainsFunc(c.program.Warnings, func(w *Diagnostic) bool { return w.At == e.At })
+	told := slices.ContainsFunc(c.program.Warnings, func(w *syntax.Diagnostic) bool { return w.At == e.At })
 	if rest.empty() || told {
 		return
 	}
@@ -111,7 +99,7 @@ func (c *checker) lacks(e Not, tests []Test, where union) {
 	if others := c.instead(tested, rest); len(others) > 0 {
 		text += ", such as " + strings.Join(others, ", ")
 	}
-	c.warn(Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
+	c.warn(syntax.Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
 }
 
 // anyHeader names headers, each as something that packets have.

@@ -71,6 +71,10 @@ var targets = []target{
 		judges: []judge{{"internal/reference", ""}, behaviour, {"internal/packetgen", ""}, {"test/rulegen", "^Test([^E]|E[^x])"}},
 	},
 	{
+		pkg:    "internal/syntax",
+		judges: []judge{{"internal/syntax", ""}, {"internal/rule", ""}},
+	},
+	{
 		pkg:    "internal/rule",
 		judges: []judge{{"internal/rule", ""}},
 	},

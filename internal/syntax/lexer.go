@@ -1,10 +1,12 @@
-package rule
+package syntax
 
 import (
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"repacket/internal/spelling"
 )
 
 // MaxSource is the longest program that is read, in bytes, and maxWords the most
@@ -20,12 +22,12 @@ const manyRows = "rules that differ in values only are one rule with from: if ip
 
 // token is a word or a sign. A sign that stands for a word has that word as
 // its text, so the parser sees no difference between && and and.
-type token struct {
-	// text is in lower case; it is "" at the end of the source.
-	text string
+type Token struct {
+	// Text is in lower case; it is "" at the end of the source.
+	Text string
 	// word: made of letters, digits and _ . : / + - @ %.
 	word bool
-	at   Span
+	At   Span
 }
 
 // signs are the signs and the words that they mean, longer ones first.
@@ -47,7 +49,7 @@ var signs = []struct{ sign, means string }{
 }
 
 // lex cuts the source into tokens. The last one is the end, an empty token.
-func lex(source string) ([]token, *Diagnostic) {
+func lex(source string) ([]Token, *Diagnostic) {
 	if len(source) > MaxSource {
 		return nil, &Diagnostic{
 			Source: source,
@@ -55,45 +57,45 @@ func lex(source string) ([]token, *Diagnostic) {
 			Hint:   manyRows,
 		}
 	}
-	var tokens []token
+	var tokens []Token
 	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
 		t, ok := lexOne(source, pos)
-		if n := len(tokens); n > 0 && (tokens[n-1].text == "redirect" || tokens[n-1].text == "from") {
+		if n := len(tokens); n > 0 && (tokens[n-1].Text == "redirect" || tokens[n-1].Text == "from") {
 			if end := nameEnd(source, pos); end > pos {
-				t, ok = token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
+				t, ok = Token{Text: strings.ToLower(source[pos:end]), word: true, At: Span{pos, end}}, true
 			}
 		}
 		switch {
 		case !ok:
 			return nil, strayCharacter(source, pos, tokens)
 		case len(tokens) == maxWords:
-			return nil, &Diagnostic{Source: source, At: t.at, Msg: fmt.Sprintf("more than %s words are too many", Thousands(maxWords)), Hint: manyRows}
+			return nil, &Diagnostic{Source: source, At: t.At, Msg: fmt.Sprintf("more than %s words are too many", spelling.Thousands(maxWords)), Hint: manyRows}
 		}
 		tokens = append(tokens, t)
-		pos = t.at.End
+		pos = t.At.End
 	}
 	last := 0 // the end stands right behind the last token, not behind a comment
 	if n := len(tokens); n > 0 {
-		last = tokens[n-1].at.End
+		last = tokens[n-1].At.End
 	}
-	return append(tokens, token{at: Span{last, last}}), nil
+	return append(tokens, Token{At: Span{last, last}}), nil
 }
 
 // lexOne reads the token that starts at pos, if there is one.
-func lexOne(source string, pos int) (token, bool) {
+func lexOne(source string, pos int) (Token, bool) {
 	end := pos
 	for end < len(source) && isWordByte(source[end]) {
 		end++
 	}
 	if end > pos {
-		return token{text: strings.ToLower(source[pos:end]), word: true, at: Span{pos, end}}, true
+		return Token{Text: strings.ToLower(source[pos:end]), word: true, At: Span{pos, end}}, true
 	}
 	for _, s := range signs {
 		if strings.HasPrefix(source[pos:], s.sign) {
-			return token{text: s.means, at: Span{pos, pos + len(s.sign)}}, true
+			return Token{Text: s.means, At: Span{pos, pos + len(s.sign)}}, true
 		}
 	}
-	return token{}, false
+	return Token{}, false
 }
 
 // nameEnd is the end of the name that begins at pos, behind redirect or from:
@@ -127,20 +129,38 @@ func skipBlanks(source string, pos int) int {
 	return pos
 }
 
-func isWordByte(c byte) bool {
-	return isLetter(c) || isDigit(c) || strings.IndexByte("_.:/+-@%", c) >= 0
+// FirstWord is the word that a piece of the source begins with.
+func FirstWord(source string, at Span) Span {
+	end := at.Start
+	for end < at.End && isWordByte(source[end]) {
+		end++
+	}
+	return Span{at.Start, end}
 }
 
-func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+// LastWord is the word that a piece of the source ends with.
+func LastWord(source string, at Span) Span {
+	start := at.End
+	for start > at.Start && isWordByte(source[start-1]) {
+		start--
+	}
+	return Span{start, at.End}
+}
 
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+func isWordByte(c byte) bool {
+	return IsLetter(c) || IsDigit(c) || strings.IndexByte("_.:/+-@%", c) >= 0
+}
+
+func IsLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func IsDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // strayCharacter is the error for a character that no token begins with, behind
 // the tokens before it.
-func strayCharacter(source string, pos int, before []token) *Diagnostic {
+func strayCharacter(source string, pos int, before []Token) *Diagnostic {
 	masks := false
 	if n := len(before); n > 0 {
-		_, masks = resolveField(before[n-1])
+		_, masks = ResolveField(before[n-1])
 	}
 	r, size := utf8.DecodeRuneInString(source[pos:])
 	d := &Diagnostic{Source: source, At: Span{pos, pos + size}}

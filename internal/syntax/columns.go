@@ -1,32 +1,32 @@
-package rule
+package syntax
 
 import "strings"
 
 // rows reads from and its file, and checks that there is one if, and only if,
 // a column stands in the rule.
-func (p *parser) rows(r *ruleNode) {
+func (p *parser) rows(r *RuleNode) {
 	from := p.peek()
-	if from.text != "from" {
+	if from.Text != "from" {
 		p.noFile()
 		return
 	}
 	p.next()
 	t := p.peek()
-	if !t.word || p.startsRule(t) || keywords[t.text] {
-		p.fail(from.at, "from moves.csv", "from needs a file")
+	if !t.word || p.startsRule(t) || keywords[t.Text] {
+		p.fail(from.At, "from moves.csv", "from needs a file")
 		return
 	}
-	r.file, r.columns = p.next(), p.columns
-	if len(r.columns) == 0 {
-		p.fail(from.at, "a column stands where a value does: if ip_dest @old then ip_dest @new from moves.csv",
-			"nothing is taken from %s: no column stands in the rule", p.words(r.file.at))
+	r.File, r.Columns = p.next(), p.columns
+	if len(r.Columns) == 0 {
+		p.fail(from.At, "a column stands where a value does: if ip_dest @old then ip_dest @new from moves.csv",
+			"nothing is taken from %s: no column stands in the rule", p.words(r.File.At))
 	}
 }
 
 // noFile refuses columns in a rule without from.
 func (p *parser) noFile() {
 	if p.err == nil && len(p.columns) > 0 {
-		at := p.columns[0].at
+		at := p.columns[0].At
 		p.fail(at, "name it at the end of the rule: from moves.csv", "%s is a column, and no from names its file", p.words(at))
 	}
 }
@@ -34,23 +34,23 @@ func (p *parser) noFile() {
 // noRows refuses from and columns behind the last else: only the first row
 // could ever act.
 func (p *parser) noRows() {
-	if t := p.peek(); p.err == nil && t.text == "from" {
-		p.fail(t.at, "else if ip_dest @old then ip_dest @new from moves.csv", "from belongs to a rule that begins with if")
+	if t := p.peek(); p.err == nil && t.Text == "from" {
+		p.fail(t.At, "else if ip_dest @old then ip_dest @new from moves.csv", "from belongs to a rule that begins with if")
 	}
 	p.noFile()
 }
 
 // column notes the column that t is, if it is one, at the place of a value.
-func (p *parser) column(t token, ref fieldRef, use string) {
-	if isColumn(t) {
-		p.columnAt(t.at.Start, t.at, ref, use)
+func (p *parser) column(t Token, ref FieldRef, use string) {
+	if IsColumn(t) {
+		p.columnAt(t.At.Start, t.At, ref, use)
 		return
 	}
 	p.noPart(t)
 }
 
 // columnAt notes the column whose @ is at sign.
-func (p *parser) columnAt(sign int, at Span, ref fieldRef, use string) {
+func (p *parser) columnAt(sign int, at Span, ref FieldRef, use string) {
 	name := p.source[sign+1 : at.End]
 	word := p.words(Span{sign, at.End})
 	switch {
@@ -61,19 +61,19 @@ func (p *parser) columnAt(sign int, at Span, ref fieldRef, use string) {
 	case strings.Contains(name, "@"):
 		p.fail(at, "the column holds whole ranges, such as 5-9", "%s: a column is no part of a range", word)
 	}
-	p.columns = append(p.columns, columnNode{name, ref, use, at})
+	p.columns = append(p.columns, ColumnNode{name, ref, use, at})
 }
 
 // noPart refuses a column as a part of a value.
-func (p *parser) noPart(t token) {
-	if t.word && strings.Contains(t.text, "@") {
-		p.fail(t.at, "the column holds the whole value, range or prefix", "%s: a column is no part of a value", p.words(t.at))
+func (p *parser) noPart(t Token) {
+	if t.word && strings.Contains(t.Text, "@") {
+		p.fail(t.At, "the column holds the whole value, range or prefix", "%s: a column is no part of a value", p.words(t.At))
 	}
 }
 
 // columnless refuses a column where none can stand.
-func (p *parser) columnless(t token, what string) {
-	if t.word && strings.Contains(t.text, "@") {
-		p.fail(t.at, "a column stands where a value does: udp_dest @new", "%s takes no column", what)
+func (p *parser) columnless(t Token, what string) {
+	if t.word && strings.Contains(t.Text, "@") {
+		p.fail(t.At, "a column stands where a value does: udp_dest @new", "%s takes no column", what)
 	}
 }

@@ -1,4 +1,4 @@
-package rule
+package syntax
 
 import (
 	"fmt"
@@ -9,6 +9,35 @@ import (
 
 // snippetWidth is how many columns of a long line are shown around the caret.
 const snippetWidth = 72
+
+// Severity tells errors from warnings and notes.
+type Severity uint8
+
+// The severities.
+const (
+	Error Severity = iota
+	Warning
+	Note
+)
+
+// Diagnostic is what is wrong with a program, where, and what to do about it.
+// It is an error.
+type Diagnostic struct {
+	Severity Severity
+	// Msg says what is wrong: lower case, no position, no full stop.
+	Msg string
+	// At is the place in the source that the caret marks.
+	At Span
+	// Hint says what to do, or is "".
+	Hint string
+	// Source is the whole text, for the caret.
+	Source string
+	// File is the file that the text is from, or "".
+	File string
+}
+
+// Error is the message without position and hint.
+func (d *Diagnostic) Error() string { return d.Msg }
 
 var severities = [...]string{Error: "error", Warning: "warning", Note: "note"}
 
@@ -23,17 +52,17 @@ func (d *Diagnostic) Format() string {
 	b.WriteString(d.Severity.String() + ": ")
 	line, column := d.Position()
 	if d.File != "" {
-		fmt.Fprintf(&b, "%s:", printable(d.File))
+		fmt.Fprintf(&b, "%s:", Printable(d.File))
 	}
 	if d.File != "" || strings.Contains(strings.TrimRight(d.Source, "\r\n"), "\n") {
 		fmt.Fprintf(&b, "%d:%d: ", line, column)
 	}
-	b.WriteString(printable(d.Msg) + "\n")
+	b.WriteString(Printable(d.Msg) + "\n")
 	if text, caret := d.snippet(); strings.TrimSpace(text) != "" {
 		fmt.Fprintf(&b, "    %s\n    %s\n", text, caret)
 	}
 	if d.Hint != "" {
-		b.WriteString("  hint: " + printable(d.Hint) + "\n")
+		b.WriteString("  hint: " + Printable(d.Hint) + "\n")
 	}
 	return b.String()
 }
@@ -129,24 +158,24 @@ func cells(s string) []rune {
 	return out
 }
 
-// wide tells whether terminals give two columns to r: East Asian scripts and
+// wide reports whether terminals give two columns to r: East Asian scripts and
 // pictures.
 func wide(r rune) bool {
 	return r >= 0x1100 && r <= 0x115f || r >= 0x2e80 && r <= 0xa4cf || r >= 0xac00 && r <= 0xd7a3 ||
 		r >= 0xf900 && r <= 0xfaff || r >= 0xfe30 && r <= 0xfe6f || r >= 0xff00 && r <= 0xff60 || r >= 0x1f300
 }
 
-// printable is s with everything that a terminal would act on made visible.
-func printable(s string) string { return string(cells(s)) }
+// Printable is s with everything that a terminal would act on made visible.
+func Printable(s string) string { return string(cells(s)) }
 
-// excerpt is a piece of the source on one line, without comments, cropped.
-func excerpt(source string, at Span) string {
-	return crop(flatten(source, Span{at.Start, min(at.End, at.Start+4*snippetWidth)}))
+// Excerpt is a piece of the source on one line, without comments, cropped.
+func Excerpt(source string, at Span) string {
+	return Crop(Flatten(source, Span{at.Start, min(at.End, at.Start+4*snippetWidth)}))
 }
 
-// flatten is a piece of the source with every run of blanks and comments one
+// Flatten is a piece of the source with every run of blanks and comments one
 // space.
-func flatten(source string, at Span) string {
+func Flatten(source string, at Span) string {
 	var b strings.Builder
 	piece := source[at.Start:at.End]
 	for pos := skipBlanks(piece, 0); pos < len(piece); {
@@ -164,8 +193,8 @@ func flatten(source string, at Span) string {
 	return b.String()
 }
 
-// crop shortens a text that is too long for a message.
-func crop(s string) string {
+// Crop shortens a text that is too long for a message.
+func Crop(s string) string {
 	const longest = 60
 	if len(s) <= longest {
 		return s

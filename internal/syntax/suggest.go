@@ -1,4 +1,4 @@
-package rule
+package syntax
 
 import (
 	"strings"
@@ -37,14 +37,14 @@ var confusions = sync.OnceValue(func() map[string]string {
 	}
 })
 
-// suggest is a hint that names what the unknown word may have meant, or "".
+// Suggest is a hint that names what the unknown word may have meant, or "".
 // candidates are the words that could stand there.
-func suggest(word string, candidates []string) string {
+func Suggest(word string, candidates []string) string {
 	name := strings.ReplaceAll(word, ".", "_")
 	if s, ok := confusions()[name]; ok {
 		return "did you mean " + s + "?"
 	}
-	if s := nearest(name, candidates); s != "" {
+	if s := Nearest(name, candidates); s != "" {
 		return "did you mean " + s + "?"
 	}
 	if prefix, _, ok := strings.Cut(name, "_"); ok {
@@ -55,9 +55,9 @@ func suggest(word string, candidates []string) string {
 	return ""
 }
 
-// nearest is the candidate with the smallest edit distance to word, the first
+// Nearest is the candidate with the smallest edit distance to word, the first
 // of equals, or "" when none is near.
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	const longest = 32 // no word of the language is near to a longer one
 	if len(word) > longest {
 		return ""
@@ -103,8 +103,8 @@ func actionWords() []string {
 	return append([]string{"and", "else", "if", "swap", "pass", "drop", "reflect", "redirect"}, fieldWords()...)
 }
 
-// example is a value of f for hints.
-func example(f *field.Field) string {
+// Example is a value of f for hints.
+func Example(f *field.Field) string {
 	switch f.Kind {
 	case field.Flag:
 		return "on"
@@ -122,8 +122,8 @@ func example(f *field.Field) string {
 	return "1"
 }
 
-// valueWords are the words that can be a value of f.
-func valueWords(f *field.Field) []string {
+// ValueWords are the words that can be a value of f.
+func ValueWords(f *field.Field) []string {
 	var words []string
 	if f.Kind == field.Flag {
 		words = append(words, "on", "off")

@@ -1,0 +1,162 @@
+package syntax
+
+import (
+	"slices"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// actions reads action { [ "," | "and" ] action } into a rule.
+func (p *parser) actions(r *RuleNode) {
+	if p.actionsEnd() {
+		p.fail(p.peek().At, "to look without a change, leave out then", "then needs an action")
+	}
+	start := p.peek().At.Start
+	for p.err == nil {
+		p.action(r)
+		r.Does = p.from(start)
+		if t := p.peek(); p.accept(",") || p.accept("and") {
+			if p.actionsEnd() {
+				p.fail(p.peek().At, "", "an action is missing after %s", p.words(t.At))
+			}
+			continue
+		}
+		if p.actionsEnd() {
+			break
+		}
+	}
+}
+
+func (p *parser) actionsEnd() bool {
+	t := p.peek()
+	switch t.Text {
+	case "", "else", "from", ")", ";":
+		return true
+	}
+	return p.startsRule(t)
+}
+
+// startsAction reports whether t begins an action.
+func (p *parser) startsAction(t Token) bool {
+	_, set := ResolveField(t)
+	_, verdict := verdictByWord(t.Text)
+	return set || verdict || t.Text == "swap" || t.Text == "tcp.ack"
+}
+
+func (p *parser) action(r *RuleNode) {
+	t := p.next()
+	verdict, isVerdict := verdictByWord(t.Text)
+	ref, isField := ResolveField(t)
+	switch {
+	case t.Text == "swap":
+		proto := p.swapped()
+		r.Swaps = append(r.Swaps, Swap{proto, p.from(t.At.Start)})
+	case isVerdict:
+		v := VerdictNode{Verdict: verdict}
+		if verdict == ToInterface {
+			v.Iface = p.iface(t)
+		}
+		v.At = p.from(t.At.Start)
+		r.Verdicts = append(r.Verdicts, v)
+	case isField:
+		a := ActionNode{Ref: ref}
+		p.accept("=")
+		start := p.peek().At.Start
+		a.Operand = p.operand(ref)
+		a.Operand.At = p.from(start)
+		a.At = p.from(t.At.Start)
+		r.Actions = append(r.Actions, a)
+	default:
+		p.strayInActions(t)
+	}
+}
+
+func verdictByWord(word string) (Verdict, bool) {
+	i := slices.Index(verdictWords[:], word)
+	return Verdict(max(i, 0)), i >= 0
+}
+
+// swapped reads the header behind swap.
+func (p *parser) swapped() field.Protocol {
+	const can = "swap takes eth, ip, ip6, tcp or udp"
+	t := p.peek()
+	proto, ok := field.ProtocolByName(t.Text)
+	switch {
+	case ok && hasEnds(proto):
+		p.next()
+	case ok:
+		p.fail(t.At, can, "%s has no source and destination to swap", p.words(t.At))
+	case t.Text == "" || !t.word || p.actionsEnd():
+		p.fail(t.At, can, "swap needs a header")
+	default:
+		p.fail(t.At, can, "swap needs a header, not %s", p.words(t.At))
+	}
+	return proto
+}
+
+// hasEnds reports whether a header has a source and a destination.
+func hasEnds(p field.Protocol) bool {
+	_, src := field.ByName(p.Header().Prefix + "_src")
+	return src && p.Header().Name != ""
+}
+
+// maxIface is the longest name of an interface, in bytes (Linux, IFNAMSIZ).
+const maxIface = 15
+
+// iface reads the interface behind redirect as it is written.
+func (p *parser) iface(redirect Token) string {
+	t := p.peek()
+	name := p.source[t.At.Start:t.At.End]
+	_, rule := ruleName(p.source, t)
+	switch {
+	case t.Text == "" || !t.word || rule:
+		p.fail(redirect.At, "redirect eth1", "redirect needs an interface")
+	case name[0] == '@':
+		p.columnless(t, "redirect")
+	case t.Text == "to" && p.second().word && !isLanguage(p.second()) && !p.startsRule(p.second()):
+		p.fail(t.At, "redirect "+p.words(p.second().At), "redirect takes the interface alone")
+	case len(name) > maxIface:
+		p.fail(t.At, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, Crop(name), len(name))
+	case strings.ContainsAny(name, "/:") || name == "." || name == "..":
+		p.fail(t.At, "redirect eth1", "%s is no name of an interface", name)
+	}
+	p.next()
+	return name
+}
+
+// strayInActions is the error for a token that stands where an action, or the
+// next rule, should.
+func (p *parser) strayInActions(t Token) {
+	word := p.words(t.At)
+	_, isProto := field.ProtocolByName(t.Text)
+	switch {
+	case t.Text == "tcp.ack":
+		p.tcpAck(t)
+	case t.Text == "then":
+		p.fail(t.At, "actions stand side by side: then udp_dest 8080 ip_ttl 64", "then stands twice in one rule")
+	case t.Text == "or" || t.Text == "not":
+		p.fail(t.At, "all actions of a rule are carried out; for another condition begin another rule: else if ...",
+			"%s has no meaning among actions", word)
+	case isProto:
+		p.fail(t.At, behindHeader(t, p.after(t).Text), "%s is a header, an action names a field", word)
+	case t.Text == "chance":
+		p.fail(t.At, "chance is a test: if udp chance 5% then drop", "chance stands before then")
+	case looksLikeValue(t.Text):
+		p.operandWord(p.tokens[max(0, p.pos-2)])
+		p.fail(t.At, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
+	case keywords[t.Text] || !t.word:
+		p.fail(t.At, "", "an action is missing before %s", word)
+	default:
+		p.fail(t.At, Suggest(t.Text, actionWords()), "unknown word %s", word)
+	}
+}
+
+// operandWord refuses what was read as a value if a value that follows it shows
+// that it was meant as another word.
+func (p *parser) operandWord(t Token) {
+	word := Nearest(t.Text, []string{"random", "atleast", "atmost"})
+	if word != "" && len(t.Text) >= 4 && IsLetter(t.Text[0]) && !isLanguage(t) {
+		p.fail(t.At, "did you mean "+word+"?", "unknown word %s", p.words(t.At))
+	}
+}

@@ -1,0 +1,57 @@
+package syntax
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// ParseMAC reads six bytes with colons or hyphens between them.
+func ParseMAC(text string) (v field.Value, ok bool) {
+	if len(text) != len("aa:bb:cc:dd:ee:ff") || text[2] != ':' && text[2] != '-' {
+		return v, false
+	}
+	for i := 0; i < len(text); i += 3 {
+		n, err := strconv.ParseUint(text[i:i+2], 16, 8)
+		if err != nil || i > 0 && text[i-1] != text[2] {
+			return v, false
+		}
+		v.Lo = v.Lo<<8 | n
+	}
+	return v, true
+}
+
+// ParseIPv6 reads an IPv6 address without a zone.
+func ParseIPv6(text string) (v field.Value, ok bool) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Is4() || a.Zone() != "" {
+		return v, false
+	}
+	b := a.As16()
+	return field.Value{Hi: binary.BigEndian.Uint64(b[:8]), Lo: binary.BigEndian.Uint64(b[8:])}, true
+}
+
+// AddressKind is the kind of address that a word is, or begins with before a
+// prefix length or the end of a range; field.Number if it is none.
+func AddressKind(word string) field.Kind {
+	if _, ok := ParseMAC(word); ok {
+		return field.MAC
+	}
+	word, _, _ = strings.Cut(word, "/")
+	word, _, _ = strings.Cut(word, "-")
+	word, _, _ = strings.Cut(word, "%")
+	if _, ok := ParseMAC(word); ok {
+		return field.MAC
+	}
+	a, err := netip.ParseAddr(word)
+	switch {
+	case err != nil:
+		return field.Number
+	case a.Is4():
+		return field.Address4
+	}
+	return field.Address6
+}
