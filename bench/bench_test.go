@@ -12,6 +12,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // newTestCompiler is a compiler, or skips: clang is needed for the comparison
@@ -146,7 +147,7 @@ func TestTracer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	cmd := ns.Command("sleep", "60")
+	cmd := testnet.Command(ns, "sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"repacket/internal/engine"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 const (
@@ -98,12 +99,12 @@ func (s ruleSet) attach(ns *lab.Namespace, device string) (off func() error, err
 // nft is a filter of nft's.
 func nft(name, rules string) *filter {
 	return &filter{name: name, on: func(ns *lab.Namespace, device string) (func() error, error) {
-		add := ns.Command("nft", "-f", "-")
+		add := testnet.Command(ns, "nft", "-f", "-")
 		add.Stdin = strings.NewReader(fmt.Sprintf("table netdev bench { chain in { type filter hook ingress device %q priority 0;\n%s\n}\n}\n", device, rules))
 		if out, err := add.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w: %.200s", err, out)
 		}
-		return func() error { return ns.Command("nft", "delete", "table", "netdev", "bench").Run() }, nil
+		return func() error { return testnet.Command(ns, "nft", "delete", "table", "netdev", "bench").Run() }, nil
 	}}
 }
 
@@ -115,7 +116,7 @@ func (f *filter) once(pair *lab.Pair) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, off()) }()
-	port, err := lab.OpenPort(pair.A, pair.Config.A.Name, nil)
+	port, err := testnet.OpenPort(pair.A, pair.Config.A.Name, nil)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // startRule is the rule that is started, and startNFT the same for nft.
@@ -145,7 +146,7 @@ func startRepacket(o options, ns *lab.Namespace, trace *tracer) *starting {
 
 // process is a running repacket.
 type process struct {
-	cmd      *lab.Cmd
+	cmd      *testnet.Cmd
 	lines    *bufio.Reader
 	attached time.Duration // from exec until it says so
 }
@@ -163,7 +164,7 @@ func (p *process) hookLine() (string, error) {
 // startProcess starts the rule and waits for the line that names the hook.
 func startProcess(o options, ns *lab.Namespace) (*process, error) {
 	args := append([]string{"-i", "left", "--hook", "xdp"}, strings.Fields(startRule)...)
-	p := &process{cmd: ns.Command(o.binary, args...)}
+	p := &process{cmd: testnet.Command(ns, o.binary, args...)}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -213,7 +214,7 @@ func (p *process) memory() (kib int64, err error) {
 func startNft(ns *lab.Namespace) *starting {
 	s := &starting{name: "nft -f"}
 	s.once = func() (whole, waited time.Duration, err error) {
-		cmd := ns.Command("nft", "-f", "-")
+		cmd := testnet.Command(ns, "nft", "-f", "-")
 		cmd.Stdin = strings.NewReader(startNFT)
 		began := time.Now()
 		out, err := cmd.CombinedOutput()
@@ -222,7 +223,7 @@ func startNft(ns *lab.Namespace) *starting {
 			return 0, 0, fmt.Errorf("%w: %s", err, out)
 		}
 		s.memory = max(s.memory, peak(cmd.Cmd))
-		return whole, 0, ns.Command("nft", "delete", "table", "netdev", "bench").Run()
+		return whole, 0, testnet.Command(ns, "nft", "delete", "table", "netdev", "bench").Run()
 	}
 	return s
 }

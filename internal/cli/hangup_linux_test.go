@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // A run ends when its terminal is closed, as when a shell's window is; the
@@ -36,7 +37,7 @@ func TestRunEndsWithItsTerminal(t *testing.T) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, unix.SIGHUP)
 	defer signal.Stop(hangup)
-	cmd := ns.Command(exe, "-i", "lo", "if", "udp")
+	cmd := testnet.Command(ns, exe, "-i", "lo", "if", "udp")
 	cmd.Args[0], cmd.Stdin, cmd.Stderr = "repacket", slave, told // see TestMain
 	cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
 	if err := cmd.Start(); err != nil {

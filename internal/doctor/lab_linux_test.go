@@ -12,6 +12,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -328,15 +329,15 @@ func programOfARun(t *testing.T, space, process, command string) {
 // Interfaces without native XDP, and one that no hook serves.
 func TestOtherInterfaces(t *testing.T) {
 	inWorld(t, lab.PairConfig{MTU: 9000}, func(w world) {
-		if err := w.ns.AddBridge(lab.End{Name: "br"}, "left"); err != nil {
+		if err := testnet.AddBridge(w.ns, lab.End{Name: "br"}, "left"); err != nil {
 			t.Fatal(err)
 		}
-		tun, err := lab.OpenTun(w.ns, lab.TunConfig{})
+		tun, err := testnet.OpenTun(w.ns, testnet.TunConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer tun.Close()
-		tap, err := lab.OpenTun(w.ns, lab.TunConfig{Tap: true})
+		tap, err := testnet.OpenTun(w.ns, testnet.TunConfig{Tap: true})
 		if err != nil {
 			t.Fatal(err)
 		}

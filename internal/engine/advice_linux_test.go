@@ -5,6 +5,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // TestAdviceTexts: each rule that says how packets are cut up is named, once.
@@ -34,7 +35,7 @@ func TestAdviceTexts(t *testing.T) {
 // idle; attached all the same it is listed and replaced as any other.
 func TestRulesThatNeverAct(t *testing.T) {
 	ns := newNamespace(t)
-	openTun(t, ns, lab.TunConfig{})
+	openTun(t, ns, testnet.TunConfig{})
 	check(t, ns.Do(func() error {
 		for text, idle := range map[string]string{
 			"if vlan_id 5 then vlan_id 6":               "rule 1 can match nothing: packets of tun0 begin with the IP header",

@@ -18,6 +18,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/test/testnet"
 )
 
 // childRule is set for a child process of the tests: the rules that it runs
@@ -54,9 +55,9 @@ func newNamespace(t *testing.T) *lab.Namespace {
 	return ns
 }
 
-func openTun(t *testing.T, ns *lab.Namespace, cfg lab.TunConfig) {
+func openTun(t *testing.T, ns *lab.Namespace, cfg testnet.TunConfig) {
 	t.Helper()
-	tun, err := lab.OpenTun(ns, cfg)
+	tun, err := testnet.OpenTun(ns, cfg)
 	check(t, err)
 	t.Cleanup(func() { check(t, tun.Close()) })
 }
@@ -100,9 +101,9 @@ func wantPrograms(t *testing.T, iface string, want ...string) {
 // directions, and leaves nothing behind.
 func TestAutoByInterface(t *testing.T) {
 	ns := newNamespace(t)
-	openTun(t, ns, lab.TunConfig{})
-	openTun(t, ns, lab.TunConfig{Tap: true})
-	check(t, ns.AddBridge(lab.End{Name: "br0"}))
+	openTun(t, ns, testnet.TunConfig{})
+	openTun(t, ns, testnet.TunConfig{Tap: true})
+	check(t, testnet.AddBridge(ns, lab.End{Name: "br0"}))
 	check(t, lab.Connect(ns, ns, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
 	p := checked(t, "if udp_dest 53 then udp_dest 5353 else if ip6 then ip6_hlim 9")
 	for iface, why := range map[string]string{
@@ -132,7 +133,7 @@ func TestAutoByInterface(t *testing.T) {
 // TestKilledRunLeavesNothingAtTC: kill -9, and no hook has a program.
 func TestKilledRunLeavesNothingAtTC(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
-	cmd := pair.B.Command("/proc/self/exe")
+	cmd := testnet.Command(pair.B, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), childRule+"=if all then ip_ttl 9")
 	out, err := cmd.StdoutPipe()
 	check(t, err)
@@ -180,9 +181,9 @@ func TestPeer(t *testing.T) {
 		}
 		sent := datagram(t, 1)
 		from := net.HardwareAddr(sent[6:12])
-		at, err := lab.OpenPort(ns, back, from)
+		at, err := testnet.OpenPort(ns, back, from)
 		check(t, err)
-		to, err := lab.OpenPort(ns, "v1", from)
+		to, err := testnet.OpenPort(ns, "v1", from)
 		check(t, err)
 		for _, mode := range []hook.Mode{hook.Native, hook.Generic, hook.TC, hook.Auto} {
 			var run *Run
@@ -236,7 +237,7 @@ func frame(t *testing.T, protocol layers.IPProtocol, transport interface {
 // nothing is attached.
 func TestRefusedOutlets(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
-	openTun(t, pair.B, lab.TunConfig{})
+	openTun(t, pair.B, testnet.TunConfig{})
 	check(t, lab.Connect(pair.B, pair.B, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
 	const elsewhere = "right is a veth, where what native XDP sends is lost unless there is an XDP program at its other end, which is in another network namespace, where it cannot be seen"
 	for _, c := range []struct {
@@ -347,11 +348,11 @@ func TestAutoAvoidsWhatIsLost(t *testing.T) {
 // how, and is counted: while it runs, behind its end, and in the list.
 func TestLeftAlone(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{Offload: true})
-	port, err := lab.OpenPort(pair.A, "left", nil)
+	port, err := testnet.OpenPort(pair.A, "left", nil)
 	check(t, err)
 	defer port.Close()
 	whole := frame(t, layers.IPProtocolTCP, &layers.TCP{SrcPort: 1, DstPort: 80, ACK: true}, 4000)
-	super, offload, err := lab.Partial(whole, 1000)
+	super, offload, err := testnet.Partial(whole, 1000)
 	check(t, err)
 	want := LeftAlone{bpf.ReasonSegments: 4} // 4000 bytes, 1000 each
 	cfg := Config{Program: checked(t, "if tcp then tcp_hlen 5"), Interface: "right"}

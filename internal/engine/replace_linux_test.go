@@ -14,6 +14,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // TestReplaceOfARun: rules of the same words count on, rules that have gone keep
@@ -319,7 +320,7 @@ func TestPeersStay(t *testing.T) {
 	ns := newNamespace(t)
 	check(t, lab.Connect(ns, ns, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
 	sent := datagram(t, 1)
-	port, err := lab.OpenPort(ns, "v1", net.HardwareAddr(sent[6:12]))
+	port, err := testnet.OpenPort(ns, "v1", net.HardwareAddr(sent[6:12]))
 	check(t, err)
 	defer port.Close()
 	check(t, ns.Do(func() error {

@@ -9,6 +9,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // spots are where rules are swapped: packets go from left to right.
@@ -73,7 +74,7 @@ func (b *bed) stream(n int, to, arrives uint16) {
 
 func (b *bed) trySend(n int, to, arrives uint16) error {
 	host := b.pair.Config.B.Addr.Addr()
-	_, err := lab.Stream(lab.StreamConfig{
+	_, err := testnet.Stream(testnet.StreamConfig{
 		From: b.pair.A, To: b.pair.B, UDP: true,
 		Dial: netip.AddrPortFrom(host, to), Listen: netip.AddrPortFrom(host, arrives),
 		Bytes: n * datagramSize, Size: datagramSize, Timeout: time.Minute,

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 func TestAttachFindDetach(t *testing.T) {
@@ -205,9 +206,9 @@ func wantTaken(t *testing.T, ifindex int, prog *ebpf.Program, held Mode, ours, f
 
 // child starts the test binary inside the namespace and returns when it is
 // attached, with what ends it.
-func child(t *testing.T, ns *lab.Namespace, role string) *lab.Cmd {
+func child(t *testing.T, ns *lab.Namespace, role string) *testnet.Cmd {
 	t.Helper()
-	cmd := ns.Command("/proc/self/exe")
+	cmd := testnet.Command(ns, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), childEnv+"="+role)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 func TestTCAttachFindDetach(t *testing.T) {
@@ -89,7 +90,7 @@ func TestEgressXDPIsRefused(t *testing.T) {
 }
 
 // kill ends a child as kill -9 does.
-func kill(t *testing.T, cmd *lab.Cmd) {
+func kill(t *testing.T, cmd *testnet.Cmd) {
 	t.Helper()
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // Verdicts of tc, from linux/pkt_cls.h.
@@ -67,7 +68,7 @@ func needTCX(t *testing.T) {
 type wire struct {
 	*lab.Pair
 	ifindex     int
-	left, right *lab.Port
+	left, right *testnet.Port
 }
 
 func onWire(t *testing.T, test func(w wire)) {
@@ -80,9 +81,9 @@ func onWire(t *testing.T, test func(w wire)) {
 	}
 }
 
-func openPort(t *testing.T, ns *lab.Namespace, name string) *lab.Port {
+func openPort(t *testing.T, ns *lab.Namespace, name string) *testnet.Port {
 	t.Helper()
-	port, err := lab.OpenPort(ns, name, nil)
+	port, err := testnet.OpenPort(ns, name, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,6 +72,17 @@ func setUpEnd(end End, offload bool) error {
 	return setUp(end)
 }
 
+// SetUp gives the interface of an end its features and addresses, makes the peer,
+// if it has a name or an address, a neighbour of it, and waits until packets get
+// through. It is for interfaces that are not made here, in the namespace of the
+// calling thread.
+func SetUp(end, peer End) error {
+	if err := setUp(end); err != nil {
+		return err
+	}
+	return settle(end, peer)
+}
+
 // setUp gives one interface its features and its addresses, and sets it up, in
 // the namespace of the calling thread.
 func setUp(end End) error {
@@ -86,7 +97,7 @@ func setUp(end End) error {
 		return fmt.Errorf("set up IPv6 on %s: %w", end.Name, err)
 	}
 	for _, addr := range []netip.Prefix{end.Addr, end.Addr6} {
-		if err := addAddress(link, addr); err != nil {
+		if err := AddAddress(link, addr); err != nil {
 			return fmt.Errorf("give %s to %s: %w", addr, end.Name, err)
 		}
 	}
@@ -112,7 +123,7 @@ func settle(end, peer End) error {
 		return fmt.Errorf("find %s: %w", end.Name, err)
 	}
 	for _, addr := range []netip.Prefix{peer.Addr, peer.Addr6} {
-		if err := addNeighbour(link, addr, peer.MAC); err != nil {
+		if err := AddNeighbour(link, addr, peer.MAC); err != nil {
 			return fmt.Errorf("tell %s its neighbour %s: %w", end.Name, addr.Addr(), err)
 		}
 	}
@@ -121,8 +132,8 @@ func settle(end, peer End) error {
 
 func hasEthernet(link netlink.Link) bool { return link.Attrs().EncapType == "ether" }
 
-// addAddress gives an interface an address, if it is one.
-func addAddress(link netlink.Link, addr netip.Prefix) error {
+// AddAddress gives an interface an address, if it is one.
+func AddAddress(link netlink.Link, addr netip.Prefix) error {
 	if !addr.IsValid() {
 		return nil
 	}
@@ -133,9 +144,9 @@ func addAddress(link netlink.Link, addr netip.Prefix) error {
 	return netlink.AddrAdd(link, a)
 }
 
-// addNeighbour makes a neighbour known for good. Links without Ethernet have
+// AddNeighbour makes a neighbour known for good. Links without Ethernet have
 // none.
-func addNeighbour(link netlink.Link, addr netip.Prefix, mac net.HardwareAddr) error {
+func AddNeighbour(link netlink.Link, addr netip.Prefix, mac net.HardwareAddr) error {
 	if !addr.IsValid() || mac == nil {
 		return nil
 	}
@@ -151,13 +162,14 @@ func addNeighbour(link netlink.Link, addr netip.Prefix, mac net.HardwareAddr) er
 // for its addresses. That is later than "up": the transmit queues open when the
 // carrier is seen.
 func waitUp(end End) error {
-	return waitLink(end.Name, "come up", func(link netlink.Link) bool {
-		return operational(link) && addressesUsable(link)
+	return WaitLink(end.Name, "come up", func(link netlink.Link) bool {
+		return operational(link) && AddressesUsable(link)
 	})
 }
 
-// waitLink waits until a condition holds on an interface.
-func waitLink(name, what string, condition func(netlink.Link) bool) error {
+// WaitLink waits until a condition holds on an interface of the calling thread's
+// namespace; what names the condition in the error.
+func WaitLink(name, what string, condition func(netlink.Link) bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), linkUpTimeout)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
@@ -186,19 +198,19 @@ func operational(link netlink.Link) bool {
 	return state && a.RawFlags&unix.IFF_RUNNING != 0 && a.RawFlags&unix.IFF_UP != 0
 }
 
-// addressesUsable: IPv6 addresses are tentative until their interface is ready
+// AddressesUsable: IPv6 addresses are tentative until their interface is ready
 // and somebody in the kernel has had the time to make their routes. (Without
 // duplicate address detection by flag, IFA_F_NODAD, they never look so.)
-func addressesUsable(link netlink.Link) bool {
+func AddressesUsable(link netlink.Link) bool {
 	addrs, err := netlink.AddrList(link, netlink.FAMILY_V6)
 	return err == nil && !slices.ContainsFunc(addrs, func(a netlink.Addr) bool {
 		return a.Flags&unix.IFA_F_TENTATIVE != 0
 	})
 }
 
-// removeLink removes a veth with its peer at once: a namespace that some other
+// RemoveLink removes a veth with its peer at once: a namespace that some other
 // process still holds would keep it.
-func removeLink(name string) error {
+func RemoveLink(name string) error {
 	link, err := netlink.LinkByName(name)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
 		return nil

@@ -71,6 +71,18 @@ func (n *Namespace) serve(ready chan<- error) {
 // threadNamespace is the network namespace of the thread that opens it.
 const threadNamespace = "/proc/thread-self/ns/net"
 
+// OnThread runs f on the namespace's own thread, which lives as long as the
+// namespace: the parent-death signal of a child follows the thread that started it.
+func (n *Namespace) OnThread(f func() error) error {
+	done := make(chan error)
+	select {
+	case n.starts <- func() { done <- f() }:
+		return <-done
+	case <-n.closed:
+		return errors.New("the network namespace is closed")
+	}
+}
+
 func loopbackUp() error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

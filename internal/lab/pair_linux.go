@@ -29,19 +29,19 @@ type End struct {
 	// Features are switches that are not as PairConfig.Offload leaves them.
 	Features Features
 
-	forward bool // packets go on from here to other interfaces
+	Forward bool // packets go on from here to other interfaces
 }
 
 func (cfg *PairConfig) setDefaults() {
-	cfg.A = cfg.A.or("left", net.HardwareAddr{2, 0, 0, 0, 0, 1}, "192.0.2.1/24", "")
-	cfg.B = cfg.B.or("right", net.HardwareAddr{2, 0, 0, 0, 0, 2}, "192.0.2.2/24", "")
+	cfg.A = cfg.A.Or("left", net.HardwareAddr{2, 0, 0, 0, 0, 1}, "192.0.2.1/24", "")
+	cfg.B = cfg.B.Or("right", net.HardwareAddr{2, 0, 0, 0, 0, 2}, "192.0.2.2/24", "")
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
 }
 
-// or is the end with these values where it has none. An empty addr6 is none.
-func (e End) or(name string, mac net.HardwareAddr, addr, addr6 string) End {
+// Or is the end with these values where it has none. An empty addr6 is none.
+func (e End) Or(name string, mac net.HardwareAddr, addr, addr6 string) End {
 	if e.Name == "" {
 		e.Name = name
 	}
@@ -96,7 +96,7 @@ func (p *Pair) build() (err error) {
 func (p *Pair) Close() error {
 	var errs []error
 	if p.A != nil && p.A.FD() >= 0 {
-		errs = append(errs, p.A.Do(func() error { return removeLink(p.Config.A.Name) }), p.A.Close())
+		errs = append(errs, p.A.Do(func() error { return RemoveLink(p.Config.A.Name) }), p.A.Close())
 	}
 	if p.B != nil {
 		errs = append(errs, p.B.Close())

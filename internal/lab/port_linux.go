@@ -15,9 +15,8 @@ import (
 
 // Port sends and receives whole Ethernet frames on one interface.
 type Port struct {
-	conn    *packet.Conn
-	offload *os.File // for SendOffloaded
-	buf     [1 << 16]byte
+	conn *packet.Conn
+	buf  [1 << 16]byte
 }
 
 // OpenPort opens the interface of that name in the namespace. Receive gives the
@@ -27,7 +26,7 @@ type Port struct {
 // An XDP program on the interface has seen the frames before. A VLAN tag is
 // not part of what is received: Linux takes it out of the frame earlier.
 func OpenPort(ns *Namespace, name string, from net.HardwareAddr) (*Port, error) {
-	filter, err := bpf.Assemble(portFilter(from))
+	filter, err := bpf.Assemble(FrameFilter(from))
 	if err != nil {
 		return nil, fmt.Errorf("open %s for raw frames: %w", name, err)
 	}
@@ -35,9 +34,6 @@ func OpenPort(ns *Namespace, name string, from net.HardwareAddr) (*Port, error) 
 	err = ns.Do(func() error {
 		ifi, err := net.InterfaceByName(name)
 		if err != nil {
-			return err
-		}
-		if p.offload, err = rawSocketHere(name, nil); err != nil {
 			return err
 		}
 		p.conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, &packet.Config{Filter: filter})
@@ -52,8 +48,9 @@ func OpenPort(ns *Namespace, name string, from net.HardwareAddr) (*Port, error) 
 	return p, nil
 }
 
-// portFilter accepts arriving frames with the source MAC address from.
-func portFilter(from net.HardwareAddr) []bpf.Instruction {
+// FrameFilter accepts arriving frames with the source MAC address from, or all of
+// them for nil.
+func FrameFilter(from net.HardwareAddr) []bpf.Instruction {
 	const drop, accept = 0, 1 << 18
 	program := []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -69,9 +66,9 @@ func portFilter(from net.HardwareAddr) []bpf.Instruction {
 	return append(program, bpf.RetConstant{Val: accept})
 }
 
-// receiveBuffer is room for some thousand small frames; the kernel's default
+// ReceiveBuffer is room for some thousand small frames; the kernel's default
 // holds less than three hundred and drops the rest in silence.
-const receiveBuffer = 8 << 20
+const ReceiveBuffer = 8 << 20
 
 func (p *Port) growBuffer() error {
 	raw, err := p.conn.SyscallConn()
@@ -80,7 +77,7 @@ func (p *Port) growBuffer() error {
 	}
 	var set error
 	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, ReceiveBuffer)
 	})
 	if err != nil {
 		return err
@@ -124,12 +121,8 @@ func (p *Port) Dropped() (int, error) {
 
 // Close closes the port.
 func (p *Port) Close() error {
-	var errs []error
-	if p.offload != nil {
-		errs = append(errs, p.offload.Close())
+	if p.conn == nil {
+		return nil
 	}
-	if p.conn != nil {
-		errs = append(errs, p.conn.Close())
-	}
-	return errors.Join(errs...)
+	return p.conn.Close()
 }

@@ -33,7 +33,7 @@ func disableIPv6() error {
 // setIPv6 turns IPv6 on an interface that is still down off, or on.
 func setIPv6(link netlink.Link, end End) error {
 	if end.Addr6.IsValid() {
-		return quietIPv6(link, end.forward)
+		return quietIPv6(link, end.Forward)
 	}
 	err := sysctl("ipv6/conf/"+link.Attrs().Name+"/disable_ipv6", "1")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +75,7 @@ func quietIPv6(link netlink.Link, forward bool) error {
 // finishIPv6 waits until the addresses are in use, and lets the interface, which
 // is still down, have neighbours.
 func finishIPv6(link netlink.Link) error {
-	if err := waitLink(link.Attrs().Name, "take its addresses", addressesUsable); err != nil {
+	if err := WaitLink(link.Attrs().Name, "take its addresses", AddressesUsable); err != nil {
 		return err
 	}
 	if !hasEthernet(link) {

@@ -8,6 +8,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // mark is a field that a rule sets to show that it matched f, which neither is
@@ -149,7 +150,7 @@ const openKinds = "tcp tcp6 udp udp6 mss mss6 icmp6 vlan cvlan"
 func TestEveryFieldOfOpenSums(t *testing.T) {
 	n := 0
 	for _, s := range states {
-		if s.sum != lab.ChecksumPartial {
+		if s.sum != testnet.ChecksumPartial {
 			continue
 		}
 		t.Run(s.String(), func(t *testing.T) {
@@ -177,7 +178,7 @@ func (b *stateBench) open(f *field.Field, kind string) {
 	b.send(sent)
 	skb := b.next()
 	got := whole(skb)
-	if skb.Checksum == lab.ChecksumPartial {
+	if skb.Checksum == testnet.ChecksumPartial {
 		at := checkOffset(p)
 		finishAt(got, l4, l4+at)
 	}

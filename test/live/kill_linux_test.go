@@ -11,6 +11,7 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
+	"repacket/test/testnet"
 )
 
 // childRule is set for a child process of the tests: the rules that it runs
@@ -57,7 +58,7 @@ func killed(t *testing.T, s site) {
 	sent := p.frame()
 	p.udp.DstPort = 8080
 	ns, _ := b.end(s.dir)
-	cmd := ns.Command("/proc/self/exe")
+	cmd := testnet.Command(ns, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), childRule+"="+portRule)
 	if s.dir == hook.Out {
 		cmd.Env = append(cmd.Env, childOut+"=1")

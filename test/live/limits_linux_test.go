@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/engine"
-	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/test/testnet"
 )
 
 func (b *testbed) startLimited(text string, cfg engine.Config) *engine.Run {
@@ -60,7 +60,7 @@ func TestLimitIsExact(t *testing.T) {
 }
 
 // flood sends n frames from one CPU.
-func flood(t *testing.T, port *lab.Port, cpu int, frame []byte, n int) {
+func flood(t *testing.T, port *testnet.Port, cpu int, frame []byte, n int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var was, only unix.CPUSet
@@ -75,7 +75,7 @@ func flood(t *testing.T, port *lab.Port, cpu int, frame []byte, n int) {
 
 // sendAtLast waits while the veth's ring is full, which drops the frame and
 // says so.
-func sendAtLast(port *lab.Port, frame []byte) error {
+func sendAtLast(port *testnet.Port, frame []byte) error {
 	for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
 		err := port.Send(frame)
 		if !errors.Is(err, unix.ENOBUFS) || time.Now().After(deadline) {

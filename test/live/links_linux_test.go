@@ -11,6 +11,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // The ends of the tests' packets.
@@ -112,7 +113,7 @@ func TestTunAndTap(t *testing.T) {
 			name := map[bool]string{false: "tun ", true: "tap "}[tap] + s.String()
 			t.Run(name, func(t *testing.T) {
 				w, tun := newTun(t, tap, s, false)
-				eyes := watch(t, w.at.ns, w.at.name, lab.In)
+				eyes := watch(t, w.at.ns, w.at.name, testnet.In)
 				port := openPort(t, w.at.ns, w.at.name, nil)
 				if s.dir == hook.In {
 					w.send = func(p []byte) { fatal(t, tun.Write(p)) }
@@ -127,7 +128,7 @@ func TestTunAndTap(t *testing.T) {
 	}
 }
 
-func newTun(t *testing.T, tap bool, s site, offload bool) (wire, *lab.Tun) {
+func newTun(t *testing.T, tap bool, s site, offload bool) (wire, *testnet.Tun) {
 	t.Helper()
 	ns := namespace(t)
 	end := rightEnd
@@ -135,7 +136,7 @@ func newTun(t *testing.T, tap bool, s site, offload bool) (wire, *lab.Tun) {
 	if !tap {
 		end.MAC = nil
 	}
-	tun, err := lab.OpenTun(ns, lab.TunConfig{Tap: tap, End: end, Peer: leftEnd, Offload: offload})
+	tun, err := testnet.OpenTun(ns, testnet.TunConfig{Tap: tap, End: end, Peer: leftEnd, Offload: offload})
 	fatal(t, err)
 	t.Cleanup(func() { check(t, tun.Close()) })
 	w := wire{t: t, at: spot{site: s, ns: ns, name: "dev0"}, bare: !tap}
@@ -145,14 +146,14 @@ func newTun(t *testing.T, tap bool, s site, offload bool) (wire, *lab.Tun) {
 	return w, tun
 }
 
-func nextSkb(t *testing.T, s *lab.Skbs) lab.Skb {
+func nextSkb(t *testing.T, s *testnet.Skbs) testnet.Skb {
 	t.Helper()
 	skb, err := s.Receive(time.Now().Add(patience))
 	fatal(t, err)
 	return skb
 }
 
-func nextRead(t *testing.T, tun *lab.Tun) lab.Packet {
+func nextRead(t *testing.T, tun *testnet.Tun) testnet.Packet {
 	t.Helper()
 	p, err := tun.Read(time.Now().Add(patience))
 	fatal(t, err)
@@ -165,15 +166,15 @@ func TestTunOpenSums(t *testing.T) {
 	for _, tap := range []bool{false, true} {
 		for _, s := range tcSites {
 			w, tun := newTun(t, tap, s, true)
-			eyes := watch(t, w.at.ns, w.at.name, lab.In)
+			eyes := watch(t, w.at.ns, w.at.name, testnet.In)
 			port := openPort(t, w.at.ns, w.at.name, nil)
 			send, next := tun.WriteOffloaded, func() []byte { return nextSkb(t, eyes).Data }
 			if s.dir == hook.Out {
 				send, next = port.SendOffloaded, func() []byte { return nextRead(t, tun).Data }
 			}
-			open, link := lab.Partial, 0
+			open, link := testnet.Partial, 0
 			if !tap {
-				open, link = lab.PartialIP, 14
+				open, link = testnet.PartialIP, 14
 			}
 			for _, kind := range []string{"udp", "tcp", "udp6", "tcp6"} {
 				p := newPacket(kind)
@@ -232,7 +233,7 @@ func streamsBy(t *testing.T, from, to *lab.Namespace, addrs ...netip.Addr) {
 	t.Helper()
 	for _, a := range addrs {
 		for _, udp := range []bool{false, true} {
-			got, err := lab.Stream(lab.StreamConfig{
+			got, err := testnet.Stream(testnet.StreamConfig{
 				From: from, To: to, UDP: udp, Bytes: 300_000,
 				Dial: netip.AddrPortFrom(a, 5201), Listen: netip.AddrPortFrom(a, 8080),
 			})
@@ -258,8 +259,8 @@ func TestLoopback(t *testing.T) {
 				t.Errorf("%s: %+v left alone by reason %d", s, left, i)
 			}
 		}
-		fatal(t, ns.AddAddresses("lo", rightEnd.Addr))
-		eyes, port := watch(t, ns, "lo", lab.In), openPort(t, ns, "lo", nil)
+		fatal(t, testnet.AddAddresses(ns, "lo", rightEnd.Addr))
+		eyes, port := watch(t, ns, "lo", testnet.In), openPort(t, ns, "lo", nil)
 		r.stop()
 		wire{
 			t: t, at: r.at,
@@ -277,9 +278,9 @@ func TestBridge(t *testing.T) {
 	t.Cleanup(func() { check(t, pair.Close()) })
 	bridge := rightEnd
 	bridge.Name = "br0"
-	fatal(t, pair.B.AddBridge(bridge, "port0"))
-	fatal(t, pair.B.AddNeighbour("br0", leftEnd))
-	fatal(t, pair.A.AddNeighbour("left", bridge))
+	fatal(t, testnet.AddBridge(pair.B, bridge, "port0"))
+	fatal(t, testnet.AddNeighbour(pair.B, "br0", leftEnd))
+	fatal(t, testnet.AddNeighbour(pair.A, "left", bridge))
 	onDevice(t, pair, bridge)
 }
 
@@ -290,8 +291,8 @@ func TestMacvlan(t *testing.T) {
 	t.Cleanup(func() { check(t, pair.Close()) })
 	above := rightEnd
 	above.Name = "mv0"
-	fatal(t, pair.B.AddMacvlan("right", above, leftEnd))
-	fatal(t, pair.A.AddNeighbour("left", above))
+	fatal(t, testnet.AddMacvlan(pair.B, "right", above, leftEnd))
+	fatal(t, testnet.AddNeighbour(pair.A, "left", above))
 	onDevice(t, pair, above)
 }
 
@@ -304,9 +305,9 @@ func onDevice(t *testing.T, pair *lab.Pair, device lab.End) {
 	for _, s := range []site{tcEgress, tcIngress, generic} {
 		t.Run(s.String(), func(t *testing.T) {
 			w := wire{t: t, at: spot{site: s, ns: pair.B, name: device.Name}, back: s == tcEgress}
-			from, eyes := left, watch(t, pair.B, device.Name, lab.In)
+			from, eyes := left, watch(t, pair.B, device.Name, testnet.In)
 			if s.dir == hook.Out {
-				from, eyes = right, watch(t, pair.A, "left", lab.In)
+				from, eyes = right, watch(t, pair.A, "left", testnet.In)
 			}
 			w.send = func(p []byte) { fatal(t, from.Send(p)) }
 			w.next = func() []byte { return nextSkb(t, eyes).Data }

@@ -12,6 +12,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/test/testnet"
 )
 
 // TestBehindRouter: a host leaves checksums to its device, which is a veth, so
@@ -19,7 +20,7 @@ import (
 // by default, leaves by a device that needs them made, and they are right.
 func TestBehindRouter(t *testing.T) {
 	needRoot(t)
-	r, err := lab.NewRouter(lab.RouterConfig{Offload: true, ServerSide: lab.End{Features: lab.ByteExact()}})
+	r, err := testnet.NewRouter(testnet.RouterConfig{Offload: true, ServerSide: lab.End{Features: lab.ByteExact()}})
 	fatal(t, err)
 	t.Cleanup(func() { check(t, r.Close()) })
 	name := r.Config.ClientSide.Name
@@ -29,9 +30,9 @@ func TestBehindRouter(t *testing.T) {
 			t.Run(test, func(t *testing.T) {
 				there := byDefault(t, r.Router, name, hook.In, "if dport 5201 then dport 8080")
 				byDefault(t, r.Router, name, hook.Out, "if sport 8080 then sport 5201")
-				seen := watch(t, r.Router, name, lab.In)
-				arrives := openCapture(t, r.Server, r.Config.Server.Name, lab.CaptureConfig{From: r.Config.ServerSide.MAC})
-				got, err := lab.Stream(lab.StreamConfig{
+				seen := watch(t, r.Router, name, testnet.In)
+				arrives := openCapture(t, r.Server, r.Config.Server.Name, testnet.CaptureConfig{From: r.Config.ServerSide.MAC})
+				got, err := testnet.Stream(testnet.StreamConfig{
 					From: r.Client, To: r.Server, UDP: udp, Bytes: 3000, Size: 1000,
 					Dial: netip.AddrPortFrom(server, 5201), Listen: netip.AddrPortFrom(server, 8080),
 				})
@@ -45,14 +46,14 @@ func TestBehindRouter(t *testing.T) {
 				}
 				skb, err := seen.Receive(time.Now())
 				fatal(t, err)
-				if c := skb.Checksum; c != lab.ChecksumPartial && c != lab.ChecksumUnknown {
+				if c := skb.Checksum; c != testnet.ChecksumPartial && c != testnet.ChecksumUnknown {
 					t.Errorf("at the router the sum was %v", c)
 				}
 			})
 		}
 	}
 	for _, ns := range []*lab.Namespace{r.Router, r.Server} {
-		c, err := ns.Counters()
+		c, err := testnet.CountersOf(ns)
 		fatal(t, err)
 		if bad := c.Troubles(); len(bad) > 0 {
 			t.Errorf("the stack counts %v", bad)
@@ -79,7 +80,7 @@ func byDefault(t *testing.T, ns *lab.Namespace, name string, dir hook.Direction,
 
 // rightOnes counts packets to port 8080, all of whose sums have been made and
 // are right.
-func rightOnes(t *testing.T, c *lab.Capture) (n int) {
+func rightOnes(t *testing.T, c *testnet.Capture) (n int) {
 	t.Helper()
 	for {
 		p, err := c.Receive(time.Now())
@@ -87,7 +88,7 @@ func rightOnes(t *testing.T, c *lab.Capture) (n int) {
 			return n
 		}
 		fatal(t, err)
-		if p.Checksum != lab.ChecksumNone || !rightByLibrary(p.Data) || string(p.Data[l4Of(p.Data)+2:][:2]) != "\x1f\x90" {
+		if p.Checksum != testnet.ChecksumNone || !rightByLibrary(p.Data) || string(p.Data[l4Of(p.Data)+2:][:2]) != "\x1f\x90" {
 			t.Errorf("%v, wrong: %q, %x", p.Checksum, wrongSums(p.Data), p.Data)
 		}
 		n++
@@ -104,10 +105,10 @@ func TestSuperPacketsAndLimit(t *testing.T) {
 		b.at = &at
 		r := b.use("if udp then udp_dest 8080")
 		p := withPayload("udp", superPayload)
-		sent, o, err := lab.Partial(p.frame(), superSegment)
+		sent, o, err := testnet.Partial(p.frame(), superSegment)
 		fatal(t, err)
 		p.udp.DstPort = 8080
-		rewritten, _, err := lab.Partial(p.frame(), superSegment)
+		rewritten, _, err := testnet.Partial(p.frame(), superSegment)
 		fatal(t, err)
 		for i := range 3 {
 			want := rewritten

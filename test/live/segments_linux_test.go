@@ -13,6 +13,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // superPayload is what super-packets carry, superSegment how much of it each
@@ -66,12 +67,12 @@ func (b *stateBench) super(f *field.Field, kind string) {
 	text := rewriting(f, p)
 	want := p.frame()
 	r := b.use(text)
-	open, o, err := lab.Partial(sent, superSegment)
+	open, o, err := testnet.Partial(sent, superSegment)
 	fatal(b.t, err)
 	fatal(b.t, b.left.SendOffloaded(open, o))
 	skb := b.next()
 	got := whole(skb)
-	if skb.Checksum == lab.ChecksumPartial {
+	if skb.Checksum == testnet.ChecksumPartial {
 		finishAt(got, l4, l4+checkOffset(p))
 	}
 	if skb.Segments != superSegments {
@@ -113,19 +114,19 @@ type way struct {
 	name         string
 	there, back  spot
 	text, answer string
-	cfg          lab.StreamConfig
+	cfg          testnet.StreamConfig
 }
 
 // ways rewrite addresses, ports, DSCP and TTL, at the client's side what
 // arrives there (so where it goes to), at the server's side what leaves there
 // (so where it comes from), and what comes back the other way round.
-func ways(r *lab.Router) []way {
+func ways(r *testnet.Router) []way {
 	at := func(end lab.End, dir hook.Direction) spot {
 		return spot{site: site{hook.TC, dir}, ns: r.Router, name: end.Name}
 	}
 	client, server := r.Config.ClientSide, r.Config.ServerSide
-	stream := func(dial, listen string) lab.StreamConfig {
-		return lab.StreamConfig{From: r.Client, To: r.Server, Dial: netip.MustParseAddrPort(dial), Listen: netip.MustParseAddrPort(listen)}
+	stream := func(dial, listen string) testnet.StreamConfig {
+		return testnet.StreamConfig{From: r.Client, To: r.Server, Dial: netip.MustParseAddrPort(dial), Listen: netip.MustParseAddrPort(listen)}
 	}
 	return []way{
 		{
@@ -156,9 +157,9 @@ func ways(r *lab.Router) []way {
 }
 
 // routers are networks by where packets are joined and cut.
-func routers() map[string]lab.RouterConfig {
+func routers() map[string]testnet.RouterConfig {
 	exact := lab.End{Features: lab.ByteExact()}
-	return map[string]lab.RouterConfig{
+	return map[string]testnet.RouterConfig{
 		"super-packets all the way":      {Offload: true},
 		"cut behind the router":          {Offload: true, ServerSide: exact},
 		"joined by the router, then cut": {Offload: true, Client: exact, ClientSide: lab.End{Features: lab.Features{lab.GRO: true, lab.UDPGRO: true}}, ServerSide: exact},
@@ -173,7 +174,7 @@ func TestStreams(t *testing.T) {
 	needRoot(t)
 	for name, cfg := range routers() {
 		t.Run(name, func(t *testing.T) {
-			r, err := lab.NewRouter(cfg)
+			r, err := testnet.NewRouter(cfg)
 			fatal(t, err)
 			t.Cleanup(func() { check(t, r.Close()) })
 			for _, w := range ways(r) {
@@ -187,7 +188,7 @@ func TestStreams(t *testing.T) {
 				}
 			}
 			for _, ns := range []*lab.Namespace{r.Client, r.Router, r.Server} {
-				c, err := ns.Counters()
+				c, err := testnet.CountersOf(ns)
 				fatal(t, err)
 				if bad := c.Troubles(); len(bad) > 0 {
 					t.Errorf("the stack counts %v", bad)
@@ -197,10 +198,10 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-func (w way) streams(t *testing.T, r *lab.Router) {
+func (w way) streams(t *testing.T, r *testnet.Router) {
 	there, back := w.there.run(t, w.text), w.back.run(t, w.answer)
-	arrives := openCapture(t, r.Server, r.Config.Server.Name, lab.CaptureConfig{From: r.Config.ServerSide.MAC})
-	got, err := lab.Stream(w.cfg)
+	arrives := openCapture(t, r.Server, r.Config.Server.Name, testnet.CaptureConfig{From: r.Config.ServerSide.MAC})
+	got, err := testnet.Stream(w.cfg)
 	if err != nil || got.Received != 1<<20 {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -221,7 +222,7 @@ func (w way) streams(t *testing.T, r *lab.Router) {
 // onWire counts the packets of a stream that have arrived, which must be as the
 // rule makes them: DSCP 46, the flow label, and the sum right where it has been
 // made.
-func (w way) onWire(t *testing.T, c *lab.Capture) (packets, length uint64) {
+func (w way) onWire(t *testing.T, c *testnet.Capture) (packets, length uint64) {
 	t.Helper()
 	for {
 		p, err := c.Receive(time.Now())
@@ -230,9 +231,9 @@ func (w way) onWire(t *testing.T, c *lab.Capture) (packets, length uint64) {
 		}
 		fatal(t, err)
 		n := uint64(1)
-		if o := p.Offload; o.GSO != lab.GSONone {
+		if o := p.Offload; o.GSO != testnet.GSONone {
 			n = uint64(len(p.Data)-w.headers(p)+int(o.Segment)-1) / uint64(o.Segment)
-		} else if p.Checksum == lab.ChecksumNone && !rightByLibrary(p.Data) {
+		} else if p.Checksum == testnet.ChecksumNone && !rightByLibrary(p.Data) {
 			t.Errorf("the library finds %s wrong in %x", wrongSums(p.Data), p.Data)
 		}
 		dscp := p.Data[15] >> 2
@@ -256,7 +257,7 @@ func l4Of(frame []byte) int {
 
 func (w way) port(frame []byte) []byte { return frame[l4Of(frame)+2:][:2] }
 
-func (w way) headers(p lab.Packet) int {
+func (w way) headers(p testnet.Packet) int {
 	l4 := l4Of(p.Data)
 	if w.cfg.UDP {
 		return l4 + 8
@@ -273,14 +274,14 @@ func TestStructuralRuleSparesStreams(t *testing.T) {
 			t.Run(s.String()+" "+f, func(t *testing.T) {
 				b := newBench(t, s, cfg)
 				r := b.use("if tcp_dest 5201 tcp_syn off tcp_fin off then " + f)
-				stream := lab.StreamConfig{From: b.pair.A, To: b.pair.B, Dial: netip.MustParseAddrPort("192.0.2.2:5201")}
+				stream := testnet.StreamConfig{From: b.pair.A, To: b.pair.B, Dial: netip.MustParseAddrPort("192.0.2.2:5201")}
 				if f[:3] == "ip6" {
 					stream.Dial = netip.MustParseAddrPort("[2001:db8::2]:5201")
 				}
 				if f != "ip_id 0xbeef" { // small packets would not get through
 					r = b.use("if tcp_dest 5201 tcp_syn off tcp_fin off tcp_window 1 then " + f + " else if tcp_dest 5201 then tcp_urg_ptr 0")
 				}
-				got, err := lab.Stream(stream)
+				got, err := testnet.Stream(stream)
 				if err != nil || got.Received != 1<<20 {
 					t.Fatalf("%+v, %v", got, err)
 				}
@@ -299,15 +300,15 @@ func TestBigTCP(t *testing.T) {
 		for _, dial := range []string{"192.0.2.2:5201", "[2001:db8::2]:5201"} {
 			t.Run(s.String()+" "+dial, func(t *testing.T) {
 				b := newBench(t, s, withAddresses(lab.PairConfig{Offload: true}))
-				check(t, b.pair.A.SetSegmentSize("left", 185_000))
-				check(t, b.pair.B.SetSegmentSize("right", 185_000))
+				check(t, testnet.SetSegmentSize(b.pair.A, "left", 185_000))
+				check(t, testnet.SetSegmentSize(b.pair.B, "right", 185_000))
 				r := b.use("if tcp_dest 5201 then tcp_dest 8080 dscp 46 ttl 60")
 				back := b.spot()
 				back.dir = hook.In + hook.Out - back.dir
 				back.run(t, "if tcp_src 8080 then tcp_src 5201 dscp 46")
-				arrives := openCapture(t, b.pair.B, "right", lab.CaptureConfig{From: leftMAC})
+				arrives := openCapture(t, b.pair.B, "right", testnet.CaptureConfig{From: leftMAC})
 				to := netip.MustParseAddrPort(dial)
-				got, err := lab.Stream(lab.StreamConfig{
+				got, err := testnet.Stream(testnet.StreamConfig{
 					From: b.pair.A, To: b.pair.B, Bytes: 8 << 20, Size: 1 << 20,
 					Dial: to, Listen: netip.AddrPortFrom(to.Addr(), 8080),
 				})
@@ -325,7 +326,7 @@ func TestBigTCP(t *testing.T) {
 	}
 }
 
-func bigPackets(t *testing.T, c *lab.Capture) (n int) {
+func bigPackets(t *testing.T, c *testnet.Capture) (n int) {
 	t.Helper()
 	for {
 		p, err := c.Receive(time.Now())

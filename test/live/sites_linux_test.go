@@ -17,6 +17,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/test/testnet"
 )
 
 // patience is how long a test waits for what has to come.
@@ -214,8 +215,8 @@ type bench struct {
 	t      *testing.T
 	site   site
 	pair   *lab.Pair
-	left   *lab.Port
-	behind *lab.Skbs
+	left   *testnet.Port
+	behind *testnet.Skbs
 	at     *spot   // where the rules are, if it is not at an end of the pair
 	rules  **rules // those of all subtests
 }
@@ -230,7 +231,7 @@ func newBench(t *testing.T, s site, cfg lab.PairConfig) *bench {
 	t.Cleanup(func() { check(t, pair.Close()) })
 	b := makeBench(t, s, pair)
 	b.left = openPort(t, pair.A, pair.Config.A.Name, leftMAC)
-	b.behind = watch(t, pair.B, pair.Config.B.Name, lab.In)
+	b.behind = watch(t, pair.B, pair.Config.B.Name, testnet.In)
 	return b
 }
 
@@ -283,7 +284,7 @@ func (b *bench) use(text string) *rules {
 }
 
 // next is the next packet behind the rules.
-func (b *bench) next() lab.Skb {
+func (b *bench) next() testnet.Skb {
 	b.t.Helper()
 	skb, err := b.behind.Receive(time.Now().Add(patience))
 	if err != nil {
@@ -308,7 +309,7 @@ func (b *bench) send(sent []byte) {
 }
 
 // whole is a packet as it would be on a cable as far as tags go.
-func whole(s lab.Skb) []byte { return lab.Packet{Data: s.Data, VLAN: s.VLAN}.Frame() }
+func whole(s testnet.Skb) []byte { return testnet.Packet{Data: s.Data, VLAN: s.VLAN}.Frame() }
 
 // rewrites runs a rule, sends the frame in and wants it to come out as want,
 // counted with its length.
@@ -351,25 +352,25 @@ func fatal(t *testing.T, err error) {
 	}
 }
 
-func openPort(t *testing.T, ns *lab.Namespace, name string, from net.HardwareAddr) *lab.Port {
+func openPort(t *testing.T, ns *lab.Namespace, name string, from net.HardwareAddr) *testnet.Port {
 	t.Helper()
-	p, err := lab.OpenPort(ns, name, from)
+	p, err := testnet.OpenPort(ns, name, from)
 	fatal(t, err)
 	t.Cleanup(func() { check(t, p.Close()) })
 	return p
 }
 
-func openCapture(t *testing.T, ns *lab.Namespace, name string, cfg lab.CaptureConfig) *lab.Capture {
+func openCapture(t *testing.T, ns *lab.Namespace, name string, cfg testnet.CaptureConfig) *testnet.Capture {
 	t.Helper()
-	c, err := lab.OpenCapture(ns, name, cfg)
+	c, err := testnet.OpenCapture(ns, name, cfg)
 	fatal(t, err)
 	t.Cleanup(func() { check(t, c.Close()) })
 	return c
 }
 
-func watch(t *testing.T, ns *lab.Namespace, name string, d lab.Direction) *lab.Skbs {
+func watch(t *testing.T, ns *lab.Namespace, name string, d testnet.Direction) *testnet.Skbs {
 	t.Helper()
-	s, err := lab.WatchSkbs(ns, name, d)
+	s, err := testnet.WatchSkbs(ns, name, d)
 	fatal(t, err)
 	t.Cleanup(func() { check(t, s.Close()) })
 	return s
@@ -386,7 +387,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 }
 
 // nothing wants that no packet has come to a watcher.
-func nothing(t *testing.T, what string, s *lab.Skbs) {
+func nothing(t *testing.T, what string, s *testnet.Skbs) {
 	t.Helper()
 	if skb, err := s.Receive(time.Now()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%s: got %x, %v", what, skb.Data, err)

@@ -11,6 +11,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // state is what the kernel knows of a packet's checksum where rules see it, and
@@ -18,7 +19,7 @@ import (
 type state struct {
 	name string
 	site site
-	sum  lab.Checksum
+	sum  testnet.Checksum
 	// pair is how the bench is made; tunnel: packets come out of one.
 	pair   lab.PairConfig
 	tunnel bool
@@ -33,14 +34,14 @@ const allKinds = "tcp udp icmp tcp6 udp6 icmp6"
 // states are all that there are at tc. Behind a device that leaves sums open,
 // they arrive open; one that does not finishes them behind egress.
 var states = []state{
-	{name: "none", site: tcIngress, sum: lab.ChecksumNone, kinds: allKinds},
-	{name: "none", site: tcEgress, sum: lab.ChecksumNone, kinds: allKinds},
-	{name: "partial", site: tcIngress, sum: lab.ChecksumPartial, pair: lab.PairConfig{Offload: true}, kinds: "tcp udp tcp6 udp6 icmp6"},
-	{name: "partial", site: tcEgress, sum: lab.ChecksumPartial, pair: lab.PairConfig{Offload: true}, kinds: "tcp udp tcp6 udp6 icmp6"},
-	{name: "partial, finished behind it", site: tcEgress, sum: lab.ChecksumPartial, finished: true, kinds: "tcp udp tcp6 udp6 icmp6"},
-	{name: "complete", site: tcIngress, sum: lab.ChecksumComplete, tunnel: true, kinds: allKinds},
+	{name: "none", site: tcIngress, sum: testnet.ChecksumNone, kinds: allKinds},
+	{name: "none", site: tcEgress, sum: testnet.ChecksumNone, kinds: allKinds},
+	{name: "partial", site: tcIngress, sum: testnet.ChecksumPartial, pair: lab.PairConfig{Offload: true}, kinds: "tcp udp tcp6 udp6 icmp6"},
+	{name: "partial", site: tcEgress, sum: testnet.ChecksumPartial, pair: lab.PairConfig{Offload: true}, kinds: "tcp udp tcp6 udp6 icmp6"},
+	{name: "partial, finished behind it", site: tcEgress, sum: testnet.ChecksumPartial, finished: true, kinds: "tcp udp tcp6 udp6 icmp6"},
+	{name: "complete", site: tcIngress, sum: testnet.ChecksumComplete, tunnel: true, kinds: allKinds},
 	{
-		name: "unnecessary", site: tcIngress, sum: lab.ChecksumUnnecessary,
+		name: "unnecessary", site: tcIngress, sum: testnet.ChecksumUnnecessary,
 		pair: lab.PairConfig{B: lab.End{Features: lab.Features{lab.GRO: true}}}, kinds: "tcp tcp6",
 	},
 }
@@ -76,11 +77,11 @@ func newStateBench(t *testing.T, s state) *stateBench {
 		A: lab.End{MAC: leftMAC, Addr: netip.MustParsePrefix("192.0.2.1/24")},
 		B: lab.End{MAC: rightMAC, Addr: netip.MustParsePrefix("192.0.2.2/24")},
 	})
-	tunnel, err := pair.AddVXLAN(lab.VXLANConfig{A: inner.A, B: inner.B})
+	tunnel, err := testnet.AddVXLAN(pair, testnet.VXLANConfig{A: inner.A, B: inner.B})
 	fatal(t, err)
 	b := makeBench(t, s.site, pair)
 	b.left = openPort(t, pair.A, tunnel.A.Name, leftMAC)
-	b.behind = watch(t, pair.B, tunnel.B.Name, lab.In)
+	b.behind = watch(t, pair.B, tunnel.B.Name, testnet.In)
 	b.at = &spot{site: s.site, ns: pair.B, name: tunnel.B.Name}
 	return &stateBench{b, s}
 }
@@ -92,24 +93,24 @@ func (b *stateBench) onto(t *testing.T) *stateBench { return &stateBench{b.on(t)
 // it is open.
 func (b *stateBench) send(frame []byte) {
 	b.t.Helper()
-	if b.state.sum != lab.ChecksumPartial {
+	if b.state.sum != testnet.ChecksumPartial {
 		fatal(b.t, b.left.Send(frame))
 		return
 	}
-	open, o, err := lab.Partial(frame, 0)
+	open, o, err := testnet.Partial(frame, 0)
 	fatal(b.t, err)
 	fatal(b.t, b.left.SendOffloaded(open, o))
 }
 
 // arrives is the next packet as it would be on a wire, with the state in which
 // the receiver's stack gets it.
-func (b *stateBench) arrives(l4 int) ([]byte, lab.Skb) {
+func (b *stateBench) arrives(l4 int) ([]byte, testnet.Skb) {
 	b.t.Helper()
 	skb := b.next()
-	if got := foldedSum(sumOf(skb.Data[14:])); skb.Checksum == lab.ChecksumComplete && got != skb.Sum {
+	if got := foldedSum(sumOf(skb.Data[14:])); skb.Checksum == testnet.ChecksumComplete && got != skb.Sum {
 		b.t.Errorf("the device's sum is %04x, that of the bytes %04x", skb.Sum, got)
 	}
-	if skb.Checksum == lab.ChecksumPartial {
+	if skb.Checksum == testnet.ChecksumPartial {
 		finish(skb.Data, l4)
 	}
 	return skb.Data, skb
@@ -149,7 +150,7 @@ func checkAt(frame []byte) int {
 // checksum is right.
 type stack struct {
 	ns     *lab.Namespace
-	before lab.Counters
+	before testnet.Counters
 }
 
 var (
@@ -165,7 +166,7 @@ var (
 
 func newStack(t *testing.T, ns *lab.Namespace) *stack {
 	t.Helper()
-	before, err := ns.Counters()
+	before, err := testnet.CountersOf(ns)
 	fatal(t, err)
 	return &stack{ns, before}
 }
@@ -174,9 +175,9 @@ func newStack(t *testing.T, ns *lab.Namespace) *stack {
 // took it.
 func (s *stack) accepts(t *testing.T, kind string) bool {
 	t.Helper()
-	var grown lab.Counters
+	var grown testnet.Counters
 	eventually(t, "the stack counts a packet of "+kind, func() bool {
-		now, err := s.ns.Counters()
+		now, err := testnet.CountersOf(s.ns)
 		fatal(t, err)
 		grown = now.Since(s.before)
 		s.before = now
@@ -205,16 +206,16 @@ func TestStatesAreMade(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
 		eyes := b.behind
 		if b.site.dir == hook.Out {
-			eyes = watch(b.t, b.pair.A, b.pair.Config.A.Name, lab.Out)
+			eyes = watch(b.t, b.pair.A, b.pair.Config.A.Name, testnet.Out)
 		}
 		p := newPacket(kind)
 		b.send(p.frame())
-		sees := func(s *lab.Skbs) lab.Skb {
+		sees := func(s *testnet.Skbs) testnet.Skb {
 			sub := *b.bench
 			sub.behind = s
 			return sub.next()
 		}
-		if got := sees(eyes); got.Checksum != b.state.sum && got.Checksum != lab.ChecksumUnknown {
+		if got := sees(eyes); got.Checksum != b.state.sum && got.Checksum != testnet.ChecksumUnknown {
 			b.t.Errorf("%s is %v, want %v", kind, got.Checksum, b.state.sum)
 		}
 		if eyes != b.behind {

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"repacket/internal/bpf"
-	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // sumCase is a rule by what it asks of checksums, and what it does in the
@@ -199,7 +199,7 @@ func (b *stateBench) right(c sumCase, kind string) {
 // IPv6 it does not (RFC 8200 section 8.1).
 func TestUDPWithoutSum(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum == lab.ChecksumPartial || !has("udp udp6", kind) {
+		if b.state.sum == testnet.ChecksumPartial || !has("udp udp6", kind) {
 			return
 		}
 		for _, c := range rightSums {
@@ -229,7 +229,7 @@ func TestUDPWithoutSum(t *testing.T) {
 // TestWrongSumStaysWrong by the same amount, whatever changes.
 func TestWrongSumStaysWrong(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum == lab.ChecksumPartial {
+		if b.state.sum == testnet.ChecksumPartial {
 			return
 		}
 		for _, c := range rightSums {
@@ -260,7 +260,7 @@ func TestWrongSumStaysWrong(t *testing.T) {
 // TestFixedSums: a wrong one is right behind fix, alone and with more.
 func TestFixedSums(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum == lab.ChecksumPartial || b.state.sum == lab.ChecksumUnnecessary {
+		if b.state.sum == testnet.ChecksumPartial || b.state.sum == testnet.ChecksumUnnecessary {
 			return // nobody knows that it was wrong
 		}
 		name, at := checkOf(kind)
@@ -313,7 +313,7 @@ func (b *stateBench) becomes(text, kind string, sent, want []byte, accepted bool
 // where the kernel took the sum for right before.
 func TestBrokenSums(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum == lab.ChecksumPartial {
+		if b.state.sum == testnet.ChecksumPartial {
 			return
 		}
 		name, at := checkOf(kind)
@@ -339,7 +339,7 @@ func TestBrokenSums(t *testing.T) {
 // leaves the packet alone and counts it; bad makes it come out wrong by one.
 func TestBrokenOpenSums(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum != lab.ChecksumPartial {
+		if b.state.sum != testnet.ChecksumPartial {
 			return
 		}
 		name, at := checkOf(kind)
@@ -364,7 +364,7 @@ func TestBrokenOpenSums(t *testing.T) {
 // alone too.
 func TestClangSparesOpenSums(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
-		if b.state.sum != lab.ChecksumPartial {
+		if b.state.sum != testnet.ChecksumPartial {
 			return
 		}
 		at := b.spot()

@@ -9,6 +9,7 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // before are the sites whose work a raw socket at the right end sees.
@@ -19,8 +20,8 @@ var before = []site{native, generic, tcEgress}
 type testbed struct {
 	t     *testing.T
 	pair  *lab.Pair
-	left  *lab.Port
-	right *lab.Port
+	left  *testnet.Port
+	right *testnet.Port
 }
 
 // newTestbed makes a pair without checksum offload: raw frames carry the sums
@@ -41,9 +42,9 @@ func newTestbed(t *testing.T) *testbed {
 	return b
 }
 
-func (b *testbed) open(ns *lab.Namespace, end lab.End) *lab.Port {
+func (b *testbed) open(ns *lab.Namespace, end lab.End) *testnet.Port {
 	b.t.Helper()
-	p, err := lab.OpenPort(ns, end.Name, leftMAC)
+	p, err := testnet.OpenPort(ns, end.Name, leftMAC)
 	if err != nil {
 		b.t.Fatal(err)
 	}

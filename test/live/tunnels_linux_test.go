@@ -13,6 +13,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // carried is what a tunnel's datagram carries: VXLAN's header and a packet inside,
@@ -84,7 +85,7 @@ func TestTunnelsOpenInside(t *testing.T) {
 		fatal(t, err)
 		t.Cleanup(func() { check(t, pair.Close()) })
 		left := openPort(t, pair.A, "left", leftMAC)
-		behind := watch(t, pair.B, "right", lab.In)
+		behind := watch(t, pair.B, "right", testnet.In)
 		at := map[hook.Direction]struct {
 			ns   *lab.Namespace
 			name string
@@ -113,12 +114,12 @@ func TestTunnelsOpenInside(t *testing.T) {
 				t.Run(fmt.Sprintf("%s %s %s", dir, d.src, text), func(t *testing.T) {
 					run := byDefault(t, at.ns, at.name, dir, "if udp_dest 4789 then "+text)
 					frame, inner := d.frame(t)
-					fatal(t, left.SendOffloaded(open(frame, inner), lab.Offload{Partial: true, Start: uint16(inner), Offset: innerCheck}))
+					fatal(t, left.SendOffloaded(open(frame, inner), testnet.Offload{Partial: true, Start: uint16(inner), Offset: innerCheck}))
 					skb, err := behind.Receive(time.Now().Add(patience))
 					fatal(t, err)
 					expected, inner := want.frame(t)
 					if dir == hook.In {
-						if expected = open(expected, inner); skb.Checksum != lab.ChecksumPartial {
+						if expected = open(expected, inner); skb.Checksum != testnet.ChecksumPartial {
 							t.Errorf("the sum inside was %v", skb.Checksum)
 						}
 					}
@@ -140,18 +141,18 @@ func TestTunnel(t *testing.T) {
 	pair, err := lab.NewPair(lab.PairConfig{})
 	fatal(t, err)
 	t.Cleanup(func() { check(t, pair.Close()) })
-	vx, err := pair.AddVXLAN(lab.VXLANConfig{})
+	vx, err := testnet.AddVXLAN(pair, testnet.VXLANConfig{})
 	fatal(t, err)
 	run := byDefault(t, pair.A, pair.Config.A.Name, hook.Out, "if udp_dest 4789 then udp_src 4444 ip_src 192.0.2.77")
 	there := netip.AddrPortFrom(vx.B.Addr.Addr(), 9000)
-	got, err := lab.Stream(lab.StreamConfig{From: pair.A, To: pair.B, UDP: true, Bytes: 3000, Size: 1000, Dial: there, Listen: there})
+	got, err := testnet.Stream(testnet.StreamConfig{From: pair.A, To: pair.B, UDP: true, Bytes: 3000, Size: 1000, Dial: there, Listen: there})
 	if err != nil || got.Received != 3000 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if c, err := run.Counts(); err != nil || c[0].Rewritten < 3 {
 		t.Errorf("counted %+v, %v", c, err)
 	}
-	c, err := pair.B.Counters()
+	c, err := testnet.CountersOf(pair.B)
 	fatal(t, err)
 	if bad := c.Troubles(); len(bad) > 0 {
 		t.Errorf("the stack counts %v", bad)

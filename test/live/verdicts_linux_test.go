@@ -8,6 +8,7 @@ import (
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 // counts wants the rules' packets, in their order, and nothing left alone.
@@ -68,7 +69,7 @@ func TestReflect(t *testing.T) {
 	mute := lab.PairConfig{A: lab.End{Addr: netip.MustParsePrefix("203.0.113.1/24")}, B: lab.End{Addr: netip.MustParsePrefix("203.0.113.2/24")}}
 	onSites(t, sites[:3], mute, func(b *bench) {
 		look(b.t, b.pair.A, b.pair.Config.A.Name, b.site)
-		back := openCapture(b.t, b.pair.A, b.pair.Config.A.Name, lab.CaptureConfig{})
+		back := openCapture(b.t, b.pair.A, b.pair.Config.A.Name, testnet.CaptureConfig{})
 		returns := func(text string, sent, want []byte) {
 			b.t.Helper()
 			r := b.use(text)
@@ -117,7 +118,7 @@ func TestRedirect(t *testing.T) {
 			return nil
 		}))
 		b.at = &at
-		there := openCapture(b.t, third, "third", lab.CaptureConfig{})
+		there := openCapture(b.t, third, "third", testnet.CaptureConfig{})
 		for _, kind := range []string{"udp", "tcp6", "arp"} {
 			p := newPacket(kind)
 			sent := p.frame()
@@ -144,14 +145,14 @@ func TestOthersStillRun(t *testing.T) {
 	for _, s := range tcSites {
 		t.Run(s.String(), func(t *testing.T) {
 			b := newBench(t, s, lab.PairConfig{})
-			at, dir := b.spot(), lab.Direction(s.dir == hook.Out)
+			at, dir := b.spot(), testnet.Direction(s.dir == hook.Out)
 			before := watch(t, at.ns, at.name, dir)
 			b.use("if udp_dest 5201 then udp_dest 8080 else if udp_dest 9 then drop else if udp_dest 10")
 			after := watch(t, at.ns, at.name, dir)
 			b.send(to(9))
 			for sent, want := range map[uint16]uint16{5201: 8080, 10: 10, 11: 11} {
 				fatal(t, b.left.Send(to(sent)))
-				for _, eyes := range []*lab.Skbs{b.behind, before, after} {
+				for _, eyes := range []*testnet.Skbs{b.behind, before, after} {
 					sub := *b
 					sub.behind = eyes
 					same(t, "seen", to(sent), to(want), sub.next().Data)

@@ -8,6 +8,7 @@ import (
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/testnet"
 )
 
 const (
@@ -83,12 +84,12 @@ var vlanCases = []vlanCase{
 	{three, "udp", "if not udp then eth_src 02:01:02:03:04:05", gives(map[string]uint64{"eth_src": 0x020102030405})},
 }
 
-func (c vlanCase) packets() (sent, want []byte, plain []byte, tags []lab.Tag) {
+func (c vlanCase) packets() (sent, want []byte, plain []byte, tags []testnet.Tag) {
 	plain = newPacket(c.kind).frame()
 	p := newPacket(c.kind).tag(c.tags...)
 	for i, t := range c.tags {
 		tag := p.tags[i]
-		tags = append(tags, lab.Tag{TPID: uint16(t), TCI: uint16(tag.Priority)<<13 | tag.VLANIdentifier})
+		tags = append(tags, testnet.Tag{TPID: uint16(t), TCI: uint16(tag.Priority)<<13 | tag.VLANIdentifier})
 	}
 	sent = p.frame()
 	if c.edit != nil {
@@ -126,7 +127,7 @@ func TestPushedTags(t *testing.T) {
 	b := newBench(t, tcIngress, pushed)
 	for _, c := range vlanCases {
 		sent, want, plain, tags := c.packets()
-		tagging, err := lab.PushVLAN(b.pair.A, b.pair.Config.A.Name, tags...)
+		tagging, err := testnet.PushVLAN(b.pair.A, b.pair.Config.A.Name, tags...)
 		fatal(t, err)
 		r := b.use(c.text)
 		fatal(t, b.left.Send(plain))
@@ -147,7 +148,7 @@ func TestBridgedTags(t *testing.T) {
 	for name, features := range map[string]lab.Features{"beside": {lab.TxVLAN: true, lab.TxSVLAN: true}, "put in behind": lab.ByteExact()} {
 		t.Run(name, func(t *testing.T) {
 			b := newBridgeBench(t, features)
-			eyes := watch(t, b.at.ns, b.at.name, lab.Out)
+			eyes := watch(t, b.at.ns, b.at.name, testnet.Out)
 			for _, c := range vlanCases {
 				sent, want, _, _ := c.packets()
 				b.tagged(c, sent, want)
@@ -170,11 +171,11 @@ func newBridgeBench(t *testing.T, features lab.Features) *bench {
 	t.Cleanup(func() { check(t, pair.Close()) })
 	third := namespace(t)
 	fatal(t, lab.Connect(pair.B, third, lab.PairConfig{A: lab.End{Name: "port1", MAC: mac(0x020000000012), Features: features}, B: lab.End{Name: "right", MAC: rightMAC}}))
-	fatal(t, pair.B.AddBridge(lab.End{Name: "br0"}, "port0", "port1"))
+	fatal(t, testnet.AddBridge(pair.B, lab.End{Name: "br0"}, "port0", "port1"))
 	b := makeBench(t, tcEgress, pair)
 	b.at = &spot{site: tcEgress, ns: pair.B, name: "port1"}
 	b.left = openPort(t, pair.A, "left", leftMAC)
-	b.behind = watch(t, third, "right", lab.In)
+	b.behind = watch(t, third, "right", testnet.In)
 	return b
 }
 
@@ -214,7 +215,7 @@ func TestOpenSumsBehindTags(t *testing.T) {
 		b := newBench(t, site{hook.TC, dir}, lab.PairConfig{Offload: true})
 		for _, tags := range [][]layers.EthernetType{customer, two} {
 			p := newPacket("udp").tag(tags...)
-			sent, o, err := lab.Partial(p.frame(), 0)
+			sent, o, err := testnet.Partial(p.frame(), 0)
 			fatal(t, err)
 			gives(map[string]uint64{"vlan_id": 9, "udp_dest": 8080, "ip_src": 0x0a010203})(p)
 			b.use("if vlan_id 100 udp_dest 5201 then vlan_id 9 udp_dest 8080 ip_src 10.1.2.3")

@@ -1,8 +1,10 @@
-package lab
+package testnet
 
 import (
 	"fmt"
 	"net"
+
+	"repacket/internal/lab"
 
 	"github.com/vishvananda/netlink"
 )
@@ -11,7 +13,7 @@ import (
 // and 02:00:00:00:01:01, 02:00:00:00:01:02 by default, and the addresses
 // 198.51.100.1/24 and 198.51.100.2/24.
 type VXLANConfig struct {
-	A, B End
+	A, B lab.End
 	ID   int // default 1
 }
 
@@ -23,8 +25,8 @@ const vxlanPort = 4789
 const vxlanOverhead = 14 + 8 + 8 + 20
 
 func (cfg *VXLANConfig) setDefaults() {
-	cfg.A = cfg.A.or("vx0", net.HardwareAddr{2, 0, 0, 0, 1, 1}, "198.51.100.1/24", "")
-	cfg.B = cfg.B.or("vx0", net.HardwareAddr{2, 0, 0, 0, 1, 2}, "198.51.100.2/24", "")
+	cfg.A = cfg.A.Or("vx0", net.HardwareAddr{2, 0, 0, 0, 1, 1}, "198.51.100.1/24", "")
+	cfg.B = cfg.B.Or("vx0", net.HardwareAddr{2, 0, 0, 0, 1, 2}, "198.51.100.2/24", "")
 	if cfg.ID == 0 {
 		cfg.ID = 1
 	}
@@ -35,12 +37,12 @@ func (cfg *VXLANConfig) setDefaults() {
 // without Offload frames come out of the tunnel with ChecksumComplete, as from
 // network cards that sum up what they receive. It returns the ends with the
 // defaults filled in.
-func (p *Pair) AddVXLAN(cfg VXLANConfig) (VXLANConfig, error) {
+func AddVXLAN(p *lab.Pair, cfg VXLANConfig) (VXLANConfig, error) {
 	cfg.setDefaults()
 	sides := []struct {
-		ns            *Namespace
-		under, remote End
-		end, peer     End
+		ns            *lab.Namespace
+		under, remote lab.End
+		end, peer     lab.End
 	}{
 		{ns: p.A, under: p.Config.A, remote: p.Config.B, end: cfg.A, peer: cfg.B},
 		{ns: p.B, under: p.Config.B, remote: p.Config.A, end: cfg.B, peer: cfg.A},
@@ -50,10 +52,7 @@ func (p *Pair) AddVXLAN(cfg VXLANConfig) (VXLANConfig, error) {
 			if err := addVXLAN(cfg.ID, p.Config.MTU-vxlanOverhead, s.end, s.under, s.remote); err != nil {
 				return err
 			}
-			if err := setUp(s.end); err != nil {
-				return err
-			}
-			return settle(s.end, s.peer)
+			return lab.SetUp(s.end, s.peer)
 		})
 		if err != nil {
 			return cfg, fmt.Errorf("make a vxlan tunnel: %w", err)
@@ -62,7 +61,7 @@ func (p *Pair) AddVXLAN(cfg VXLANConfig) (VXLANConfig, error) {
 	return cfg, nil
 }
 
-func addVXLAN(id, mtu int, end, under, remote End) error {
+func addVXLAN(id, mtu int, end, under, remote lab.End) error {
 	parent, err := netlink.LinkByName(under.Name)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"repacket/internal/lab"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -87,10 +89,10 @@ type CaptureConfig struct {
 }
 
 // OpenCapture captures at the interface of that name in the namespace.
-func OpenCapture(ns *Namespace, name string, cfg CaptureConfig) (*Capture, error) {
+func OpenCapture(ns *lab.Namespace, name string, cfg CaptureConfig) (*Capture, error) {
 	filter := fromFilter(cfg.From)
 	if !cfg.Outgoing {
-		filter = portFilter(cfg.From)
+		filter = lab.FrameFilter(cfg.From)
 	}
 	file, err := rawSocket(ns, name, filter)
 	if err != nil {
@@ -101,7 +103,7 @@ func OpenCapture(ns *Namespace, name string, cfg CaptureConfig) (*Capture, error
 
 // fromFilter accepts frames in both directions.
 func fromFilter(from net.HardwareAddr) []bpf.Instruction {
-	return portFilter(from)[3:]
+	return lab.FrameFilter(from)[3:]
 }
 
 // Receive returns the next packet, which is the caller's. When none has come by

@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/lab"
+
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 )
 
-func openPort(t *testing.T, ns *Namespace, name string, from net.HardwareAddr) *Port {
+func openPort(t *testing.T, ns *lab.Namespace, name string, from net.HardwareAddr) *Port {
 	t.Helper()
 	port, err := OpenPort(ns, name, from)
 	if err != nil {
@@ -34,7 +36,7 @@ func frame(dst, src net.HardwareAddr, payload string) []byte {
 }
 
 func TestPortSendsAndReceives(t *testing.T) {
-	p := newPair(t, PairConfig{})
+	p := newPair(t, lab.PairConfig{})
 	stranger := net.HardwareAddr{2, 9, 9, 9, 9, 9}
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	all := openPort(t, p.B, p.Config.B.Name, nil)
@@ -75,7 +77,7 @@ func expect(t *testing.T, p *Port, want ...[]byte) {
 }
 
 func TestPortErrors(t *testing.T) {
-	p := newPair(t, PairConfig{})
+	p := newPair(t, lab.PairConfig{})
 	port := openPort(t, p.A, p.Config.A.Name, nil)
 	if _, err := port.Receive(time.Now().Add(time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("nothing came: error %v, want the deadline", err)
@@ -93,7 +95,7 @@ func TestPortErrors(t *testing.T) {
 
 // A burst is more than the kernel's default receive buffer holds.
 func TestPortTakesABurst(t *testing.T) {
-	p := newPair(t, PairConfig{})
+	p := newPair(t, lab.PairConfig{})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	right := openPort(t, p.B, p.Config.B.Name, nil)
 	const burst = 2000
@@ -117,7 +119,7 @@ func TestPortTakesABurst(t *testing.T) {
 // the offload decides what its checksum is on the wire.
 func TestPairIsQuietAndSumsAreAsAsked(t *testing.T) {
 	for _, offload := range []bool{false, true} {
-		p := newPair(t, PairConfig{Offload: offload})
+		p := newPair(t, lab.PairConfig{Offload: offload})
 		port := openPort(t, p.B, p.Config.B.Name, nil)
 		sendDatagram(t, p)
 		got, err := port.Receive(time.Now().Add(patience))
@@ -144,7 +146,7 @@ func TestPairIsQuietAndSumsAreAsAsked(t *testing.T) {
 }
 
 // sendDatagram sends one datagram from a socket in A to port 5201 of B.
-func sendDatagram(t *testing.T, p *Pair) {
+func sendDatagram(t *testing.T, p *lab.Pair) {
 	t.Helper()
 	var conn *net.UDPConn
 	err := p.A.Do(func() (err error) {

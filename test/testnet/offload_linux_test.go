@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"repacket/internal/lab"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gopacket/gopacket"
@@ -112,7 +114,7 @@ func layer4(t *testing.T, frame []byte) (payload []byte, right bool) {
 	return payload, sum.Valid
 }
 
-func openCapture(t *testing.T, ns *Namespace, name string, cfg CaptureConfig) *Capture {
+func openCapture(t *testing.T, ns *lab.Namespace, name string, cfg CaptureConfig) *Capture {
 	t.Helper()
 	c, err := OpenCapture(ns, name, cfg)
 	must(t, err)
@@ -138,8 +140,8 @@ func (f flow) partial(t *testing.T, payload []byte, segment int) ([]byte, Offloa
 // TestPartial: with the offload on the sum arrives open, with the offload off
 // the kernel has finished it.
 func TestPartial(t *testing.T) {
-	for _, features := range []Features{Offloaded(), ByteExact()} {
-		p := newPair(t, PairConfig{Offload: true, A: End{Features: features}})
+	for _, features := range []lab.Features{lab.Offloaded(), lab.ByteExact()} {
+		p := newPair(t, lab.PairConfig{Offload: true, A: lab.End{Features: features}})
 		left := openPort(t, p.A, p.Config.A.Name, nil)
 		capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})
 		for _, f := range flows {
@@ -148,15 +150,15 @@ func TestPartial(t *testing.T) {
 			must(t, left.SendOffloaded(sent, o))
 			got := capture.next(t)
 			want := Packet{Data: whole, Checksum: ChecksumNone}
-			if features[TxChecksum] {
+			if features[lab.TxChecksum] {
 				want = Packet{Data: sent, Checksum: ChecksumPartial, Offload: o}
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("%v, offload %v (-want +got):\n%s", f, features[TxChecksum], diff)
+				t.Errorf("%v, offload %v (-want +got):\n%s", f, features[lab.TxChecksum], diff)
 			}
 			// The decoder agrees that one is open and the other is not.
-			if _, right := layer4(t, got.Data); right == features[TxChecksum] {
-				t.Errorf("%v, offload %v: checksum right: %v", f, features[TxChecksum], right)
+			if _, right := layer4(t, got.Data); right == features[lab.TxChecksum] {
+				t.Errorf("%v, offload %v: checksum right: %v", f, features[lab.TxChecksum], right)
 			}
 		}
 	}
@@ -165,7 +167,7 @@ func TestPartial(t *testing.T) {
 // TestSuperPacketsStayWhole: a device with segmentation offload gets one packet
 // and hands it to the peer.
 func TestSuperPacketsStayWhole(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true})
+	p := newPair(t, lab.PairConfig{Offload: true})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})
 	for _, f := range flows {
@@ -184,7 +186,7 @@ func TestSuperPacketsStayWhole(t *testing.T) {
 // TestSuperPacketsAreCut: without the offload the kernel makes of one packet
 // those that it stands for, each with a right checksum.
 func TestSuperPacketsAreCut(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true, A: End{Features: ByteExact()}})
+	p := newPair(t, lab.PairConfig{Offload: true, A: lab.End{Features: lab.ByteExact()}})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})
 	for _, f := range flows {
@@ -218,11 +220,11 @@ func TestPartialErrors(t *testing.T) {
 
 // TestFeatures: the switches are what they are set to, and the others stay.
 func TestFeatures(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true})
+	p := newPair(t, lab.PairConfig{Offload: true})
 	name := p.Config.A.Name
 	before, err := p.A.Features(name)
 	must(t, err)
-	for _, want := range []Features{ByteExact(), Offloaded(), {GRO: true}, {GRO: false}, {TxVLAN: false}} {
+	for _, want := range []lab.Features{lab.ByteExact(), lab.Offloaded(), {lab.GRO: true}, {lab.GRO: false}, {lab.TxVLAN: false}} {
 		must(t, p.A.SetFeatures(name, want))
 		got, err := p.A.Features(name)
 		must(t, err)
@@ -232,19 +234,19 @@ func TestFeatures(t *testing.T) {
 			}
 		}
 	}
-	must(t, p.A.SetFeatures(name, Features{TxVLAN: true}))
+	must(t, p.A.SetFeatures(name, lab.Features{lab.TxVLAN: true}))
 	after, err := p.A.Features(name)
 	must(t, err)
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("features (-before +after):\n%s", diff)
 	}
-	if err := p.A.SetFeatures(name, Features{TxChecksum: false, TSO: true}); err == nil {
+	if err := p.A.SetFeatures(name, lab.Features{lab.TxChecksum: false, lab.TSO: true}); err == nil {
 		t.Error("segmentation without checksums was accepted")
 	}
-	if err := p.A.SetFeatures(name, Features{"no such switch": true}); err == nil {
+	if err := p.A.SetFeatures(name, lab.Features{"no such switch": true}); err == nil {
 		t.Error("an unknown switch was accepted")
 	}
-	if err := p.A.SetFeatures("nothing", ByteExact()); err == nil {
+	if err := p.A.SetFeatures("nothing", lab.ByteExact()); err == nil {
 		t.Error("an interface that is not there was accepted")
 	}
 }

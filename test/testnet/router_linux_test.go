@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"repacket/internal/lab"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -80,8 +82,8 @@ func TestRouterStreams(t *testing.T) {
 				t.Errorf("%s, offload %v: %d super-packets, %d packets with a wrong sum", name, offload, super, broken)
 			}
 		}
-		for _, ns := range []*Namespace{r.Client, r.Router, r.Server} {
-			c, err := ns.Counters()
+		for _, ns := range []*lab.Namespace{r.Client, r.Router, r.Server} {
+			c, err := CountersOf(ns)
 			must(t, err)
 			if bad := c.Troubles(); len(bad) > 0 {
 				t.Errorf("offload %v: %v", offload, bad)
@@ -93,7 +95,7 @@ func TestRouterStreams(t *testing.T) {
 // TestRouterForwards: a packet leaves the router with new addresses of its own
 // link and one hop less (RFC 1812 5.3.1, RFC 8200 3), over both IPs.
 func TestRouterForwards(t *testing.T) {
-	r := newRouter(t, RouterConfig{Client: End{Name: "lan0"}, MTU: 9000})
+	r := newRouter(t, RouterConfig{Client: lab.End{Name: "lan0"}, MTU: 9000})
 	for name, cfg := range streams(r) {
 		capture := openCapture(t, r.Server, "server0", CaptureConfig{From: r.Config.ServerSide.MAC})
 		cfg.Bytes, cfg.Size = 100, 100
@@ -141,7 +143,7 @@ func TestRouterIsQuiet(t *testing.T) {
 
 // TestStreamFails: what is lost, or has nobody to listen, is said in time.
 func TestStreamFails(t *testing.T) {
-	p := newPair(t, PairConfig{})
+	p := newPair(t, lab.PairConfig{})
 	cfg := StreamConfig{
 		From: p.A, To: p.B, Bytes: 5000, Timeout: 300 * time.Millisecond, Quiet: 50 * time.Millisecond,
 		Dial: netip.AddrPortFrom(p.Config.B.Addr.Addr(), 5201),
@@ -195,23 +197,23 @@ func TestVerify(t *testing.T) {
 
 // TestCounters: wrong sums are counted where they are found.
 func TestCounters(t *testing.T) {
-	p := newPair(t, PairConfig{A: End{Addr6: netip.MustParsePrefix("2001:db8::1/64")}, B: End{Addr6: netip.MustParsePrefix("2001:db8::2/64")}})
+	p := newPair(t, lab.PairConfig{A: lab.End{Addr6: netip.MustParsePrefix("2001:db8::1/64")}, B: lab.End{Addr6: netip.MustParsePrefix("2001:db8::2/64")}})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
-	link, err := p.B.LinkCounters(p.Config.B.Name)
+	link, err := LinkCounters(p.B, p.Config.B.Name)
 	must(t, err)
 	want := map[flow]string{
 		{false, false}: "TcpInCsumErrors", {true, false}: "TcpInCsumErrors",
 		{false, true}: "UdpInCsumErrors", {true, true}: "Udp6InCsumErrors",
 	}
 	for _, f := range flows {
-		before, err := p.B.Counters()
+		before, err := CountersOf(p.B)
 		must(t, err)
 		wrong := f.frame(t, text(100))
 		wrong[len(wrong)-1]++
 		must(t, left.Send(wrong))
 		var grown Counters
 		eventually(t, f.String()+" is counted", func() bool {
-			now, err := p.B.Counters()
+			now, err := CountersOf(p.B)
 			must(t, err)
 			grown = now.Since(before)
 			return grown[want[f]] == 1
@@ -220,12 +222,12 @@ func TestCounters(t *testing.T) {
 			t.Errorf("%v: no trouble in %v", f, grown)
 		}
 	}
-	now, err := p.B.LinkCounters(p.Config.B.Name)
+	now, err := LinkCounters(p.B, p.Config.B.Name)
 	must(t, err)
 	if got := now.Since(link)["rx_packets"]; got != uint64(len(flows)) {
 		t.Errorf("%d packets were received, want %d", got, len(flows))
 	}
-	if _, err := p.B.LinkCounters("nothing"); err == nil {
+	if _, err := LinkCounters(p.B, "nothing"); err == nil {
 		t.Error("no interface, but counters")
 	}
 }

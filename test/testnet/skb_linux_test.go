@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -9,12 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/lab"
+
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
-func watch(t *testing.T, ns *Namespace, name string, d Direction) *Skbs {
+func watch(t *testing.T, ns *lab.Namespace, name string, d Direction) *Skbs {
 	t.Helper()
 	s, err := WatchSkbs(ns, name, d)
 	must(t, err)
@@ -44,7 +46,7 @@ func known(want, got Checksum) Checksum {
 
 // TestSkbs: tc sees on both sides what was sent, and in which state.
 func TestSkbs(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true})
+	p := newPair(t, lab.PairConfig{Offload: true})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	leaves, arrives := watch(t, p.A, p.Config.A.Name, Out), watch(t, p.B, p.Config.B.Name, In)
 	for _, f := range flows {
@@ -85,7 +87,7 @@ func TestSkbs(t *testing.T) {
 
 // TestSkbsCutShort: of what is larger than a jumbo frame the beginning is seen.
 func TestSkbsCutShort(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true})
+	p := newPair(t, lab.PairConfig{Offload: true})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	arrives := watch(t, p.B, p.Config.B.Name, In)
 	sent, o := flow{}.partial(t, text(60_000), 1000)
@@ -99,7 +101,7 @@ func TestSkbsCutShort(t *testing.T) {
 // TestKnownGood: GRO checks the sums of TCP, also of segments that it does not
 // join, and takes the right ones for known good; a wrong one stays unknown.
 func TestKnownGood(t *testing.T) {
-	p := newPair(t, PairConfig{B: End{Features: Features{GRO: true}}})
+	p := newPair(t, lab.PairConfig{B: lab.End{Features: lab.Features{lab.GRO: true}}})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	arrives := watch(t, p.B, p.Config.B.Name, In)
 	capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})
@@ -127,8 +129,8 @@ func TestKnownGood(t *testing.T) {
 // TestHardwareComplete: what comes out of a tunnel with checksums outside has
 // been summed up whole.
 func TestHardwareComplete(t *testing.T) {
-	p := newPair(t, PairConfig{})
-	vx, err := p.AddVXLAN(VXLANConfig{})
+	p := newPair(t, lab.PairConfig{})
+	vx, err := AddVXLAN(p, VXLANConfig{})
 	must(t, err)
 	left := openPort(t, p.A, vx.A.Name, nil)
 	arrives := watch(t, p.B, vx.B.Name, In)
@@ -158,7 +160,7 @@ func TestHardwareComplete(t *testing.T) {
 
 // TestTcFilter: the way of kernels without tcx does the same here.
 func TestTcFilter(t *testing.T) {
-	p := newPair(t, PairConfig{})
+	p := newPair(t, lab.PairConfig{})
 	left := openPort(t, p.A, p.Config.A.Name, nil)
 	capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
@@ -204,8 +206,8 @@ func tagged(frame []byte, tags ...Tag) []byte {
 func TestTags(t *testing.T) {
 	customer, provider := Tag{0x8100, 0x6064}, Tag{0x88a8, 0x0007}
 	for _, inBytes := range []bool{false, true} {
-		features := Features{TxVLAN: !inBytes, TxSVLAN: !inBytes}
-		p := newPair(t, PairConfig{A: End{Features: features}})
+		features := lab.Features{lab.TxVLAN: !inBytes, lab.TxSVLAN: !inBytes}
+		p := newPair(t, lab.PairConfig{A: lab.End{Features: features}})
 		left := openPort(t, p.A, p.Config.A.Name, nil)
 		leaves := openCapture(t, p.A, p.Config.A.Name, CaptureConfig{Outgoing: true})
 		arrives := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{})

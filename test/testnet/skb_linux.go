@@ -1,10 +1,12 @@
-package lab
+package testnet
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
+
+	"repacket/internal/lab"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -42,7 +44,7 @@ type Skbs struct {
 }
 
 // WatchSkbs looks at the interface of that name in the namespace.
-func WatchSkbs(ns *Namespace, name string, d Direction) (*Skbs, error) {
+func WatchSkbs(ns *lab.Namespace, name string, d Direction) (*Skbs, error) {
 	s := &Skbs{}
 	if err := s.open(ns, name, d); err != nil {
 		return nil, errors.Join(fmt.Errorf("look at packets of %s: %w", name, err), s.Close())
@@ -50,7 +52,7 @@ func WatchSkbs(ns *Namespace, name string, d Direction) (*Skbs, error) {
 	return s, nil
 }
 
-func (s *Skbs) open(ns *Namespace, name string, d Direction) (err error) {
+func (s *Skbs) open(ns *lab.Namespace, name string, d Direction) (err error) {
 	ring := &ebpf.MapSpec{Name: "lab_skbs", Type: ebpf.RingBuf, MaxEntries: 4 << 20}
 	if s.ring, err = ebpf.NewMap(ring); err != nil {
 		return err

@@ -1,9 +1,11 @@
-package lab
+package testnet
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"repacket/internal/lab"
 
 	"github.com/vishvananda/netlink"
 )
@@ -12,7 +14,7 @@ import (
 // lose nothing but their independence. Name and Features of end are used, the
 // MAC and addresses if there are any. It does not snoop on multicast, so it
 // says nothing by itself.
-func (n *Namespace) AddBridge(end End, ports ...string) error {
+func AddBridge(n *lab.Namespace, end lab.End, ports ...string) error {
 	err := n.Do(func() error {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.HardwareAddr = end.Name, end.MAC
@@ -23,13 +25,10 @@ func (n *Namespace) AddBridge(end End, ports ...string) error {
 		if err := enslave(end.Name, ports); err != nil {
 			return err
 		}
-		if err := setUp(end); err != nil {
-			return err
-		}
 		if len(ports) == 0 {
 			return nil // without a port there is no carrier
 		}
-		return settle(end, End{})
+		return lab.SetUp(end, lab.End{})
 	})
 	if err != nil {
 		return fmt.Errorf("add the bridge %s: %w", end.Name, err)
@@ -58,7 +57,7 @@ func enslave(bridge string, ports []string) error {
 // AddMacvlan adds an interface with a MAC and addresses of its own on top of
 // parent: frames for its MAC go there. Its neighbour is peer, on the parent's
 // wire.
-func (n *Namespace) AddMacvlan(parent string, end, peer End) error {
+func AddMacvlan(n *lab.Namespace, parent string, end, peer lab.End) error {
 	err := n.Do(func() error {
 		below, err := netlink.LinkByName(parent)
 		if err != nil {
@@ -69,10 +68,7 @@ func (n *Namespace) AddMacvlan(parent string, end, peer End) error {
 		if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
 			return err
 		}
-		if err := setUp(end); err != nil {
-			return err
-		}
-		return settle(end, peer)
+		return lab.SetUp(end, peer)
 	})
 	if err != nil {
 		return fmt.Errorf("add the macvlan %s: %w", end.Name, err)
@@ -82,18 +78,18 @@ func (n *Namespace) AddMacvlan(parent string, end, peer End) error {
 
 // AddAddresses gives an interface of the namespace more addresses; the loopback
 // takes them, too.
-func (n *Namespace) AddAddresses(name string, addrs ...netip.Prefix) error {
+func AddAddresses(n *lab.Namespace, name string, addrs ...netip.Prefix) error {
 	err := n.Do(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
 		}
 		for _, a := range addrs {
-			if err := addAddress(link, a); err != nil {
+			if err := lab.AddAddress(link, a); err != nil {
 				return err
 			}
 		}
-		return waitLink(name, "take its addresses", addressesUsable)
+		return lab.WaitLink(name, "take its addresses", lab.AddressesUsable)
 	})
 	if err != nil {
 		return fmt.Errorf("give addresses to %s: %w", name, err)
@@ -103,13 +99,13 @@ func (n *Namespace) AddAddresses(name string, addrs ...netip.Prefix) error {
 
 // AddNeighbour makes the addresses and the MAC of another end known at an
 // interface.
-func (n *Namespace) AddNeighbour(name string, peer End) error {
+func AddNeighbour(n *lab.Namespace, name string, peer lab.End) error {
 	err := n.Do(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
 		}
-		return errors.Join(addNeighbour(link, peer.Addr, peer.MAC), addNeighbour(link, peer.Addr6, peer.MAC))
+		return errors.Join(lab.AddNeighbour(link, peer.Addr, peer.MAC), lab.AddNeighbour(link, peer.Addr6, peer.MAC))
 	})
 	if err != nil {
 		return fmt.Errorf("tell %s a neighbour: %w", name, err)
@@ -120,7 +116,7 @@ func (n *Namespace) AddNeighbour(name string, peer End) error {
 // SetSegmentSize says how large super-packets become at an interface, sent and
 // joined: 65,536 by default; more is BIG TCP, whose packets say in their headers
 // that they are 0 bytes long.
-func (n *Namespace) SetSegmentSize(name string, bytes int) error {
+func SetSegmentSize(n *lab.Namespace, name string, bytes int) error {
 	err := n.Do(func() error {
 		link, err := netlink.LinkByName(name)
 		if err != nil {

@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"errors"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"repacket/internal/lab"
 
 	"github.com/vishvananda/netlink"
 )
@@ -22,7 +24,7 @@ var protocolFiles = []string{"snmp", "netstat", "snmp6"}
 
 // Counters reads what the namespace counts by protocol, named as nstat names
 // it: "UdpInCsumErrors", "TcpExtTCPOFOQueue", "Udp6InErrors".
-func (n *Namespace) Counters() (Counters, error) {
+func CountersOf(n *lab.Namespace) (Counters, error) {
 	all := Counters{}
 	err := n.Do(func() error {
 		for _, file := range protocolFiles {
@@ -76,7 +78,7 @@ func (c Counters) put(name string, value []string) {
 }
 
 // LinkCounters reads what an interface counts: "rx_packets", "tx_dropped", ….
-func (n *Namespace) LinkCounters(name string) (Counters, error) {
+func LinkCounters(n *lab.Namespace, name string) (Counters, error) {
 	var s *netlink.LinkStatistics
 	err := n.Do(func() error {
 		link, err := netlink.LinkByName(name)

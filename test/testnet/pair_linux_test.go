@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"errors"
@@ -7,15 +7,17 @@ import (
 	"strings"
 	"testing"
 
+	"repacket/internal/lab"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 func TestNothingIsLeft(t *testing.T) {
-	newPair(t, PairConfig{}).Close() // what the libraries keep open is open now
+	newPair(t, lab.PairConfig{}).Close() // what the libraries keep open is open now
 	fds, names := openFDs(t), interfaceNames(t)
 	for range 3 {
-		p, err := NewPair(PairConfig{})
+		p, err := lab.NewPair(lab.PairConfig{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +39,7 @@ func TestNothingIsLeft(t *testing.T) {
 	if err != nil || len(tasks) == 0 {
 		t.Fatalf("no threads found: %v", err)
 	}
-	home := inode(t, threadNamespace)
+	home := inode(t, "/proc/thread-self/ns/net")
 	eventually(t, "threads in foreign namespaces end", func() bool {
 		for _, task := range tasks {
 			var st unix.Stat_t
@@ -50,18 +52,18 @@ func TestNothingIsLeft(t *testing.T) {
 }
 
 func TestPairFailsWhole(t *testing.T) {
-	newPair(t, PairConfig{}).Close()
+	newPair(t, lab.PairConfig{}).Close()
 	fds := openFDs(t)
-	tests := map[string]PairConfig{
-		"name too long":   {A: End{Name: "a-name-of-sixteen"}},
-		"peer name":       {B: End{Name: "no/slash"}},
-		"multicast MAC":   {A: End{MAC: net.HardwareAddr{1, 0, 0, 0, 0, 1}}},
+	tests := map[string]lab.PairConfig{
+		"name too long":   {A: lab.End{Name: "a-name-of-sixteen"}},
+		"peer name":       {B: lab.End{Name: "no/slash"}},
+		"multicast MAC":   {A: lab.End{MAC: net.HardwareAddr{1, 0, 0, 0, 0, 1}}},
 		"MTU too large":   {MTU: 1 << 20},
-		"the same as lo ": {A: End{Name: "lo"}},
+		"the same as lo ": {A: lab.End{Name: "lo"}},
 	}
 	for name, cfg := range tests {
 		t.Run(name, func(t *testing.T) {
-			p, err := NewPair(cfg)
+			p, err := lab.NewPair(cfg)
 			if err == nil {
 				p.Close()
 				t.Fatal("no error")
@@ -77,12 +79,12 @@ func TestPairFailsWhole(t *testing.T) {
 }
 
 func TestPairIsAsConfigured(t *testing.T) {
-	cfg := PairConfig{
-		A:   End{Name: "eth1", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5}},
+	cfg := lab.PairConfig{
+		A:   lab.End{Name: "eth1", MAC: net.HardwareAddr{2, 1, 2, 3, 4, 5}},
 		MTU: 9000,
 	}
 	p := newPair(t, cfg)
-	for ns, end := range map[*Namespace]End{p.A: p.Config.A, p.B: p.Config.B} {
+	for ns, end := range map[*lab.Namespace]lab.End{p.A: p.Config.A, p.B: p.Config.B} {
 		var link netlink.Link
 		var addrs []netlink.Addr
 		err := ns.Do(func() (err error) {

@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bufio"
@@ -7,10 +7,11 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"repacket/internal/lab"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
@@ -20,23 +21,8 @@ import (
 // childEnv makes the test binary a child process: see childMain.
 const childEnv = "LAB_TEST_CHILD"
 
-// onFirstThread is the role of a child that makes a namespace on the process's
-// first thread, where goroutines of a test never are for sure.
-const onFirstThread = "first thread"
-
-func init() {
-	if os.Getenv(childEnv) == onFirstThread {
-		runtime.LockOSThread() // init and TestMain run on the first thread then
-	}
-}
-
 func TestMain(m *testing.M) {
-	switch os.Getenv(childEnv) {
-	case "":
-	case onFirstThread:
-		firstThreadMain()
-		return
-	default:
+	if os.Getenv(childEnv) != "" {
 		childMain()
 		return
 	}
@@ -60,9 +46,9 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-func newNamespace(t *testing.T) *Namespace {
+func newNamespace(t *testing.T) *lab.Namespace {
 	t.Helper()
-	ns, err := NewNamespace()
+	ns, err := lab.NewNamespace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,9 +60,9 @@ func newNamespace(t *testing.T) *Namespace {
 	return ns
 }
 
-func newPair(t *testing.T, cfg PairConfig) *Pair {
+func newPair(t *testing.T, cfg lab.PairConfig) *lab.Pair {
 	t.Helper()
-	p, err := NewPair(cfg)
+	p, err := lab.NewPair(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,19 +125,19 @@ func TestNamespaceHasOnlyLoopback(t *testing.T) {
 
 func TestDoEntersAndComesBack(t *testing.T) {
 	outer, inner := newNamespace(t), newNamespace(t)
-	home := inode(t, threadNamespace)
+	home := inode(t, "/proc/thread-self/ns/net")
 	failure := errors.New("from inside")
 	err := outer.Do(func() error {
-		if got, want := inode(t, threadNamespace), inode(t, outer.Path()); got != want {
+		if got, want := inode(t, "/proc/thread-self/ns/net"), inode(t, outer.Path()); got != want {
 			t.Errorf("in namespace %d, want the outer, %d", got, want)
 		}
 		err := inner.Do(func() error {
-			if got, want := inode(t, threadNamespace), inode(t, inner.Path()); got != want {
+			if got, want := inode(t, "/proc/thread-self/ns/net"), inode(t, inner.Path()); got != want {
 				t.Errorf("in namespace %d, want the inner, %d", got, want)
 			}
 			return failure
 		})
-		if got, want := inode(t, threadNamespace), inode(t, outer.Path()); got != want {
+		if got, want := inode(t, "/proc/thread-self/ns/net"), inode(t, outer.Path()); got != want {
 			t.Errorf("back in namespace %d, want the outer, %d", got, want)
 		}
 		return err
@@ -159,7 +145,7 @@ func TestDoEntersAndComesBack(t *testing.T) {
 	if !errors.Is(err, failure) {
 		t.Errorf("error %v, want the function's own", err)
 	}
-	if got := inode(t, threadNamespace); got != home {
+	if got := inode(t, "/proc/thread-self/ns/net"); got != home {
 		t.Errorf("back in namespace %d, want %d", got, home)
 	}
 	if inode(t, outer.Path()) == home || inode(t, inner.Path()) == home {
@@ -169,7 +155,7 @@ func TestDoEntersAndComesBack(t *testing.T) {
 
 func TestDoComesBackAfterPanic(t *testing.T) {
 	ns := newNamespace(t)
-	home := inode(t, threadNamespace)
+	home := inode(t, "/proc/thread-self/ns/net")
 	func() {
 		defer func() {
 			if recover() == nil {
@@ -178,13 +164,13 @@ func TestDoComesBackAfterPanic(t *testing.T) {
 		}()
 		_ = ns.Do(func() error { panic("inside") })
 	}()
-	if got := inode(t, threadNamespace); got != home {
+	if got := inode(t, "/proc/thread-self/ns/net"); got != home {
 		t.Errorf("in namespace %d, want %d", got, home)
 	}
 }
 
 func TestClosedNamespace(t *testing.T) {
-	ns, err := NewNamespace()
+	ns, err := lab.NewNamespace()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,14 +185,14 @@ func TestClosedNamespace(t *testing.T) {
 	if err := ns.Do(func() error { return nil }); !errors.Is(err, unix.EBADF) {
 		t.Errorf("do: error %v, want EBADF", err)
 	}
-	if err := ns.Command("/proc/self/exe").Run(); err == nil {
+	if err := Command(ns, "/proc/self/exe").Run(); err == nil {
 		t.Error("a command ran in a closed namespace")
 	}
 }
 
 func TestCommandRunsInside(t *testing.T) {
 	ns := newNamespace(t)
-	cmd := ns.Command("readlink", "/proc/self/ns/net")
+	cmd := Command(ns, "readlink", "/proc/self/ns/net")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +201,7 @@ func TestCommandRunsInside(t *testing.T) {
 	if got := strings.TrimSpace(string(out)); got != want {
 		t.Errorf("the child is in %s, want %s", got, want)
 	}
-	out, err = ns.Command("sh", "-c", "echo out; echo err >&2; exit 3").CombinedOutput()
+	out, err = Command(ns, "sh", "-c", "echo out; echo err >&2; exit 3").CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 || string(out) != "out\nerr\n" {
 		t.Errorf("output %q, error %v, want both lines and exit status 3", out, err)
@@ -224,7 +210,7 @@ func TestCommandRunsInside(t *testing.T) {
 
 func TestCloseKillsChildren(t *testing.T) {
 	ns := newNamespace(t)
-	cmd := ns.Command("sleep", "1000")
+	cmd := Command(ns, "sleep", "1000")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,34 +228,11 @@ func report(line ...any) {
 	fmt.Println(line...)
 }
 
-// firstThreadMain does what NewNamespace does when its goroutine happens to be
-// on the first thread.
-func firstThreadMain() {
-	n := &Namespace{starts: make(chan func()), closed: make(chan struct{})}
-	before, _ := os.Readlink("/proc/self/ns/net")
-	ready := make(chan error, 1)
-	n.serve(ready)
-	after, _ := os.Readlink("/proc/self/ns/net")
-	out, err := n.Command("readlink", "/proc/self/ns/net").Output()
-	report(unix.Gettid() == os.Getpid(), <-ready, err, after == before, string(out) != before+"\n", n.Close())
-}
-
-// The runtime cannot end the first thread, so it must not be the one that
-// belongs to a namespace.
-func TestNamespaceLeavesTheFirstThreadAlone(t *testing.T) {
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), childEnv+"="+onFirstThread)
-	out, err := cmd.CombinedOutput()
-	if err != nil || string(out) != "true <nil> <nil> true true <nil>\n" {
-		t.Errorf("the child says %q, %v", out, err)
-	}
-}
-
 // childMain makes a namespace with a veth whose other end is given to the
 // parent's namespace, starts a child inside, and waits to be killed.
 func childMain() {
 	err := func() error {
-		ns, err := NewNamespace()
+		ns, err := lab.NewNamespace()
 		if err != nil {
 			return err
 		}
@@ -285,7 +248,7 @@ func childMain() {
 		if err != nil {
 			return err
 		}
-		return ns.Command("sleep", "1000").Start()
+		return Command(ns, "sleep", "1000").Start()
 	}()
 	report("ready", err)
 	select {}

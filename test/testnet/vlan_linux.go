@@ -1,7 +1,9 @@
-package lab
+package testnet
 
 import (
 	"fmt"
+
+	"repacket/internal/lab"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -17,7 +19,7 @@ type Tagging struct {
 // with the tags in their order on the wire. The outer tag travels beside the
 // frame, as a device with VLAN offload would leave it; with TxVLAN (TxSVLAN)
 // off, in it.
-func PushVLAN(ns *Namespace, name string, tags ...Tag) (*Tagging, error) {
+func PushVLAN(ns *lab.Namespace, name string, tags ...Tag) (*Tagging, error) {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "lab_push_vlan", Type: ebpf.SchedCLS, License: "MIT",
 		Instructions: pushProgram(tags),

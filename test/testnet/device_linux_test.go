@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/lab"
+
 	"github.com/google/go-cmp/cmp"
 )
 
-func openTunTap(t *testing.T, ns *Namespace, cfg TunConfig) *Tun {
+func openTunTap(t *testing.T, ns *lab.Namespace, cfg TunConfig) *Tun {
 	t.Helper()
 	cfg.End.Addr6 = netip.MustParsePrefix("2001:db8::2/64")
 	cfg.Peer.Addr6 = netip.MustParsePrefix("2001:db8::1/64")
@@ -34,7 +36,7 @@ func (t *Tun) next(tt *testing.T) Packet {
 }
 
 // echo takes one datagram at port 5201 inside, and answers with twice of it.
-func echo(t *testing.T, ns *Namespace, send func()) {
+func echo(t *testing.T, ns *lab.Namespace, send func()) {
 	t.Helper()
 	var conn *net.UDPConn
 	must(t, ns.Do(func() (err error) {
@@ -116,13 +118,13 @@ func TestTunOffloads(t *testing.T) {
 // TestBridge: two ports of a bridge are one wire, in both directions.
 func TestBridge(t *testing.T) {
 	left, middle, right := newNamespace(t), newNamespace(t), newNamespace(t)
-	a := End{Name: "a0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Addr: netip.MustParsePrefix("192.0.2.1/24")}
-	b := End{Name: "b0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, Addr: netip.MustParsePrefix("192.0.2.2/24")}
-	must(t, Connect(left, middle, PairConfig{A: a, B: End{Name: "port0"}}))
-	must(t, Connect(middle, right, PairConfig{A: End{Name: "port1"}, B: b}))
-	must(t, middle.AddBridge(End{Name: "br0"}, "port0", "port1"))
-	must(t, left.AddNeighbour("a0", b))
-	must(t, right.AddNeighbour("b0", a))
+	a := lab.End{Name: "a0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Addr: netip.MustParsePrefix("192.0.2.1/24")}
+	b := lab.End{Name: "b0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, Addr: netip.MustParsePrefix("192.0.2.2/24")}
+	must(t, lab.Connect(left, middle, lab.PairConfig{A: a, B: lab.End{Name: "port0"}}))
+	must(t, lab.Connect(middle, right, lab.PairConfig{A: lab.End{Name: "port1"}, B: b}))
+	must(t, AddBridge(middle, lab.End{Name: "br0"}, "port0", "port1"))
+	must(t, AddNeighbour(left, "a0", b))
+	must(t, AddNeighbour(right, "b0", a))
 	from, to := openPort(t, left, "a0", nil), openPort(t, right, "b0", nil)
 	there, back := frame(b.MAC, a.MAC, "there"), frame(a.MAC, b.MAC, "and back")
 	must(t, from.Send(there))
@@ -133,17 +135,17 @@ func TestBridge(t *testing.T) {
 	if err != nil || got.Received != 1<<20 {
 		t.Errorf("stream: %+v, %v", got, err)
 	}
-	if err := middle.AddBridge(End{Name: "br1"}, "nothing"); err == nil {
+	if err := AddBridge(middle, lab.End{Name: "br1"}, "nothing"); err == nil {
 		t.Error("a port that is not there was accepted")
 	}
 }
 
 // TestMacvlan: of one wire, frames go to the interface with their MAC.
 func TestMacvlan(t *testing.T) {
-	p := newPair(t, PairConfig{})
-	end := End{Name: "mv0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Addr: netip.MustParsePrefix("192.0.2.9/24")}
-	must(t, p.B.AddMacvlan(p.Config.B.Name, end, p.Config.A))
-	must(t, p.A.AddNeighbour(p.Config.A.Name, end))
+	p := newPair(t, lab.PairConfig{})
+	end := lab.End{Name: "mv0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, Addr: netip.MustParsePrefix("192.0.2.9/24")}
+	must(t, AddMacvlan(p.B, p.Config.B.Name, end, p.Config.A))
+	must(t, AddNeighbour(p.A, p.Config.A.Name, end))
 	left, above := openPort(t, p.A, p.Config.A.Name, nil), openPort(t, p.B, "mv0", nil)
 	mine := frame(end.MAC, p.Config.A.MAC, "for the macvlan")
 	must(t, left.Send(frame(p.Config.B.MAC, p.Config.A.MAC, "for the parent")))
@@ -153,7 +155,7 @@ func TestMacvlan(t *testing.T) {
 	if err != nil || got.Received != 1<<20 {
 		t.Errorf("stream: %+v, %v", got, err)
 	}
-	if err := p.B.AddMacvlan("nothing", end, End{}); err == nil {
+	if err := AddMacvlan(p.B, "nothing", end, lab.End{}); err == nil {
 		t.Error("a parent that is not there was accepted")
 	}
 }
@@ -162,7 +164,7 @@ func TestMacvlan(t *testing.T) {
 func TestLoopback(t *testing.T) {
 	ns := newNamespace(t)
 	addrs := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::7/128")}
-	must(t, ns.AddAddresses("lo", addrs...))
+	must(t, AddAddresses(ns, "lo", addrs...))
 	for _, a := range append(addrs, netip.MustParsePrefix("127.0.0.1/8"), netip.MustParsePrefix("::1/128")) {
 		leaves, arrives := watch(t, ns, "lo", Out), watch(t, ns, "lo", In)
 		cfg := StreamConfig{From: ns, To: ns, UDP: true, Bytes: 100, Size: 100, Dial: netip.AddrPortFrom(a.Addr(), 5201)}
@@ -182,7 +184,7 @@ func TestDevicesGo(t *testing.T) {
 	ns := newNamespace(t)
 	tun, err := OpenTun(ns, TunConfig{Tap: true})
 	must(t, err)
-	must(t, ns.AddBridge(End{Name: "br0"}, "tap0"))
+	must(t, AddBridge(ns, lab.End{Name: "br0"}, "tap0"))
 	names := func() (names string) {
 		must(t, ns.Do(func() error { names = strings.Join(interfaceNames(t), " "); return nil }))
 		return names
@@ -193,7 +195,7 @@ func TestDevicesGo(t *testing.T) {
 	must(t, tun.Close())
 	eventually(t, "the tap goes", func() bool { return names() == "lo br0" })
 	fds := openFDs(t)
-	if _, err := OpenTun(ns, TunConfig{End: End{Name: "br0"}}); err == nil {
+	if _, err := OpenTun(ns, TunConfig{End: lab.End{Name: "br0"}}); err == nil {
 		t.Error("a tun took the bridge's name")
 	}
 	if got := openFDs(t); got != fds {
@@ -204,7 +206,7 @@ func TestDevicesGo(t *testing.T) {
 // TestJumbo: with an MTU of 9,000 frames of that size pass, raw ones byte for
 // byte and streams in pieces of it; a larger frame does not.
 func TestJumbo(t *testing.T) {
-	p := newPair(t, PairConfig{MTU: 9000})
+	p := newPair(t, lab.PairConfig{MTU: 9000})
 	left, right := openPort(t, p.A, p.Config.A.Name, nil), openPort(t, p.B, p.Config.B.Name, nil)
 	seen := watch(t, p.B, p.Config.B.Name, In)
 	jumbo := flow{udp: true}.frame(t, text(9000-28))
@@ -239,9 +241,9 @@ func TestJumbo(t *testing.T) {
 
 // TestBigTCP: super-packets beyond 64 KiB say that they are 0 bytes long.
 func TestBigTCP(t *testing.T) {
-	p := newPair(t, PairConfig{Offload: true})
-	must(t, p.A.SetSegmentSize(p.Config.A.Name, 185_000))
-	must(t, p.B.SetSegmentSize(p.Config.B.Name, 185_000))
+	p := newPair(t, lab.PairConfig{Offload: true})
+	must(t, SetSegmentSize(p.A, p.Config.A.Name, 185_000))
+	must(t, SetSegmentSize(p.B, p.Config.B.Name, 185_000))
 	capture := openCapture(t, p.B, p.Config.B.Name, CaptureConfig{From: p.Config.A.MAC})
 	cfg := StreamConfig{From: p.A, To: p.B, Bytes: 8 << 20, Size: 1 << 20}
 	cfg.Dial = netip.AddrPortFrom(p.Config.B.Addr.Addr(), 5201)
@@ -280,7 +282,7 @@ func TestNothingOfAllIsLeft(t *testing.T) {
 		must(t, err)
 		tagging, err := PushVLAN(r.Router, name, Tag{0x8100, 1})
 		must(t, err)
-		tun, err := OpenTun(r.Client, TunConfig{End: End{Addr: netip.MustParsePrefix("203.0.113.1/24")}})
+		tun, err := OpenTun(r.Client, TunConfig{End: lab.End{Addr: netip.MustParsePrefix("203.0.113.1/24")}})
 		must(t, err)
 		_, err = Stream(StreamConfig{From: r.Client, To: r.Client, Dial: netip.MustParseAddrPort("127.0.0.1:5201"), Bytes: 1})
 		must(t, err)
@@ -295,7 +297,7 @@ func TestNothingOfAllIsLeft(t *testing.T) {
 	if got := interfaceNames(t); strings.Join(got, " ") != strings.Join(names, " ") {
 		t.Errorf("interfaces %q, before it were %q", got, names)
 	}
-	r, err := NewRouter(RouterConfig{Server: End{Name: "a-name-of-sixteen"}})
+	r, err := NewRouter(RouterConfig{Server: lab.End{Name: "a-name-of-sixteen"}})
 	if err == nil || r != nil {
 		t.Errorf("a router with an impossible name: %v, %v", r, err)
 	}

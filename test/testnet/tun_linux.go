@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"repacket/internal/lab"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -18,10 +20,10 @@ type TunConfig struct {
 	Tap bool
 	// End is the interface: tun0 or tap0, 192.0.2.1/24, a tap also
 	// 02:00:00:00:00:01.
-	End End
+	End lab.End
 	// Peer is who is on the wire, for the neighbour of a tap: 192.0.2.2/24,
 	// 02:00:00:00:00:02. Of a tun it is not used.
-	Peer End
+	Peer lab.End
 	// Offload gives each packet a virtio_net_hdr: partial sums and
 	// super-packets come and go. Without it the kernel finishes and cuts what
 	// leaves.
@@ -36,8 +38,8 @@ func (cfg *TunConfig) setDefaults() {
 		name = "tap0"
 		macs = [2]net.HardwareAddr{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
 	}
-	cfg.End = cfg.End.or(name, macs[0], "192.0.2.1/24", "")
-	cfg.Peer = cfg.Peer.or("", macs[1], "192.0.2.2/24", "")
+	cfg.End = cfg.End.Or(name, macs[0], "192.0.2.1/24", "")
+	cfg.Peer = cfg.Peer.Or("", macs[1], "192.0.2.2/24", "")
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
 	}
@@ -53,7 +55,7 @@ type Tun struct {
 
 // OpenTun makes a tun or tap in the namespace and sets it up. It goes when it
 // is closed.
-func OpenTun(ns *Namespace, cfg TunConfig) (*Tun, error) {
+func OpenTun(ns *lab.Namespace, cfg TunConfig) (*Tun, error) {
 	cfg.setDefaults()
 	t := &Tun{Config: cfg, buf: make([]byte, captureBuffer)}
 	err := ns.Do(func() (err error) {
@@ -72,10 +74,7 @@ func OpenTun(ns *Namespace, cfg TunConfig) (*Tun, error) {
 				return err
 			}
 		}
-		if err := setUp(cfg.End); err != nil {
-			return err
-		}
-		return settle(cfg.End, cfg.Peer)
+		return lab.SetUp(cfg.End, cfg.Peer)
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make %s: %w", cfg.End.Name, err), t.Close())

@@ -1,11 +1,13 @@
-package lab
+package testnet
 
 import (
 	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"os/exec"
 	"syscall"
+
+	"repacket/internal/lab"
 )
 
 // Cmd is a command that runs inside a namespace. It is used like the exec.Cmd
@@ -15,17 +17,17 @@ import (
 // so that it can never keep the namespace alive.
 type Cmd struct {
 	*exec.Cmd
-	ns *Namespace
+	ns *lab.Namespace
 }
 
 // Command is exec.Command, but the child runs inside the namespace.
-func (n *Namespace) Command(name string, args ...string) *Cmd {
-	return n.CommandContext(context.Background(), name, args...)
+func Command(n *lab.Namespace, name string, args ...string) *Cmd {
+	return CommandContext(context.Background(), n, name, args...)
 }
 
 // CommandContext is exec.CommandContext, but the child runs inside the
 // namespace.
-func (n *Namespace) CommandContext(ctx context.Context, name string, args ...string) *Cmd {
+func CommandContext(ctx context.Context, n *lab.Namespace, name string, args ...string) *Cmd {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return &Cmd{Cmd: cmd, ns: n}
@@ -35,13 +37,10 @@ func (n *Namespace) CommandContext(ctx context.Context, name string, args ...str
 // the parent-death signal follows the thread that started the child, and any
 // other thread may end at any time.
 func (c *Cmd) Start() error {
-	done := make(chan error)
-	select {
-	case c.ns.starts <- func() { done <- c.Cmd.Start() }:
-		return <-done
-	case <-c.ns.closed:
-		return errors.New("start a command: the network namespace is closed")
+	if err := c.ns.OnThread(c.Cmd.Start); err != nil {
+		return fmt.Errorf("start a command: %w", err)
 	}
+	return nil
 }
 
 // Run is exec.Cmd's Run.

@@ -1,10 +1,12 @@
-package lab
+package testnet
 
 import (
 	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
+
+	"repacket/internal/lab"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -37,7 +39,7 @@ type tcHook struct{ detach func() error }
 func (h *tcHook) Close() error { return h.detach() }
 
 // attachTC puts a program at tc: by tcx, or as a filter before Linux 6.6.
-func attachTC(ns *Namespace, name string, p *ebpf.Program, d Direction) (h *tcHook, err error) {
+func attachTC(ns *lab.Namespace, name string, p *ebpf.Program, d Direction) (h *tcHook, err error) {
 	err = ns.Do(func() error {
 		ifi, err := net.InterfaceByName(name)
 		if err != nil {
@@ -75,7 +77,7 @@ const lastPriority = 0xfffe
 
 // attachFilterTC attaches by a clsact filter. It ends with the namespace at the
 // latest.
-func attachFilterTC(ns *Namespace, ifindex int, p *ebpf.Program, d Direction) (*tcHook, error) {
+func attachFilterTC(ns *lab.Namespace, ifindex int, p *ebpf.Program, d Direction) (*tcHook, error) {
 	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: ifindex,
 		Handle:    netlink.MakeHandle(0xffff, 0),

@@ -1,9 +1,10 @@
-package lab
+package testnet
 
 import (
-	"fmt"
 	"net"
 	"os"
+
+	"repacket/internal/lab"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -11,7 +12,7 @@ import (
 
 // rawSocket is a packet socket on one interface whose packets have a
 // virtio_net_hdr in front. It can wait with a deadline.
-func rawSocket(ns *Namespace, name string, filter []bpf.Instruction) (f *os.File, err error) {
+func rawSocket(ns *lab.Namespace, name string, filter []bpf.Instruction) (f *os.File, err error) {
 	err = ns.Do(func() error {
 		f, err = rawSocketHere(name, filter)
 		return err
@@ -43,8 +44,8 @@ func prepareSocket(fd, ifindex int, filter []bpf.Instruction) error {
 	for _, o := range []struct{ level, option, value int }{
 		{unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1},
 		{unix.SOL_PACKET, unix.PACKET_AUXDATA, 1},
-		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer},
-		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, receiveBuffer},
+		{unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, lab.ReceiveBuffer},
+		{unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, lab.ReceiveBuffer},
 	} {
 		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
 			return os.NewSyscallError("setsockopt", err)
@@ -93,14 +94,4 @@ func sendBuffers(f *os.File, pieces ...[]byte) error {
 		return err
 	}
 	return os.NewSyscallError("sendmsg", sent)
-}
-
-// SendOffloaded is Send, but leaves work on the frame to the device: see
-// Partial for the frame that goes with an offload. An interface whose features
-// cannot do the work has it done before the frame leaves.
-func (p *Port) SendOffloaded(frame []byte, o Offload) error {
-	if err := sendBuffers(p.offload, o.header(), frame); err != nil {
-		return fmt.Errorf("send %d bytes with work left: %w", len(frame), err)
-	}
-	return nil
 }

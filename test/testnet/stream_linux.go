@@ -1,4 +1,4 @@
-package lab
+package testnet
 
 import (
 	"errors"
@@ -7,11 +7,13 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"repacket/internal/lab"
 )
 
 // StreamConfig says what is sent from one namespace to another.
 type StreamConfig struct {
-	From, To *Namespace
+	From, To *lab.Namespace
 	UDP      bool
 	// Dial is where From sends to; Listen is where To waits, Dial if it is not
 	// set: they differ when a rule between them rewrites the destination.
