@@ -194,7 +194,7 @@ func (a *app) fieldDetail(f *field.Field) {
 		rows = append(rows, []string{"  checksums", strings.Join(c, ", ") + " follow a change"})
 	}
 	if f.Structural {
-		rows = append(rows, []string{"  structural", "it says how a packet is cut up: receivers and segmentation depend on it"})
+		rows = append(rows, []string{"  structural", "it determines how a packet is segmented: receivers and segmentation offload depend on it"})
 	}
 	rows = append(rows, []string{"  source", f.RFC}, []string{"  example", "repacket -i eth1 " + exampleRule(f.Name, f)})
 	a.out.printf("%s\n", strings.Join(columns(rows), "\n"))

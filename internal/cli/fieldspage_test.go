@@ -13,11 +13,11 @@ func fieldsPage() string {
 	var b strings.Builder
 	b.WriteString(`# The fields
 
-Made from the field table by ` + "`make docs`" + `; do not edit. ` + "`repacket fields NAME`" + ` tells more about one.
+Generated from the field table by ` + "`make docs`" + `; do not edit. ` + "`repacket fields NAME`" + ` describes one.
 
 Bits are counted from the start of the header, most significant first. Checksums
-are those that follow when the field is rewritten. Case does not matter, and a
-dot may stand for the underscore: ` + "`ip.ttl`" + ` is ` + "`ip_ttl`" + `.
+are those that are updated when the field is rewritten. Case is ignored, and a
+dot may replace the underscore: ` + "`ip.ttl`" + ` is ` + "`ip_ttl`" + `.
 `)
 	for _, p := range field.Protocols() {
 		fields := fieldsOf(p)
@@ -33,11 +33,11 @@ dot may stand for the underscore: ` + "`ip.ttl`" + ` is ` + "`ip_ttl`" + `.
 			b.WriteString("| " + strings.Join(row, " | ") + " |\n")
 		}
 	}
-	b.WriteString("\n## Short names\n\nEach means the field of whichever protocol is there.\n\n| Name | Means |\n|---|---|\n")
+	b.WriteString("\n## Generic fields\n\nEach stands for the field of whichever protocol the packet has.\n\n| Name | Means |\n|---|---|\n")
 	for _, s := range field.Shorts() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", s.Name, strings.Join(s.Fields, ", "))
 	}
-	b.WriteString("\n## How packets are cut up\n\nA rule that sets one of these says how a packet is cut up, so at tc it leaves packets\nof segmentation offload alone, and counts them:\n\n")
+	b.WriteString("\n## Structural fields\n\nThese fields determine how a packet is segmented. At tc, a rule that sets one of them skips\nGSO packets, and counts them ([semantics.md](semantics.md#38-structural-fields)):\n\n")
 	for _, f := range field.Fields() {
 		if f.Structural {
 			fmt.Fprintf(&b, "`%s`\n", f.Name)

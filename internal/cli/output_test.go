@@ -118,19 +118,23 @@ func TestMessagesAreHarmless(t *testing.T) {
 	wantText(t, "stderr", stderr, "repacket: error: there is no interface \ufffd[31mred\ufffd\n")
 }
 
-// Every line of the README that runs rules is one that the checker takes, but
-// for the one that shows how it refuses.
+// Every line of README.md and docs/manual.md that runs rules passes the checker,
+// except the one that shows an error.
 func TestReadmeLines(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+	var pages []byte
+	for _, page := range []string{"../../README.md", "../../docs/manual.md"} {
+		content, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, content...)
 	}
 	t.Chdir(t.TempDir()) // where the file is that lines take rows from
 	if err := os.WriteFile("moves.csv", []byte("old,new\n192.0.2.1,198.51.100.7\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	lines := 0
-	for line := range strings.Lines(string(readme)) {
+	for line := range strings.Lines(string(pages)) {
 		line, _, _ = strings.Cut(strings.ReplaceAll(line, "'", ""), "  #")
 		words := strings.Fields(strings.TrimPrefix(strings.TrimPrefix(line, "$ "), "sudo "))
 		if len(words) == 0 || words[0] != "repacket" || !slices.Contains(words, "if") || slices.Contains(words, "tcp_cwr") {

@@ -3,17 +3,19 @@ package docs
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"repacket/internal/cli"
+	"repacket/internal/demo"
 )
 
-// TestReadmeExamples: a shell and `check` take every line of rules that the
-// README shows.
+// TestReadmeExamples: a shell and `check` take every line of rules that README.md
+// and docs/manual.md show.
 func TestReadmeExamples(t *testing.T) {
-	shown := blocks(t, "../../README.md")
+	shown := append(blocks(t, "../../README.md"), blocks(t, "../../docs/manual.md")...)
 	files := map[string]string{"rules": "rules.txt", "csv": "moves.csv"}
 	written := blocks(t, "../../docs/language.md")
 	t.Chdir(t.TempDir())
@@ -53,5 +55,53 @@ func TestReadmeExamples(t *testing.T) {
 	}
 	if tried < 20 {
 		t.Errorf("only %d examples found", tried)
+	}
+}
+
+// TestReadmeDemo: the recording in the README is what the demo prints.
+func TestReadmeDemo(t *testing.T) {
+	var out bytes.Buffer
+	if err := demo.Run(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, "the README", shown(t, "../../README.md", "$ make demo\n"), out.String())
+}
+
+// TestManualVerify: what the manual shows of verify is what it says.
+func TestManualVerify(t *testing.T) {
+	var out bytes.Buffer
+	env := cli.System()
+	env.Args = strings.Fields("verify if udp_src 53 then ip_dscp ef")
+	env.Stdout, env.Stderr = &out, &out
+	if status := cli.Run(env); status != 0 {
+		t.Fatalf("exit status %d\n%s", status, &out)
+	}
+	compare(t, "the manual", shown(t, "../../docs/manual.md", "$ repacket "+strings.Join(env.Args, " ")+"\n"), out.String())
+}
+
+// shown is what a page shows behind a command, up to the end of the block.
+func shown(t *testing.T, page, command string) string {
+	t.Helper()
+	content, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(content), command)
+	text, _, ended := strings.Cut(rest, "```")
+	if !found || !ended {
+		t.Fatalf("%s does not show %s", page, command)
+	}
+	return text
+}
+
+// measured are the numbers that differ from run to run: checksums, times, and
+// the instructions and packets of verify.
+var measured = regexp.MustCompile(`0x[0-9a-f]{4}|[0-9]+\.[0-9]+|[0-9]+ instructions|acted on: [0-9]+`)
+
+// compare compares two outputs but for what is measured.
+func compare(t *testing.T, page, want, got string) {
+	t.Helper()
+	if measured.ReplaceAllString(want, "N") != measured.ReplaceAllString(got, "N") {
+		t.Errorf("the command says\n%s\n%s shows\n%s", got, page, want)
 	}
 }
