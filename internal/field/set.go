@@ -60,7 +60,7 @@ func (s Set) Contains(v Value) bool {
 func (s Set) Empty() bool { return len(s) == 0 }
 
 // Full reports whether s holds every value of width bits.
-func (s Set) Full(width int) bool { return s.Equal(All(width)) }
+func (s Set) Full(width int) bool { return len(s) == 1 && s[0].Lo.IsZero() && s[0].Hi == Ones(width) }
 
 // Single is the only value of s; ok is false when s has more or none.
 func (s Set) Single() (v Value, ok bool) {
@@ -75,6 +75,21 @@ func (s Set) Equal(o Set) bool { return slices.Equal(s, o) }
 
 // Union holds what is in s or in o.
 func (s Set) Union(o Set) Set { return NewSet(append(slices.Clone(s), o...)...) }
+
+// Meets reports whether a value is in both s and o.
+func (s Set) Meets(o Set) bool {
+	for i, j := 0, 0; i < len(s) && j < len(o); {
+		switch {
+		case s[i].Hi.Cmp(o[j].Lo) < 0:
+			i++
+		case o[j].Hi.Cmp(s[i].Lo) < 0:
+			j++
+		default:
+			return true
+		}
+	}
+	return false
+}
 
 // Intersect holds what is in both s and o.
 func (s Set) Intersect(o Set) Set {

@@ -31,8 +31,9 @@ func TestSetProperties(t *testing.T) {
 		a, b := NewSet(ranges...), NewSet(more...)
 		inA, inB := members(a), members(b)
 		union, both, rest := members(a.Union(b)), members(a.Intersect(b)), members(a.Complement(width))
-		count := 0
+		count, meet := 0, false
 		for v := range inA {
+			meet = meet || inA[v] && inB[v]
 			want := false
 			for _, r := range ranges {
 				want = want || r.Lo.Lo <= uint64(v) && uint64(v) <= r.Hi.Lo
@@ -52,6 +53,9 @@ func TestSetProperties(t *testing.T) {
 		}
 		if _, one := a.Single(); one != (count == 1) {
 			t.Fatalf("%v has %d values: single %v", a, count, one)
+		}
+		if a.Meets(b) != meet {
+			t.Fatalf("%v meets %v: %v", a, b, a.Meets(b))
 		}
 		if a.Equal(b) != (inA == inB) {
 			t.Fatalf("%v equal %v: %v", a, b, a.Equal(b))

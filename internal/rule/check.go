@@ -40,7 +40,17 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 	if err != nil {
 		return nil, err
 	}
-	c := &checker{program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}, open: o.Open}
+	return newChecker(source, draws, o.Open).check(rules)
+}
+
+func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
+	return &checker{
+		program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}, open: open, effort: newEffort(0),
+	}
+}
+
+// check checks the rules of a program.
+func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) {
 	c.names(rules)
 	for i, r := range rules {
 		c.rule(i, r)
@@ -60,8 +70,9 @@ type checker struct {
 	program *Program
 	err     *syntax.Diagnostic
 	// where are the packets on which each rule acts.
-	where map[*Rule]union
-	open  func(name string) (io.ReadCloser, error)
+	where  map[*Rule]union
+	effort *effort
+	open   func(name string) (io.ReadCloser, error)
 	// sheet is the file of the rule that is checked, and rows is how many rows
 	// were read for all rules so far.
 	sheet *sheet
@@ -103,6 +114,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	if r.Name != "" {
 		start = r.IfAt.Start
 	}
+	c.effort.turn(r.At.End - r.At.Start)
 	c.program.Written = append(c.program.Written, Written{
 		Name: r.Name, Text: syntax.Flatten(c.program.Source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
 	})

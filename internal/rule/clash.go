@@ -162,7 +162,7 @@ func (c *checker) asked(cl claim) (text string, equal bool) {
 // onlyThere says where the field of cl is there, if that is why other excludes
 // it.
 func (c *checker) onlyThere(cl, other claim) string {
-	if cl.only == nil || packets(guard(cl.only, cl.at)).meets(packets(other.expr)) {
+	if cl.only == nil || c.effort.meets(c.effort.packets(guard(cl.only, cl.at)), c.effort.packets(other.expr)) {
 		return ""
 	}
 	return fmt.Sprintf("%s is there only with %s", c.words(cl.name), printOnly(cl.only))
@@ -176,10 +176,10 @@ func (c *checker) needsBelow(cl, test claim) string {
 		return ""
 	}
 	wide := widest[t.Field]
-	allowed := field.Set{}
+	allowed, takes := field.Set{}, c.effort.packets(cl.expr)
 	for i := range allStacks {
 		this := having[wide.Proto] & (1 << i)
-		if this == 0 || !packets(cl.expr).meets(one(state{stacks: this})) {
+		if this == 0 || !c.effort.meets(takes, one(state{stacks: this})) {
 			continue
 		}
 		in := field.All(wide.Width)

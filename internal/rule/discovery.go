@@ -14,11 +14,16 @@ const discoveryLimit = 255
 // discovery warns where a rule changes the hop limit of neighbour discovery, as
 // one for all packets does: IPv6 would stop. One warning is enough.
 func (c *checker) discovery() {
-	packets := discoveries()
+	packets, before := discoveries(), 0
 	for _, r := range c.program.Rules {
 		at := slices.IndexFunc(r.Actions, spoilsDiscovery)
-		if at < 0 || c.where[r].hull || !c.where[r].meets(packets) || c.takenBefore(packets, r) {
+		if at < 0 || c.where[r].hull || !c.effort.meets(c.where[r], packets) {
 			continue
+		}
+		for ; c.program.Rules[before].Index < r.Index; before++ {
+			if c.takesAll(c.program.Rules[before], packets) {
+				return
+			}
 		}
 		c.warn(syntax.Warning, r.Actions[at].At, "for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition",
 			"neighbour discovery takes a hop limit of %d only: with another one IPv6 stops", discoveryLimit)
@@ -52,15 +57,9 @@ func spoilsDiscovery(a Action) bool {
 	return false // it stops at the highest value, or is that already
 }
 
-// takenBefore tells whether a rule before r takes all of the packets.
-func (c *checker) takenBefore(packets union, r *Rule) bool {
-	for _, early := range c.program.Rules {
-		if early.Index >= r.Index {
-			return false
-		}
-		if !packets.meets(c.outside(&reach{rules: []*Rule{early}})) {
-			return true
-		}
-	}
-	return false
+// takesAll reports whether a rule takes all of the packets.
+func (c *checker) takesAll(r *Rule, packets union) bool {
+	at := c.program.Written[r.Index].Span
+	c.effort.turn(at.End - at.Start)
+	return !c.effort.meets(packets, c.outside(&reach{rules: []*Rule{r}}))
 }

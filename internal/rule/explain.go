@@ -72,12 +72,14 @@ type Checksum struct {
 }
 
 // Explanation says what each rule as written does.
-func (p *Program) Explanation() []RuleInfo {
+func (p *Program) Explanation() []RuleInfo { return p.explanation(newEffort(0)) }
+
+func (p *Program) explanation(w *effort) []RuleInfo {
 	infos := make([]RuleInfo, 0, len(p.Written))
 	for i, w := range p.Written {
 		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, Look: w.Look})
 	}
-	c := &checker{program: p}
+	c := &checker{program: p, effort: w}
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
 		info.Cases = append(info.Cases, c.explain(r))
@@ -89,7 +91,8 @@ func (p *Program) Explanation() []RuleInfo {
 }
 
 func (c *checker) explain(r *Rule) Case {
-	where := packets(c.complete(r))
+	c.effort.turn(len(c.program.Written[r.Index].Text))
+	where := c.effort.packets(c.complete(r))
 	out := Case{Complete: r.Print(), Headers: []string{}, Changes: []Change{}, Checksums: []Checksum{}}
 	for layer := range field.Layers {
 		if bits := where.headers(layer); bits&1 == 0 {

@@ -54,13 +54,19 @@ func factOf(f *field.Field, in field.Set) fact {
 }
 
 // packets are the packets on which e holds, or can by chance.
-func packets(e Expr) union { return evaluate(e, true) }
+func packets(e Expr) union { return newEffort(0).packets(e) }
 
 // others are the packets on which e does not hold, or need not by chance.
-func others(e Expr) union { return evaluate(e, false) }
+func others(e Expr) union { return newEffort(0).others(e) }
+
+// packets are the packets on which e holds, or can by chance.
+func (w *effort) packets(e Expr) union { return w.evaluate(e, true) }
+
+// others are the packets on which e does not hold, or need not by chance.
+func (w *effort) others(e Expr) union { return w.evaluate(e, false) }
 
 // evaluate is the packets on which e is holds, or can be by chance.
-func evaluate(e Expr, holds bool) union {
+func (w *effort) evaluate(e Expr, holds bool) union {
 	switch e := e.(type) {
 	case All:
 		if holds {
@@ -73,34 +79,47 @@ func evaluate(e Expr, holds bool) union {
 		}
 		return one(anything().without(e.Proto))
 	case Test:
+		w.spend(1 + len(e.In))
 		return testStates(e, holds)
 	case Chance: // may hold on every packet, and may not
 		return one(anything())
 	case Not:
-		return evaluate(e.X, !holds)
+		return w.evaluate(e.X, !holds)
 	case And:
-		return combine(e.X, holds, holds)
+		return w.members(e.X, holds, holds)
 	case Or:
-		return combine(e.X, holds, !holds)
+		return w.members(e.X, holds, !holds)
 	}
 	panic("rule: unknown kind of condition")
 }
 
-// combine evaluates the members; all: what is in all of them, else in any.
-func combine(xs []Expr, holds, all bool) union {
+// members evaluates the members of an and or an or, once; all: what is in all of
+// them, else in any.
+func (w *effort) members(xs []Expr, holds, all bool) union {
+	of := condition{&xs[0], len(xs), holds, all}
+	if u, known := w.known[of]; known {
+		return u
+	}
+	u := w.combine(xs, holds, all)
+	w.remember(of, u)
+	return u
+}
+
+// combine evaluates the members.
+func (w *effort) combine(xs []Expr, holds, all bool) union {
 	switch {
 	case len(xs) == 1:
-		return evaluate(xs[0], holds)
+		return w.evaluate(xs[0], holds)
 	case !all: // halves, so that thousands of members are quick
 		half := len(xs) / 2
-		return either(combine(xs[:half], holds, all), combine(xs[half:], holds, all))
+		return w.either(w.combine(xs[:half], holds, all), w.combine(xs[half:], holds, all))
 	}
-	out := evaluate(xs[0], holds)
+	out := w.evaluate(xs[0], holds)
 	for _, x := range xs[1:] {
-		if out.empty() || out.hull && len(xs) > maxStates {
+		if out.empty() || out.hull && (len(xs) > maxStates || w.over()) {
 			break // what is left out could only make the hull smaller
 		}
-		out = both(out, evaluate(x, holds))
+		out = w.both(out, w.evaluate(x, holds))
 	}
 	return out
 }

@@ -412,3 +412,32 @@ func TestPrintReadsAsTheSame(t *testing.T) {
 		}
 	})
 }
+
+// TestStatesHoldEveryPacketWithoutSteps: also where the steps end midway each
+// packet on which a condition holds is in one of the states, and none too many
+// unless they are a hull.
+func TestStatesHoldEveryPacketWithoutSteps(t *testing.T) {
+	hulls := 0
+	rapid.Check(t, func(t *rapid.T) {
+		e, ok := parseCondition(t, "if "+drawCondition(t, 3))
+		if !ok {
+			return
+		}
+		steps := rapid.IntRange(0, 200).Draw(t, "steps")
+		in, out := (&effort{own: steps}).packets(e), (&effort{own: steps}).others(e)
+		if in.hull || out.hull {
+			hulls++
+		}
+		for range 20 {
+			p := drawFrame(t)
+			if holds := eyes(e, p); holds {
+				checkIn(t, e, in, out, p)
+			} else {
+				checkIn(t, Not{X: e}, out, in, p)
+			}
+		}
+	})
+	if hulls == 0 {
+		t.Error("the steps never ended")
+	}
+}

@@ -141,18 +141,18 @@ func (c *checker) complete(r *Rule) Expr {
 func (c *checker) contradiction(claims []claim) (where union, why *syntax.Diagnostic) {
 	sofar := union{states: []state{anything()}}
 	for i, cl := range claims {
-		this := packets(cl.expr)
+		this := c.effort.packets(cl.expr)
 		if this.empty() {
 			return union{}, c.never(cl.expr)
 		}
-		if sofar.hull && i > maxStates {
+		if sofar.hull && (i > maxStates || c.effort.over()) {
 			continue // too much to follow; leaving it out is safe
 		}
-		if sofar = both(sofar, this); !sofar.empty() {
+		if sofar = c.effort.both(sofar, this); !sofar.empty() {
 			continue
 		}
 		for _, before := range claims[:i] {
-			if first := packets(before.expr); !first.meets(this) {
+			if first := c.effort.packets(before.expr); !c.effort.meets(first, this) {
 				return union{}, c.clash(before, cl, first, this)
 			}
 		}
@@ -196,20 +196,20 @@ func (c *checker) halves(e Expr, around []claim, holds union) {
 }
 
 func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
-	in := packets(x)
-	if in.meets(holds) {
+	if c.effort.over() || len(c.program.Warnings) >= maxHalves {
+		return
+	}
+	in := c.effort.packets(x)
+	if c.effort.meets(in, holds) {
 		if _, leaf := x.(Test); !leaf {
-			c.halves(x, around, both(holds, in))
+			c.halves(x, around, c.effort.both(holds, in))
 		}
 		return
 	}
 	for _, twin := range all { // another meaning of the same short name
-		if twin.Span() == x.Span() && packets(twin).meets(holds) {
+		if twin.Span() == x.Span() && c.effort.meets(c.effort.packets(twin), holds) {
 			return
 		}
-	}
-	if len(c.program.Warnings) >= maxHalves {
-		return
 	}
 	_, why := c.contradiction(c.members(x)) // what is wrong in it comes first
 	if why == nil {

@@ -42,6 +42,7 @@ func (c *checker) order(rules []syntax.RuleNode) {
 		if notes == maxNotes && shadowed == maxShadowed {
 			return
 		}
+		c.effort.turn(all[i].node.At.End - all[i].node.At.Start)
 		near := idx.candidates(all[i])
 		switch {
 		case shadowed < maxShadowed && c.shadowed(all, i, near):
@@ -79,7 +80,7 @@ func (c *checker) reaches(rules []syntax.RuleNode) []reach {
 		slices.Sort(at.sets)
 		at.sets = slices.Compact(at.sets)
 		for _, r := range at.rules {
-			at.in = either(at.in, c.where[r])
+			at.in = c.effort.either(at.in, c.where[r])
 			at.asks += r.Rows.write(c.complete(r)) + ";"
 		}
 		if rows := at.rules[0].Rows; rows != nil {
@@ -96,7 +97,7 @@ func (c *checker) outside(r *reach) union {
 		for _, rule := range r.rules {
 			wholes = append(wholes, c.complete(rule))
 		}
-		out := others(anyOf(wholes))
+		out := c.effort.others(anyOf(wholes))
 		r.out = &out
 	}
 	return *r.out
@@ -107,7 +108,7 @@ func (c *checker) takes(early, late *reach) bool {
 	if !containsAll(late.sums, early.sums) {
 		return false
 	}
-	return !late.in.meets(c.outside(early)) || early.sameRows(late)
+	return !c.effort.meets(late.in, c.outside(early)) || early.sameRows(late)
 }
 
 // sameRows tells whether two rules ask for the same by the same columns of one
@@ -142,7 +143,7 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 			}
 			continue
 		}
-		same := early.sameRows(late) || !early.in.hull && !early.in.meets(c.outside(late))
+		same := early.sameRows(late) || !early.in.hull && !c.effort.meets(early.in, c.outside(late))
 		if same && early.actions() == late.actions() {
 			c.warn(syntax.Warning, late.node.IfAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
 			return true
@@ -175,7 +176,7 @@ func (r *reach) actions() string {
 // both is the hint for rule j behind rule i, which takes its packets.
 func (c *checker) both(all []reach, i, j int) string {
 	hint := ""
-	if all[i].in.meets(c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
+	if c.effort.meets(all[i].in, c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
 	early, late := all[i].node, all[j].node
@@ -238,7 +239,7 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	for _, i := range slices.Backward(earlier) {
 		early := all[i]
 		if early.node.Final() || len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
-			early.in.hull || late.in.hull || joined(all, i, j) || !early.in.meets(late.in) {
+			early.in.hull || late.in.hull || joined(all, i, j) || !c.effort.meets(early.in, late.in) {
 			continue
 		}
 		hint := "write else between them if that is meant"

@@ -106,143 +106,157 @@ func compareFields(a, b *field.Field) int {
 // settle takes away the stacks that cannot be and what is said of the fields of
 // headers that are then in none. It is false when no packet is left.
 func (s *state) settle() bool {
+	gone := false
 	for _, k := range s.facts {
-		if k.in.Empty() {
-			*s = s.without(k.f.Proto)
-		}
-		for _, n := range needs[k.f] {
-			if s.stacks&n.stacks != 0 && k.in.Intersect(n.in).Empty() {
-				s.stacks &^= n.stacks
-			}
-		}
+		s.stacks = left(s.stacks, k.f, k.in)
+		gone = gone || !s.may(k.f.Proto)
 	}
-	s.facts = slices.DeleteFunc(s.facts, func(k fact) bool { return !s.may(k.f.Proto) })
+	if gone || len(s.facts) > 0 && !s.mayAll() {
+		s.facts = slices.DeleteFunc(s.facts, func(k fact) bool { return !s.may(k.f.Proto) })
+	}
 	return s.stacks != 0
 }
 
-// either is what is in a or in b.
-func either(a, b union) union {
-	out := union{slices.Clone(a.states), a.hull || b.hull}
-	for _, s := range b.states {
-		out.add(s)
-	}
-	return out
+// mayAll tells whether s leaves room for the headers of all its facts.
+func (s state) mayAll() bool {
+	return !slices.ContainsFunc(s.facts, func(k fact) bool { return !s.may(k.f.Proto) })
 }
 
-// add puts a state into the union: into one of its states, if both together
-// are one state.
-func (u *union) add(s state) {
-	for i, have := range u.states {
-		if merged, ok := merge(have, s); ok {
-			u.states[i] = merged
-			return
+// left are the stacks that can be where f, if its header is there, has a value
+// in in.
+func left(all stacks, f *field.Field, in field.Set) stacks {
+	if in.Empty() {
+		all &^= having[f.Proto]
+	}
+	for _, n := range needs[f] {
+		if all&n.stacks != 0 && !in.Meets(n.in) {
+			all &^= n.stacks
 		}
 	}
-	if len(u.states) < maxStates {
-		u.states = append(u.states, s)
-		return
-	}
-	last := &u.states[len(u.states)-1]
-	*last = around(*last, s)
-	u.hull = true
+	return all
 }
 
 // merge is the one state that holds exactly what a and b hold, if there is one:
 // of the fields that both may have, none differs; or one does, and the headers
 // are the same.
-func merge(a, b state) (state, bool) {
-	out := state{stacks: a.stacks | b.stacks}
-	differs := a.stacks != b.stacks // then no field may
-	for _, f := range factFields(a, b) {
-		in := a.values(f)
-		switch other := b.values(f); {
+func merge(a, b state) (merged state, steps int, ok bool) {
+	if steps, ok = mergeable(a, b); !ok {
+		return state{}, steps, false
+	}
+	out := state{stacks: a.stacks | b.stacks, facts: make([]fact, 0, len(a.facts)+len(b.facts))}
+	eachFact(a, b, func(f *field.Field, x, y field.Set) bool {
+		in := x
+		switch {
 		case !b.may(f.Proto):
 		case !a.may(f.Proto):
-			in = other
-		case in.Equal(other):
-		case differs:
-			return state{}, false
-		default:
-			in, differs = in.Union(other), true
+			in = y
+		case !x.Equal(y):
+			in = x.Union(y)
 		}
 		if !in.Full(f.Width) {
 			out.facts = append(out.facts, fact{f, in})
 		}
-	}
-	return out, true
+		return true
+	})
+	return out, steps + out.size(), true
 }
 
-// factFields are the fields of which a or b knows something, in order.
-func factFields(a, b state) []*field.Field {
-	out := make([]*field.Field, 0, len(a.facts)+len(b.facts))
-	for _, k := range slices.Concat(a.facts, b.facts) {
-		out = append(out, k.f)
+// mergeable reports whether two states are one, and how many steps it took to see.
+func mergeable(a, b state) (steps int, ok bool) {
+	differs := a.stacks != b.stacks // then no field may
+	ok = eachFact(a, b, func(f *field.Field, x, y field.Set) bool {
+		steps++
+		if len(x) == len(y) {
+			steps += len(x)
+		}
+		if !a.may(f.Proto) || !b.may(f.Proto) || x.Equal(y) {
+			return true
+		}
+		if differs {
+			return false
+		}
+		differs = true
+		return true
+	})
+	return steps, ok
+}
+
+// eachFact calls do for each field of which a or b knows something, in order,
+// with the values that it may have in both, until do is false.
+func eachFact(a, b state, do func(f *field.Field, inA, inB field.Set) bool) bool {
+	x, y := a.facts, b.facts
+	for len(x) > 0 || len(y) > 0 {
+		c := 0
+		switch {
+		case len(x) == 0:
+			c = 1
+		case len(y) == 0:
+			c = -1
+		default:
+			c = compareFields(x[0].f, y[0].f)
+		}
+		goOn := false
+		switch {
+		case c < 0:
+			goOn, x = do(x[0].f, x[0].in, anyValue[x[0].f.Width]), x[1:]
+		case c > 0:
+			goOn, y = do(y[0].f, anyValue[y[0].f.Width], y[0].in), y[1:]
+		default:
+			goOn, x, y = do(x[0].f, x[0].in, y[0].in), x[1:], y[1:]
+		}
+		if !goOn {
+			return false
+		}
 	}
-	slices.SortFunc(out, compareFields)
-	return slices.Compact(out)
+	return true
 }
 
 // around is a state that holds all of a and b, and more.
 func around(a, b state) state {
 	out := state{stacks: a.stacks | b.stacks}
-	for _, f := range factFields(a, b) {
-		in := field.Set{}
-		for _, s := range []state{a, b} {
-			if s.may(f.Proto) {
-				in = in.Union(s.values(f))
-			}
+	eachFact(a, b, func(f *field.Field, x, y field.Set) bool {
+		in := x
+		switch {
+		case !b.may(f.Proto):
+		case !a.may(f.Proto):
+			in = y
+		default:
+			in = x.Union(y)
 		}
 		if len(in) <= maxRanges && !in.Full(f.Width) {
 			out.facts = append(out.facts, fact{f, in})
 		}
-	}
-	return out
-}
-
-// both is what is in a and in b.
-func both(a, b union) union {
-	out := union{hull: a.hull || b.hull}
-	for _, x := range a.states {
-		for _, y := range b.states {
-			if s, ok := x.and(y); ok {
-				out.add(s)
-			}
-		}
-	}
+		return true
+	})
 	return out
 }
 
 // empty tells that no packet is in u: certain, also for a hull.
 func (u union) empty() bool { return len(u.states) == 0 }
 
-// meets tells whether a packet may be in both u and o. False is certain.
-func (u union) meets(o union) bool {
-	for _, x := range u.states {
-		for _, y := range o.states {
-			if x.meets(y) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // meets tells whether s.and(o) is anything, without making it. What only one of
 // them knows of has taken its stacks away already.
 func (s state) meets(o state) bool {
-	left := s.stacks & o.stacks
+	rest := s.stacks & o.stacks
 	a, b := s.facts, o.facts
-	for left != 0 && len(a) > 0 && len(b) > 0 {
+	for rest != 0 && len(a) > 0 && len(b) > 0 {
 		switch c := compareFields(a[0].f, b[0].f); {
 		case c < 0:
 			a = a[1:]
 		case c > 0:
 			b = b[1:]
 		default:
-			both := state{stacks: left, facts: []fact{{a[0].f, a[0].in.Intersect(b[0].in)}}}
-			both.settle()
-			left, a, b = both.stacks, a[1:], b[1:]
+			rest = left(rest, a[0].f, a[0].in.Intersect(b[0].in))
+			a, b = a[1:], b[1:]
 		}
 	}
-	return left != 0
+	return rest != 0
 }
+
+// anyValue are all values of a field, by its width.
+var anyValue = func() (out [129]field.Set) {
+	for width := range out {
+		out[width] = field.All(width)
+	}
+	return out
+}()

@@ -90,7 +90,10 @@ func (c *checker) lacks(e Not, tests []Test, where union) {
 	for _, p := range tested.list() {
 		lack = lack.without(p)
 	}
-	rest := both(both(where, packets(e)), one(lack))
+	if c.effort.over() || len(c.program.Warnings) >= maxRemarks {
+		return
+	}
+	rest := c.effort.both(c.effort.both(where, c.effort.packets(e)), one(lack))
 	told := slices.ContainsFunc(c.program.Warnings, func(w *syntax.Diagnostic) bool { return w.At == e.At })
 	if rest.empty() || told {
 		return
