@@ -35,16 +35,16 @@ func article(k field.Kind) string {
 }
 
 // address reads an address of the field's kind.
-func (c *checker) address(l literal) field.Value {
+func (l literal) address() field.Value {
 	if kind := syntax.AddressKind(l.word); kind != l.f.Kind && kind != field.Number {
-		c.fail(l.at, addressField(l, kind), "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word))
+		l.fail(l.at, l.addressField(kind), "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word))
 		return field.Value{}
 	}
 	switch l.f.Kind {
 	case field.Address4:
-		return c.address4(l)
+		return l.address4()
 	case field.Address6:
-		return c.address6(l)
+		return l.address6()
 	}
 	v, ok := syntax.ParseMAC(l.text)
 	if !ok {
@@ -52,7 +52,7 @@ func (c *checker) address(l literal) field.Value {
 		if strings.Count(l.word, "-") > 5 {
 			hint = "in a range, addresses with colons: 02:00:00:00:00:00-02:00:00:00:00:ff"
 		}
-		c.fail(l.at, hint, "%s is not a MAC address", orNothing(l.text))
+		l.fail(l.at, hint, "%s is not a MAC address", orNothing(l.text))
 	}
 	return v
 }
@@ -74,7 +74,7 @@ func maskLength(mask string) string {
 }
 
 // withPort is the hint for an address that a port stands behind.
-func withPort(l literal) string {
+func (l literal) withPort() string {
 	address, port, ok := strings.Cut(l.text, ":")
 	if _, err := netip.ParseAddr(address); err != nil || !ok || !onlyDigits(port, 10) {
 		return "four numbers from 0 to 255: 10.0.0.1"
@@ -87,31 +87,33 @@ func withPort(l literal) string {
 }
 
 // address4 reads an IPv4 address.
-func (c *checker) address4(l literal) field.Value {
-	var n uint64
+func (l literal) address4() field.Value {
+	if a, err := netip.ParseAddr(l.text); err == nil && a.Is4() {
+		b := a.As4()
+		return field.V(uint64(binary.BigEndian.Uint32(b[:])))
+	}
 	parts := strings.Split(l.text, ".")
 	for _, part := range parts {
 		octet, err := strconv.ParseUint(part, 10, 64)
 		switch {
 		case !onlyDigits(part, 10) || len(parts) != 4:
-			c.fail(l.at, withPort(l), "%s is not an IPv4 address", orNothing(l.text))
+			l.fail(l.at, l.withPort(), "%s is not an IPv4 address", orNothing(l.text))
 		case err != nil || octet > 255:
-			c.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", syntax.Crop(l.text), syntax.Crop(part))
+			l.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", syntax.Crop(l.text), syntax.Crop(part))
 		case len(part) > 1 && part[0] == '0':
-			c.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", syntax.Crop(l.text), syntax.Crop(part))
+			l.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", syntax.Crop(l.text), syntax.Crop(part))
 		}
-		n = n<<8 | octet&255
 	}
-	return field.V(n)
+	return field.Value{}
 }
 
 // address6 reads an IPv6 address.
-func (c *checker) address6(l literal) field.Value {
+func (l literal) address6() field.Value {
 	v, ok := syntax.ParseIPv6(l.text)
 	if bare, _, zone := strings.Cut(l.text, "%"); zone && !ok {
-		c.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", syntax.Crop(l.text))
+		l.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", syntax.Crop(l.text))
 	} else if !ok {
-		c.fail(l.at, "such as "+syntax.Example(l.f), "%s is not an IPv6 address", orNothing(l.text))
+		l.fail(l.at, "such as "+syntax.Example(l.f), "%s is not an IPv6 address", orNothing(l.text))
 	}
 	return v
 }
@@ -121,7 +123,7 @@ var partners = map[string]string{"arp_sha": "arp_spa", "arp_tha": "arp_tpa", "ar
 
 // addressField is the hint that names the field that takes the kind of
 // address that l's word is.
-func addressField(l literal, kind field.Kind) string {
+func (l literal) addressField(kind field.Kind) string {
 	prefix := map[field.Kind]string{field.Address4: "ip_", field.Address6: "ip6_", field.MAC: "eth_"}[kind]
 	name := partners[l.f.Name]
 	if name == "" {
@@ -134,19 +136,19 @@ func addressField(l literal, kind field.Kind) string {
 }
 
 // prefix reads ADDRESS/LENGTH.
-func (c *checker) prefix(l literal) field.Range {
+func (l literal) prefix() field.Range {
 	slash := strings.IndexByte(l.text, '/')
 	length := l.part(slash+1, len(l.text))
-	v := c.value(l.part(0, slash))
+	v := l.part(0, slash).value()
 	n, err := strconv.Atoi(length.text)
 	if err != nil || !onlyDigits(length.text, 10) || n > l.f.Width {
-		c.fail(length.at, maskLength(length.text), "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
+		l.fail(length.at, maskLength(length.text), "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
 		return field.Range{}
 	}
 	host := field.Ones(l.f.Width - n)
 	lo := v.AndNot(host)
 	if lo != v {
-		c.fail(l.at, fmt.Sprintf("the prefix is %s/%d, the address alone is %s", printAddress(l.f, lo), n, printAddress(l.f, v)),
+		l.fail(l.at, fmt.Sprintf("the prefix is %s/%d, the address alone is %s", printAddress(l.f, lo), n, printAddress(l.f, v)),
 			"%s has bits behind the prefix", l.text)
 	}
 	return field.Range{Lo: lo, Hi: lo.Or(host)}

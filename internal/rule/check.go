@@ -45,7 +45,8 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
-		program: &Program{Source: source, Draws: draws}, where: map[*Rule]union{}, open: open, effort: newEffort(0),
+		report: report{source: source}, program: &Program{Source: source, Draws: draws},
+		where: map[*Rule]union{}, open: open, effort: newEffort(0),
 	}
 }
 
@@ -67,8 +68,8 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 // checker turns the syntax tree into a checked program. It keeps the first
 // error and goes on as if nothing had been wrong.
 type checker struct {
+	report
 	program *Program
-	err     *syntax.Diagnostic
 	// where are the packets on which each rule acts.
 	where  map[*Rule]union
 	effort *effort
@@ -81,20 +82,8 @@ type checker struct {
 	rowsTried int
 }
 
-func (c *checker) fail(at Span, hint, format string, args ...any) {
-	if c.err == nil {
-		c.err = c.diagnostic(syntax.Error, at, hint, format, args...)
-	}
-}
-
 func (c *checker) warn(severity syntax.Severity, at Span, hint, format string, args ...any) {
 	c.program.Warnings = append(c.program.Warnings, c.diagnostic(severity, at, hint, format, args...))
-}
-
-func (c *checker) diagnostic(severity syntax.Severity, at Span, hint, format string, args ...any) *syntax.Diagnostic {
-	return &syntax.Diagnostic{
-		Severity: severity, Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: c.program.Source,
-	}
 }
 
 // names checks that no two rules have one name.
@@ -120,53 +109,53 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	})
 	c.verdict(r)
 	c.read(r)
-	all := choices(r.Actions)
-	var copies []*Rule
-	for _, ch := range all {
-		copies = append(copies, c.expand(index, r, ch))
-	}
+	d := c.resolve(r)
 	if c.err != nil {
 		return
 	}
-	if copies = c.possible(r, copies); c.err == nil {
-		c.remarks(r, copies)
+	var copies []*Rule
+	for _, ch := range choices(r.Actions) {
+		copies = append(copies, d.expand(index, ch))
+	}
+	if copies = c.possible(d, copies); c.err == nil {
+		c.remarks(d, copies)
 	}
 	c.program.Rules = append(c.program.Rules, copies...)
 }
 
 // possible leaves out the copies of a rule that no packet can meet. It is an
 // error if that is all of them.
-func (c *checker) possible(r syntax.RuleNode, copies []*Rule) []*Rule {
+func (c *checker) possible(d draft, copies []*Rule) []*Rule {
 	var kept []*Rule
 	var why *syntax.Diagnostic
 	for _, rule := range copies {
-		where, d := c.contradiction(c.claims(rule))
-		if d == nil {
+		where, never := c.contradiction(c.claims(rule))
+		if never == nil {
 			kept = append(kept, rule)
 			c.where[rule] = where
 		} else if why == nil {
-			why = d
+			why = never
 		}
 	}
 	if len(kept) > 0 || c.err != nil {
 		return kept
 	}
-	if len(copies) > 1 { // say it with the short name open
-		if _, open := c.contradiction(c.anyway(r)); open != nil {
+	if len(copies) > 1 { // say it with the generic fields open
+		if _, open := c.contradiction(c.anyway(d)); open != nil {
 			why = open
 		}
 	}
-	if hint := c.missingThen(r, why); hint != "" {
+	if hint := c.missingThen(d.rule, why); hint != "" {
 		why.Hint = hint
 	}
 	c.err = why
 	return nil
 }
 
-// anyway are the claims of a rule whose short names may mean any protocol.
-func (c *checker) anyway(r syntax.RuleNode) []claim {
-	claims := c.members(c.condition(r.Cond, nil))
-	for _, a := range r.Actions {
+// anyway are the claims of a rule whose generic fields may mean any protocol.
+func (c *checker) anyway(d draft) []claim {
+	claims := c.members(choice(nil).apply(d.cond))
+	for _, a := range d.rule.Actions {
 		for i, ref := range a.Refs() {
 			at := []Span{a.At, a.Operand.At}[i]
 			var any []Expr
@@ -180,7 +169,7 @@ func (c *checker) anyway(r syntax.RuleNode) []claim {
 			claims = append(claims, claim{expr: e, at: at, name: ref.Name.At, read: i > 0})
 		}
 	}
-	for _, s := range r.Swaps {
+	for _, s := range d.rule.Swaps {
 		claims = append(claims, claim{expr: Has(s), at: s.At, name: s.At})
 	}
 	return claims
@@ -211,19 +200,21 @@ func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) string 
 
 // remarks checks what the actions do to each other, and warns of what is odd
 // in a rule but not wrong.
-func (c *checker) remarks(r syntax.RuleNode, copies []*Rule) {
+func (c *checker) remarks(d draft, copies []*Rule) {
+	if len(c.program.Warnings) < maxRemarks {
+		c.idle(copies)
+	}
 	for _, rule := range copies {
 		if c.effects(rule); len(c.program.Warnings) >= maxRemarks {
 			continue
 		}
-		c.idle(rule)
 		where := c.where[rule]
 		if len(copies) == 1 {
 			c.halves(rule.Cond, c.claims(rule), where)
 			c.flagLists(rule.Cond)
 		}
 		c.sums(rule, where)
-		if r.Final() {
+		if d.rule.Final() {
 			c.lacking(rule.Cond, where)
 		}
 	}
@@ -231,7 +222,7 @@ func (c *checker) remarks(r syntax.RuleNode, copies []*Rule) {
 		c.sheet.covered(copies[0].Cond)
 	}
 	if len(c.program.Warnings) < maxRemarks {
-		c.brackets(r.Cond, copies[0].Rows.write(c.condition(r.Cond, nil)))
+		c.brackets(d.rule.Cond, d.rows.write(choice(nil).apply(d.cond)))
 	}
 }
 
@@ -239,72 +230,49 @@ func (c *checker) remarks(r syntax.RuleNode, copies []*Rule) {
 // for what is odd.
 const maxRemarks = 1000
 
-// expand is the rule for one choice of what its short names mean.
-func (c *checker) expand(index int, r syntax.RuleNode, choice choice) *Rule {
-	out := &Rule{Index: index, Swaps: r.Swaps}
+// resolve reads the values of a rule.
+func (c *checker) resolve(r syntax.RuleNode) draft {
+	d := draft{rule: r, cond: c.condition(r.Cond)}
 	for _, a := range r.Actions {
-		out.Actions = append(out.Actions, c.action(a, choice))
+		d.actions = append(d.actions, c.action(a))
 	}
-	for _, v := range r.Verdicts {
-		out.Verdict, out.Redirect = v.Verdict, v.Iface
+	if c.sheet != nil {
+		d.rows = c.sheet.rows
 	}
-	out.Rows = c.sheet.taken()
-	out.Cond = withGuards(c.condition(r.Cond, choice), out.Actions)
-	return out
+	return d
 }
 
-// condition turns a condition into its checked form.
-func (c *checker) condition(n syntax.Node, choice choice) Expr {
+// condition resolves the values of a condition.
+func (c *checker) condition(n syntax.Node) Expr {
 	switch n := n.(type) {
 	case syntax.AllNode:
 		return All{n.At}
 	case syntax.HasNode:
 		return Has{n.Proto, n.At}
 	case syntax.TestNode:
-		return c.test(n, choice)
+		t := c.values(n)
+		if n.Ref.Generic() {
+			return openTest{t, n.Ref.Fields}
+		}
+		return guarded(t)
 	case syntax.ChanceNode:
 		return c.chance(n)
 	case syntax.NotNode:
-		return Not{c.condition(n.X, choice), n.At}
+		return Not{c.condition(n.X), n.At}
 	case syntax.GroupNode:
-		return c.condition(n.X, choice)
+		return c.condition(n.X)
 	case syntax.AndNode:
-		var xs []Expr
-		for _, x := range n.X {
-			e := c.condition(x, choice)
-			if and, ok := e.(And); ok {
-				xs = append(xs, and.X...)
-			} else {
-				xs = append(xs, e)
-			}
-		}
-		return And{xs, n.At}
+		return And{c.conditions(n.X), n.At}
 	case syntax.OrNode:
-		var xs []Expr
-		for _, x := range n.X {
-			e := c.condition(x, choice)
-			if or, ok := e.(Or); ok {
-				xs = append(xs, or.X...)
-			} else {
-				xs = append(xs, e)
-			}
-		}
-		return Or{xs, n.At}
+		return Or{c.conditions(n.X), n.At}
 	}
 	panic(fmt.Sprintf("rule: no condition is a %T", n))
 }
 
-// test checks the values of a test. A short name means any of its fields.
-func (c *checker) test(n syntax.TestNode, choice choice) Expr {
-	fields := choice.pick(n.Ref)
-	t := c.values(n, fields[0])
-	if len(fields) == 1 {
-		return guarded(t)
+func (c *checker) conditions(list []syntax.Node) []Expr {
+	out := make([]Expr, len(list))
+	for i, n := range list {
+		out[i] = c.condition(n)
 	}
-	var any []Expr
-	for _, f := range fields {
-		t.Field = f
-		any = append(any, t)
-	}
-	return Or{any, n.At}
+	return out
 }

@@ -12,29 +12,28 @@ import (
 	"repacket/internal/syntax"
 )
 
-// action turns an action into its checked form, for one choice of what its
-// short names mean.
-func (c *checker) action(a syntax.ActionNode, choice choice) Action {
+// action resolves the operand of an action; of generic fields it takes the first.
+func (c *checker) action(a syntax.ActionNode) Action {
 	o := a.Operand
-	f := choice.pick(a.Ref)[0]
+	f := a.Ref.Fields[0]
 	out := Action{Field: f, Op: o.Op, At: a.At}
-	l := literal{f, a.Ref.Name.Text, o.Word.Text, o.Word.Text, o.Word.At}
+	l := literal{&c.report, f, a.Ref.Name.Text, o.Word.Text, o.Word.Text, o.Word.At}
 	if o.Word.Text != "" && syntax.IsColumn(o.Word) {
 		c.newColumn(&out, o.Word)
 		return out
 	}
 	switch o.Op {
 	case Set:
-		c.newValue(&out, l)
+		l.newValue(&out)
 	case Add, Sub:
-		out.Value = c.amount(l, c.program.Source[o.At.Start:o.At.Start+1])
+		out.Value = l.amount(c.program.Source[o.At.Start : o.At.Start+1])
 	case AtLeast, AtMost:
-		out.Value = c.boundary(l, o.Op)
+		out.Value = l.boundary(o.Op)
 	case Copy:
-		out.From = choice.pick(o.From)[0]
+		out.From = o.From.Fields[0]
 		c.copies(out, a)
 	case Random:
-		out.Range, out.Draw = c.chooses(l), o.Draw
+		out.Range, out.Draw = l.chooses(), o.Draw
 	}
 	return out
 }
@@ -50,100 +49,70 @@ func (c *checker) newColumn(a *Action, word syntax.Token) {
 }
 
 // newValue is what a plain operand gives to the field: a value or a prefix.
-func (c *checker) newValue(a *Action, l literal) {
+func (l literal) newValue(a *Action) {
 	_, named := l.f.Names.Lookup(l.text)
 	switch {
 	case named:
 	case l.f.Kind.IsAddress() && strings.Contains(l.text, "/"):
-		c.newPrefix(a, l)
+		r := l.prefix()
+		a.Value = r.Lo
+		if bits := l.f.PrefixLength(r); bits < l.f.Width { // all of them are an address
+			a.Op, a.Bits = Prefix, max(bits, 0)
+		}
 		return
-	case rangeDash(l) > 0 && (syntax.IsDigit(l.text[0]) || l.f.Kind.IsAddress()):
+	case l.rangeDash() > 0 && (syntax.IsDigit(l.text[0]) || l.f.Kind.IsAddress()):
 		hint := "any of them: " + l.name + " random " + syntax.Crop(l.text)
 		if l.f.Kind == field.Checksum || l.f.Kind == field.Flag {
 			hint = ""
 		}
-		c.fail(l.at, hint, "an action sets one value, not a range")
+		l.fail(l.at, hint, "an action sets one value, not a range")
 		return
 	}
-	a.Value = c.value(l)
-}
-
-// newPrefix puts in the upper bits of an address; all of them are an address.
-func (c *checker) newPrefix(a *Action, l literal) {
-	r := c.prefix(l)
-	a.Value = r.Lo
-	if bits := l.f.PrefixLength(r); bits < l.f.Width {
-		a.Op, a.Bits = Prefix, max(bits, 0)
-	}
+	a.Value = l.value()
 }
 
 // amount is the number behind + or -, which sign is.
-func (c *checker) amount(l literal, sign string) field.Value {
-	n, wrong := c.count(l)
+func (l literal) amount(sign string) field.Value {
+	n, wrong := l.count()
 	switch {
 	case wrong == noNumber:
-		c.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", syntax.Crop(l.text), wrong)
+		l.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", syntax.Crop(l.text), wrong)
 	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
-		c.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, syntax.Crop(l.text))
+		l.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, syntax.Crop(l.text))
 	}
 	return field.V(n)
 }
 
-// What keeps a word from being a plain number.
-const (
-	noNumber = "is not a number"
-	tooLarge = "is too large"
-)
-
-// count reads a plain number, decimal or hexadecimal, of at most 64 bits;
-// wrong says what is wrong with it, or nothing.
-func (c *checker) count(l literal) (n uint64, wrong string) {
-	digits, base := l.text, 10
-	if rest, ok := strings.CutPrefix(l.text, "0x"); ok {
-		digits, base = rest, 16
-	}
-	n, err := strconv.ParseUint(digits, base, 64)
-	switch {
-	case !onlyDigits(digits, base):
-		return 0, noNumber
-	case err != nil:
-		return 0, tooLarge
-	case base == 10 && len(digits) > 1 && digits[0] == '0':
-		c.leadingZero(l)
-	}
-	return n, ""
-}
-
 // boundary is the value behind atleast or atmost.
-func (c *checker) boundary(l literal, op Op) field.Value {
-	r := c.item(l)
+func (l literal) boundary(op Op) field.Value {
+	r := l.item()
 	if r.Lo != r.Hi || l.f.Kind.IsAddress() && strings.Contains(l.text, "/") {
-		c.fail(l.at, "", "%s takes one value, not a range", map[Op]string{AtLeast: "atleast", AtMost: "atmost"}[op])
+		l.fail(l.at, "", "%s takes one value, not a range", map[Op]string{AtLeast: "atleast", AtMost: "atmost"}[op])
 	}
 	return r.Lo
 }
 
 // chooses is the range behind random, or the whole field.
-func (c *checker) chooses(l literal) field.Range {
+func (l literal) chooses() field.Range {
 	_, named := l.f.Names.Lookup(l.text)
 	prefix := strings.Contains(l.text, "/")
 	switch {
 	case l.text == "":
 		return field.Range{Hi: l.f.Max()}
-	case l.f.Kind == field.Flag && rangeDash(l) <= 0:
-		c.fail(l.at, l.name+" random: on or off, drawn for each packet", "random takes no value for a flag")
-	case named || rangeDash(l) <= 0 && !prefix:
+	case l.f.Kind == field.Flag && l.rangeDash() <= 0:
+		l.fail(l.at, l.name+" random: on or off, drawn for each packet", "random takes no value for a flag")
+	case named || l.rangeDash() <= 0 && !prefix:
 		takes, hint := "a range", l.name+" random 1-5"
 		if l.f.Kind.IsAddress() {
 			takes, hint = "a range or a prefix", l.name+" random "+examplePrefix[l.f.Kind]
 		}
-		c.fail(l.at, hint, "random takes %s, not %s", takes, syntax.Crop(l.text))
+		l.fail(l.at, hint, "random takes %s, not %s", takes, syntax.Crop(l.text))
 	case strings.HasSuffix(l.text, "-"):
-		c.fail(l.at, "up to the end: "+l.name+" random "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
+		l.fail(l.at, "up to the end: "+l.name+" random "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
 	default:
-		r := c.item(l)
+		r := l.item()
 		if tooMany(l.f, r) {
-			c.fail(l.at, "a prefix may be of any size: "+l.name+" random "+examplePrefix[l.f.Kind],
+			l.fail(l.at, "a prefix may be of any size: "+l.name+" random "+examplePrefix[l.f.Kind],
 				"a range to choose from has at most 2^32 values")
 		}
 		return r
@@ -232,7 +201,7 @@ func (c *checker) chance(n syntax.ChanceNode) Expr {
 	case num > den:
 		c.fail(n.Share.At, hint, "%s is more than always", words)
 	case num == den:
-		c.certain(n, words)
+		c.warn(syntax.Warning, n.At, "leave it out", "%s always holds", words)
 		return All{n.At}
 	case num < 1<<32 && num<<32 < den:
 		c.fail(n.Share.At, "", "%s is less than 1/4294967296, the least that is drawn", words)
@@ -240,27 +209,15 @@ func (c *checker) chance(n syntax.ChanceNode) Expr {
 	return out
 }
 
-// certain warns of a chance that always holds.
-func (c *checker) certain(n syntax.ChanceNode, words string) {
-	if !c.warned(n.At) {
-		c.warn(syntax.Warning, n.At, "leave it out", "%s always holds", words)
-	}
-}
-
-// warned tells whether something stands already among the warnings of a place.
-func (c *checker) warned(at Span) bool {
-	return slices.ContainsFunc(c.program.Warnings, func(w *syntax.Diagnostic) bool { return w.At == at })
-}
-
 // share reads N% or N/N.
 func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
 	const hint = "chance 5% or chance 1/1000"
-	l := literal{name: "chance", text: n.Share.Text, word: n.Share.Text, at: n.Share.At}
+	l := literal{report: &c.report, name: "chance", text: n.Share.Text, word: n.Share.Text, at: n.Share.At}
 	top, bottom, fraction := strings.Cut(l.text, "/")
 	percent := strings.HasSuffix(l.text, "%")
 	if percent == fraction || top == "" || top == "%" || fraction && bottom == "" {
 		help := hint
-		if _, wrong := c.count(l); wrong == "" {
+		if _, wrong := l.count(); wrong == "" {
 			help = "chance " + l.text + "% or chance 1/" + l.text
 		}
 		c.fail(l.at, help, "a chance is N%% or N/N, not %s", syntax.Crop(l.text))
@@ -273,7 +230,7 @@ func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
 	counts := []uint64{0, 100}
 	for i, part := range parts {
 		var wrong string
-		if counts[i], wrong = c.count(part); wrong == "" {
+		if counts[i], wrong = part.count(); wrong == "" {
 			continue
 		}
 		help := hint
@@ -315,21 +272,24 @@ func inFractions(text string) string {
 }
 
 // idle warns of actions that leave the field as it is, whatever it holds.
-func (c *checker) idle(r *Rule) {
-	for _, a := range r.Actions {
-		nothing := false
-		switch a.Op {
-		case Add, Sub, AtLeast:
-			nothing = a.Value.IsZero()
-		case AtMost:
-			nothing = a.Value == a.Field.Max()
-		case Prefix:
-			nothing = a.Bits == 0
-		case Copy:
-			nothing = a.From == a.Field && a.Field.Kind != field.Checksum
-		}
-		if nothing && a.Cell == 0 && !c.warned(a.At) {
+func (c *checker) idle(copies []*Rule) {
+	for i, a := range copies[0].Actions {
+		if a.Cell == 0 && !slices.ContainsFunc(copies, func(r *Rule) bool { return !r.Actions[i].idle() }) {
 			c.warn(syntax.Warning, a.At, "", "%s changes nothing", c.words(a.At))
 		}
 	}
+}
+
+func (a Action) idle() bool {
+	switch a.Op {
+	case Add, Sub, AtLeast:
+		return a.Value.IsZero()
+	case AtMost:
+		return a.Value == a.Field.Max()
+	case Prefix:
+		return a.Bits == 0
+	case Copy:
+		return a.From == a.Field && a.Field.Kind != field.Checksum
+	}
+	return false
 }

@@ -79,7 +79,7 @@ func (p *Program) explanation(w *effort) []RuleInfo {
 	for i, w := range p.Written {
 		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, Look: w.Look})
 	}
-	c := &checker{program: p, effort: w}
+	c := &checker{report: report{source: p.Source}, program: p, effort: w}
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
 		info.Cases = append(info.Cases, c.explain(r))

@@ -200,8 +200,8 @@ func parseCondition(t *rapid.T, source string) (Expr, bool) {
 	if d != nil {
 		t.Fatalf("%s: %v", source, d)
 	}
-	c := &checker{program: &Program{Source: source}, where: map[*Rule]union{}}
-	e := c.condition(rules[0].Cond, nil)
+	c := &checker{report: report{source: source}, program: &Program{Source: source}, where: map[*Rule]union{}}
+	e := choice(nil).apply(c.condition(rules[0].Cond))
 	return e, c.err == nil
 }
 

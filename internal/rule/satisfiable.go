@@ -120,9 +120,6 @@ func (c *checker) nameOf(e Expr) Span {
 	return at
 }
 
-// words is a piece of the source for a message.
-func (c *checker) words(at Span) string { return syntax.Excerpt(c.program.Source, at) }
-
 // complete is the condition of a rule as semantics.md 3.1 has it: with the
 // headers of all fields that its actions name.
 func (c *checker) complete(r *Rule) Expr {

@@ -40,6 +40,8 @@ type sheet struct {
 	// where the rows begin.
 	width int
 	lines []int32
+	// probe keeps what is wrong with a cell.
+	probe report
 	// equal: some rows test for the same, and that has been said.
 	equal bool
 }
@@ -96,14 +98,6 @@ func (s *sheet) cell(word syntax.Token) int {
 		return 0
 	}
 	return s.cells[word.At.Start]
-}
-
-// taken are the rows for a rule.
-func (s *sheet) taken() *Rows {
-	if s == nil {
-		return nil
-	}
-	return s.rows
 }
 
 func (s *sheet) fail(at Span, hint, format string, args ...any) {
@@ -236,13 +230,7 @@ func (s *sheet) reserve(rows int) {
 // row adds a row.
 func (s *sheet) row(row []string, line int) {
 	for i, n := range s.columns {
-		text := row[s.from[i]]
-		v, ok := quick(n, text)
-		cell := field.Range{Lo: v, Hi: v}
-		if !ok {
-			cell = s.value(n, text, line)
-		}
-		s.rows.Cells[i].add(cell, s.rows.Len)
+		s.rows.Cells[i].add(s.value(n, row[s.from[i]], line), s.rows.Len)
 	}
 	s.lines = append(s.lines, int32(line))
 	s.rows.Len++
@@ -263,98 +251,44 @@ func (c *Cells) add(cell field.Range, row int) {
 // value reads the value of a column in a row that begins at a line as if it
 // stood in the rule.
 func (s *sheet) value(n syntax.ColumnNode, text string, line int) field.Range {
-	probe := &checker{program: s.c.program}
-	out := probe.cell(n, text)
-	if probe.err != nil {
-		hint := probe.err.Hint
+	out := s.probe.cell(n, text)
+	if s.probe.err != nil {
+		hint := s.probe.err.Hint
 		if strings.Contains(text, ",") {
 			hint = "a cell holds one value, one range or one prefix; a list takes a row for each"
 		}
-		s.fail(n.At, hint, "row %s, column %s: %s", spelling.Thousands(line), n.Name, probe.err.Msg)
+		s.fail(n.At, hint, "row %s, column %s: %s", spelling.Thousands(line), n.Name, s.probe.err.Msg)
 	}
 	return out
 }
 
 // cell is what a text stands for at the place of a column.
-func (c *checker) cell(n syntax.ColumnNode, text string) field.Range {
+func (r *report) cell(n syntax.ColumnNode, text string) field.Range {
 	f, name := n.Ref.Fields[0], n.Ref.Name.Text
 	text = strings.ToLower(text)
-	l := literal{f, name, text, text, Span{}}
+	l := literal{r, f, name, text, text, Span{}}
 	if text == "" {
-		c.fail(n.At, "", "%s needs a value", name)
+		r.fail(n.At, "", "%s needs a value", name)
 		return field.Range{}
 	}
 	single := func(v field.Value) field.Range { return field.Range{Lo: v, Hi: v} }
 	switch n.Use {
 	case "item":
-		return c.item(l)
+		return l.item()
 	case "set":
 		a := Action{Field: f}
-		if c.newValue(&a, l); a.Op == Prefix {
+		if l.newValue(&a); a.Op == Prefix {
 			return field.Range{Lo: a.Value, Hi: a.Value.Or(field.Ones(f.Width - a.Bits))}
 		}
 		return single(a.Value)
 	case "+", "-":
-		return single(c.amount(l, n.Use))
+		return single(l.amount(n.Use))
 	case "atleast":
-		return single(c.boundary(l, AtLeast))
+		return single(l.boundary(AtLeast))
 	case "atmost":
-		return single(c.boundary(l, AtMost))
+		return single(l.boundary(AtMost))
 	}
-	return c.compare(n.Use, n.At, l)
-}
-
-// quick reads what most files hold, a plain number or an address, at once; ok
-// is false for all else, which may be right or wrong.
-func quick(n syntax.ColumnNode, text string) (v field.Value, ok bool) {
-	f := n.Ref.Fields[0]
-	switch {
-	case n.Compare() != "":
-		return v, false
-	case f.Kind == field.Address4:
-		return quickAddress4(text)
-	case f.Kind == field.Address6:
-		return syntax.ParseIPv6(text)
-	case f.Kind == field.MAC:
-		return syntax.ParseMAC(text)
-	}
-	return quickNumber(text, f.Max())
-}
-
-// quickNumber reads a decimal number of at most 18 digits that does not begin
-// with 0.
-func quickNumber(text string, top field.Value) (field.Value, bool) {
-	if text == "" || len(text) > 18 || text[0] == '0' && len(text) > 1 {
-		return field.Value{}, false
-	}
-	n := uint64(0)
-	for i := range len(text) {
-		if !syntax.IsDigit(text[i]) {
-			return field.Value{}, false
-		}
-		n = 10*n + uint64(text[i]-'0')
-	}
-	return field.V(n), field.V(n).Cmp(top) <= 0
-}
-
-// quickAddress4 reads four numbers with dots between them.
-func quickAddress4(text string) (field.Value, bool) {
-	n, octet, digits, dots := uint64(0), uint64(0), 0, 0
-	for i := range len(text) {
-		c := text[i]
-		switch {
-		case syntax.IsDigit(c) && (digits == 0 || octet > 0): // no 0 before another digit
-			octet, digits = 10*octet+uint64(c-'0'), digits+1
-			if octet > 255 {
-				return field.Value{}, false
-			}
-		case c == '.' && digits > 0:
-			n, octet, digits, dots = n<<8|octet, 0, 0, dots+1
-		default:
-			return field.Value{}, false
-		}
-	}
-	return field.V(n<<8 | octet), dots == 3 && digits > 0
+	return l.compare(n.Use, n.At)
 }
 
 // count is a number and what is counted: 1 row, 2 rows.

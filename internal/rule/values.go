@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,8 +10,10 @@ import (
 	"repacket/internal/syntax"
 )
 
-// literal is a word, or a part of one, that stands for a value of a field.
+// literal is a word, or a part of one, that stands for a value of a field. What
+// is wrong with it goes to the report.
 type literal struct {
+	*report
 	f    *field.Field
 	name string // the field's name as written
 	text string // in lower case
@@ -19,22 +22,22 @@ type literal struct {
 }
 
 // value is the value that a word stands for.
-func (c *checker) value(l literal) field.Value {
+func (l literal) value() field.Value {
 	if n, ok := l.f.Names.Lookup(l.text); ok {
 		return field.V(n)
 	}
 	if l.f.Kind.IsAddress() {
-		return c.address(l)
+		return l.address()
 	}
 	if l.f.Kind == field.Flag && (l.text == "on" || l.text == "off") {
 		return field.V(uint64(len("off") - len(l.text)))
 	}
-	return c.number(l)
+	return l.number()
 }
 
 // rangeDash is the place of the hyphen that makes a range of a word, or
 // negative: an Ethernet address may have hyphens of its own.
-func rangeDash(l literal) int {
+func (l literal) rangeDash() int {
 	if _, ok := syntax.ParseMAC(l.text); ok && l.f.Kind == field.MAC {
 		return -1
 	}
@@ -42,22 +45,40 @@ func rangeDash(l literal) int {
 }
 
 // number reads a decimal or hexadecimal number and checks that it fits.
-func (c *checker) number(l literal) field.Value {
+func (l literal) number() field.Value {
+	n, wrong := l.count()
+	switch {
+	case wrong == noNumber:
+		l.noNumber()
+	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
+		l.tooBig(n)
+	}
+	return field.V(n)
+}
+
+// What keeps a word from being a plain number.
+const (
+	noNumber = "is not a number"
+	tooLarge = "is too large"
+)
+
+// count reads a plain number, decimal or hexadecimal, of at most 64 bits;
+// wrong says what is wrong with it, or nothing.
+func (l literal) count() (n uint64, wrong string) {
 	digits, base := l.text, 10
 	if rest, ok := strings.CutPrefix(l.text, "0x"); ok {
 		digits, base = rest, 16
 	}
 	n, err := strconv.ParseUint(digits, base, 64)
-	tooLong := err != nil && onlyDigits(digits, base)
 	switch {
-	case err != nil && !tooLong || strings.HasPrefix(digits, "+"):
-		c.noNumber(l)
+	case !onlyDigits(digits, base):
+		return 0, noNumber
 	case base == 10 && len(digits) > 1 && digits[0] == '0':
-		c.leadingZero(l)
-	case tooLong || field.V(n).Cmp(l.f.Max()) > 0:
-		c.tooBig(l, n)
+		l.leadingZero()
+	case err != nil:
+		return n, tooLarge
 	}
-	return field.V(n)
+	return n, ""
 }
 
 func onlyDigits(s string, base int) bool {
@@ -83,7 +104,7 @@ func takes(f *field.Field) string {
 
 // tooBig is the error for a number that does not fit; n is that number, or
 // something huge.
-func (c *checker) tooBig(l literal, n uint64) {
+func (l literal) tooBig(n uint64) {
 	hint := ""
 	switch {
 	case l.f.Name == "ip_dscp" && n <= 255:
@@ -98,54 +119,47 @@ func (c *checker) tooBig(l literal, n uint64) {
 	case l.f.Unit == "8-byte units" && n <= 65535 && n%8 == 0:
 		hint = fmt.Sprintf("%s counts 8-byte units: %d bytes are %s %d", l.name, n, l.name, n/8)
 	}
-	c.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), syntax.Crop(l.text))
+	l.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), syntax.Crop(l.text))
 }
 
-func (c *checker) leadingZero(l literal) {
-	hint := "decimal: " + orZero(strings.TrimLeft(l.text, "0"))
+func (l literal) leadingZero() {
+	hint := "decimal: " + cmp.Or(strings.TrimLeft(l.text, "0"), "0")
 	if n, err := strconv.ParseUint(l.text, 8, 64); err == nil {
 		hint += fmt.Sprintf("; if octal was meant: %d", n)
 	}
-	c.fail(l.at, hint, "%s begins with 0, which some read as octal", syntax.Crop(l.text))
-}
-
-func orZero(digits string) string {
-	if digits == "" {
-		return "0"
-	}
-	return digits
+	l.fail(l.at, hint, "%s begins with 0, which some read as octal", syntax.Crop(l.text))
 }
 
 // noNumber is the error for a word that is no value of a field of numbers.
-func (c *checker) noNumber(l literal) {
+func (l literal) noNumber() {
 	word := syntax.Crop(l.text)
 	if l.f.Kind == field.Flag {
-		c.fail(l.at, syntax.Suggest(l.text, syntax.ValueWords(l.f)), "%s is a flag: on or off, not %s", l.name, word)
+		l.fail(l.at, syntax.Suggest(l.text, syntax.ValueWords(l.f)), "%s is a flag: on or off, not %s", l.name, word)
 		return
 	}
 	hint := syntax.Suggest(l.text, syntax.ValueWords(l.f))
 	switch {
 	case l.text == "on" || l.text == "off":
-		c.fail(l.at, "", "%s takes %s: only flags are %s", l.name, takes(l.f), word)
+		l.fail(l.at, "", "%s takes %s: only flags are %s", l.name, takes(l.f), word)
 		return
 	case len(l.text) > 1 && l.text[0] == '-' && onlyDigits(l.text[1:], 10):
-		c.fail(l.at, "", "%s takes %s, not %s", l.name, takes(l.f), word)
+		l.fail(l.at, "", "%s takes %s, not %s", l.name, takes(l.f), word)
 		return
 	case strings.Contains(l.text, "/"):
-		c.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, kindOf(l.f))
+		l.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, kindOf(l.f))
 		return
 	case syntax.AddressKind(l.text) != field.Number:
 		kind := syntax.AddressKind(l.text)
-		c.fail(l.at, addressField(l, kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
+		l.fail(l.at, l.addressField(kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
 		return
 	case isColonRange(l.text):
 		hint = "a range has a hyphen: " + strings.Replace(word, ":", "-", 1)
-	case hint == "" && isHex(l):
+	case hint == "" && l.isHex():
 		hint = "hexadecimal begins with 0x: 0x" + word
 	case hint == "" && syntax.IsLetter(l.text[0]) && len(l.f.Names) > 0:
 		hint = "names of values: repacket fields " + l.f.Name
 	}
-	c.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f))
+	l.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f))
 }
 
 // isColonRange tells whether a word is a range as iptables has it.
@@ -155,7 +169,7 @@ func isColonRange(word string) bool {
 }
 
 // isHex tells whether a word is a hexadecimal number, without its 0x, that fits.
-func isHex(l literal) bool {
+func (l literal) isHex() bool {
 	n, err := strconv.ParseUint(l.text, 16, 64)
 	return err == nil && field.V(n).Cmp(l.f.Max()) <= 0
 }
@@ -169,26 +183,26 @@ func kindOf(f *field.Field) string {
 }
 
 // items is the set of values that a list of words stands for.
-func (c *checker) items(l literal, words []syntax.Token) field.Set {
+func (l literal) items(words []syntax.Token) field.Set {
 	ranges := make([]field.Range, 0, len(words))
 	for _, w := range words {
 		l.text, l.word, l.at = w.Text, w.Text, w.At
-		ranges = append(ranges, c.item(l))
+		ranges = append(ranges, l.item())
 	}
 	return field.NewSet(ranges...)
 }
 
 // item is the range of values that one value, range or prefix stands for.
-func (c *checker) item(l literal) field.Range {
+func (l literal) item() field.Range {
 	if _, named := l.f.Names.Lookup(l.text); !named {
 		if l.f.Kind.IsAddress() && strings.Contains(l.text, "/") {
-			return c.prefix(l)
+			return l.prefix()
 		}
-		if dash := rangeDash(l); dash > 0 {
-			return c.bounds(l, dash)
+		if dash := l.rangeDash(); dash > 0 {
+			return l.bounds(dash)
 		}
 	}
-	v := c.value(l)
+	v := l.value()
 	return field.Range{Lo: v, Hi: v}
 }
 
@@ -199,31 +213,31 @@ func (l literal) part(start, end int) literal {
 }
 
 // bounds reads LOW-HIGH.
-func (c *checker) bounds(l literal, dash int) field.Range {
+func (l literal) bounds(dash int) field.Range {
 	low, high := l.part(0, dash), l.part(dash+1, len(l.text))
 	if high.text == "" {
-		c.fail(l.at, "up to the end: "+l.name+" ge "+syntax.Crop(low.text), "the range %s has no end", syntax.Crop(l.text))
+		l.fail(l.at, "up to the end: "+l.name+" ge "+syntax.Crop(low.text), "the range %s has no end", syntax.Crop(l.text))
 		return field.Range{}
 	}
 	for _, end := range []literal{low, high} {
 		if _, named := l.f.Names.Lookup(end.text); named {
-			c.fail(l.at, c.inNumbers(low, high), "a range takes numbers, not names: %s", syntax.Crop(end.text))
+			l.fail(l.at, inNumbers(low, high), "a range takes numbers, not names: %s", syntax.Crop(end.text))
 			return field.Range{}
 		}
 	}
 	if syntax.IsLetter(low.text[0]) && !l.f.Kind.IsAddress() {
-		c.noNumber(l) // a mistyped name with a hyphen in it
+		l.noNumber() // a mistyped name with a hyphen in it
 		return field.Range{}
 	}
-	r := field.Range{Lo: c.value(low), Hi: c.value(high)}
+	r := field.Range{Lo: low.value(), Hi: high.value()}
 	if r.Lo.Cmp(r.Hi) > 0 {
-		c.fail(l.at, "write "+high.text+"-"+low.text, "the range %s runs backwards", syntax.Crop(l.text))
+		l.fail(l.at, "write "+high.text+"-"+low.text, "the range %s runs backwards", syntax.Crop(l.text))
 	}
 	return r
 }
 
 // inNumbers is the hint for a range of names: the same in numbers.
-func (c *checker) inNumbers(low, high literal) string {
+func inNumbers(low, high literal) string {
 	if _, err := strconv.ParseUint(high.text, 0, 16); err != nil {
 		if _, named := low.f.Names.Lookup(high.text); !named {
 			return ""
