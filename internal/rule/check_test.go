@@ -206,3 +206,16 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+// TestValuesAreResolvedOnce: a rule whose generic fields make four rules of it is
+// warned of once, for each place of which there is something to say.
+func TestValuesAreResolvedOnce(t *testing.T) {
+	p := mustCheck(t, "if chance 100% then dport 5, ttl +0")
+	var got []string
+	for _, w := range p.Warnings {
+		got = append(got, w.Msg)
+	}
+	if diff := cmp.Diff([]string{"chance 100% always holds", "ttl +0 changes nothing"}, got); diff != "" || len(p.Rules) != 4 {
+		t.Errorf("%d rules (- want, + got)\n%s", len(p.Rules), diff)
+	}
+}
