@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
@@ -41,20 +42,20 @@ func (c *compiler) compute(s plan.Step) {
 func (c *compiler) narrow(x plan.Compute) {
 	a := x.Action
 	switch a.Op {
-	case rule.Copy:
+	case operand.Copy:
 		c.loadField(a.From)
-	case rule.Random:
+	case operand.Random:
 		c.chosen(x)
-	case rule.Add:
+	case operand.Add:
 		c.loadField(x.Field)
 		c.addTo(x.Field, a.Value.Lo)
-	case rule.Sub:
+	case operand.Sub:
 		c.loadField(x.Field)
 		c.subtract(x.Field, a.Value.Lo)
-	case rule.AtLeast:
+	case operand.AtLeast:
 		c.loadField(x.Field)
 		c.bound(asm.JGE, a.Value.Lo)
-	case rule.AtMost:
+	case operand.AtMost:
 		c.loadField(x.Field)
 		c.bound(asm.JLE, a.Value.Lo)
 	}

@@ -84,7 +84,7 @@ func arithmetic(ins asm.Instruction) string {
 	if ins.OpCode.ALUOp() == asm.Neg {
 		return fmt.Sprintf("%s = -%[1]s", dst)
 	}
-	return fmt.Sprintf("%s %s %s", dst, operators[ins.OpCode.ALUOp()], operand(ins, "%d"))
+	return fmt.Sprintf("%s %s %s", dst, operators[ins.OpCode.ALUOp()], source(ins, "%d"))
 }
 
 // jump is a jump, a call or the end.
@@ -98,11 +98,11 @@ func (l lister) jump(ins asm.Instruction) string {
 		return fmt.Sprintf("goto %d", l.labels[ins.Reference()])
 	}
 	return fmt.Sprintf("if %s %s %s goto %d", register(ins, ins.Dst), comparisons[ins.OpCode.JumpOp()],
-		operand(ins, "0x%x"), l.labels[ins.Reference()])
+		source(ins, "0x%x"), l.labels[ins.Reference()])
 }
 
-// operand is the second operand, a constant or a register.
-func operand(ins asm.Instruction, format string) string {
+// source is the second operand, a constant or a register.
+func source(ins asm.Instruction, format string) string {
 	if ins.OpCode.Source() == asm.ImmSource {
 		if format == "%d" {
 			return fmt.Sprint(int32(ins.Constant))

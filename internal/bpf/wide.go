@@ -4,8 +4,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/plan"
-	"repacket/internal/rule"
 )
 
 // A value of 128 bits is in two registers while it is worked out: its upper
@@ -16,23 +16,23 @@ const upper = temp
 func (c *compiler) wide(x plan.Compute) {
 	a := x.Action
 	switch a.Op {
-	case rule.Copy:
+	case operand.Copy:
 		c.loadWide(a.From)
-	case rule.Random:
+	case operand.Random:
 		c.scaled(a)
 		c.emit(asm.LoadImm(upper, int64(a.Range.Lo.Hi), asm.DWord))
 		c.addWide(a.Range.Lo.Lo)
-	case rule.Add:
+	case operand.Add:
 		c.loadWide(x.Field)
 		c.addWide(a.Value.Lo)
 		c.stopAtTop()
-	case rule.Sub:
+	case operand.Sub:
 		c.loadWide(x.Field)
 		c.subtractWide(a.Value.Lo)
-	case rule.AtLeast:
+	case operand.AtLeast:
 		c.loadWide(x.Field)
 		c.boundWide(a.Value, asm.JGT, asm.JGE)
-	case rule.AtMost:
+	case operand.AtMost:
 		c.loadWide(x.Field)
 		c.boundWide(a.Value, asm.JLT, asm.JLE)
 	}

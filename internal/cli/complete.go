@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/spelling"
 )
 
@@ -105,14 +106,9 @@ func wordsFor(f *field.Field) []string {
 
 // operands are the words that say what becomes of a field, apart from values.
 func operands(f *field.Field) []string {
-	var out []string
-	switch f.Kind {
-	case field.Checksum:
-		return []string{"fix", "bad", f.Name}
-	case field.Flag:
-		out = []string{"random"}
-	default:
-		out = []string{"random", "atleast", "atmost"}
+	out := operand.Words(f.Kind)
+	if f.Kind == field.Checksum { // copied to itself only
+		return append(out, f.Name)
 	}
 	for _, g := range field.Fields() {
 		if g != f && g.Kind == f.Kind && g.Width <= f.Width {

@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/plan"
-	"repacket/internal/rule"
 )
 
 // content is what a field, or a piece of one, becomes: a number, or what has
@@ -43,7 +43,7 @@ func (w *writer) computes(s plan.Step) []string {
 // keeps reports whether a field is copied to itself: a checksum that does not
 // follow what changes.
 func keeps(c plan.Compute) bool {
-	return c.Action.Op == rule.Copy && c.Action.From == c.Field
+	return c.Action.Op == operand.Copy && c.Action.From == c.Field
 }
 
 // kept are the fields that a step copies to themselves.
@@ -97,23 +97,23 @@ func newPiece(f, piece *field.Field) content {
 func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
 	a, f := c.Action, c.Field
 	switch a.Op {
-	case rule.Copy:
+	case operand.Copy:
 		return unwrapped(w.whole(a.From))
-	case rule.Random:
+	case operand.Random:
 		if c.Bits() {
 			return w.drawnBits(a.Draw, c.Skip, f.Width, shared)
 		}
 		return w.chosen(c)
-	case rule.AtLeast:
+	case operand.AtLeast:
 		return w.limited(atLeast, f, w.value(f, a.Value))
-	case rule.AtMost:
+	case operand.AtMost:
 		return w.limited(atMost, f, w.value(f, a.Value))
-	case rule.Sub:
+	case operand.Sub:
 		if f.Wraps {
 			return w.wrapping(f, " - ", a.Value)
 		}
 		return w.limited(lowered, f, amount(a.Value))
-	case rule.Add:
+	case operand.Add:
 		switch {
 		case f.Wraps:
 			return w.wrapping(f, " + ", a.Value)
@@ -224,7 +224,7 @@ func repeated(list []plan.Compute) []int {
 	var out []int
 	seen := map[int]int{}
 	for _, c := range list {
-		if c.Action.Op != rule.Random || !c.Bits() {
+		if c.Action.Op != operand.Random || !c.Bits() {
 			continue
 		}
 		first, last := c.Skip/32, (c.Skip+c.Field.Width-1)/32

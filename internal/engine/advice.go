@@ -7,6 +7,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/hook"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 	"repacket/internal/spelling"
 )
@@ -104,7 +105,7 @@ func (s *Site) badAdvice() []Advice {
 	}
 	for _, r := range s.cfg.Program.Rules {
 		for _, a := range r.Actions {
-			if a.Op == rule.Bad && isLayer4Sum(a.Field) && a.Field.Proto != field.ICMP && a.Field.Proto != field.ICMP6 {
+			if a.Op == operand.Bad && isLayer4Sum(a.Field) && a.Field.Proto != field.ICMP && a.Field.Proto != field.ICMP6 {
 				return []Advice{{
 					Message: fmt.Sprintf("packets of this machine may have no %s yet: receivers on this machine take them unchecked, it is wrong where they leave it", a.Field.Name),
 					Hint:    "whole checksums where the packets are sent: ethtool -K DEVICE tx off",

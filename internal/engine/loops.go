@@ -6,6 +6,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/hook"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -174,7 +175,7 @@ func becomes(r *rule.Rule, f *field.Field) (field.Value, bool) {
 		return field.Value{}, false
 	}
 	for _, a := range r.Actions {
-		if a.Field == f && a.Op == rule.Set && a.Cell == 0 {
+		if a.Field == f && a.Op == operand.Set && a.Cell == 0 {
 			return a.Value, true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -199,7 +200,7 @@ func (d *draft) transport(words, payload int) {
 // that makes no difference to a sum: 0 for all ones, all ones for 0.
 func (d *draft) already() {
 	for _, a := range d.w.actions {
-		if a.Op != rule.Set || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(6) > 0 {
+		if a.Op != operand.Set || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(6) > 0 {
 			continue
 		}
 		v := a.Value
@@ -215,19 +216,19 @@ func (d *draft) already() {
 // where a bound begins to count, and where a copy changes nothing.
 func (d *draft) atEdges() {
 	for _, a := range d.w.actions {
-		if a.Op == rule.Set || a.Op.Sums() || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(3) > 0 {
+		if a.Op == operand.Set || a.Op.Sums() || !d.holds(a.Field) || a.Field.Structural || d.r.IntN(3) > 0 {
 			continue
 		}
 		v := a.Value
-		switch a.Op {
-		case rule.Add: // all ones less v: the last that does not overflow
+		switch {
+		case a.Op == operand.Add: // all ones less v: the last that does not overflow
 			v = a.Field.Max().AndNot(v)
-		case rule.Copy:
+		case a.Op == operand.Copy:
 			if d.holds(a.From) {
 				d.set(a.Field, d.get(a.From))
 			}
 			continue
-		case rule.Random:
+		case a.Op.Chooses():
 			v = a.Range.Lo
 		}
 		d.set(a.Field, near(d.r, v, a.Field.Max()))

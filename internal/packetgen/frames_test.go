@@ -10,6 +10,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -25,7 +26,7 @@ func test(name string, ranges ...uint64) rule.Test {
 	return rule.Test{Field: field.MustByName(name), In: field.NewSet(in...)}
 }
 
-func action(name string, op rule.Op, v uint64) rule.Action {
+func action(name string, op operand.Op, v uint64) rule.Action {
 	return rule.Action{Field: field.MustByName(name), Op: op, Value: field.V(v)}
 }
 
@@ -42,42 +43,42 @@ func not(x rule.Expr) rule.Expr    { return rule.Not{X: x} }
 
 // programs are ones whose rules are not met by chance.
 var programs = map[string]*rule.Program{
-	"port": program(&rule.Rule{Cond: test("udp_dest", 443, 443), Actions: []rule.Action{action("udp_dest", rule.Set, 8080)}}),
+	"port": program(&rule.Rule{Cond: test("udp_dest", 443, 443), Actions: []rule.Action{action("udp_dest", operand.Set, 8080)}}),
 	"four fields": program(&rule.Rule{
 		Cond: and(test("ip_src", 0x0a140000, 0x0a14ffff), test("ip_dest", 7, 7), test("tcp_dest", 80, 80),
 			test("tcp_syn", 1, 1), test("ip_dscp", 46, 46)),
-		Actions: []rule.Action{action("tcp_src", rule.Set, 0), action("ip_tos", rule.Set, 1)},
+		Actions: []rule.Action{action("tcp_src", operand.Set, 0), action("ip_tos", operand.Set, 1)},
 	}),
-	"fix": program(&rule.Rule{Cond: test("icmp_type", 8, 8), Actions: []rule.Action{action("icmp_check", rule.Fix, 0), action("ip_check", rule.Bad, 0)}}),
+	"fix": program(&rule.Rule{Cond: test("icmp_type", 8, 8), Actions: []rule.Action{action("icmp_check", operand.Fix, 0), action("ip_check", operand.Bad, 0)}}),
 	"branches": program(
-		&rule.Rule{Cond: test("ip_hl", 0, 4), Actions: []rule.Action{action("ip_hl", rule.Set, 5), action("ip_check", rule.Fix, 0)}},
+		&rule.Rule{Cond: test("ip_hl", 0, 4), Actions: []rule.Action{action("ip_hl", operand.Set, 5), action("ip_check", operand.Fix, 0)}},
 		&rule.Rule{Cond: and(or(test("tcp_src", 1, 2), test("udp_src", 3, 9, 12, 14)), not(test("ip_ttl", 0, 63)))},
-		&rule.Rule{Cond: and(rule.Has{Proto: field.IP}, not(or(rule.Has{Proto: field.TCP}, rule.Has{Proto: field.UDP}))), Actions: []rule.Action{action("ip_id", rule.Set, 1)}},
-		&rule.Rule{Cond: test("ip_flag_mf", 1, 1), Actions: []rule.Action{action("udp_len", rule.Set, 1)}},
-		&rule.Rule{Cond: and(test("ip_tot_len", 1000, 1100), test("tcp_check", 0, 0)), Actions: []rule.Action{action("tcp_check", rule.Fix, 0)}},
+		&rule.Rule{Cond: and(rule.Has{Proto: field.IP}, not(or(rule.Has{Proto: field.TCP}, rule.Has{Proto: field.UDP}))), Actions: []rule.Action{action("ip_id", operand.Set, 1)}},
+		&rule.Rule{Cond: test("ip_flag_mf", 1, 1), Actions: []rule.Action{action("udp_len", operand.Set, 1)}},
+		&rule.Rule{Cond: and(test("ip_tot_len", 1000, 1100), test("tcp_check", 0, 0)), Actions: []rule.Action{action("tcp_check", operand.Fix, 0)}},
 	),
 	"no IP": program(&rule.Rule{Cond: not(rule.Has{Proto: field.IP})}),
 	"tags": program(
 		&rule.Rule{Cond: and(test("vlan_id", 100, 100), not(rule.Has{Proto: field.CVLAN}))},
-		&rule.Rule{Cond: and(test("cvlan_id", 7, 7), test("eth_type", 0x88a8, 0x88a8), test("udp_dest", 53, 53)), Actions: []rule.Action{action("vlan_pcp", rule.Set, 5)}},
+		&rule.Rule{Cond: and(test("cvlan_id", 7, 7), test("eth_type", 0x88a8, 0x88a8), test("udp_dest", 53, 53)), Actions: []rule.Action{action("vlan_pcp", operand.Set, 5)}},
 		&rule.Rule{Cond: test("vlan_type", 0x1234, 0x1234)},
 		&rule.Rule{Cond: test("eth_type", 0x88cc, 0x88cc)},
 		&rule.Rule{Cond: and(rule.Has{Proto: field.VLAN}, test("arp_op", 2, 2))},
 	),
 	"arp": program(&rule.Rule{
 		Cond:    and(test("arp_op", 1, 1), test("arp_tpa", 0xc0000201, 0xc0000201), test("eth_dest", 1<<48-1, 1<<48-1)),
-		Actions: []rule.Action{action("arp_sha", rule.Set, 0x020000000001)},
+		Actions: []rule.Action{action("arp_sha", operand.Set, 0x020000000001)},
 	}),
 	"ip6": program(
-		&rule.Rule{Cond: and(wide("ip6_src", 0x20010db8<<32, 0x20010db8<<32|1), test("tcp_dest", 443, 443)), Actions: []rule.Action{action("tcp_check", rule.Fix, 0)}},
+		&rule.Rule{Cond: and(wide("ip6_src", 0x20010db8<<32, 0x20010db8<<32|1), test("tcp_dest", 443, 443)), Actions: []rule.Action{action("tcp_check", operand.Fix, 0)}},
 		&rule.Rule{Cond: and(wide("ip6_dest", 0xfe80<<48, 0xfe80<<48), test("icmp6_type", 128, 128)), Swaps: []rule.Swap{{Proto: field.IP6}}, Verdict: rule.Reflect},
-		&rule.Rule{Cond: and(test("ip6_next", 44, 44), test("udp_src", 0, 1023)), Actions: []rule.Action{action("udp_check", rule.Bad, 0)}},
+		&rule.Rule{Cond: and(test("ip6_next", 44, 44), test("udp_src", 0, 1023)), Actions: []rule.Action{action("udp_check", operand.Bad, 0)}},
 		&rule.Rule{Cond: and(test("ip6_next", 0, 0), test("ip6_len", 0, 0), rule.Has{Proto: field.TCP})},
 		&rule.Rule{Cond: and(test("ip6_next", 43, 43), test("ip6_hlim", 0, 1)), Verdict: rule.Drop},
 		&rule.Rule{Cond: and(test("ip6_len", 100, 120), test("udp_len", 100, 101), test("ip6_flow", 5, 5))},
 	),
 	"mss": program(
-		&rule.Rule{Cond: and(test("tcp_syn", 1, 1), test("tcp_mss", 1361, 65535)), Actions: []rule.Action{action("tcp_mss", rule.Set, 1360)}},
+		&rule.Rule{Cond: and(test("tcp_syn", 1, 1), test("tcp_mss", 1361, 65535)), Actions: []rule.Action{action("tcp_mss", operand.Set, 1360)}},
 		&rule.Rule{Cond: and(test("tcp_mss", 0, 500), test("tcp_hlen", 15, 15), rule.Has{Proto: field.IP6})},
 		&rule.Rule{Cond: and(rule.Has{Proto: field.TCP}, not(rule.Has{Proto: field.MSS}))},
 	),

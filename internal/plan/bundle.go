@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 	"repacket/internal/spelling"
 )
@@ -179,7 +180,7 @@ func (m *rowMaker) bundle(r *rule.Rule, tests, actions []int, count int) *bundle
 // the same for all packets that it takes: which bits are turned over, and what
 // that adds to a sum.
 func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
-	if a.Op != rule.Prefix || a.Cell == 0 {
+	if a.Op != operand.Prefix || a.Cell == 0 {
 		return false
 	}
 	i := slices.IndexFunc(tests, func(t rule.Test) bool { return t.Field == a.Field })
@@ -187,7 +188,7 @@ func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
 		return false
 	}
 	for _, o := range r.Actions {
-		if o.Op == rule.Prefix && o.Field != a.Field {
+		if o.Op == operand.Prefix && o.Field != a.Field {
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -52,7 +53,7 @@ func checksums(c Class) []*field.Field {
 	return out
 }
 
-func namedOp(r *rule.Rule, check *field.Field) (rule.Op, bool) {
+func namedOp(r *rule.Rule, check *field.Field) (operand.Op, bool) {
 	for _, a := range r.Actions {
 		if a.Field == check {
 			return a.Op, true
@@ -61,8 +62,8 @@ func namedOp(r *rule.Rule, check *field.Field) (rule.Op, bool) {
 	return 0, false
 }
 
-func sumOp(op rule.Op) SumOp {
-	if op == rule.Fix {
+func sumOp(op operand.Op) SumOp {
+	if op == operand.Fix {
 		return Fix
 	}
 	return Bad

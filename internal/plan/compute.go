@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -28,7 +29,7 @@ type Compute struct {
 // field has one window, see Skip. Otherwise it is Action.Range, of 2^32 values
 // at most, and one number chooses from it as rule.Action.Words says.
 func (c Compute) Bits() bool {
-	return c.Action.Op == rule.Random && (c.Field != c.Action.Field || c.Action.Range == field.Range{Hi: c.Field.Max()})
+	return c.Action.Op.Chooses() && (c.Field != c.Action.Field || c.Action.Range == field.Range{Hi: c.Field.Max()})
 }
 
 // Windows are those of the field, most significant first.
@@ -78,12 +79,12 @@ func edits(r *rule.Rule) (list []edit, computes []Compute) {
 	}
 	for _, a := range r.Actions {
 		switch {
-		case a.Op.Sums() || idle(a):
-		case a.Op == rule.Set:
+		case a.Op.Sums() || a.Idle():
+		case a.Op == operand.Set:
 			list = append(list, edit{field: a.Field, value: a.Value})
-		case a.Op == rule.Prefix:
+		case a.Op == operand.Prefix:
 			list = append(list, upperBits(a.Field, a.Value, a.Bits)...)
-		case a.Op == rule.Random && a.Field.Kind.IsAddress() && a.Field.PrefixLength(a.Range) >= 0:
+		case a.Op.Chooses() && a.Field.Kind.IsAddress() && a.Field.PrefixLength(a.Range) >= 0:
 			n, skip := a.Field.PrefixLength(a.Range), 0
 			list = append(list, upperBits(a.Field, a.Range.Lo, n)...)
 			for _, f := range pieces(a.Field, n, a.Field.Width) {
@@ -95,23 +96,6 @@ func edits(r *rule.Rule) (list []edit, computes []Compute) {
 		}
 	}
 	return list, computes
-}
-
-// idle reports whether an action leaves its field as it is, whatever it holds. A
-// checksum that is copied to itself is none of these: it does not follow what
-// changes.
-func idle(a rule.Action) bool {
-	switch a.Op {
-	case rule.Add, rule.Sub, rule.AtLeast:
-		return a.Value.IsZero()
-	case rule.AtMost:
-		return a.Value == a.Field.Max()
-	case rule.Prefix:
-		return a.Bits == 0
-	case rule.Copy:
-		return a.From == a.Field && a.Field.Kind != field.Checksum
-	}
-	return false
 }
 
 // upperBits sets the upper n bits of an address to those of v.

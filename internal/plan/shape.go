@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -185,7 +186,7 @@ func signCondition(b *strings.Builder, e rule.Expr, hole func() bool) {
 // length of the IPv4 header and the type behind the addresses decide more than
 // what is stored.
 func variable(a rule.Action) bool {
-	return a.Op == rule.Set && a.Field.Width >= narrowest && a.Field.Name != "ip_hl" && a.Field.Name != "eth_type"
+	return a.Op == operand.Set && a.Field.Width >= narrowest && a.Field.Name != "ip_hl" && a.Field.Name != "eth_type"
 }
 
 // items are the rules of a program in order, with their shapes.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -61,7 +62,7 @@ func (w *tableWalk) table(m *bundle) (Step, bool) {
 	if t == nil {
 		return Step{}, false
 	}
-	moved := slices.IndexFunc(m.pattern.Actions, func(a rule.Action) bool { return a.Op == rule.Prefix && a.Cell > 0 })
+	moved := slices.IndexFunc(m.pattern.Actions, func(a rule.Action) bool { return a.Op == operand.Prefix && a.Cell > 0 })
 	if moved >= 0 && (len(list) != 1 || list[0].field != m.pattern.Actions[moved].Field) {
 		return Step{}, false
 	}
@@ -202,7 +203,7 @@ func (p *probing) rule(values []field.Value) *rule.Rule {
 			out.Actions[i].Value, out.Actions[i].Cell = values[a.Cell-1], 0
 		}
 		if i == p.moved {
-			out.Actions[i].Op, out.Actions[i].Bits = rule.Set, 0
+			out.Actions[i].Op, out.Actions[i].Bits = operand.Set, 0
 		}
 	}
 	return &out

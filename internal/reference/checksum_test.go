@@ -8,6 +8,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -128,11 +129,11 @@ func TestFix(t *testing.T) {
 			want := changed.build(t)
 			for _, old := range []uint16{get16(in, c.check), 0, 0xffff, 0x1234} {
 				put16(in, c.check, old)
-				got := always(t, in, append(c.also, sum(c.field, rule.Fix))...)
+				got := always(t, in, append(c.also, sum(c.field, operand.Fix))...)
 				if d := cmp.Diff(want, got); d != "" {
 					t.Errorf("%s fix, %s length: -want +got\n%s", name, odd, d)
 				}
-				got = always(t, in, append(c.also, sum(c.field, rule.Bad))...)
+				got = always(t, in, append(c.also, sum(c.field, operand.Bad))...)
 				if bad := get16(got, c.check); bad != get16(want, c.check)+1 { // does not wrap here
 					t.Errorf("%s bad is %#x, right is %#x", name, bad, get16(want, c.check))
 				}
@@ -151,7 +152,7 @@ func TestFixExampleOfRFC1071(t *testing.T) {
 	p := icmpPacket()
 	p.icmp = &layers.ICMPv4{TypeCode: 0x0001, Id: 0xf203, Seq: 0xf4f5}
 	p.payload = []byte{0xf6, 0xf7}
-	got := always(t, p.build(t), sum("icmp_check", rule.Fix))
+	got := always(t, p.build(t), sum("icmp_check", operand.Fix))
 	if c := get16(got, 36); c != ^uint16(0xddf2) {
 		t.Errorf("the checksum is %#x, want %#x", c, ^uint16(0xddf2))
 	}
@@ -180,10 +181,10 @@ func TestZeroSums(t *testing.T) {
 			t.Fatalf("%s: the packet's sum is %#x, want %#x", c.field, got, c.right)
 		}
 		put16(in, c.check, 0x1111)
-		if got := get16(always(t, in, sum(c.field, rule.Fix)), c.check); got != c.fix {
+		if got := get16(always(t, in, sum(c.field, operand.Fix)), c.check); got != c.fix {
 			t.Errorf("%s fix is %#x, want %#x", c.field, got, c.fix)
 		}
-		if got := get16(always(t, in, sum(c.field, rule.Bad)), c.check); got != c.bad {
+		if got := get16(always(t, in, sum(c.field, operand.Bad)), c.check); got != c.bad {
 			t.Errorf("%s bad is %#x, want %#x", c.field, got, c.bad)
 		}
 	}
@@ -243,7 +244,7 @@ func TestFixWantsWholeDatagrams(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			frame := append([]byte(nil), c.frame...)
 			put16(frame, c.at, c.v)
-			for _, op := range []rule.Op{rule.Fix, rule.Bad} {
+			for _, op := range []operand.Op{operand.Fix, operand.Bad} {
 				got := reference.Run(program(
 					&rule.Rule{Index: 0, Cond: rule.All{}, Actions: []rule.Action{sum(c.field, op)}},
 					&rule.Rule{Index: 1, Cond: rule.All{}},
@@ -265,7 +266,7 @@ func TestFixHeaderLengthAsItLeaves(t *testing.T) {
 	in := udpPacket().build(t)
 	put16(in, 14, 0x4328) // a broken header length to be repaired
 	for _, hl := range []uint64{5, 6, 9} {
-		got := always(t, in, set("ip_hl", hl), sum("ip_check", rule.Fix))
+		got := always(t, in, set("ip_hl", hl), sum("ip_check", operand.Fix))
 		header := append([]byte(nil), in[14:14+4*hl]...)
 		header[0] = byte(0x40 | hl)
 		put16(header, 10, 0)
@@ -273,12 +274,12 @@ func TestFixHeaderLengthAsItLeaves(t *testing.T) {
 			t.Errorf("ip_hl %d: ip_check is %#x, want %#x", hl, get16(got, 24), want)
 		}
 	}
-	if reference.Run(only(rule.All{}, set("ip_hl", 4), sum("ip_check", rule.Fix)), in).Rewritten {
+	if reference.Run(only(rule.All{}, set("ip_hl", 4), sum("ip_check", operand.Fix)), in).Rewritten {
 		t.Error("acts on a header that leaves with a length of 4")
 	}
 	// The UDP header lies in the longer IP header: its port and its checksum count as they leave.
 	in = udpPacket().build(t)
-	got := always(t, in, set("ip_hl", 7), set("udp_dest", 1), sum("ip_check", rule.Fix))
+	got := always(t, in, set("ip_hl", 7), set("udp_dest", 1), sum("ip_check", operand.Fix))
 	if c := gopacket.FoldChecksum(gopacket.ComputeChecksum(got[14:14+28], 0)); c != 0 {
 		t.Errorf("the header that leaves sums to %#x, want 0", c)
 	}
@@ -288,7 +289,7 @@ func TestFixHeaderLengthAsItLeaves(t *testing.T) {
 // cut of a datagram that it fixes; if one did, the datagram stays where it was.
 func TestFixDatagramAsItArrived(t *testing.T) {
 	in := icmpPacket().build(t)
-	for op, more := range map[rule.Op]uint16{rule.Fix: 0, rule.Bad: 1} {
+	for op, more := range map[operand.Op]uint16{operand.Fix: 0, operand.Bad: 1} {
 		got := always(t, in, set("ip_tot_len", 60000), sum("icmp_check", op))
 		if get16(got, 36) != get16(in, 36)+more { // does not wrap here
 			t.Errorf("icmp_check is %#x, right is %#x", get16(got, 36), get16(in, 36))

@@ -9,6 +9,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -198,11 +199,11 @@ func is(name string, v uint64) rule.Test {
 
 // set is an action that gives a field a value.
 func set(name string, v uint64) rule.Action {
-	return rule.Action{Field: field.MustByName(name), Op: rule.Set, Value: field.V(v)}
+	return rule.Action{Field: field.MustByName(name), Op: operand.Set, Value: field.V(v)}
 }
 
 // sum is an action on a checksum: fix or bad.
-func sum(name string, op rule.Op) rule.Action {
+func sum(name string, op operand.Op) rule.Action {
 	return rule.Action{Field: field.MustByName(name), Op: op}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -289,10 +290,10 @@ func TestFix6(t *testing.T) {
 				for _, old := range []uint16{get16(in, at), 0, 0xffff, 0x1234} {
 					put16(in, at, old)
 					also := []rule.Action{{Field: field.MustByName("ip6_src"), Value: wide(3)}, set("ip6_dscp", 46)}
-					if d := cmp.Diff(want, always(t, in, append(also, sum(name, rule.Fix))...)); d != "" {
+					if d := cmp.Diff(want, always(t, in, append(also, sum(name, operand.Fix))...)); d != "" {
 						t.Errorf("%s fix, %s length: -want +got\n%s", name, payload, d)
 					}
-					if got := get16(always(t, in, append(also, sum(name, rule.Bad))...), at); got != get16(want, at)+1 { // does not wrap here
+					if got := get16(always(t, in, append(also, sum(name, operand.Bad))...), at); got != get16(want, at)+1 { // does not wrap here
 						t.Errorf("%s bad is %#x, right is %#x", name, got, get16(want, at))
 					}
 				}
@@ -331,7 +332,7 @@ func TestFix6WantsWholeDatagrams(t *testing.T) {
 		{"UDP length over the extension headers", chain(t, options), "udp_check", put(66, n+8), false},
 		{"of another protocol", udp, "tcp_check", keep, false},
 	} {
-		for _, op := range []rule.Op{rule.Fix, rule.Bad} {
+		for _, op := range []operand.Op{operand.Fix, operand.Bad} {
 			got := reference.Run(program(
 				&rule.Rule{Index: 0, Cond: rule.All{}, Actions: []rule.Action{sum(c.field, op)}},
 				&rule.Rule{Index: 1, Cond: rule.All{}},
@@ -372,10 +373,10 @@ func TestZeroSums6(t *testing.T) {
 		total := uint32(get16(c.frame, word)) + uint32(get16(c.frame, c.check))
 		put16(c.frame, word, uint16(total+total>>16))
 		put16(c.frame, c.check, 0x1111)
-		if got := get16(always(t, c.frame, sum(c.field, rule.Fix)), c.check); got != c.want {
+		if got := get16(always(t, c.frame, sum(c.field, operand.Fix)), c.check); got != c.want {
 			t.Errorf("%s fix is %#x, want %#x", c.field, got, c.want)
 		}
-		if got := get16(always(t, c.frame, sum(c.field, rule.Bad)), c.check); got != 1 {
+		if got := get16(always(t, c.frame, sum(c.field, operand.Bad)), c.check); got != 1 {
 			t.Errorf("%s bad is %#x, want 1", c.field, got)
 		}
 	}

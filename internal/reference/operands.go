@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -48,19 +49,19 @@ func happens(e rule.Chance, p packet) bool {
 // (semantics.md 3.2).
 func (p packet) result(a rule.Action) field.Value {
 	switch a.Op {
-	case rule.Add:
+	case operand.Add:
 		return sumOf(a.Field, p.get(a.Field), a.Value)
-	case rule.Sub:
+	case operand.Sub:
 		return difference(a.Field, p.get(a.Field), a.Value)
-	case rule.AtLeast:
+	case operand.AtLeast:
 		return larger(p.get(a.Field), a.Value)
-	case rule.AtMost:
+	case operand.AtMost:
 		return smaller(p.get(a.Field), a.Value)
-	case rule.Copy:
+	case operand.Copy:
 		return p.get(a.From)
-	case rule.Random:
+	case operand.Random:
 		return p.chosen(a)
-	case rule.Prefix:
+	case operand.Prefix:
 		upper := field.Ones(a.Field.Width).AndNot(field.Ones(a.Field.Width - a.Bits))
 		return p.get(a.Field).AndNot(upper).Or(a.Value)
 	}

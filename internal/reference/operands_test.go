@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -264,12 +265,12 @@ func TestStaleChecksum(t *testing.T) {
 func TestHeaderLengthIsComputed(t *testing.T) {
 	in := udpPacket().build(t)
 	hl := field.MustByName("ip_hl")
-	plain := reference.Run(only(rule.All{}, set("ip_hl", 7), sum("ip_check", rule.Fix)), in)
-	added := reference.Run(only(rule.All{}, rule.Action{Field: hl, Op: rule.Add, Value: field.V(2)}, sum("ip_check", rule.Fix)), in)
+	plain := reference.Run(only(rule.All{}, set("ip_hl", 7), sum("ip_check", operand.Fix)), in)
+	added := reference.Run(only(rule.All{}, rule.Action{Field: hl, Op: operand.Add, Value: field.V(2)}, sum("ip_check", operand.Fix)), in)
 	if !plain.Rewritten || !bytes.Equal(plain.Frame, added.Frame) {
 		t.Errorf("a length of 7 gives %x, of 5+2 %x", plain.Frame, added.Frame)
 	}
-	if taken := reference.Run(only(rule.All{}, rule.Action{Field: hl, Op: rule.Sub, Value: field.V(1)}, sum("ip_check", rule.Fix)), in); taken.Rewritten {
+	if taken := reference.Run(only(rule.All{}, rule.Action{Field: hl, Op: operand.Sub, Value: field.V(1)}, sum("ip_check", operand.Fix)), in); taken.Rewritten {
 		t.Error("a header of 16 bytes has no sum")
 	}
 }

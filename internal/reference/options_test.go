@@ -7,6 +7,7 @@ import (
 	"github.com/gopacket/gopacket"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -116,7 +117,7 @@ func TestMSSAndOthers(t *testing.T) {
 		t.Errorf("-want +got\n%s", d)
 	}
 	put16(in, 70, 0x4321)
-	if d := cmp.Diff(want, always(t, in, append(actions, sum("tcp_check", rule.Fix))...)); d != "" {
+	if d := cmp.Diff(want, always(t, in, append(actions, sum("tcp_check", operand.Fix))...)); d != "" {
 		t.Errorf("fix: -want +got\n%s", d)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -107,28 +108,28 @@ func anyAction(r *rand.Rand, fields []*field.Field) rule.Action {
 	f := fields[r.IntN(len(fields))]
 	a := rule.Action{Field: f, Value: anyValue(r, f)}
 	if f.Kind == field.Checksum {
-		a.Op, a.From = rule.Op(r.IntN(4)), nil
-		if a.Op > rule.Bad {
-			a.Op, a.From = rule.Copy, f
+		a.Op, a.From = operand.Op(r.IntN(4)), nil
+		if a.Op > operand.Bad {
+			a.Op, a.From = operand.Copy, f
 		}
 		return a
 	}
-	switch a.Op = []rule.Op{rule.Set, rule.Add, rule.Sub, rule.AtLeast, rule.AtMost, rule.Copy, rule.Random, rule.Prefix}[r.IntN(8)]; a.Op {
-	case rule.Add, rule.Sub:
+	switch a.Op = []operand.Op{operand.Set, operand.Add, operand.Sub, operand.AtLeast, operand.AtMost, operand.Copy, operand.Random, operand.Prefix}[r.IntN(8)]; a.Op {
+	case operand.Add, operand.Sub:
 		if r.IntN(2) == 0 {
 			a.Value = field.V(r.Uint64N(min(f.Max().Lo, 9) + 1))
 		}
-	case rule.Copy:
+	case operand.Copy:
 		if a.From = fields[r.IntN(len(fields))]; a.From.Width > f.Width {
 			a.From = f
 		}
-	case rule.Random:
+	case operand.Random:
 		a.Draw = r.IntN(100)
 		a.Range = field.Range{Lo: anyValue(r, f), Hi: a.Value}
 		if a.Range.Lo.Cmp(a.Range.Hi) > 0 {
 			a.Range.Lo, a.Range.Hi = a.Range.Hi, a.Range.Lo
 		}
-	case rule.Prefix:
+	case operand.Prefix:
 		a.Bits = r.IntN(f.Width)
 		a.Value = a.Value.AndNot(field.Ones(f.Width - a.Bits))
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -146,16 +147,16 @@ func settle(proto field.Protocol, actions []rule.Action, arrived, out packet) {
 	switch {
 	case !named:
 		out.putCheck(proto, updated(proto, arrived, out))
-	case op == rule.Fix:
+	case op == operand.Fix:
 		out.putCheck(proto, rightSum(proto, arrived, out))
-	case op == rule.Bad:
+	case op == operand.Bad:
 		out.putCheck(proto, wrongSum(rightSum(proto, arrived, out)))
 	}
 }
 
 // namedCheck finds what the actions do to the checksum of proto; named is
 // false if they do not name it.
-func namedCheck(proto field.Protocol, actions []rule.Action) (op rule.Op, named bool) {
+func namedCheck(proto field.Protocol, actions []rule.Action) (op operand.Op, named bool) {
 	for _, a := range actions {
 		if a.Field.Kind == field.Checksum && a.Field.Proto == proto {
 			return a.Op, true

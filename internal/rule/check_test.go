@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -68,7 +69,7 @@ func TestShape(t *testing.T) {
 		t.Errorf("(- want, + got)\n%s", diff)
 	}
 	actions := []Action{
-		{Field: field.MustByName("udp_check"), Op: Bad},
+		{Field: field.MustByName("udp_check"), Op: operand.Bad},
 		{Field: field.MustByName("ip_src"), Value: field.V(0x0a000001)},
 		{Field: field.MustByName("udp_dest"), Value: field.V(5)},
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -22,18 +23,16 @@ func (c *checker) action(a syntax.ActionNode) Action {
 		c.newColumn(&out, o.Word)
 		return out
 	}
-	switch o.Op {
-	case Set:
+	switch is := o.Op.Operand(); {
+	case o.Op == operand.Set:
 		l.newValue(&out)
-	case Add, Sub:
-		out.Value = l.amount(c.program.Source[o.At.Start : o.At.Start+1])
-	case AtLeast, AtMost:
-		out.Value = l.boundary(o.Op)
-	case Copy:
+	case o.Op == operand.Copy:
 		out.From = o.From.Fields[0]
 		c.copies(out, a)
-	case Random:
-		out.Range, out.Draw = l.chooses(), o.Draw
+	case is.Argument == operand.Choice:
+		out.Range, out.Draw = l.chooses(is), o.Draw
+	case is.Argument != operand.NoArgument:
+		out.Value = l.argument(is)
 	}
 	return out
 }
@@ -43,8 +42,8 @@ func (c *checker) action(a syntax.ActionNode) Action {
 func (c *checker) newColumn(a *Action, word syntax.Token) {
 	cell := c.sheet.cell(word)
 	a.Cell = 1 + cell
-	if a.Op == Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil {
-		a.Op = Prefix
+	if a.Op == operand.Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil {
+		a.Op = operand.Prefix
 	}
 }
 
@@ -57,7 +56,7 @@ func (l literal) newValue(a *Action) {
 		r := l.prefix()
 		a.Value = r.Lo
 		if bits := l.f.PrefixLength(r); bits < l.f.Width { // all of them are an address
-			a.Op, a.Bits = Prefix, max(bits, 0)
+			a.Op, a.Bits = operand.Prefix, max(bits, 0)
 		}
 		return
 	case l.rangeDash() > 0 && (syntax.IsDigit(l.text[0]) || l.f.Kind.IsAddress()):
@@ -83,36 +82,39 @@ func (l literal) amount(sign string) field.Value {
 	return field.V(n)
 }
 
-// boundary is the value behind atleast or atmost.
-func (l literal) boundary(op Op) field.Value {
+// argument is the number behind a sign or the value behind a word.
+func (l literal) argument(o *operand.Operand) field.Value {
+	if o.Argument == operand.Amount {
+		return l.amount(o.Sign)
+	}
 	r := l.item()
 	if r.Lo != r.Hi || l.f.Kind.IsAddress() && strings.Contains(l.text, "/") {
-		l.fail(l.at, "", "%s takes one value, not a range", map[Op]string{AtLeast: "atleast", AtMost: "atmost"}[op])
+		l.fail(l.at, "", "%s takes one value, not a range", o.Word)
 	}
 	return r.Lo
 }
 
-// chooses is the range behind random, or the whole field.
-func (l literal) chooses() field.Range {
+// chooses is the range behind an operand, or all that it can choose from.
+func (l literal) chooses(o *operand.Operand) field.Range {
 	_, named := l.f.Names.Lookup(l.text)
 	prefix := strings.Contains(l.text, "/")
 	switch {
 	case l.text == "":
-		return field.Range{Hi: l.f.Max()}
+		return o.Whole(l.f)
 	case l.f.Kind == field.Flag && l.rangeDash() <= 0:
-		l.fail(l.at, l.name+" random: on or off, drawn for each packet", "random takes no value for a flag")
+		l.fail(l.at, l.name+" "+o.Word+": on or off, "+strings.TrimPrefix(o.Explain, "is "), "%s takes no value for a flag", o.Word)
 	case named || l.rangeDash() <= 0 && !prefix:
-		takes, hint := "a range", l.name+" random 1-5"
+		takes, hint := "a range", l.name+" "+o.Word+" 1-5"
 		if l.f.Kind.IsAddress() {
-			takes, hint = "a range or a prefix", l.name+" random "+examplePrefix[l.f.Kind]
+			takes, hint = "a range or a prefix", l.name+" "+o.Word+" "+examplePrefix[l.f.Kind]
 		}
-		l.fail(l.at, hint, "random takes %s, not %s", takes, syntax.Crop(l.text))
+		l.fail(l.at, hint, "%s takes %s, not %s", o.Word, takes, syntax.Crop(l.text))
 	case strings.HasSuffix(l.text, "-"):
-		l.fail(l.at, "up to the end: "+l.name+" random "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
+		l.fail(l.at, "up to the end: "+l.name+" "+o.Word+" "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
 	default:
 		r := l.item()
 		if tooMany(l.f, r) {
-			l.fail(l.at, "a prefix may be of any size: "+l.name+" random "+examplePrefix[l.f.Kind],
+			l.fail(l.at, "a prefix may be of any size: "+l.name+" "+o.Word+" "+examplePrefix[l.f.Kind],
 				"a range to choose from has at most 2^32 values")
 		}
 		return r
@@ -274,22 +276,8 @@ func inFractions(text string) string {
 // idle warns of actions that leave the field as it is, whatever it holds.
 func (c *checker) idle(copies []*Rule) {
 	for i, a := range copies[0].Actions {
-		if a.Cell == 0 && !slices.ContainsFunc(copies, func(r *Rule) bool { return !r.Actions[i].idle() }) {
+		if !slices.ContainsFunc(copies, func(r *Rule) bool { return !r.Actions[i].Idle() }) {
 			c.warn(syntax.Warning, a.At, "", "%s changes nothing", c.words(a.At))
 		}
 	}
-}
-
-func (a Action) idle() bool {
-	switch a.Op {
-	case Add, Sub, AtLeast:
-		return a.Value.IsZero()
-	case AtMost:
-		return a.Value == a.Field.Max()
-	case Prefix:
-		return a.Bits == 0
-	case Copy:
-		return a.From == a.Field && a.Field.Kind != field.Checksum
-	}
-	return false
 }

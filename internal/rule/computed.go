@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // computed says of each chance and of each operand that is not a plain value
@@ -26,25 +27,25 @@ func computed(r *Rule) []string {
 // computed says how what the action writes comes about, if that is not plain.
 func (a Action) computed(rows *Rows) string {
 	name := a.Field.Name
-	switch a.Op {
-	case Add, Sub:
-		end := map[Op]field.Value{Add: a.Field.Max()}[a.Op]
+	switch o := a.Op.Operand(); {
+	case o.Argument == operand.Amount:
+		end := map[operand.Op]field.Value{operand.Add: a.Field.Max()}[a.Op]
 		if a.Field.Wraps {
 			return rows.printAction(a) + " wraps around"
 		}
 		return fmt.Sprintf("%s stops at %s", rows.printAction(a), printNumber(a.Field, end))
-	case Copy:
+	case a.Op == operand.Copy:
 		if a.From == a.Field {
 			return name + " stays as it arrives"
 		}
 		return fmt.Sprintf("%s takes what %s holds when the packet arrives", name, a.From.Name)
-	case Random:
+	case o.Argument == operand.Choice:
 		choice := a.choice()
 		if choice == "" {
 			choice = "any value"
 		}
-		return fmt.Sprintf("%s is drawn for each packet: %s", name, choice)
-	case Prefix:
+		return fmt.Sprintf("%s %s: %s", name, o.Explain, choice)
+	case a.Op == operand.Prefix:
 		if a.Cell > 0 {
 			return name + " keeps its bits behind the prefix of the row"
 		}

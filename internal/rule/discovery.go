@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -45,16 +46,14 @@ func spoilsDiscovery(a Action) bool {
 		return false
 	}
 	switch a.Op {
-	case Set, AtMost:
+	case operand.Set, operand.AtMost:
 		return a.Cell == 0 && a.Value.Cmp(field.V(discoveryLimit)) < 0
-	case Sub:
+	case operand.Sub:
 		return a.Cell == 0
-	case Copy:
+	case operand.Copy:
 		return a.From != a.Field
-	case Random:
-		return true
 	}
-	return false // it stops at the highest value, or is that already
+	return a.Op.Chooses() // else it stops at the highest value, or is that already
 }
 
 // takesAll reports whether a rule takes all of the packets.

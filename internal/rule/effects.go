@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -79,7 +80,7 @@ func (c *checker) sameBits(a, b Action) {
 // bytes it sums, and of ip_check beside an ip_hl that is not a plain value. The caret is at sum, or at other if that stands behind it.
 func (c *checker) noSum(sum, other Action) {
 	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && slices.Contains(framing, other.Field.Name)
-	length := sum.Field.Name == "ip_check" && other.Field.Name == "ip_hl" && other.Op != Set // known only from the packet
+	length := sum.Field.Name == "ip_check" && other.Field.Name == "ip_hl" && other.Op != operand.Set // known only from the packet
 	if !sum.Op.Sums() || !layer4 && !length {
 		return
 	}
@@ -87,13 +88,12 @@ func (c *checker) noSum(sum, other Action) {
 	if other.At.Start > at.Start {
 		at = other.At
 	}
-	op := map[Op]string{Fix: "fix", Bad: "bad"}[sum.Op]
 	hint := "set " + sum.Field.Name + " to a number, or leave one of the two out"
 	if length {
 		hint = "a plain value works: ip_hl 5"
 	}
 	c.fail(at, hint,
-		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, op, other.Field.Name)
+		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, sum.Op.Operand().Word, other.Field.Name)
 }
 
 // sums notes where an action changes which bytes a receiver sums. where are

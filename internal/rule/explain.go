@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -134,7 +135,7 @@ func (c *checker) explain(r *Rule) Case {
 // ones, of a checksum that stays as it was none.
 func (e *Case) rewritten(a Action) {
 	f := *a.Field
-	if a.Op == Prefix && a.Cell == 0 {
+	if a.Op == operand.Prefix && a.Cell == 0 {
 		f.Width = a.Bits
 	}
 	if f.Width > 0 && a.From != a.Field {

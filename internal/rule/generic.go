@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -72,7 +73,7 @@ func (d draft) expand(index int, ch choice) *Rule {
 	out := &Rule{Index: index, Actions: slices.Clone(d.actions), Swaps: d.rule.Swaps, Rows: d.rows}
 	for i, a := range d.rule.Actions {
 		out.Actions[i].Field = ch.pick(a.Ref.Fields)[0]
-		if a.Operand.Op == Copy {
+		if a.Operand.Op == operand.Copy {
 			out.Actions[i].From = ch.pick(a.Operand.From.Fields)[0]
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // TestOperandsShape holds the checked form of operands.
@@ -21,31 +22,31 @@ func TestOperandsShape(t *testing.T) {
 	udp := Rule{
 		Cond: And{X: []Expr{Chance{Num: 5, Den: 100, Index: 0}, Has{Proto: field.UDP}, Not{X: Chance{Num: 1, Den: 3, Index: 1}}}},
 		Actions: []Action{
-			{Field: f("udp_dest"), Op: Add, Value: field.V(1000)},
-			{Field: f("ip_ttl"), Op: Sub, Value: field.V(1)},
-			{Field: f("ip_id"), Op: AtLeast, Value: field.V(5)},
-			{Field: f("ip_tos"), Op: AtMost, Value: field.V(0xb8)},
-			{Field: f("eth_src"), Op: Copy, From: f("eth_dest")},
-			{Field: f("udp_src"), Op: Random, Range: field.Range{Lo: field.V(1024), Hi: field.V(2047)}, Draw: 2},
-			{Field: f("ip_src"), Op: Random, Range: field.Range{Lo: field.V(0x0a000000), Hi: field.V(0x0affffff)}, Draw: 3},
-			{Field: f("ip_dest"), Op: Prefix, Value: field.V(0x0a010000), Bits: 16},
-			{Field: f("udp_check"), Op: Copy, From: f("udp_check")},
+			{Field: f("udp_dest"), Op: operand.Add, Value: field.V(1000)},
+			{Field: f("ip_ttl"), Op: operand.Sub, Value: field.V(1)},
+			{Field: f("ip_id"), Op: operand.AtLeast, Value: field.V(5)},
+			{Field: f("ip_tos"), Op: operand.AtMost, Value: field.V(0xb8)},
+			{Field: f("eth_src"), Op: operand.Copy, From: f("eth_dest")},
+			{Field: f("udp_src"), Op: operand.Random, Range: field.Range{Lo: field.V(1024), Hi: field.V(2047)}, Draw: 2},
+			{Field: f("ip_src"), Op: operand.Random, Range: field.Range{Lo: field.V(0x0a000000), Hi: field.V(0x0affffff)}, Draw: 3},
+			{Field: f("ip_dest"), Op: operand.Prefix, Value: field.V(0x0a010000), Bits: 16},
+			{Field: f("udp_check"), Op: operand.Copy, From: f("udp_check")},
 		},
 	}
 	ttl := func(name string) Rule {
 		return Rule{Index: 1, Cond: Chance{Num: 2, Den: 100, Index: 4}, Actions: []Action{
-			{Field: f(name), Op: Random, Range: field.Range{Hi: field.V(255)}, Draw: 5},
-			{Field: f("eth_dest"), Op: Random, Range: field.Range{Lo: field.V(0x020000000000), Hi: field.V(0x02ffffffffff)}, Draw: 6},
+			{Field: f(name), Op: operand.Random, Range: field.Range{Hi: field.V(255)}, Draw: 5},
+			{Field: f("eth_dest"), Op: operand.Random, Range: field.Range{Lo: field.V(0x020000000000), Hi: field.V(0x02ffffffffff)}, Draw: 6},
 		}}
 	}
 	ip6 := Rule{Index: 2, Cond: Has{Proto: field.IP6}, Actions: []Action{
-		{Field: f("ip6_src"), Op: Random, Range: field.Range{Hi: field.Ones(128)}, Draw: 8},
-		{Field: f("ip6_dest"), Op: Prefix, Value: field.Value{Hi: 0x20010db8 << 32}, Bits: 32},
-		{Field: f("ip6_flow"), Op: Random, Range: field.Range{Lo: field.V(7), Hi: field.V(7)}, Draw: 12},
+		{Field: f("ip6_src"), Op: operand.Random, Range: field.Range{Hi: field.Ones(128)}, Draw: 8},
+		{Field: f("ip6_dest"), Op: operand.Prefix, Value: field.Value{Hi: 0x20010db8 << 32}, Bits: 32},
+		{Field: f("ip6_flow"), Op: operand.Random, Range: field.Range{Lo: field.V(7), Hi: field.V(7)}, Draw: 12},
 	}}
 	ports := func(proto string) Rule {
 		return Rule{Index: 3, Cond: Chance{Num: 1, Den: 2, Index: 13}, Actions: []Action{
-			{Field: f(proto + "_dest"), Op: Copy, From: f(proto + "_src")},
+			{Field: f(proto + "_dest"), Op: operand.Copy, From: f(proto + "_src")},
 		}}
 	}
 	var got []Rule
@@ -95,12 +96,12 @@ func TestWords(t *testing.T) {
 		{field.Value{}, field.Ones(97), 4},
 		{field.Value{}, field.Ones(128), 4},
 	} {
-		a := Action{Op: Random, Range: field.Range{Lo: c.lo, Hi: c.hi}}
+		a := Action{Op: operand.Random, Range: field.Range{Lo: c.lo, Hi: c.hi}}
 		if got := a.Words(); got != c.want {
 			t.Errorf("%s-%s: %d, want %d", c.lo, c.hi, got, c.want)
 		}
 	}
-	if got := (Action{Op: Set}).Words(); got != 0 {
+	if got := (Action{Op: operand.Set}).Words(); got != 0 {
 		t.Errorf("a plain value draws %d", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // Print writes a condition in the language, with every and, and brackets
@@ -221,40 +222,36 @@ func (rs *Rows) printAction(a Action) string {
 	if a.Cell == 0 {
 		return a.Field.Name + " " + a.operand()
 	}
-	before := map[Op]string{Add: "+", Sub: "-", AtLeast: "atleast ", AtMost: "atmost "}[a.Op]
-	return a.Field.Name + " " + before + rs.column(a.Cell-1)
+	return a.Field.Name + " " + a.Op.Operand().Print(rs.column(a.Cell-1))
 }
 
 // operand is what stands behind the field.
 func (a Action) operand() string {
 	switch a.Op {
-	case Fix:
-		return "fix"
-	case Bad:
-		return "bad"
-	case Add:
-		return "+" + a.Value.String()
-	case Sub:
-		return "-" + a.Value.String()
-	case AtLeast:
-		return "atleast " + printNumber(a.Field, a.Value)
-	case AtMost:
-		return "atmost " + printNumber(a.Field, a.Value)
-	case Copy:
+	case operand.Set:
+		return printValue(a.Field, a.Value)
+	case operand.Copy:
 		return a.From.Name
-	case Random:
-		return strings.TrimSuffix("random "+a.choice(), " ")
-	case Prefix:
+	case operand.Prefix:
 		return fmt.Sprintf("%s/%d", printAddress(a.Field, a.Value), a.Bits)
 	}
-	return printValue(a.Field, a.Value)
+	o, argument := a.Op.Operand(), ""
+	switch o.Argument {
+	case operand.Value:
+		argument = printNumber(a.Field, a.Value)
+	case operand.Amount:
+		argument = a.Value.String()
+	case operand.Choice:
+		argument = a.choice()
+	}
+	return o.Print(argument)
 }
 
-// choice is what Random chooses from, nothing for the whole field.
+// choice is what the operand chooses from, nothing for all that it can.
 func (a Action) choice() string {
 	lo, hi := a.Range.Lo, a.Range.Hi
 	switch {
-	case lo.IsZero() && hi == a.Field.Max():
+	case a.Range == a.Op.Operand().Whole(a.Field):
 		return ""
 	case a.Field.PrefixLength(a.Range) >= 0 && lo != hi:
 		return printRange(a.Field, a.Range)

@@ -9,6 +9,7 @@ import (
 	"math/bits"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -20,8 +21,6 @@ type (
 	Swap = syntax.Swap
 	// Verdict is what becomes of a packet.
 	Verdict = syntax.Verdict
-	// Op is what an action does with its field.
-	Op = syntax.Op
 )
 
 // The verdicts.
@@ -30,20 +29,6 @@ const (
 	Drop        = syntax.Drop
 	Reflect     = syntax.Reflect
 	ToInterface = syntax.ToInterface
-)
-
-// The operations, which syntax describes.
-const (
-	Set     = syntax.Set
-	Fix     = syntax.Fix
-	Bad     = syntax.Bad
-	Add     = syntax.Add
-	Sub     = syntax.Sub
-	AtLeast = syntax.AtLeast
-	AtMost  = syntax.AtMost
-	Copy    = syntax.Copy
-	Random  = syntax.Random
-	Prefix  = syntax.Prefix
 )
 
 // Program is a checked program: rules of which the first that matches acts.
@@ -214,7 +199,7 @@ func (e Chance) Threshold() uint64 {
 // Action is one rewrite. No two actions of a rule touch the same bit.
 type Action struct {
 	Field *field.Field
-	Op    Op
+	Op    operand.Op
 	// Value is the operand of Set, Add, Sub, AtLeast and AtMost, and for Prefix
 	// the upper bits, in their place, with no others set. It fits in the field.
 	Value field.Value
@@ -225,20 +210,20 @@ type Action struct {
 	// Bits is the length of the prefix for Prefix: at least 0, less than the
 	// field's width.
 	Bits int
-	// Range is what Random chooses from; it is the whole field, a range or a
-	// prefix.
+	// Range is what the operand chooses from, if it does; it is the whole field, a
+	// range or a prefix.
 	Range field.Range
 	// Draw is the place of Random's first number among those of the program,
 	// see Words.
 	Draw int
-	// Cell is 1 + the place in Rows.Cells of what takes the place of Value
-	// (Set, Add, Sub, AtLeast, AtMost) or of Value and Bits (Prefix), or 0.
+	// Cell is 1 + the place in Rows.Cells of what takes the place of Value, of Prefix
+	// of Value and Bits, or 0.
 	Cell int
 	At   Span
 }
 
-// Words is how many random numbers of 32 bits Random takes, from Draw on: as
-// many as Hi-Lo of its range has words of 32 bits, but one at least. Read as
+// Words is how many numbers of 32 bits an operand that chooses takes: of Random they
+// are random, from Draw on. They are as many as Hi-Lo of its range has words of 32 bits, but one at least. Read as
 // one number r of 32*Words bits, the first one most significant, they give
 //
 //	Lo + r * (Hi-Lo+1) / 2^(32*Words), rounded down.
@@ -246,7 +231,7 @@ type Action struct {
 // So where the range is a prefix or the whole field the upper bits of r are
 // taken. Other operations take none.
 func (a Action) Words() int {
-	if a.Op != Random {
+	if !a.Op.Chooses() {
 		return 0
 	}
 	lo, borrow := bits.Sub64(a.Range.Hi.Lo, a.Range.Lo.Lo, 0)
@@ -258,10 +243,25 @@ func (a Action) Words() int {
 	return max(1, (length+31)/32)
 }
 
+// Idle reports whether the action leaves its field as it is, whatever that holds. A
+// checksum that is copied to itself is none of these: it does not follow what changes.
+func (a Action) Idle() bool {
+	switch neutral := a.Op.Operand().Neutral; {
+	case a.Cell > 0:
+		return false
+	case a.Op == operand.Prefix:
+		return a.Bits == 0
+	case a.Op == operand.Copy:
+		return a.From == a.Field && a.Field.Kind != field.Checksum
+	default:
+		return neutral != nil && a.Value == neutral(a.Field)
+	}
+}
+
 // Needs are the fields that have to be there for the action: the one that it
 // sets and, for Copy, the one that it reads.
 func (a Action) Needs() []*field.Field {
-	if a.Op == Copy {
+	if a.Op == operand.Copy {
 		return []*field.Field{a.Field, a.From}
 	}
 	return []*field.Field{a.Field}

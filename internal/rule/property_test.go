@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -289,10 +290,10 @@ func drawProgram(t *rapid.T) string {
 // acts tells whether a rule acts on a frame.
 func acts(r *Rule, p frame) bool {
 	for _, a := range r.Actions {
-		if !p.has[a.Field.Proto] || (a.Op == Fix || a.Op == Bad) && a.Field.Name != "ip_check" && !p.whole {
+		if !p.has[a.Field.Proto] || (a.Op == operand.Fix || a.Op == operand.Bad) && a.Field.Name != "ip_check" && !p.whole {
 			return false
 		}
-		if a.Op == Copy && !p.has[a.From.Proto] {
+		if a.Op == operand.Copy && !p.has[a.From.Proto] {
 			return false
 		}
 	}

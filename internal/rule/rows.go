@@ -2,6 +2,7 @@ package rule
 
 import (
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // WrittenOut is the program with a rule for each row of a file.
@@ -76,11 +77,11 @@ func (rs *Rows) action(a Action, row int) Action {
 	}
 	cell := rs.Cells[a.Cell-1].Range(row)
 	a.Cell, a.Value = 0, cell.Lo
-	if a.Op == Prefix {
+	if a.Op == operand.Prefix {
 		a.Bits = a.Field.PrefixLength(cell)
 	}
-	if a.Op == Prefix && a.Bits == a.Field.Width {
-		a.Op, a.Bits = Set, 0
+	if a.Op == operand.Prefix && a.Bits == a.Field.Width {
+		a.Op, a.Bits = operand.Set, 0
 	}
 	return a
 }

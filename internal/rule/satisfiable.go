@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/syntax"
 )
 
@@ -40,7 +41,7 @@ func (c *checker) claims(r *Rule) []claim {
 	var list []claim
 	for _, a := range r.Actions {
 		list = append(list, c.asks(a))
-		if a.Op == Copy {
+		if a.Op == operand.Copy {
 			list = append(list, c.reads(a))
 		}
 	}

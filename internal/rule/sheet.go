@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/spelling"
 	"repacket/internal/syntax"
 )
@@ -277,16 +278,17 @@ func (r *report) cell(n syntax.ColumnNode, text string) field.Range {
 		return l.item()
 	case "set":
 		a := Action{Field: f}
-		if l.newValue(&a); a.Op == Prefix {
+		if l.newValue(&a); a.Op == operand.Prefix {
 			return field.Range{Lo: a.Value, Hi: a.Value.Or(field.Ones(f.Width - a.Bits))}
 		}
 		return single(a.Value)
-	case "+", "-":
-		return single(l.amount(n.Use))
-	case "atleast":
-		return single(l.boundary(AtLeast))
-	case "atmost":
-		return single(l.boundary(AtMost))
+	}
+	o, worded := operand.ByWord(n.Use)
+	if !worded {
+		o, worded = operand.BySign(n.Use)
+	}
+	if worded {
+		return single(l.argument(o))
 	}
 	return l.compare(n.Use, n.At)
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // actions reads action { [ "," | "and" ] action } into a rule.
@@ -155,7 +156,7 @@ func (p *parser) strayInActions(t Token) {
 // operandWord refuses what was read as a value if a value that follows it shows
 // that it was meant as another word.
 func (p *parser) operandWord(t Token) {
-	word := Nearest(t.Text, []string{"random", "atleast", "atmost"})
+	word := Nearest(t.Text, operand.Words(field.Number))
 	if word != "" && len(t.Text) >= 4 && IsLetter(t.Text[0]) && !isLanguage(t) {
 		p.fail(t.At, "did you mean "+word+"?", "unknown word %s", p.words(t.At))
 	}

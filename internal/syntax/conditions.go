@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // or reads and { "or" and }.
@@ -162,6 +163,7 @@ func (p *parser) noValue(n TestNode, t Token) {
 		name = p.words(Span{n.Ref.Name.At.Start, n.opAt.End})
 	}
 	hint := ""
+	o, worded := operand.ByWord(t.Text)
 	switch {
 	case fillers[t.Text]:
 		hint = p.leaveOut(n.Ref, t)
@@ -174,10 +176,10 @@ func (p *parser) noValue(n TestNode, t Token) {
 		hint = "did you mean " + n.Ref.Name.Text + " " + namedAfter(n.Ref.Fields[0], t) + "?"
 	case t.Text == "not":
 		hint = "for another value write ne: " + n.Ref.Name.Text + " ne " + p.valueBehind(n.Ref)
-	case t.Text == "fix" || t.Text == "bad":
-		hint = t.Text + " is an action: is `then` missing?"
-	case t.Text == "atleast" || t.Text == "atmost":
+	case worded && o.Argument == operand.Value:
 		hint = "in a test: ge for at least, le for at most"
+	case worded:
+		hint = t.Text + " is an action: is `then` missing?"
 	case n.opAt.End == 0 && t.Text != ",":
 		hint = "an unquoted < or > is taken by the shell (and may have made a file): write lt, le, gt, ge"
 	}

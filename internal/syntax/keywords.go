@@ -4,12 +4,13 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // keywords are the words of the language that are neither a protocol nor a
 // field nor a value.
 var keywords = wordSet(`if then else and or not all eq ne lt le gt ge from
-	chance swap pass drop reflect redirect random fix bad atleast atmost`)
+	chance swap pass drop reflect redirect ` + strings.Join(operand.Words(), " "))
 
 // IsKeyword reports whether a word in any case is a keyword.
 func IsKeyword(word string) bool { return keywords[strings.ToLower(word)] }

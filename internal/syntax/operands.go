@@ -4,19 +4,21 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // operand reads what becomes of the field.
 func (p *parser) operand(ref FieldRef) OperandNode {
 	t := p.peek()
 	_, copied := ResolveField(t)
+	o, worded := operand.ByWord(t.Text)
 	switch {
-	case t.Text == "fix" || t.Text == "bad":
-		return p.sum(ref)
-	case t.Text == "atleast" || t.Text == "atmost":
-		return p.bound(ref)
-	case t.Text == "random":
-		return p.random(ref)
+	case worded && o.Argument == operand.NoArgument:
+		return p.sum(ref, o)
+	case worded && o.Argument == operand.Value:
+		return p.bound(ref, o)
+	case worded && o.Argument == operand.Choice:
+		return p.choice(ref, o)
 	case t.word && (t.Text[0] == '+' || t.Text[0] == '-'):
 		return p.amount(ref)
 	case p.isValue(ref, t):
@@ -30,45 +32,48 @@ func (p *parser) operand(ref FieldRef) OperandNode {
 }
 
 // sum reads fix or bad.
-func (p *parser) sum(ref FieldRef) OperandNode {
+func (p *parser) sum(ref FieldRef, o *operand.Operand) OperandNode {
 	t := p.next()
-	if ref.Fields[0].Kind != field.Checksum {
+	if !o.Takes(ref.Fields[0].Kind) {
 		p.fail(t.At, "", "%s is for checksums: %s is none", t.Text, ref.Name.Text)
 	}
-	return OperandNode{Op: map[string]Op{"fix": Fix, "bad": Bad}[t.Text]}
+	return OperandNode{Op: o.Op}
 }
 
-// bound reads atleast or atmost and its value.
-func (p *parser) bound(ref FieldRef) OperandNode {
+// bound reads an operand with one value behind its word, such as atleast.
+func (p *parser) bound(ref FieldRef, o *operand.Operand) OperandNode {
 	word := p.next()
-	p.noArithmetic(ref, word)
+	p.noArithmetic(ref, word, o)
 	t := p.peek()
 	if !p.isValue(ref, t) {
 		name := ref.Name.Text + " " + word.Text
 		p.fail(t.At, name+" "+Example(ref.Fields[0]), "%s needs a value", name)
 	}
 	p.column(t, ref, word.Text)
-	return OperandNode{Op: map[string]Op{"atleast": AtLeast, "atmost": AtMost}[word.Text], Word: p.next()}
+	return OperandNode{Op: o.Op, Word: p.next()}
 }
 
-// random reads random and what to choose from, if that is not all.
-func (p *parser) random(ref FieldRef) OperandNode {
+// choice reads an operand such as random and what to choose from, if that is not
+// all.
+func (p *parser) choice(ref FieldRef, o *operand.Operand) OperandNode {
 	word := p.next()
 	f := ref.Fields[0]
-	if f.Kind == field.Checksum {
+	if !o.Takes(f.Kind) {
 		p.fail(word.At, "for a wrong sum: "+ref.Name.Text+" bad", "%s is a checksum: it takes a value, fix, bad or itself", ref.Name.Text)
 	}
-	out := OperandNode{Op: Random}
+	out := OperandNode{Op: o.Op}
 	if t := p.peek(); t.word && !p.startsRule(t) && !isLanguage(t) && meantAsRange(f, t.Text) {
-		p.columnless(t, "random")
+		p.columnless(t, o.Word)
 		out.Word = p.next()
 	}
-	out.Draw = p.draw((f.Width + 31) / 32)
+	if o.Draws {
+		out.Draw = p.draw((f.Width + 31) / 32)
+	}
 	return out
 }
 
-// meantAsRange reports whether a word behind random is its operand, if a wrong
-// one, or the beginning of another action.
+// meantAsRange reports whether a word behind one such as random is its argument, if
+// a wrong one, or the beginning of another action.
 func meantAsRange(f *field.Field, word string) bool {
 	_, named := f.Names.Lookup(word)
 	return named || looksLikeValue(word) || strings.ContainsAny(word, "-/@")
@@ -78,7 +83,8 @@ func meantAsRange(f *field.Field, word string) bool {
 func (p *parser) amount(ref FieldRef) OperandNode {
 	t := p.next()
 	sign, number := t.Text[:1], t.Text[1:]
-	p.noArithmetic(ref, t)
+	o, _ := operand.BySign(sign)
+	p.noArithmetic(ref, t, o)
 	if number == "" {
 		n := "1"
 		for _, near := range []Token{p.peek(), p.second()} {
@@ -96,16 +102,17 @@ func (p *parser) amount(ref FieldRef) OperandNode {
 		p.noPart(t)
 	}
 	t.Text = number
-	return OperandNode{Op: map[string]Op{"+": Add, "-": Sub}[sign], Word: t}
+	return OperandNode{Op: o.Op, Word: t}
 }
 
 // noArithmetic refuses to count in flags and checksums; t is what asks for it.
-func (p *parser) noArithmetic(ref FieldRef, t Token) {
-	name := ref.Name.Text
-	switch ref.Fields[0].Kind {
-	case field.Flag:
+func (p *parser) noArithmetic(ref FieldRef, t Token, o *operand.Operand) {
+	name, kind := ref.Name.Text, ref.Fields[0].Kind
+	switch {
+	case o.Takes(kind):
+	case kind == field.Flag:
 		p.fail(t.At, name+" on, or "+name+" off", "%s is a flag: flags take no arithmetic", name)
-	case field.Checksum:
+	default:
 		p.fail(t.At, "for a sum that is wrong by one: "+name+" bad", "%s is a checksum: it takes a value, fix, bad or itself", name)
 	}
 }
@@ -114,7 +121,7 @@ func (p *parser) noArithmetic(ref FieldRef, t Token) {
 func (p *parser) copied() OperandNode {
 	t := p.next()
 	from, _ := ResolveField(t)
-	return OperandNode{Op: Copy, Word: t, From: from}
+	return OperandNode{Op: operand.Copy, Word: t, From: from}
 }
 
 // noOperand is the error for an action without an operand; t is what stands
@@ -136,8 +143,7 @@ func (p *parser) noOperand(ref FieldRef, t Token) {
 // an action with an operand of its own.
 func (p *parser) copyFollows() bool {
 	after := p.second()
-	switch after.Text {
-	case "fix", "bad", "=", "random", "atleast", "atmost":
+	if _, worded := operand.ByWord(after.Text); worded || after.Text == "=" {
 		return false
 	}
 	return !after.word || p.startsRule(after) || isLanguage(after)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // The tree: what the parser understood, before anything is checked.
@@ -46,7 +47,7 @@ type (
 	}
 	// OperandNode is what becomes of a field, as written.
 	OperandNode struct {
-		Op Op // a prefix is still Set
+		Op operand.Op // a prefix is still Set
 		// Word is the value, the number, the range or the field to copy; empty
 		// for fix and bad, and for random over the whole field.
 		Word Token
@@ -68,7 +69,7 @@ func (r FieldRef) Generic() bool { return len(r.Fields) > 1 }
 // Refs are the fields that an action names: the one that it sets and the one
 // that it reads, if it reads one.
 func (a ActionNode) Refs() []FieldRef {
-	if a.Operand.Op == Copy {
+	if a.Operand.Op == operand.Copy {
 		return []FieldRef{a.Ref, a.Operand.From}
 	}
 	return []FieldRef{a.Ref}
@@ -192,27 +193,6 @@ func (n OrNode) Span() Span { return n.At }
 type Span struct {
 	Start, End int
 }
-
-// Op is what an action does with its field.
-type Op uint8
-
-// The operations. But for Fix and Bad, what an action writes follows from the
-// packet as it arrived and from the numbers drawn for it.
-const (
-	Set     Op = iota // the field becomes Value
-	Fix               // checksums: the right sum of the packet as it leaves
-	Bad               // checksums: the right sum plus one, in one's complement, never 0
-	Add               // Value more; at the highest value it stops, or wraps if Field.Wraps
-	Sub               // Value less; at 0 it stops, or wraps if Field.Wraps
-	AtLeast           // Value if it was below that
-	AtMost            // Value if it was above that
-	Copy              // what From holds
-	Random            // a value of Range
-	Prefix            // the upper Bits bits become those of Value, the rest stays
-)
-
-// Sums reports whether the operation makes a checksum anew: Fix and Bad.
-func (o Op) Sums() bool { return o == Fix || o == Bad }
 
 // Verdict is what becomes of a packet.
 type Verdict uint8

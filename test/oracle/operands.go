@@ -5,6 +5,7 @@ import (
 	"math/big"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -13,14 +14,14 @@ import (
 // cannot tell.
 func expected(a rule.Action, before *headers) (want field.Range, ok bool) {
 	read := a.Field
-	switch a.Op {
-	case rule.Fix, rule.Bad:
+	switch {
+	case a.Op.Sums():
 		return want, false
-	case rule.Set:
+	case a.Op == operand.Set:
 		return field.Range{Lo: a.Value, Hi: a.Value}, true
-	case rule.Random:
+	case a.Op.Chooses():
 		return a.Range, true
-	case rule.Copy:
+	case a.Op == operand.Copy:
 		read = a.From
 	}
 	v, ok := before.read(read)
@@ -36,19 +37,19 @@ func computed(a rule.Action, v *big.Int) *big.Int {
 	n, size := bigOf(a.Value), new(big.Int).Lsh(big.NewInt(1), uint(a.Field.Width))
 	top := new(big.Int).Sub(size, big.NewInt(1))
 	switch a.Op {
-	case rule.Add:
+	case operand.Add:
 		return into(a.Field, v.Add(v, n), top, size)
-	case rule.Sub:
+	case operand.Sub:
 		return into(a.Field, v.Sub(v, n), top, size)
-	case rule.AtLeast:
+	case operand.AtLeast:
 		if v.Cmp(n) < 0 {
 			return n
 		}
-	case rule.AtMost:
+	case operand.AtMost:
 		if v.Cmp(n) > 0 {
 			return n
 		}
-	case rule.Prefix:
+	case operand.Prefix:
 		hosts := new(big.Int).Lsh(big.NewInt(1), uint(a.Field.Width-a.Bits))
 		return n.Add(n, v.Mod(v, hosts))
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
 )
@@ -36,7 +37,7 @@ func StrayBitsOn(link field.Link, in []byte, got reference.Result) string {
 	r := got.Acted
 	for _, a := range r.Actions {
 		f := *a.Field
-		if a.Op == rule.Prefix {
+		if a.Op == operand.Prefix {
 			f.Width = a.Bits
 		}
 		if a.From != a.Field { // what is copied to itself stays
@@ -114,15 +115,15 @@ func changesCut(actions []rule.Action) bool {
 func wrongSum(name string, actions []rule.Action, before, after gopacket.ChecksumVerificationResult) string {
 	i := slices.IndexFunc(actions, func(a rule.Action) bool { return a.Field.Name == name })
 	switch {
-	case i >= 0 && actions[i].Op == rule.Fix:
+	case i >= 0 && actions[i].Op == operand.Fix:
 		if !right(name, after) {
 			return "is not fixed"
 		}
-	case i >= 0 && actions[i].Op == rule.Bad:
+	case i >= 0 && actions[i].Op == operand.Bad:
 		if right(name, after) || after.Actual == 0 {
 			return "is not bad"
 		}
-	case i >= 0 && actions[i].Op == rule.Copy:
+	case i >= 0 && actions[i].Op == operand.Copy:
 		if after.Actual != before.Actual {
 			return "did not stay"
 		}

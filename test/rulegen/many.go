@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -99,7 +100,7 @@ func variant(r *rand.Rand, model *rule.Program) string {
 	b.WriteString("if " + rule.Print(moved(r, first.Cond)))
 	var then []string
 	for _, a := range first.Actions {
-		if a.Op == rule.Set {
+		if a.Op == operand.Set {
 			a.Value = turn(r, a.Field, a.Value)
 		}
 		then = append(then, a.Print())

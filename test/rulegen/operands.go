@@ -2,8 +2,10 @@ package rulegen
 
 import (
 	"fmt"
+	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetgen"
 )
 
@@ -18,18 +20,18 @@ func (w *writer) operand(s shape, f *field.Field) {
 		w.add(w.cell(value))
 		return
 	}
-	switch n := w.r.IntN(5); {
-	case n == 0 && w.copied(s, f):
-	case n <= 1 && f.Kind.IsAddress():
+	list := operand.For(f.Kind)
+	switch o := list[w.r.IntN(len(list))]; {
+	case o.Op == operand.Prefix:
 		w.add(w.cell(func() string { return w.prefix(f, w.number(f)) }))
-	case n <= 2:
-		w.random(f)
-	case f.Kind == field.Flag:
-		w.add(w.cell(value))
-	case n == 3:
-		w.add(w.oneOf("atleast", "atmost"), w.cell(value))
+	case o.Op == operand.Copy && w.copied(s, f):
+	case o.Argument == operand.Choice:
+		w.add(o.Word)
+		w.choice(f)
+	case o.Argument == operand.Amount:
+		w.add(o.Sign + w.cell(func() string { return w.amount(f) }))
 	default:
-		w.add(w.oneOf("+", "-") + w.cell(func() string { return w.amount(f) }))
+		w.add(strings.TrimPrefix(o.Word+" ", " ") + w.cell(value))
 	}
 }
 
@@ -39,7 +41,7 @@ func (w *writer) sum(f *field.Field) {
 	case w.style.Operands && w.chance(5):
 		w.add(w.name(f))
 	case !w.chance(3):
-		w.add(w.oneOf("fix", "fix", "bad"))
+		w.add(w.oneOf(operand.Words(f.Kind)...))
 	default:
 		w.add(w.cell(func() string { return w.value(f, w.number(f)) }))
 	}
@@ -66,9 +68,8 @@ func (w *writer) copied(s shape, f *field.Field) bool {
 	return true
 }
 
-// random writes random over the whole field, a range or a prefix.
-func (w *writer) random(f *field.Field) {
-	w.add("random")
+// choice writes what to choose from: the whole field, a range or a prefix.
+func (w *writer) choice(f *field.Field) {
 	lo, hi := w.number(f), w.number(f)
 	if f.Width > 32 { // a range has at most 2^32 values
 		hi = lo.Or(field.V(w.r.Uint64N(1 << 32)))

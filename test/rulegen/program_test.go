@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -49,7 +50,7 @@ func TestProgramsAreMostlyValid(t *testing.T) {
 // sign occurs.
 func TestProgramsCoverTheLanguage(t *testing.T) {
 	r, words := source(11), map[string]bool{}
-	tested, set, ops := map[string]bool{}, map[string]bool{}, map[rule.Op]bool{}
+	tested, set, ops := map[string]bool{}, map[string]bool{}, map[operand.Op]bool{}
 	for range 1500 {
 		text := everything.Program(r)
 		for _, w := range strings.Fields(text) {
@@ -65,7 +66,7 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 			}
 		}
 	}
-	for op := rule.Set; op <= rule.Prefix; op++ {
+	for op := operand.Set; op <= operand.Prefix; op++ {
 		if !ops[op] {
 			t.Errorf("operation %d never occurs", op)
 		}
@@ -217,7 +218,7 @@ func TestShrink(t *testing.T) {
 	}
 	if text, _ := rulegen.Shrink("if all then ip_ttl +77", frame, func(text string, _ []byte) bool {
 		p, err := rule.Check(text)
-		return err == nil && slices.ContainsFunc(p.Rules[0].Actions, func(a rule.Action) bool { return a.Op == rule.Add })
+		return err == nil && slices.ContainsFunc(p.Rules[0].Actions, func(a rule.Action) bool { return a.Op == operand.Add })
 	}); text != "if all then ip_ttl +0" {
 		t.Errorf("an addition is shrunk to %q", text)
 	}

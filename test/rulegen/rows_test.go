@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -81,7 +82,7 @@ func TestSourcesCoverTheLanguage(t *testing.T) {
 		}
 	}
 	var want []string
-	for _, op := range []rule.Op{rule.Set, rule.Prefix, rule.Add, rule.Sub, rule.AtLeast, rule.AtMost} {
+	for _, op := range []operand.Op{operand.Set, operand.Prefix, operand.Add, operand.Sub, operand.AtLeast, operand.AtMost} {
 		want = append(want, fmt.Sprint("action ", op))
 	}
 	for _, list := range []string{"false false false", "false true false", "false false true", "true false false", "true true true"} {
