@@ -36,7 +36,7 @@ demo: build ## Watch a rule rewrite real packets, in throw-away network namespac
 	$(SUDO) ./bin/repacket demo
 
 .PHONY: test
-test: deps vet ## Check everything: vet, other systems, unit tests, and the kernel's as root
+test: deps vet ## Run all tests: vet, cross-builds, unit tests, and kernel tests as root
 	$(GO) test $(EXEC) -timeout 30m -failfast -v ./test/prove
 	@mkdir -p bin
 	$(GO) test $(EXEC) -timeout 30m -v ./test/live > bin/live.log 2>&1 || { cat bin/live.log; exit 1; }
@@ -44,11 +44,11 @@ test: deps vet ## Check everything: vet, other systems, unit tests, and the kern
 	$(GO) test $(EXEC) -timeout 30m $$($(GO) list ./... | grep -v -e test/prove -e test/live)
 
 .PHONY: deps
-deps: ## Install what the tests need beside Go, where it is missing
+deps: ## Install what the tests need besides Go
 	@./tools/deps.sh
 
 .PHONY: vet
-vet: ## Vet for this system, and build for those that are not at hand
+vet: ## Vet, and build for other systems
 	$(GO) vet ./...
 	GOOS=linux GOARCH=amd64 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
@@ -75,7 +75,7 @@ prove: ## Compare the implementations on RULES random rule sets (20000), from a 
 	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestThreeAgree ./test/prove
 
 .PHONY: mutants
-mutants: ## Put faults into the code, and see that the tests notice
+mutants: ## Run mutation tests: put faults into the code, and check that tests detect them
 	$(GO) run ./test/mutants $(EXEC)
 
 .PHONY: kernels
@@ -83,7 +83,7 @@ kernels: ## Run the tests on Debian's kernels 6.1 and 6.12, under qemu
 	$(GO) run ./test/kernels
 
 .PHONY: bench
-bench: build ## Measure instructions, nanoseconds and start-up, beside C and nft
+bench: build ## Measure instructions, nanoseconds and start-up, next to C and nft
 	$(GO) build -o bin/bench ./bench
 	$(SUDO) ./bin/bench
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what the tests need beside Go, where it is missing: clang and the
-# headers for the C that our own compiler is compared with.
+# Installs what the tests need besides Go, if it is missing: clang and the
+# headers for the C that the built-in compiler is compared with.
 set -eu
 missing=
 command -v clang >/dev/null || missing="$missing clang"
