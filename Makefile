@@ -43,6 +43,11 @@ test: deps vet ## Run all tests: vet, cross-builds, unit tests, and kernel tests
 	@grep -E '[0-9]+ (matches|rewrites|cases) of' bin/live.log
 	$(GO) test $(EXEC) -timeout 30m $$($(GO) list ./... | grep -v -e test/prove -e test/live)
 
+.PHONY: check
+check: ## Check what needs neither root nor network nor clang, in under a minute
+	$(GO) vet ./...
+	$(GO) test -short ./...
+
 .PHONY: deps
 deps: ## Install what the tests need besides Go
 	@./tools/deps.sh

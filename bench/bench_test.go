@@ -12,6 +12,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
@@ -33,6 +34,7 @@ func newTestCompiler(t *testing.T) *compiler {
 // TestInstructions: hand-written C that means the same, and is proved to, does
 // not do it in fewer instructions, for any of the packets.
 func TestInstructions(t *testing.T) {
+	needs.Kernel(t)
 	cc := newTestCompiler(t)
 	for _, r := range checkedRules(t) {
 		for name, what := range map[string]counting{"one buffer": countFirst, "several buffers": countAll} {
@@ -62,6 +64,7 @@ func checkedRules(t *testing.T) []*benchRule {
 
 // TestAgreeFindsDifferences: a program that means something else is found out.
 func TestAgreeFindsDifferences(t *testing.T) {
+	needs.Kernel(t)
 	rules := checkedRules(t)
 	r, other := rules[0], rules[1]
 	for name, load := range map[string]func() (*program, error){
@@ -137,6 +140,7 @@ func headerSum(b []byte) uint32 {
 
 // TestTracer: a process that attaches nothing is told from one that does.
 func TestTracer(t *testing.T) {
+	needs.Kernel(t)
 	trace, err := newTracer()
 	if err != nil {
 		t.Fatal(err)

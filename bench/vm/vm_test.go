@@ -12,6 +12,7 @@ import (
 
 // TestCount counts small programs by hand.
 func TestCount(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		program asm.Instructions
@@ -51,6 +52,7 @@ func TestCount(t *testing.T) {
 
 // TestRefused: what the verifier would refuse is an error, not a number.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	for name, program := range map[string]asm.Instructions{
 		"a load behind the packet": {
 			asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
@@ -77,6 +79,7 @@ func TestRefused(t *testing.T) {
 
 // TestAgainstKernel runs random programs here and in the kernel.
 func TestAgainstKernel(t *testing.T) {
+	t.Parallel()
 	r := rand.New(rand.NewPCG(9669, 1))
 	frame := make([]byte, 64)
 	for range 400 {
@@ -225,6 +228,7 @@ func arithmetic(r *rand.Rand, dst, src asm.Register) asm.Instruction {
 
 // TestCounters: a program finds the values of its map by key, and no more.
 func TestCounters(t *testing.T) {
+	t.Parallel()
 	program := asm.Instructions{
 		asm.Mov.Imm(asm.R3, 1),
 		asm.StoreMem(asm.R10, -4, asm.R3, asm.Word),

@@ -13,13 +13,11 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/test/needs"
 )
 
 func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		os.Stderr.WriteString("these tests load programs into the kernel and need root: sudo make test\n")
-		os.Exit(1)
-	}
+	needs.KernelMain()
 	os.Exit(m.Run())
 }
 

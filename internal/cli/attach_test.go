@@ -9,6 +9,7 @@ import (
 )
 
 func TestAttach(t *testing.T) {
+	t.Parallel()
 	for _, args := range []string{"attach -i eth1 if all then ip_ttl 64", "-a -i eth1 if all then ip_ttl 64", "if all then ip_ttl 64 -i eth1 -a"} {
 		f := newFake(t, strings.Fields(args)...)
 		status, stdout, stderr := f.run()
@@ -24,6 +25,7 @@ func TestAttach(t *testing.T) {
 
 // TestAttachLimited: what is attached says when it stops acting.
 func TestAttachLimited(t *testing.T) {
+	t.Parallel()
 	for flags, want := range map[string]string{
 		"--for 2s":      " (acts for 2s, then lets all pass)",
 		"-c 5":          " (acts on 5 packets, then lets all pass)",
@@ -35,6 +37,7 @@ func TestAttachLimited(t *testing.T) {
 }
 
 func TestDetach(t *testing.T) {
+	t.Parallel()
 	const nothing = "eth1: nothing of Repacket is attached, packets that leave\n"
 	for _, tt := range []struct {
 		args, stdout, stderr string
@@ -66,6 +69,7 @@ func TestDetach(t *testing.T) {
 }
 
 func TestDetachTakesNoRules(t *testing.T) {
+	t.Parallel()
 	status, _, stderr := newFake(t, strings.Fields("detach -i eth1 if all")...).run()
 	if status != exitUsage {
 		t.Errorf("exit status %d, want 2", status)
@@ -82,6 +86,7 @@ var twoAttached = []Attached{
 }
 
 func TestList(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		args     string
 		attached []Attached
@@ -126,6 +131,7 @@ eth1       in         xdp   process 1 of another PID namespace ends (--for is ov
 
 // The demo is ended by a signal, and that is no failure.
 func TestDemoStops(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "demo")
 	f.Demo = func(ctx context.Context, out io.Writer) error {
 		_, _ = io.WriteString(out, "started\n")
@@ -142,6 +148,7 @@ func TestDemoStops(t *testing.T) {
 
 // Where there is no demo, no command promises one.
 func TestNoDemo(t *testing.T) {
+	t.Parallel()
 	if _, stdout, _ := newFake(t, "--help").run(); strings.Contains(stdout, "demo") {
 		t.Errorf("help speaks of a demo:\n%s", stdout)
 	}

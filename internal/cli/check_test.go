@@ -9,6 +9,7 @@ import (
 // TestCheckRefuses: rules that no program can hold are refused, but not for the
 // C, which is never loaded here.
 func TestCheckRefuses(t *testing.T) {
+	t.Parallel()
 	var rules strings.Builder
 	for i := range 1500 { // a list of its own in each, so no two have one shape
 		fmt.Fprintf(&rules, "if ip_ttl %d-%d,%d-%d ip_id ne %d then ip_tos +%d\n", i%90, 95+i%9, 120, 130+i%77, i, 1+i%200)

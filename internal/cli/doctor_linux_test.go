@@ -69,6 +69,7 @@ func (examined) Doctor(iface string) ([]Finding, error) {
 
 // The whole report, as it is read.
 func TestDoctorReport(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"doctor", "-i", "ens5"}, {"doctor"}} {
 		f := newFake(t, args...)
 		f.Kernel = examined{f.kernel}

@@ -22,6 +22,7 @@ var (
 )
 
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		args     string
 		findings []Finding

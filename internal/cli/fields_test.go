@@ -14,6 +14,7 @@ var update = flag.Bool("update", false, "write docs/fields.md and what scripts e
 
 // The page of the fields says what the table says.
 func TestFieldsPage(t *testing.T) {
+	t.Parallel()
 	const file = "../../docs/fields.md"
 	if *update {
 		if err := os.WriteFile(file, []byte(fieldsPage()), 0o644); err != nil {
@@ -33,6 +34,7 @@ func TestFieldsPage(t *testing.T) {
 // Every name of every field is answered with that field, and its example is a
 // rule that the checker takes.
 func TestFieldsKnowsEveryName(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		if _, err := rule.Check(exampleRule(f.Name, f)); err != nil {
 			t.Errorf("the example of %s is no rule: %v", f.Name, err)
@@ -56,6 +58,7 @@ func TestFieldsKnowsEveryName(t *testing.T) {
 }
 
 func TestFieldsListsAllFields(t *testing.T) {
+	t.Parallel()
 	_, stdout, _ := newFake(t, "fields").run()
 	for _, f := range field.Fields() {
 		if strings.Count(stdout, "\n"+f.Name+" ") != 1 {
@@ -75,6 +78,7 @@ func TestFieldsListsAllFields(t *testing.T) {
 // What is told about a field, held to the RFC by hand: RFC 2474 puts the six
 // bits of the code point at the top of the header's second byte.
 func TestFieldDetail(t *testing.T) {
+	t.Parallel()
 	_, stdout, _ := newFake(t, "fields", "ip.dscp").run()
 	wantText(t, "stdout", stdout, `ip_dscp  differentiated services code point
   header     IPv4 (ip), RFC 791
@@ -92,6 +96,7 @@ func TestFieldDetail(t *testing.T) {
 
 // A field that is there only in some messages says in which (RFC 792).
 func TestFieldOnlyWith(t *testing.T) {
+	t.Parallel()
 	_, stdout, _ := newFake(t, "fields", "icmp_id").run()
 	wantText(t, "stdout", stdout, `icmp_id  identifier, in echo and timestamp messages
   header     ICMP (icmp), RFC 792
@@ -106,6 +111,7 @@ func TestFieldOnlyWith(t *testing.T) {
 }
 
 func TestFieldJSON(t *testing.T) {
+	t.Parallel()
 	_, stdout, _ := newFake(t, "--json", "fields", "tcp_seq").run()
 	wantText(t, "stdout", stdout, `{"version":1,"event":"field","time":"2023-11-14T22:13:20Z","name":"tcp_seq","aliases":["tcp_sequence"],`+
 		`"header":"tcp","bit":32,"width":32,"kind":"number","checksums":["tcp_check"],"structural":false,`+
@@ -113,6 +119,7 @@ func TestFieldJSON(t *testing.T) {
 }
 
 func TestUnknownField(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, hint string }{
 		{"udp_dast", "did you mean udp_dest?"},
 		{"nonsense", "repacket fields lists them all"},

@@ -19,6 +19,7 @@ func wantUsage(t *testing.T, err error, msg, hint string) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		count, duration string
 		wantCount       uint64
@@ -40,6 +41,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestLimitErrors(t *testing.T) {
+	t.Parallel()
 	const c = "-c takes a number of packets from 1 up, not "
 	const d, above = "--for takes a duration such as 30s, 5m or 24h, not ", "--for takes a duration above 0, not "
 	const units = "the units are ms, s, m and h, up to 2000000h"

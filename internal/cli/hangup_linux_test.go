@@ -11,12 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
 // A run ends when its terminal is closed, as when a shell's window is; the
 // kernel sends SIGHUP then. Else SIGHUP ends nothing, see TestSIGHUPWithoutFile.
 func TestRunEndsWithItsTerminal(t *testing.T) {
+	t.Parallel()
+	needs.Kernel(t)
 	master, slave := openTerminal(t)
 	exe, err := os.Executable()
 	if err != nil {

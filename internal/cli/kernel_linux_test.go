@@ -9,6 +9,7 @@ import (
 
 // TestKernelsFilesMissing: a container without /sys or /proc is told what it lacks.
 func TestKernelsFilesMissing(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]struct {
 		status int
 		hint   string

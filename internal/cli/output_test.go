@@ -12,6 +12,7 @@ import (
 const badRule = "if all then ip_dscp 64"
 
 func TestErrorAsText(t *testing.T) {
+	t.Parallel()
 	status, stdout, stderr := newFake(t, "check", badRule).run()
 	if status != exitUsage || stdout != "" {
 		t.Errorf("exit status %d, stdout %q", status, stdout)
@@ -24,6 +25,7 @@ func TestErrorAsText(t *testing.T) {
 // With --json an error is an object on stdout, with its place in the rules,
 // wherever on the line the flag stands.
 func TestErrorAsJSON(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"--json", "check", badRule}, {"check", badRule, "-j"}} {
 		status, stdout, stderr := newFake(t, args...).run()
 		if status != exitUsage || stderr != "" {
@@ -38,6 +40,7 @@ func TestErrorAsJSON(t *testing.T) {
 }
 
 func TestColor(t *testing.T) {
+	t.Parallel()
 	const red = "\x1b[1;31merror:\x1b[0m"
 	for _, tt := range []struct {
 		name  string
@@ -72,6 +75,7 @@ func TestColor(t *testing.T) {
 // Warnings do not keep rules from running; -q silences them, and --json makes
 // them objects.
 func TestWarnings(t *testing.T) {
+	t.Parallel()
 	const rules = "if udp then ip_ttl 1 else if udp_dest 53 then ip_ttl 2"
 	for _, tt := range []struct {
 		args                   []string
@@ -103,6 +107,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left
 
 // What cannot be written is no success.
 func TestStdoutIsFull(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "fields")
 	f.Stdout = fullDisk{}
 	status := Run(f.Env)
@@ -114,6 +119,7 @@ func TestStdoutIsFull(t *testing.T) {
 
 // What was given does not act on the terminal when it comes back in a message.
 func TestMessagesAreHarmless(t *testing.T) {
+	t.Parallel()
 	_, _, stderr := newFake(t, "-i", "\x1b[31mred\a", "if all").run()
 	wantText(t, "stderr", stderr, "repacket: error: there is no interface \ufffd[31mred\ufffd\n")
 }
@@ -154,6 +160,7 @@ func TestReadmeLines(t *testing.T) {
 
 // TestManyRules: of many rules the summary has those that matched.
 func TestManyRules(t *testing.T) {
+	t.Parallel()
 	counts := make([]tally, 22)
 	for i := range counts {
 		counts[i].Text, counts[i].Look = "if udp", true
@@ -175,6 +182,7 @@ func TestManyRules(t *testing.T) {
 
 // TestFullDisk: where JSON cannot be written, stderr has the error.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 // TestShownOutput: what README.md and docs/manual.md show of check, and of rules
 // that are rejected, is what the command says.
 func TestShownOutput(t *testing.T) {
+	t.Parallel()
 	compared := 0
 	for _, page := range []string{"../../README.md", "../../docs/manual.md"} {
 		content, err := os.ReadFile(page)

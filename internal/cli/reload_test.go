@@ -59,6 +59,7 @@ func (r *fileRun) end(stderr string) {
 }
 
 func TestSIGHUPReadsTheFileAgain(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.begin()
 	r.write(newRules)
@@ -71,6 +72,7 @@ func TestSIGHUPReadsTheFileAgain(t *testing.T) {
 }
 
 func TestSIGHUPJSON(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t, "--json")
 	r.begin()
 	r.write(newRules)
@@ -88,6 +90,7 @@ func TestSIGHUPJSON(t *testing.T) {
 
 // Whatever is wrong with the new rules, the old ones go on.
 func TestSIGHUPRefused(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, text string
 		err        error
@@ -109,6 +112,7 @@ func TestSIGHUPRefused(t *testing.T) {
 }
 
 func TestSIGHUPWithoutTheFile(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.begin()
 	if err := os.Remove(r.path); err != nil {
@@ -121,6 +125,7 @@ func TestSIGHUPWithoutTheFile(t *testing.T) {
 
 // Rules on the line cannot be read again; that ends nothing.
 func TestSIGHUPWithoutFile(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.start()
 	f.send(syscall.SIGHUP) // even before the rules are there
@@ -135,6 +140,7 @@ func TestSIGHUPWithoutFile(t *testing.T) {
 
 // SIGHUP also tells that the terminal has been closed, and that ends a run.
 func TestClosedTerminalStops(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.begin()
 	r.hungUp.Store(true)
@@ -147,6 +153,7 @@ func TestClosedTerminalStops(t *testing.T) {
 // A signal while rules are being proved is not lost, and they keep no run from
 // its end.
 func TestSIGHUPWhileReplacing(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.kernel.swap = make(chan struct{})
 	r.begin()
@@ -167,6 +174,7 @@ func TestSIGHUPWhileReplacing(t *testing.T) {
 
 // A file that cannot be read to its end keeps no run from its own.
 func TestSIGHUPWhileReading(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.begin()
 	if err := os.Remove(r.path); err != nil {
@@ -186,6 +194,7 @@ func TestSIGHUPWhileReading(t *testing.T) {
 
 // The line that is refreshed makes room for what is told.
 func TestSIGHUPOnATerminal(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.tty = true
 	r.vars["NO_COLOR"] = "1"
@@ -202,6 +211,7 @@ func TestSIGHUPOnATerminal(t *testing.T) {
 
 // What rules did that are gone counts still.
 func TestSummaryOfRulesThatAreGone(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.kernel.count(Count{Matched: 2, Rewritten: 2})
 	f.kernel.former = []tally{
@@ -219,6 +229,7 @@ rewrite 43 pkts in 0.000 s
 }
 
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ args, stdout, stderr string }{
 		{"replace -i eth1 if all then ip_ttl 64", "", "eth1: native XDP\nreplaced; attached until: repacket detach -i eth1\n"},
 		{"replace -i eth0 if all then ip_ttl 64", "", "eth0: native XDP\nattached until: repacket detach -i eth0\n"},
@@ -241,6 +252,7 @@ func TestReplace(t *testing.T) {
 // TestSIGHUPPipe: what is no file any more is not waited for, and a file that takes
 // its place is read.
 func TestSIGHUPPipe(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t)
 	r.begin()
 	if err := errors.Join(os.Remove(r.path), syscall.Mkfifo(r.path, 0o600)); err != nil {
@@ -261,6 +273,7 @@ func TestSIGHUPPipe(t *testing.T) {
 // TestSIGHUPRenamed: behind a reload everything tells the name that the interface has
 // by now.
 func TestSIGHUPRenamed(t *testing.T) {
+	t.Parallel()
 	r := newFileRun(t, "--json")
 	r.kernel.count(Count{Matched: 1})
 	r.begin()

@@ -22,6 +22,7 @@ func wantText(t *testing.T, what, got, want string) {
 
 // Not on a terminal there is the line that names the hook, and the summary.
 func TestRunTellsHookAndSummary(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		f := newFake(t, rewriteWords...)
 		f.kernel.count(Count{Matched: 10, MatchedBytes: 460, Rewritten: 10, RewrittenBytes: 460})
@@ -42,6 +43,7 @@ func TestRunTellsHookAndSummary(t *testing.T) {
 
 // An empty word behind completion is no shell either.
 func TestCompletionForNothing(t *testing.T) {
+	t.Parallel()
 	if status, _, stderr := newFake(t, "completion", "").run(); status != exitUsage || !strings.Contains(stderr, "no completions") {
 		t.Errorf("exit status %d, %q", status, stderr)
 	}
@@ -49,6 +51,7 @@ func TestCompletionForNothing(t *testing.T) {
 
 // Names that a terminal or a shell would act on are not offered.
 func TestCompletionIsHarmless(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{{"__complete", "-i", ""}, {"__complete", "if", "udp", "then", "redirect", ""}} {
 		f := newFake(t, args...)
 		f.kernel.others = []string{"\x1b]0;pwned\a", "$(reboot)", "`id`", "a;b", "\xff\xfe", "eth0.100@x"}
@@ -59,6 +62,7 @@ func TestCompletionIsHarmless(t *testing.T) {
 
 // Nothing is attached before the signals are caught that end a run.
 func TestSignalsAreCaughtBefore(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	var caught atomic.Bool
 	proved := make(chan struct{})
@@ -81,6 +85,7 @@ func TestSignalsAreCaughtBefore(t *testing.T) {
 
 // On a terminal the line is refreshed, and the summary stands in its place.
 func TestRunRefreshesTheLineOnATerminal(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.tty = true
 	f.vars["NO_COLOR"] = "1"
@@ -100,6 +105,7 @@ func TestRunRefreshesTheLineOnATerminal(t *testing.T) {
 
 // Lines that stand in the place of a longer one cover it.
 func TestSummaryCoversTheRefreshedLine(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, strings.Fields("-v -i eth1 if all")...)
 	f.tty = true
 	f.vars["NO_COLOR"] = "1"
@@ -117,6 +123,7 @@ func TestSummaryCoversTheRefreshedLine(t *testing.T) {
 // Of several rules each has a line, by name or number. A rule without actions
 // counts what it matched.
 func TestSummaryByRule(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "-i", "eth1", "web: if tcp_dest 80 then tcp_dest 8080 else if udp")
 	f.kernel.count(
 		Count{Matched: 1500, MatchedBytes: 90000, Rewritten: 1499, RewrittenBytes: 89940},
@@ -133,6 +140,7 @@ rewrite 1499 pkts in 0.000 s
 
 // SIGUSR1 prints the summary and the run goes on.
 func TestSummaryOnDemand(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.kernel.count(Count{Matched: 1, Rewritten: 1})
 	f.start()
@@ -147,6 +155,7 @@ func TestSummaryOnDemand(t *testing.T) {
 }
 
 func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, append([]string{"-c", "5", "--for", "1m"}, rewriteWords...)...)
 	f.kernel.count(Count{Matched: 5, Rewritten: 5})
 	close(f.kernel.done)
@@ -161,6 +170,7 @@ func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
 }
 
 func TestNothingMatched(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.kernel.count(Count{})
 	close(f.kernel.done)
@@ -171,6 +181,7 @@ func TestNothingMatched(t *testing.T) {
 
 // What was chosen without being asked for is told.
 func TestRunTellsWhatItChose(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "if", "all")
 	f.kernel.count(Count{Matched: 1})
 	f.kernel.hook, f.kernel.note = "tc", "tc: eth0 is a veth, where XDP would switch segmentation offload off"
@@ -181,6 +192,7 @@ func TestRunTellsWhatItChose(t *testing.T) {
 }
 
 func TestQuietLeavesErrorsOnly(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, append([]string{"-q"}, rewriteWords...)...)
 	f.tty = true
 	f.kernel.closeErr = errFake
@@ -195,6 +207,7 @@ func TestQuietLeavesErrorsOnly(t *testing.T) {
 
 // When counting fails the run detaches and says why.
 func TestCountingFails(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
 	f.kernel.countErr = errFake
 	f.start()
@@ -209,6 +222,7 @@ func TestCountingFails(t *testing.T) {
 }
 
 func TestRunJSON(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, append([]string{"-j", "-c", "9"}, rewriteWords...)...)
 	f.kernel.count(Count{4, 240, 3, 180})
 	f.start()
@@ -229,6 +243,7 @@ func TestRunJSON(t *testing.T) {
 
 // No failure before the start leaves anything attached.
 func TestRunFailsBeforeItStarts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		args   string
@@ -283,6 +298,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 // TestLeaving: the direction is that of the job, of the line that names the hook
 // and of the word behind a run in which nothing matched.
 func TestLeaving(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "-i", "eth1", "-Q", "out", "--hook", "tc", "if", "udp_dest", "53", "then", "udp_dest", "9")
 	f.kernel.hook, f.kernel.note = "tc", "tc: as asked"
 	f.kernel.count(Count{})
@@ -297,6 +313,7 @@ func TestLeaving(t *testing.T) {
 
 // TestLeftAlone: what rules took and did not rewrite is told with the reason.
 func TestLeftAlone(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "-i", "eth1", "if", "all", "then", "ip_id", "9")
 	f.kernel.count(Count{})
 	f.kernel.alone = []LeftAlone{{12, "they are large"}}
@@ -307,6 +324,7 @@ func TestLeftAlone(t *testing.T) {
 
 // TestLeftAloneJSON: it is a member of the summary.
 func TestLeftAloneJSON(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "-j", "-i", "eth1", "if", "all", "then", "ip_id", "9")
 	f.kernel.count(Count{})
 	f.kernel.alone = []LeftAlone{{12, "they are large"}}
@@ -320,6 +338,7 @@ func TestLeftAloneJSON(t *testing.T) {
 // TestAdviceIsTold: before anything is attached, and once more where another
 // hook was taken than the one that it is about.
 func TestAdviceIsTold(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "-i", "eth1", "if", "all")
 	f.kernel.count(Count{Matched: 1})
 	f.kernel.advice = []Advice{{true, "it is large", ""}, {false, "it is slow", "run"}}
@@ -338,6 +357,7 @@ match 1 pkts in 0.000 s
 
 // An error of the kernel's side ends with its own status and hint.
 func TestStartFails(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{exitFailed, exitPrivilege, exitUnsupported, exitTaken} {
 		f := newFake(t, rewriteWords...)
 		f.kernel.err = &Failure{Status: code, Err: errFake, Hint: "plug it in"}
@@ -360,6 +380,7 @@ func (s stuck) Write([]byte) (int, error) {
 // TestNobodyReads: a run whose output nobody reads can be stopped all the same,
 // by a signal and some patience.
 func TestNobodyReads(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
 	f.Patience = time.Millisecond
 	writing := make(stuck)
@@ -375,6 +396,7 @@ func TestNobodyReads(t *testing.T) {
 // TestSignalledTwice: who signals a process and then its group, as timeout does,
 // gets the summary and status 0.
 func TestSignalledTwice(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, rewriteWords...)
 	f.kernel.count(Count{Matched: 1, Rewritten: 1})
 	f.kernel.closing = make(chan struct{})
@@ -394,6 +416,7 @@ func TestSignalledTwice(t *testing.T) {
 // TestSlowDetach: a run that has heard the signal is left to end, however long
 // the kernel takes to give the interface back, unless it is asked once more.
 func TestSlowDetach(t *testing.T) {
+	t.Parallel()
 	for _, more := range []bool{false, true} {
 		slowDetach(t, more)
 	}

@@ -26,11 +26,18 @@ import (
 // command that people install does not know it.
 const brokenVariable = "REPACKET_TEST_BROKEN"
 
+// shortVariable takes the kernel away from the command of the tests, so that one
+// that is run with -short can do nothing to the machine's own interfaces.
+const shortVariable = "REPACKET_TEST_SHORT"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"repacket": func() {
 			env := System()
 			env.Broken = os.Getenv(brokenVariable) != ""
+			if os.Getenv(shortVariable) != "" {
+				env.Kernel, env.Demo = struct{ Kernel }{}, nil // whoever asks it panics
+			}
 			os.Exit(Run(env))
 		},
 	})
@@ -38,7 +45,8 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the command as users do, each script in a network namespace
 // of its own: its interface right is one end of a veth pair. Each script is
-// one behaviour. They add these commands to those of testscript:
+// one behaviour. With -short there is neither a namespace nor a kernel, and scripts
+// that ask for one begin with [short] skip. They add these commands to those of testscript:
 //
 //	exits STATUS COMMAND...   run it and expect this exit status
 //	attached IFACE            wait until an XDP program is on the interface
@@ -60,6 +68,14 @@ func TestScripts(t *testing.T) {
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
+	}
+	if testing.Short() {
+		params.Setup = func(env *testscript.Env) error {
+			env.Setenv(shortVariable, "1")
+			return nil
+		}
+		// Nothing can be attached by who has no kernel.
+		params.Cmds["bare"] = func(*testscript.TestScript, bool, []string) {}
 	}
 	testscript.Run(t, params)
 }

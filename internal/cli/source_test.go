@@ -29,6 +29,7 @@ func writeTest(t *testing.T, name string, content []byte) string {
 
 // TestRuleFile: a rule file says what the same words on the line say.
 func TestRuleFile(t *testing.T) {
+	t.Parallel()
 	_, want, _ := newFake(t, "check", "web:", "if", "udp_dest", "443", "then", "udp_dest", "8080;", "if", "tcp").run()
 	for name, content := range map[string]string{
 		"lines":   "web: if udp_dest 443 then udp_dest 8080\nif tcp\n",
@@ -52,6 +53,7 @@ func TestRuleFile(t *testing.T) {
 
 // TestRuleFileWarnings: warnings name the file, and both places.
 func TestRuleFileWarnings(t *testing.T) {
+	t.Parallel()
 	path := writeTest(t, "rules.txt", []byte("if udp then ip_ttl 64\nif udp_dest 53 then ip_dscp ef\n"))
 	status, _, stderr := checkFile(t, path)
 	wantText(t, "stderr", stderr, "repacket: warning: "+path+":2:1: never acts: line 1 takes these packets (first match wins)\n"+
@@ -64,6 +66,7 @@ func TestRuleFileWarnings(t *testing.T) {
 
 // TestManyWarnings: a file of thousands of odd rules does not fill the screen.
 func TestManyWarnings(t *testing.T) {
+	t.Parallel()
 	path := writeTest(t, "rules.txt", bytes.Repeat([]byte("if udp ip_ttl 5 or tcp then ip_ttl 7\n"), 2000))
 	status, _, stderr := checkFile(t, path)
 	if n := strings.Count(stderr, "warning: "); status != 0 || n != maxWarnings || !strings.HasSuffix(stderr, "more like these are not shown\n") {
@@ -73,6 +76,7 @@ func TestManyWarnings(t *testing.T) {
 
 // TestBadRuleFiles: whatever a file is, the answer is short and says why.
 func TestBadRuleFiles(t *testing.T) {
+	t.Parallel()
 	noise := make([]byte, 64<<10)
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(noise)
@@ -98,6 +102,7 @@ func TestBadRuleFiles(t *testing.T) {
 
 // TestHugeFiles: a file of 1 GiB is refused unread, as rules and as rows.
 func TestHugeFiles(t *testing.T) {
+	t.Parallel()
 	path := writeTest(t, "huge", nil)
 	for size, want := range map[int64]string{1 << 30: "the row is longer than 4 MiB", 1<<30 + 1: "the file is larger than 1 GiB"} {
 		if err := os.Truncate(path, size); err != nil { // a hole: it takes no room
@@ -116,6 +121,7 @@ func TestHugeFiles(t *testing.T) {
 
 // TestStdinFails: what breaks while it is read is a failure, not a mistake.
 func TestStdinFails(t *testing.T) {
+	t.Parallel()
 	f := newFake(t, "check", "-f", "-")
 	f.Stdin = iotest.ErrReader(os.ErrDeadlineExceeded)
 	status, _, stderr := f.run()
@@ -127,6 +133,7 @@ func TestStdinFails(t *testing.T) {
 
 // TestRowsBesideTheRuleFile: what a rule file names is looked for in its folder.
 func TestRowsBesideTheRuleFile(t *testing.T) {
+	t.Parallel()
 	rules := writeTest(t, "rules.txt", []byte("if ip_dest @old then ip_dest @new from moves.csv\n"))
 	moves := filepath.Join(filepath.Dir(rules), "moves.csv")
 	_, _, stderr := checkFile(t, rules)

@@ -23,6 +23,7 @@ func spell(l line) string {
 }
 
 func TestSortWords(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ in, want string }{
 		{"if udp_dest 443 then udp_dest 8080", "| if udp_dest 443 then udp_dest 8080"},
 		{"-i eth1 if udp then udp_dest 1", "--interface=eth1 | if udp then udp_dest 1"},
@@ -67,6 +68,7 @@ func TestSortWords(t *testing.T) {
 
 // One quoted argument is one word, whatever is in it.
 func TestSortWordsQuoted(t *testing.T) {
+	t.Parallel()
 	l, err := sortWords([]string{"if udp_dest 443 then udp_dest 8080", "-i", "eth1"}, newFlags(&options{}), isTestCommand)
 	if err != nil {
 		t.Fatalf("sortWords: %v", err)
@@ -77,6 +79,7 @@ func TestSortWordsQuoted(t *testing.T) {
 }
 
 func TestSortWordsErrors(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ in, msg, hint string }{
 		{"-i", "-i needs a value", "-i IFACE"},
 		{"-i if udp", "-i needs a value", "-i IFACE"},
@@ -105,6 +108,7 @@ func TestSortWordsErrors(t *testing.T) {
 
 // An error does not keep --json behind it from being seen.
 func TestSortWordsGoesOnBehindAnError(t *testing.T) {
+	t.Parallel()
 	l, err := sortWords([]string{"--nonsense", "--json", "if", "udp"}, newFlags(&options{}), isTestCommand)
 	if err == nil {
 		t.Fatal("no error")
@@ -117,6 +121,7 @@ func TestSortWordsGoesOnBehindAnError(t *testing.T) {
 // Wherever flags stand, the program's words come out in their order, and the
 // flags are found.
 func TestFlagsStandAnywhere(t *testing.T) {
+	t.Parallel()
 	program := strings.Fields("if tcp_ack on tcp_psh on ip_ttl -1 then tcp_dest 50000")
 	rapid.Check(t, func(t *rapid.T) {
 		args := program

@@ -9,9 +9,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"repacket/test/needs"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	needs.KernelMain()
+	goleak.VerifyTestMain(m)
+}
 
 const story = `two namespaces: client 192.0.2.1 on client0, server 192.0.2.2 on server0
 the server listens on UDP port 5202, the client sends to port 5201

@@ -12,6 +12,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
@@ -47,6 +48,7 @@ func wantRow(t *testing.T, rows []Row, want Row) {
 
 // A pair of cables' ends has nothing to complain about.
 func TestAllIsWell(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{A: lab.End{Features: lab.ByteExact()}}, func(world) {
 		rows := report(t, "right")
 		for _, r := range rows {
@@ -71,6 +73,7 @@ func TestAllIsWell(t *testing.T) {
 }
 
 func TestDown(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{}, func(world) {
 		link, err := netlink.LinkByName("right")
 		if err == nil {
@@ -86,6 +89,7 @@ func TestDown(t *testing.T) {
 
 // What a peer's offloads do matters as soon as rules are at XDP.
 func TestPeersOffloads(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{Offload: true}, func(w world) {
 		sums := Row{
 			"peer-checksums", "right", Note,
@@ -114,6 +118,7 @@ func TestPeersOffloads(t *testing.T) {
 }
 
 func TestPeerElsewhere(t *testing.T) {
+	needs.Kernel(t)
 	p, err := lab.NewPair(lab.PairConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +151,7 @@ func TestPeerElsewhere(t *testing.T) {
 }
 
 func TestGRO(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{}, func(w world) {
 		w.set("right", lab.Features{lab.GRO: true})
 		wantRow(t, report(t, "right"), Row{
@@ -161,6 +167,7 @@ func TestGRO(t *testing.T) {
 // Where the doctor says that a page does not hold it, native XDP without
 // multi-buffer is refused, and by the command it is taken.
 func TestMTU(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{MTU: 9000}, func(w world) {
 		try := func(mtu int) error {
 			for _, name := range []string{"left", "right"} {
@@ -218,6 +225,7 @@ func jumbo(t *testing.T) Row {
 // A veth whose peer sends on more queues than it receives on refuses native
 // XDP; with as many as the command gives it does not.
 func TestQueuesOfVeth(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{}, func(w world) {
 		veth := netlink.NewVeth(netlink.LinkAttrs{Name: "many", NumTxQueues: 2, NumRxQueues: 2})
 		veth.PeerName = "few"
@@ -249,6 +257,7 @@ func TestQueuesOfVeth(t *testing.T) {
 
 // Programs are told with whose they are and what they keep from being attached.
 func TestProgramsOnHooks(t *testing.T) {
+	needs.Kernel(t)
 	tests := []struct {
 		name  string
 		iface string
@@ -301,6 +310,7 @@ func tcWay(t *testing.T) string {
 // A run is told with its process, and all that is there in its order. The number
 // of a process of another PID namespace is not told to be killed.
 func TestProgramOfARun(t *testing.T) {
+	needs.Kernel(t)
 	for _, tt := range []struct{ space, process, command string }{
 		{"", "process 4711", "kill 4711"},
 		{hook.PIDSpace(), "process 4711", "kill 4711"},
@@ -328,6 +338,7 @@ func programOfARun(t *testing.T, space, process, command string) {
 
 // Interfaces without native XDP, and one that no hook serves.
 func TestOtherInterfaces(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{MTU: 9000}, func(w world) {
 		if err := testnet.AddBridge(w.ns, lab.End{Name: "br"}, "left"); err != nil {
 			t.Fatal(err)
@@ -370,6 +381,7 @@ func TestOtherInterfaces(t *testing.T) {
 }
 
 func TestUnknownInterface(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{}, func(world) {
 		_, err := Report(Live{}, "rigth")
 		var missing *hook.ErrNoInterface
@@ -381,6 +393,7 @@ func TestUnknownInterface(t *testing.T) {
 
 // Without an interface there is a row for each of the network namespace.
 func TestOverview(t *testing.T) {
+	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{A: lab.End{Features: lab.ByteExact()}, B: lab.End{Features: lab.ByteExact()}}, func(w world) {
 		w.put("right", hook.In, hook.Native, true)
 		w.set("left", lab.Features{lab.TxVLAN: true})

@@ -8,10 +8,12 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/needs"
 )
 
 // Without privileges all that can be seen is seen, the rest says what is missing.
 func TestDroppedCapabilities(t *testing.T) {
+	needs.Kernel(t)
 	const sudo = "sudo repacket doctor -i right"
 	inWorld(t, lab.PairConfig{}, func(w world) {
 		id := itoa(int(w.put("right", hook.In, hook.Native, false)))

@@ -112,7 +112,7 @@ func (s *Site) mayLoop(r *rule.Rule) bool {
 func meetsAgain(before []*rule.Rule, r *rule.Rule) loop {
 	answer := holdsAfter(r, r.Cond)
 	for _, b := range before {
-		if b.Index != r.Index && (slices.ContainsFunc(rule.Leaves(b.Cond), func(e rule.Expr) bool { return mayChange(r, e) })) {
+		if b.Index != r.Index && slices.ContainsFunc(rule.Leaves(b.Cond), func(e rule.Expr) bool { return mayChange(r, e) }) {
 			answer = min(answer, loopPossible)
 		}
 	}

@@ -26,6 +26,7 @@ func drawRanges(t *rapid.T) []Range {
 }
 
 func TestSetProperties(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		ranges, more := drawRanges(t), drawRanges(t)
 		a, b := NewSet(ranges...), NewSet(more...)
@@ -65,6 +66,7 @@ func TestSetProperties(t *testing.T) {
 
 // TestSetAtTheTop tries the place where the next value does not fit.
 func TestSetAtTheTop(t *testing.T) {
+	t.Parallel()
 	for _, w := range []int{1, 16, 32, 64, 128} {
 		top := One(Ones(w))
 		if got := top.Complement(w).Union(top); !got.Full(w) {

@@ -61,6 +61,7 @@ var unions = map[string][]string{
 }
 
 func TestFieldsAreWhereTheRFCsDrawThem(t *testing.T) {
+	t.Parallel()
 	drawn := map[string]bool{}
 	for proto, rows := range figures {
 		bit := 0
@@ -99,6 +100,7 @@ func TestFieldsAreWhereTheRFCsDrawThem(t *testing.T) {
 }
 
 func TestNamesAreUnique(t *testing.T) {
+	t.Parallel()
 	owner := map[string]string{}
 	claim := func(name, by string) {
 		if owner[name] != "" {
@@ -131,6 +133,7 @@ func TestNamesAreUnique(t *testing.T) {
 // TestNoNonsense: an alias that fits one field is not that of every field whose
 // name ends alike.
 func TestNoNonsense(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string]string{
 		"eth_etype": "eth_type", "vlan_etype": "vlan_type", "cvlan_etype": "cvlan_type", "icmp_etype": "", "icmp6_etype": "",
 		"tcp_sport": "tcp_src", "tcp_saddr": "", "ip_saddr": "ip_src", "ip_sport": "",
@@ -142,6 +145,7 @@ func TestNoNonsense(t *testing.T) {
 }
 
 func TestFieldsAreConsistent(t *testing.T) {
+	t.Parallel()
 	for _, f := range Fields() {
 		if !strings.HasPrefix(f.Name, f.Proto.Header().Prefix+"_") {
 			t.Errorf("%s does not begin with its header, %v", f.Name, f.Proto)
@@ -172,6 +176,7 @@ func TestFieldsAreConsistent(t *testing.T) {
 }
 
 func TestValueNames(t *testing.T) {
+	t.Parallel()
 	for _, set := range []NameSet{DSCPNames, ECNNames, ProtocolNames, ICMPTypeNames, ICMP6TypeNames, PortNames, EtherTypeNames, ARPNames, TCPFlagNames} {
 		seen := map[string]bool{}
 		for _, n := range set {
@@ -192,6 +197,7 @@ func TestValueNames(t *testing.T) {
 // TestCovers compares with the pseudo-header and the header formats, worked
 // out by hand: a bit in the high byte of a 16-bit word weighs 256 and more.
 func TestCovers(t *testing.T) {
+	t.Parallel()
 	for name, want := range map[string][]Cover{
 		"ip_ttl":      {{"ip_check", false, 256}},
 		"ip_tos":      {{"ip_check", false, 1}},
@@ -226,6 +232,7 @@ func TestCovers(t *testing.T) {
 }
 
 func TestPlaceInBytes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name              string
 		byte, size, shift int

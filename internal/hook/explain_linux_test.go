@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 )
 
 // The kernel's errors, injected: kernels and drivers that are not here too.
@@ -184,6 +185,7 @@ func TestLeastPrivilege(t *testing.T) {
 }
 
 func TestExplainLoadKeepsTheVerifiersWord(t *testing.T) {
+	needs.Kernel(t)
 	spec := passProgram(ProgramName)
 	spec.Instructions = spec.Instructions[1:] // r0 is not set
 	_, err := ebpf.NewProgram(spec)

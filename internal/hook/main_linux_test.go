@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 )
 
 // childEnv makes the test binary a child process: see childMain.
@@ -50,6 +51,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // interface left.
 func inPair(t *testing.T, cfg lab.PairConfig, test func(ifindex int)) *lab.Pair {
 	t.Helper()
+	needs.Kernel(t)
 	p, err := lab.NewPair(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +76,7 @@ func inPair(t *testing.T, cfg lab.PairConfig, test func(ifindex int)) *lab.Pair 
 
 func inNamespace(t *testing.T, test func()) {
 	t.Helper()
+	needs.Kernel(t)
 	ns, err := lab.NewNamespace()
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"repacket/internal/lab"
 	"repacket/test/testnet"
+	"repacket/test/needs"
 )
 
 func TestTCAttachFindDetach(t *testing.T) {
@@ -325,6 +326,7 @@ func TestTCBesideAnothersXDP(t *testing.T) {
 }
 
 func TestHasTCX(t *testing.T) {
+	needs.Kernel(t)
 	_, err := link.QueryPrograms(link.QueryOptions{Target: 1, Attach: ebpf.AttachTCXIngress}) // lo
 	if there, e := HasTCX(); e != nil || there != (err == nil) {
 		t.Errorf("%v, %v, but lo says %v", there, e, err)

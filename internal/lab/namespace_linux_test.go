@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"repacket/test/needs"
 )
 
 // onFirstThread makes the test binary a child that makes a namespace on the
@@ -25,6 +27,7 @@ func TestMain(m *testing.M) {
 		firstThreadMain()
 		return
 	}
+	needs.KernelMain()
 	os.Exit(m.Run())
 }
 

@@ -95,6 +95,7 @@ func wide(name string, lo, hi uint64) rule.Test {
 // TestFramesHitTheirRules: at least 40 of 100 frames make a rule act, every
 // rule acts, and not every frame is taken.
 func TestFramesHitTheirRules(t *testing.T) {
+	t.Parallel()
 	for name, p := range programs {
 		hitRules(t, field.Ethernet, name, p)
 	}
@@ -128,6 +129,7 @@ func hitRules(t *testing.T, link field.Link, name string, p *rule.Program) {
 // TestFramesReachEdges: each edge of a test is met on both sides in frames
 // that otherwise satisfy the rule.
 func TestFramesReachEdges(t *testing.T) {
+	t.Parallel()
 	p := program(&rule.Rule{Cond: and(test("udp_dest", 400, 443, 1000, 1000), test("ip_ttl", 64, 255))})
 	f := field.MustByName("udp_dest")
 	missing := map[uint16]bool{399: true, 400: true, 443: true, 444: true, 999: true, 1000: true, 1001: true}
@@ -155,6 +157,7 @@ func decode(frame []byte) gopacket.Packet {
 
 // TestFramesAreVaried counts, with the outside decoder, what must occur.
 func TestFramesAreVaried(t *testing.T) {
+	t.Parallel()
 	const n = 6000
 	seen := map[string]int{}
 	whole, right := 0, 0
@@ -261,6 +264,7 @@ func transportSum(pkt gopacket.Packet) (kind string, right bool) {
 // TestFramesOfIPv6AreVaried counts, by the bytes and with the outside decoder,
 // what must occur over IPv6, in ARP and among TCP's options.
 func TestFramesOfIPv6AreVaried(t *testing.T) {
+	t.Parallel()
 	seen := map[string]int{}
 	count := func(kind string, is bool) {
 		if is {
@@ -341,6 +345,7 @@ func countOptions(tcp *layers.TCP, count func(string, bool)) {
 }
 
 func TestFramesAreTheSameAgain(t *testing.T) {
+	t.Parallel()
 	for name, p := range programs {
 		a, b := packetgen.Frames(source(4), p, 300), packetgen.Frames(source(4), p, 300)
 		if !reflect.DeepEqual(a, b) {
@@ -354,6 +359,7 @@ func TestFramesAreTheSameAgain(t *testing.T) {
 
 // TestFramesWithoutRules: a program may have none.
 func TestFramesWithoutRules(t *testing.T) {
+	t.Parallel()
 	if got := len(packetgen.Frames(source(6), &rule.Program{}, 100)); got != 100 {
 		t.Errorf("%d frames, want 100", got)
 	}

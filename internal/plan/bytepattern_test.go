@@ -43,6 +43,7 @@ func covered(t *rapid.T, windows []Write) (out pattern) {
 // TestLoadsAndStoresCoverPatterns: what is loaded and what is stored is the
 // pattern, all of it and no bit more.
 func TestLoadsAndStoresCoverPatterns(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPattern(t)
 		for what, windows := range map[string][]Write{"loads": p.loads(), "stores": p.stores()} {
@@ -56,6 +57,7 @@ func TestLoadsAndStoresCoverPatterns(t *testing.T) {
 // TestFewLoads: no two loads could have been one, and no load is longer than
 // it has to be.
 func TestFewLoads(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := anyPattern(t)
 		words := map[int]int{}
@@ -76,6 +78,7 @@ func TestFewLoads(t *testing.T) {
 // TestWholeWordsAreStoredAtOnce: four whole bytes are one store; beside bits
 // that stay, whole bytes are stored without a load where that is possible.
 func TestWholeWordsAreStoredAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		mask []byte
 		want string

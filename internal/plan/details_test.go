@@ -117,6 +117,7 @@ ip: rule 1 if ip[8:9]=7-c
 }
 
 func TestDetails(t *testing.T) {
+	t.Parallel()
 	for _, test := range details {
 		if d := gocmp.Diff(strings.TrimPrefix(test.want, "\n"), dump(planned(t, test.text))); d != "" {
 			t.Errorf("%s: %s\n%s", test.what, test.text, d)
@@ -136,6 +137,7 @@ func planned(t *testing.T, text string) *Program {
 // TestFieldsAreNamed: those who print a plan know which fields each load and
 // each store is for.
 func TestFieldsAreNamed(t *testing.T) {
+	t.Parallel()
 	p := planned(t, "if udp_src 5 udp_dest 6 udp_len 9 ip_id 1-9 then ip_dscp 46 ip_ttl 64 ip_ecn 1 udp_src 7 udp_dest 8")
 	if len(p.Chains()[0].Steps) != 1 {
 		t.Fatal(dump(p))
@@ -167,6 +169,7 @@ func names(fields []*field.Field) string {
 // TestChanges: those who do the arithmetic themselves learn of each field that
 // a checksum covers and that changes, and of none that stays.
 func TestChanges(t *testing.T) {
+	t.Parallel()
 	p := planned(t, "if udp_src 5 then udp_src 5 udp_len 9 ip_src 10.0.0.1 ip_ttl 3")
 	step := p.Chains()[0].Steps[0]
 	got := map[string][]string{}
@@ -192,6 +195,7 @@ func TestChanges(t *testing.T) {
 // TestHeaderThatGrows: a header checksum waits for all stores only where the
 // rule gives the header another length and something follows it.
 func TestHeaderThatGrows(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		text  string
 		words int

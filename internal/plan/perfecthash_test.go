@@ -53,6 +53,7 @@ func find(t *Table, key []uint32) int {
 // TestScatter: every row is found by its key, the first of those that share one,
 // and no other key finds any. Keys are of one window to eight.
 func TestScatter(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, rule string
 		windows    int
@@ -118,6 +119,7 @@ func keyText(rule, line string) string {
 // TestScatterTriesAgain: keys that the first factor gives one hash, and a bucket
 // whose keys no multiplier parts, are placed by another factor.
 func TestScatterTriesAgain(t *testing.T) {
+	t.Parallel()
 	first := mixed(0) | 1
 	inverse := uint64(1) // modulo 2^64: each step doubles the bits that are right
 	for range 6 {
@@ -158,6 +160,7 @@ func TestScatterTriesAgain(t *testing.T) {
 
 // TestScatterGrows: many failures in a row bring more slots.
 func TestScatterGrows(t *testing.T) {
+	t.Parallel()
 	table := hashTable(t, "if ip_dest @a then ip_ttl 9 from rows.csv", "a\n"+strings.Repeat("10.0.0.1\n10.0.0.2\n10.0.0.3\n", 9))
 	least, most := 1<<30, 0
 	for try := range 3 * triesASize {

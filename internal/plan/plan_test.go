@@ -259,6 +259,7 @@ eth: rule 0
 }
 
 func TestPlans(t *testing.T) {
+	t.Parallel()
 	for _, test := range plans {
 		p, err := rule.Check(test.text)
 		if err != nil {
@@ -274,6 +275,7 @@ func TestPlans(t *testing.T) {
 // TestNoKnownOutcomes: a test that cannot fail, or cannot hold, takes the
 // kernel quadratic time to remove.
 func TestNoKnownOutcomes(t *testing.T) {
+	t.Parallel()
 	for text, steps := range map[string]int{
 		"if ip_ttl ge 0 then ip_ttl 5":                     1,
 		"if udp_dest 5 or udp_dest ne 5 then udp_dest 9":   1,
@@ -300,6 +302,7 @@ func TestNoKnownOutcomes(t *testing.T) {
 // TestWideFields: the windows of a field that takes several of them lie one
 // behind the other and cover it.
 func TestWideFields(t *testing.T) {
+	t.Parallel()
 	wide := 0
 	for _, f := range field.Fields() {
 		list := fieldWindows(f)
@@ -326,6 +329,7 @@ func TestWideFields(t *testing.T) {
 // TestWindowsHoldFields: every field is read by a load of its bits and no
 // others, inside the fixed part of its header.
 func TestWindowsHoldFields(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		list := fieldWindows(f)
 		if len(list) > 1 {

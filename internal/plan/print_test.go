@@ -11,6 +11,7 @@ import (
 // TestWords: what a plan does is told in the words of the language, fields that
 // share a load or a store side by side.
 func TestWords(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		text string
 		want []string

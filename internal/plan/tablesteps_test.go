@@ -14,6 +14,7 @@ import (
 // and that of its range in that of %r, are looked up or not. Those that ask the same
 // of packets are no rows: the first takes all that the others could.
 func TestWhatBecomesATable(t *testing.T) {
+	t.Parallel()
 	for shape, tables := range map[string]int{
 		"if udp_dest %d then ip_ttl 7":                      1,
 		"if udp_dest %r then ip_ttl 7":                      1,
@@ -49,6 +50,7 @@ func TestWhatBecomesATable(t *testing.T) {
 
 // TestWrittenOutRejects: rows are written out up to MaxWritten, next to rules without.
 func TestWrittenOutRejects(t *testing.T) {
+	t.Parallel()
 	for rows, want := range map[int]string{
 		MaxWritten:     "",
 		MaxWritten + 1: "10,001 rows have to be tested one by one, and no program holds as many",

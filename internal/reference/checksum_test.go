@@ -16,6 +16,7 @@ import (
 // TestUpdateArithmetic: the example of RFC 1624 section 4 and the edges of
 // one's complement, a word from old to new under checksum sum.
 func TestUpdateArithmetic(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name          string
 		proto         field.Protocol
@@ -78,6 +79,7 @@ func wordOf(t *testing.T, proto field.Protocol, v uint16) (frame []byte, word, c
 
 // TestNamedChecksums: what an action names is exactly that; the others follow.
 func TestNamedChecksums(t *testing.T) {
+	t.Parallel()
 	p := udpPacket()
 	in := p.build(t)
 	p.ip.TTL, p.udp.DstPort = 1, 2
@@ -106,6 +108,7 @@ func TestNamedChecksums(t *testing.T) {
 // TestFix: whatever the checksum was, the one that leaves is what the outside
 // library works out, and bad is one more.
 func TestFix(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		packet *packet
 		field  string
@@ -149,6 +152,7 @@ func untouched(name string) *packet {
 
 // TestFixExampleOfRFC1071: the bytes of its section 3 add up to 0xddf2.
 func TestFixExampleOfRFC1071(t *testing.T) {
+	t.Parallel()
 	p := icmpPacket()
 	p.icmp = &layers.ICMPv4{TypeCode: 0x0001, Id: 0xf203, Seq: 0xf4f5}
 	p.payload = []byte{0xf6, 0xf7}
@@ -161,6 +165,7 @@ func TestFixExampleOfRFC1071(t *testing.T) {
 // TestZeroSums: of the two zeros UDP writes 0xffff and the others 0x0000, and
 // one more than either is 1.
 func TestZeroSums(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		packet   *packet
 		field    string
@@ -210,6 +215,7 @@ func steer(t *testing.T, p *packet, check int, right uint16) {
 // TestFixWantsWholeDatagrams: where the sum cannot be known the rule does not
 // act, and the search goes on.
 func TestFixWantsWholeDatagrams(t *testing.T) {
+	t.Parallel()
 	tcp, udp, icmp := tcpPacket().build(t), udpPacket().build(t), icmpPacket().build(t)
 	n := uint16(len(udp) - 14)
 	for _, c := range []struct {
@@ -263,6 +269,7 @@ func TestFixWantsWholeDatagrams(t *testing.T) {
 // TestFixHeaderLengthAsItLeaves: with ip_hl among the actions, ip_check covers
 // the header of that length, what else leaves in it included.
 func TestFixHeaderLengthAsItLeaves(t *testing.T) {
+	t.Parallel()
 	in := udpPacket().build(t)
 	put16(in, 14, 0x4328) // a broken header length to be repaired
 	for _, hl := range []uint64{5, 6, 9} {
@@ -288,6 +295,7 @@ func TestFixHeaderLengthAsItLeaves(t *testing.T) {
 // TestFixDatagramAsItArrived: no program that passes the checker changes the
 // cut of a datagram that it fixes; if one did, the datagram stays where it was.
 func TestFixDatagramAsItArrived(t *testing.T) {
+	t.Parallel()
 	in := icmpPacket().build(t)
 	for op, more := range map[operand.Op]uint16{operand.Fix: 0, operand.Bad: 1} {
 		got := always(t, in, set("ip_tot_len", 60000), sum("icmp_check", op))
@@ -299,6 +307,7 @@ func TestFixDatagramAsItArrived(t *testing.T) {
 
 // TestFragments: the first fragment has the checksum, the others none.
 func TestFragments(t *testing.T) {
+	t.Parallel()
 	whole, want := tcpPacket(), tcpPacket()
 	want.ip.SrcIP = []byte{10, 0, 0, 1}
 	in, out := whole.build(t), want.build(t)

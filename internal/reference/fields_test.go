@@ -156,6 +156,7 @@ var kinds = map[string]struct {
 // that asks for that value then takes what left, and one that asks for another
 // does not.
 func TestFieldsByOutsideLibrary(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		write, ok := outside[f.Name]
 		if !ok {
@@ -211,6 +212,7 @@ func covered(f *field.Field, headers []field.Protocol) bool {
 
 // TestEtherTypes: values that the outside library takes for lengths.
 func TestEtherTypes(t *testing.T) {
+	t.Parallel()
 	in := udpPacket().build(t)
 	for _, v := range []uint16{0, 1, 1500} {
 		want := append([]byte(nil), in...)
@@ -224,6 +226,7 @@ func TestEtherTypes(t *testing.T) {
 // TestPseudoHeaderFields works out by hand what the fields do whose change
 // the outside library does not carry into the sum.
 func TestPseudoHeaderFields(t *testing.T) {
+	t.Parallel()
 	tcp, udp := tcpPacket().build(t), udpPacket().build(t)
 	tcp6, udp6, icmp6 := over6(tcpPacket()).build(t), over6(udpPacket()).build(t), icmp6Packet().build(t)
 	check := map[field.Protocol]int{field.TCP: 16, field.UDP: 6, field.ICMP6: 2}
@@ -270,6 +273,7 @@ func TestPseudoHeaderFields(t *testing.T) {
 
 // TestReservedBits: the one field that the outside library cannot write.
 func TestReservedBits(t *testing.T) {
+	t.Parallel()
 	in := tcpPacket().build(t)
 	got := always(t, in, set("tcp_res", 5))
 	want := append([]byte(nil), in...)
@@ -282,6 +286,7 @@ func TestReservedBits(t *testing.T) {
 
 // TestSeveralFieldsAtOnce changes both headers in one rule.
 func TestSeveralFieldsAtOnce(t *testing.T) {
+	t.Parallel()
 	p := tcpPacket()
 	in := p.build(t)
 	p.ip.TTL, p.ip.SrcIP, p.ip.TOS = 255, net.IPv4(10, 255, 255, 1).To4(), 0xb9

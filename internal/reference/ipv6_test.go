@@ -50,6 +50,7 @@ func chain(t *testing.T, extensions ...[]byte) []byte {
 
 // TestPresenceBehindIPv6 holds the reference to semantics.md 3.6.
 func TestPresenceBehindIPv6(t *testing.T) {
+	t.Parallel()
 	udp, tcp, icmp6 := chain(t), over6(tcpPacket()).build(t), icmp6Packet().build(t)
 	n := uint16(len(udp) - 54)
 	checkPresence(t, []presence{
@@ -81,6 +82,7 @@ func TestPresenceBehindIPv6(t *testing.T) {
 
 // TestExtensionHeaders: which are stepped over (RFC 8200 section 4).
 func TestExtensionHeaders(t *testing.T) {
+	t.Parallel()
 	eight, nine := slices.Repeat([][]byte{options}, 8), slices.Repeat([][]byte{options}, 9)
 	const there, away = "eth ip6 udp", "eth ip6"
 	for _, c := range []struct {
@@ -121,6 +123,7 @@ func TestExtensionHeaders(t *testing.T) {
 // TestExtensionHeadersCutOff: what is stepped over, and the header behind it,
 // lie inside the frame and ip6_len.
 func TestExtensionHeadersCutOff(t *testing.T) {
+	t.Parallel()
 	long, two := chain(t, longer), chain(t, options, atomic)
 	checkPresence(t, []presence{
 		{"no room for its length", long, cut(61), "eth ip6"},
@@ -141,6 +144,7 @@ func TestExtensionHeadersCutOff(t *testing.T) {
 // TestJumbo: with a payload length of 0 the frame alone counts, if the jumbo
 // option is the first of the hop-by-hop options.
 func TestJumbo(t *testing.T) {
+	t.Parallel()
 	none := put(18, 0)
 	other := append([]byte(nil), jumboFirst...)
 	other[3] = 5
@@ -169,6 +173,7 @@ func TestJumbo(t *testing.T) {
 // TestRawIP: a link without Ethernet begins with the IP header, which its
 // first four bits tell.
 func TestRawIP(t *testing.T) {
+	t.Parallel()
 	udp, tcp6 := udpPacket().build(t)[14:], over6(tcpPacket()).build(t)[14:]
 	for _, c := range []struct {
 		name  string
@@ -200,6 +205,7 @@ func TestRawIP(t *testing.T) {
 
 // TestExtendedSums: behind extension headers ip6_next is in no checksum.
 func TestExtendedSums(t *testing.T) {
+	t.Parallel()
 	for _, maker := range []func() *packet{func() *packet { return over6(tcpPacket()) }, func() *packet { return over6(udpPacket()) }, icmp6Packet} {
 		p := maker().behind(0, hopByHop, longer)
 		in := p.build(t)
@@ -220,6 +226,7 @@ func TestExtendedSums(t *testing.T) {
 // ip6_src is, alone and when they change places; the outside library takes the
 // last destination from the routing header.
 func TestRoutedSums(t *testing.T) {
+	t.Parallel()
 	for _, extension := range [][]byte{onItsWay, segments} {
 		p := over6(tcpPacket()).behind(43, extension)
 		right := func(what string, got []byte) {
@@ -268,6 +275,7 @@ func routedSum(t *testing.T, p *packet) []byte {
 // TestFix6: whatever the checksum was, the one that leaves over IPv6 is what
 // the outside library works out, and bad is one more.
 func TestFix6(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		make  func() *packet
 		check int
@@ -305,6 +313,7 @@ func TestFix6(t *testing.T) {
 // TestFix6WantsWholeDatagrams: where the sum cannot be known the rule does not
 // act, and the search goes on.
 func TestFix6WantsWholeDatagrams(t *testing.T) {
+	t.Parallel()
 	udp, tcp, icmp6 := chain(t), over6(tcpPacket()).build(t), icmp6Packet().build(t)
 	n := uint16(len(udp) - 54)
 	for _, c := range []struct {
@@ -347,6 +356,7 @@ func TestFix6WantsWholeDatagrams(t *testing.T) {
 // TestZeroSums6: UDP's 0 means none and stays; a sum that comes out as 0 is
 // sent as 0xffff in UDP alone.
 func TestZeroSums6(t *testing.T) {
+	t.Parallel()
 	none := chain(t)
 	put16(none, 60, 0)
 	want := append([]byte(nil), none...)

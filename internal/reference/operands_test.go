@@ -54,6 +54,7 @@ func frameFor(t *testing.T, name string) []byte {
 
 // TestArithmetic: semantics.md 3.5, by hand.
 func TestArithmetic(t *testing.T) {
+	t.Parallel()
 	ff := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	one := append(make([]byte, 15), 1)
 	for _, c := range []struct {
@@ -130,6 +131,7 @@ func TestArithmetic(t *testing.T) {
 // TestRandomIsMapped: numbers drawn and what they give, by hand: Lo plus the
 // whole part of size*r/2^(32*words).
 func TestRandomIsMapped(t *testing.T) {
+	t.Parallel()
 	const top = math.MaxUint32
 	for _, c := range []struct {
 		action string
@@ -168,6 +170,7 @@ func TestRandomIsMapped(t *testing.T) {
 
 // TestChance: which numbers make it hold, and that each test has its own.
 func TestChance(t *testing.T) {
+	t.Parallel()
 	const half = 1 << 31
 	for _, c := range []struct {
 		cond  string
@@ -200,6 +203,7 @@ func TestChance(t *testing.T) {
 
 // TestThresholdsAgree: a chance holds on just the numbers below its threshold.
 func TestThresholdsAgree(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	rapid.Check(t, func(t *rapid.T) {
 		e := rule.Chance{Den: rapid.Uint64Range(2, 1<<32).Draw(t, "den")}
@@ -218,6 +222,7 @@ func TestThresholdsAgree(t *testing.T) {
 
 // TestAtOnce: right-hand sides read the packet as it arrived (semantics.md 3.2).
 func TestAtOnce(t *testing.T) {
+	t.Parallel()
 	in := udpPacket().build(t) // from port 1000 to 443
 	for source, want := range map[string][2]uint16{
 		"if all then sport dport dport sport":          {443, 1000},
@@ -238,6 +243,7 @@ func TestAtOnce(t *testing.T) {
 // TestCopyNeedsItsSource: a packet without the field that is read goes on to
 // the next rule (semantics.md 3.1).
 func TestCopyNeedsItsSource(t *testing.T) {
+	t.Parallel()
 	p := mustCheck(t, "if ip then ip_id tcp_window else if ip then ip_id icmp_seq else if ip then ip_ttl 5")
 	for frame, want := range map[*packet]int{tcpPacket(): 0, icmpPacket(): 1, udpPacket(): 2} {
 		if got := reference.Run(p, frame.build(t)).Rule; got != want {
@@ -253,6 +259,7 @@ func TestCopyNeedsItsSource(t *testing.T) {
 
 // TestStaleChecksum: a checksum that is copied to itself stays, right or wrong.
 func TestStaleChecksum(t *testing.T) {
+	t.Parallel()
 	in := udpPacket().build(t)
 	out := reference.Run(mustCheck(t, "if all then udp_dest 5 ip_ttl 5 udp_check udp_check"), in).Frame
 	if !bytes.Equal(bytesIn(in, "udp_check"), bytesIn(out, "udp_check")) || bytes.Equal(in[24:26], out[24:26]) {
@@ -263,6 +270,7 @@ func TestStaleChecksum(t *testing.T) {
 // TestHeaderLengthIsComputed: ip_check fix goes by the header length as it
 // leaves, whatever it is made of.
 func TestHeaderLengthIsComputed(t *testing.T) {
+	t.Parallel()
 	in := udpPacket().build(t)
 	hl := field.MustByName("ip_hl")
 	plain := reference.Run(only(rule.All{}, set("ip_hl", 7), sum("ip_check", operand.Fix)), in)
@@ -278,6 +286,7 @@ func TestHeaderLengthIsComputed(t *testing.T) {
 // TestSeeded: SplitMix64 from 0 begins with these (its authors' test vector),
 // and the place alone decides.
 func TestSeeded(t *testing.T) {
+	t.Parallel()
 	d := reference.Seeded(0)
 	for i, want := range []uint64{0xe220a8397b1dcdaf, 0x6e789e6aa1b965f4, 0x06c45d188009454f} {
 		if got := d(i); got != uint32(want>>32) {

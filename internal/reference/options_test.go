@@ -30,6 +30,7 @@ func withOptions(t *testing.T, p *packet, options ...byte) []byte {
 // TestMSS: where the option is, by RFC 9293 section 3.1, and what a rule
 // writes there; -1: there is none.
 func TestMSS(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		options []byte
@@ -89,6 +90,7 @@ func bytesOf(b byte, n int) []byte {
 // TestMSSWantsTheHeader: the whole TCP header lies inside the frame and the
 // datagram.
 func TestMSSWantsTheHeader(t *testing.T) {
+	t.Parallel()
 	tcp, tcp6 := withOptions(t, tcpPacket(), 2, 4, 5, 0xb4, 1, 1, 1, 1), withOptions(t, over6(tcpPacket()), 2, 4, 5, 0xb4, 1, 1, 1, 1)
 	checkPresence(t, []presence{
 		{"frame cut by one", tcp, cut(61), "eth ip tcp"},
@@ -108,6 +110,7 @@ func TestMSSWantsTheHeader(t *testing.T) {
 
 // TestMSSAndOthers: at an odd place and beside other fields of one sum.
 func TestMSSAndOthers(t *testing.T) {
+	t.Parallel()
 	p := over6(tcpPacket())
 	in := withOptions(t, p, 1, 2, 4, 5, 0xb4, 1, 1, 1)
 	p.tcp.DstPort, p.tcp.Window = 8080, 1
@@ -125,6 +128,7 @@ func TestMSSAndOthers(t *testing.T) {
 // TestSwaps: the two fields change places; no sum but that of a packet on its
 // way through segments changes.
 func TestSwaps(t *testing.T) {
+	t.Parallel()
 	for name, kind := range kinds {
 		for _, proto := range []field.Protocol{field.Eth, field.IP, field.IP6, field.TCP, field.UDP} {
 			p := kind.make()
@@ -162,6 +166,7 @@ func TestSwaps(t *testing.T) {
 
 // TestEcho: several swaps and a set in one rule, as an echo server has them.
 func TestEcho(t *testing.T) {
+	t.Parallel()
 	p := udpPacket()
 	in := p.build(t)
 	p.eth.SrcMAC, p.eth.DstMAC = p.eth.DstMAC, p.eth.SrcMAC
@@ -181,6 +186,7 @@ func TestEcho(t *testing.T) {
 
 // TestVerdicts: what becomes of a packet, and what counts as looking.
 func TestVerdicts(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	for _, c := range []struct {
 		rule rule.Rule

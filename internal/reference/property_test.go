@@ -147,6 +147,7 @@ func anyValue(r *rand.Rand, f *field.Field) field.Value {
 
 // TestOnlyNamedBitsChange: semantics.md 3.4 and 4.1.
 func TestOnlyNamedBitsChange(t *testing.T) {
+	t.Parallel()
 	forRandomCases(t, func(t *rapid.T, c randomCase) {
 		c.fail(t, oracle.StrayBitsOn(c.link, c.in, c.got))
 	})
@@ -154,6 +155,7 @@ func TestOnlyNamedBitsChange(t *testing.T) {
 
 // TestFieldsAreWhatWasSet: by the outside decoder.
 func TestFieldsAreWhatWasSet(t *testing.T) {
+	t.Parallel()
 	compared := 0
 	forRandomCases(t, func(t *rapid.T, c randomCase) {
 		n, msg := oracle.WrongFieldsOn(c.link, c.in, c.got)
@@ -168,6 +170,7 @@ func TestFieldsAreWhatWasSet(t *testing.T) {
 // TestChecksumsKeepTheirError: by the outside decoder, what was right is
 // right, what was wrong by k is wrong by k, fix makes right and bad wrong.
 func TestChecksumsKeepTheirError(t *testing.T) {
+	t.Parallel()
 	compared := 0
 	forRandomCases(t, func(t *rapid.T, c randomCase) {
 		n, msg := oracle.WrongSumsOn(c.link, c.in, c.got)

@@ -15,6 +15,7 @@ import (
 // The six packets that other tools get wrong (semantics.md 4.1):
 // if udp_dest 443 then udp_dest 8080.
 func TestSixPackets(t *testing.T) {
+	t.Parallel()
 	toPort := func(p *packet, port layers.UDPPort) []byte {
 		p.udp.DstPort = port
 		return p.build(t)
@@ -64,6 +65,7 @@ func TestSixPackets(t *testing.T) {
 
 // TestFirstRuleActs shows which rule acts and what Result says of it.
 func TestFirstRuleActs(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	look := &rule.Rule{Index: 2, Cond: is("ip_ttl", 61)}
 	udp := &rule.Rule{Index: 1, Cond: rule.All{}, Actions: []rule.Action{set("udp_src", 1)}}
@@ -100,6 +102,7 @@ func TestFirstRuleActs(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	ports := rule.Test{Field: field.MustByName("udp_dest"), In: field.NewSet(
 		field.Range{Lo: field.V(400), Hi: field.V(443)}, field.Range{Lo: field.V(1000), Hi: field.V(2000)})}
@@ -169,6 +172,7 @@ func put(at int, v uint16) func([]byte) []byte {
 
 // TestPresence holds the reference to semantics.md 3.6.
 func TestPresence(t *testing.T) {
+	t.Parallel()
 	udp, tcp, icmp := udpPacket().build(t), tcpPacket().build(t), icmpPacket().build(t)
 	checkPresence(t, []presence{
 		{"whole UDP", udp, keep, "eth ip udp"},
@@ -206,6 +210,7 @@ func TestPresence(t *testing.T) {
 
 // TestPresenceBehindTags: at most two VLAN tags are stepped over.
 func TestPresenceBehindTags(t *testing.T) {
+	t.Parallel()
 	tagged := func(types ...layers.EthernetType) []byte {
 		p := udpPacket()
 		p.tags = types
@@ -233,6 +238,7 @@ func TestPresenceBehindTags(t *testing.T) {
 
 // TestPresenceOfARP: only with Ethernet and IPv4 addresses.
 func TestPresenceOfARP(t *testing.T) {
+	t.Parallel()
 	arp := arpPacket().build(t)[:42]
 	tagged := arpPacket()
 	tagged.tags = []layers.EthernetType{layers.EthernetTypeDot1Q}

@@ -24,6 +24,7 @@ func checkRows(t testing.TB, source, csv string) *rule.Program {
 // TestRows: of the rows the first that matches acts; by hand, on a UDP packet
 // from 192.0.2.1, port 1000, to 198.51.100.77, port 443, with TTL 61.
 func TestRows(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	for _, c := range []struct{ source, csv, field, want string }{
 		{"if ip_dest @a then ip_dest @b", "a,b\n1.2.3.4,9.9.9.9\n198.51.100.77,10.0.0.1\n198.51.100.77,10.0.0.2", "ip_dest", "0a000001"},
@@ -60,6 +61,7 @@ func TestRows(t *testing.T) {
 // so may whether they are all there; RFC 791 has ip_hl in the low half of the
 // first byte.
 func TestRowsOfLengths(t *testing.T) {
+	t.Parallel()
 	frame := udpPacket().build(t)
 	// The frame has 14 + 20 + 8 + 23 bytes: 15 words do not lie in the datagram, 6 do.
 	p := checkRows(t, "if udp then ip_hl @n ip_check fix from a.csv", "n\n15\n6\n5")

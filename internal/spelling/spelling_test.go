@@ -10,6 +10,7 @@ import (
 // TestDistance works the costs out by hand: 2 for a letter too many, too few or
 // swapped with its neighbour, 3 for a wrong one.
 func TestDistance(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		a, b string
 		want int
@@ -31,6 +32,7 @@ func TestDistance(t *testing.T) {
 
 // TestDistanceIsFair: it is the same both ways, and 0 between equals only.
 func TestDistanceIsFair(t *testing.T) {
+	t.Parallel()
 	word := rapid.StringOfN(rapid.RuneFrom([]rune("eth0")), 0, 8, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := word.Draw(t, "a"), word.Draw(t, "b")
@@ -42,6 +44,7 @@ func TestDistanceIsFair(t *testing.T) {
 
 // TestInShell: a shell makes the name of what it is told.
 func TestInShell(t *testing.T) {
+	t.Parallel()
 	for name, plain := range map[string]bool{
 		"eth0": true, "br-1.100": true, "wg_0@if7": true,
 		"a;id": false, "$(id)": false, "it's": false, "~": false, "*": false, "#1": false, "a&b": false, "größe": false, `\`: false, "`id`": false, "": false,

@@ -10,6 +10,7 @@ import (
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
 	"repacket/internal/rule"
+	"repacket/test/needs"
 )
 
 // block is a fenced piece of a page.
@@ -74,6 +75,7 @@ func lessonBlocks(t *testing.T) (all []block) {
 // TestLanguageExamples: the kernel takes every example of docs/language.md and
 // docs/semantics.md, and does on synthetic packets what the reference says.
 func TestLanguageExamples(t *testing.T) {
+	needs.Kernel(t)
 	tried := 0
 	for _, b := range lessonBlocks(t) {
 		if b.kind != "repacket" {
@@ -105,6 +107,7 @@ func TestLanguageExamples(t *testing.T) {
 // TestLanguageFiles: the files of rules on the page run, with the rows that stand
 // before them.
 func TestLanguageFiles(t *testing.T) {
+	needs.Kernel(t)
 	tried, rows := 0, ""
 	for _, b := range blocks(t, "../../docs/language.md") {
 		text := strings.Join(b.lines, "\n")

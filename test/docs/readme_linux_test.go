@@ -10,6 +10,7 @@ import (
 
 	"repacket/internal/cli"
 	"repacket/internal/demo"
+	"repacket/test/needs"
 )
 
 // TestReadmeExamples: a shell and `check` take every line of rules that README.md
@@ -60,6 +61,7 @@ func TestReadmeExamples(t *testing.T) {
 
 // TestReadmeDemo: the recording in the README is what the demo prints.
 func TestReadmeDemo(t *testing.T) {
+	needs.Kernel(t)
 	var out bytes.Buffer
 	if err := demo.Run(t.Context(), &out); err != nil {
 		t.Fatal(err)
@@ -69,6 +71,7 @@ func TestReadmeDemo(t *testing.T) {
 
 // TestManualVerify: what the manual shows of verify is what it says.
 func TestManualVerify(t *testing.T) {
+	needs.Kernel(t)
 	var out bytes.Buffer
 	env := cli.System()
 	env.Args = strings.Fields("verify if udp_src 53 then ip_dscp ef")

@@ -22,6 +22,7 @@ func (r *record) output(line string)  { *r = append(*r, fmt.Sprintf("output %q",
 func (r *record) end(result string)   { *r = append(*r, "end "+result) }
 
 func TestListen(t *testing.T) {
+	t.Parallel()
 	const good = "\x01release 6.1.0-9\n\x01begin a\nPASS\n\x01end exit status 1\n"
 	told := []string{"release 6.1.0-9", "begin a", `output "PASS\n"`, "end exit status 1"}
 	for _, c := range []struct{ text, err string }{
@@ -44,6 +45,7 @@ func TestListen(t *testing.T) {
 // TestListenCompiles: a compilation is answered with one line, which has what
 // clang wrote.
 func TestListenCompiles(t *testing.T) {
+	t.Parallel()
 	var answer bytes.Buffer
 	text := "\x01compile " + `{"Args":["-c","a.c","-o","a.o"],"Files":{"a.c":"aW50IHg7"}}` + "\n\x01done\n" // int x;
 	if err := listen(t.Context(), strings.NewReader(text), &answer, &record{}); err != nil {
@@ -60,6 +62,7 @@ func TestListenCompiles(t *testing.T) {
 
 // TestListenCompilesInAFolder: nothing outside is written.
 func TestListenCompilesInAFolder(t *testing.T) {
+	t.Parallel()
 	text := "\x01compile " + `{"Files":{"../a.c":""}}` + "\n\x01done\n"
 	if err := listen(t.Context(), strings.NewReader(text), &bytes.Buffer{}, &record{}); err == nil {
 		t.Error("a file outside is no error")
@@ -67,6 +70,7 @@ func TestListenCompilesInAFolder(t *testing.T) {
 }
 
 func TestConsoleFault(t *testing.T) {
+	t.Parallel()
 	console := filepath.Join(t.TempDir(), "console")
 	for text, want := range map[string]string{
 		"[    1.0] Spectre V1 : Mitigation\n[    2.0] Warning: unmaintained\n":        "",

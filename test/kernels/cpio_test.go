@@ -8,6 +8,7 @@ import (
 // TestArchive compares with bytes put together by the format's description:
 // 13 hexadecimal numbers behind the magic, name and data filled up to 4 bytes.
 func TestArchive(t *testing.T) {
+	t.Parallel()
 	header := func(inode, mode, links, size, major, minor, name string) string {
 		const zero = "00000000"
 		return "070701" + inode + mode + zero + zero + links + zero + size + zero + zero + major + minor + name + zero
@@ -32,6 +33,7 @@ func TestArchive(t *testing.T) {
 }
 
 func TestArchiveTellsWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	a := newArchive(&bytes.Buffer{})
 	a.copyFile("/a", "there/is/no/such/file")
 	if a.close() == nil {

@@ -23,6 +23,7 @@ const output2json = "\x16=== RUN   TestGood\n" +
 	"\x16=== RUN   TestHangs\n"
 
 func TestParseTests(t *testing.T) {
+	t.Parallel()
 	tests, err := parseTests("internal/a", []byte(output2json))
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +55,7 @@ func newResults() *results {
 
 // TestFaults: everything that is not well is told.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		run  func(r *results)
@@ -97,6 +99,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
+	t.Parallel()
 	r := newResults()
 	r.release("6.1.0-9")
 	r.begin("a")

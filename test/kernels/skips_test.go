@@ -6,12 +6,14 @@ import (
 )
 
 func TestSkipListIsWellFormed(t *testing.T) {
+	t.Parallel()
 	if _, err := parseSkips(skipList); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestParseSkips(t *testing.T) {
+	t.Parallel()
 	got, err := parseSkips("# why\n\n6.1 a.TestA/b   needs 6.6: no tcx\n")
 	if want := []skip{{"6.1", "a.TestA/b", "needs 6.6: no tcx"}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -22,6 +24,7 @@ func TestParseSkips(t *testing.T) {
 }
 
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	skips := []skip{{"6.1", "a.TestA", "no tcx"}, {"6.1", "a.TestB", "no tcx"}, {"6.12", "a.TestC", "no clang"}}
 	skipped := func(name, reason string) *test {
 		s := &test{name: name, action: "skip"}

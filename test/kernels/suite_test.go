@@ -7,6 +7,7 @@ import (
 )
 
 func TestChoose(t *testing.T) {
+	t.Parallel()
 	all := []string{"bench", "internal/hook", "test/live"}
 	leave := []leftOut{{"", "bench", "", "why"}, {"", "test/live", "TestSlow", "why"}, {"6.1", "test/live", "TestNew/a/b$", "why"}, {"6.12", "test/live", "TestOther", "why"}}
 	for _, c := range []struct {
@@ -34,6 +35,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestWhatIsLeftOutExists(t *testing.T) {
+	t.Parallel()
 	root := filepath.Join("..", "..")
 	if err := (selection{leftOut: leaveOut}).exist(root); err != nil {
 		t.Error(err)
@@ -45,6 +47,7 @@ func TestWhatIsLeftOutExists(t *testing.T) {
 }
 
 func TestCompareVersions(t *testing.T) {
+	t.Parallel()
 	names := []string{
 		"linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-56-cloud-amd64", "linux-image-6.1.0-47-cloud-amd64",
 	}
@@ -58,6 +61,7 @@ func TestCompareVersions(t *testing.T) {
 }
 
 func TestModuleName(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]string{
 		"kernel/drivers/net/veth.ko":           "veth",
 		"kernel/net/sched/sch-ingress.ko.xz":   "sch_ingress",
@@ -72,6 +76,7 @@ func TestModuleName(t *testing.T) {
 }
 
 func TestModuleThatIsNotThere(t *testing.T) {
+	t.Parallel()
 	if order, err := loadOrder(t.Context(), t.TempDir(), []string{"veth"}); err == nil {
 		t.Errorf("got %v", order)
 	}

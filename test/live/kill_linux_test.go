@@ -11,6 +11,7 @@ import (
 	"repacket/internal/engine"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 		child(text)
 		return
 	}
+	needs.KernelMain()
 	os.Exit(m.Run())
 }
 

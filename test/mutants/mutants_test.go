@@ -40,6 +40,7 @@ func f(c *compiler, b []byte, n int) bool {
 
 // TestFaults holds every fault of a small file, by kind.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	found, err := faultsIn("p/p.go", []byte(sample))
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +88,7 @@ func TestFaults(t *testing.T) {
 
 // TestEndlessLoopIsNoticed: by the CPU time it takes, and what ends is not.
 func TestEndlessLoopIsNoticed(t *testing.T) {
+	t.Parallel()
 	b := &bench{tmp: t.TempDir()}
 	for script, want := range map[string]bool{"while :; do :; done": true, "exit 0": false} {
 		failure, err := b.execute(t.Context(), "test/mutants", within(time.Second, "sh", "-c", script))
@@ -99,6 +101,7 @@ func TestEndlessLoopIsNoticed(t *testing.T) {
 // TestFaultsAreFiles: each fault changes the file, leaves one that can be
 // parsed, and has a text of its own.
 func TestFaultsAreFiles(t *testing.T) {
+	t.Parallel()
 	found, err := faultsIn("p/p.go", []byte(sample))
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +122,7 @@ func TestFaultsAreFiles(t *testing.T) {
 // TestFaultIsKnownByItsText: the text in the list names the place and the
 // lines, and a line that moves keeps it.
 func TestFaultIsKnownByItsText(t *testing.T) {
+	t.Parallel()
 	const want = "p/p.go at\n- const at = 12 // bytes\n+ const at = 13 // bytes"
 	for _, src := range []string{sample, strings.Replace(sample, "const", "\n\n// at is a place.\nconst", 1)} {
 		found, err := faultsIn("p/p.go", []byte(src))
@@ -134,6 +138,7 @@ func TestFaultIsKnownByItsText(t *testing.T) {
 // TestSampleIsMixedAndSteady: the first of a sample are of all kinds, the same
 // each time, others for another seed; and a new fault moves no other one.
 func TestSampleIsMixedAndSteady(t *testing.T) {
+	t.Parallel()
 	found, err := faultsIn("p/p.go", []byte(sample))
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +159,7 @@ func TestSampleIsMixedAndSteady(t *testing.T) {
 }
 
 func TestParseSurvivors(t *testing.T) {
+	t.Parallel()
 	got, err := parseSurvivors("# remark\n\na/b.go f\n- x < 1\n+ x <= 1\nnever 1,\nas f is called\n\n# remark\na/b.go g\n- y\n+ (nothing)\nonly faster\n")
 	if err != nil {
 		t.Fatal(err)
@@ -175,6 +181,7 @@ func TestParseSurvivors(t *testing.T) {
 // TestReport: what is not as the list says is an error, and so is a share of
 // noticed faults that is too small.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	a, b := mutant{file: "p/a.go", before: "a", after: "b"}, mutant{file: "p/b.go", before: "a", after: "b"}
 	noticed, not := verdict{outcome: killed, by: "p", took: time.Second}, verdict{outcome: survived}
 	for _, test := range []struct {
@@ -215,6 +222,7 @@ func TestReport(t *testing.T) {
 // TestListedFaultsHaveATarget: no fault is on the list for ever because its
 // file is not looked at any more.
 func TestListedFaultsHaveATarget(t *testing.T) {
+	t.Parallel()
 	listed, err := readSurvivors("../..")
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/test/needs"
 	"repacket/test/oracle"
 	"repacket/test/rulegen"
 )
@@ -80,6 +81,7 @@ type tally struct {
 
 // TestThreeAgree runs random rules on packets made for them.
 func TestThreeAgree(t *testing.T) {
+	needs.Kernel(t)
 	if os.Geteuid() != 0 {
 		t.Fatal("the kernel's part needs root: sudo make test")
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"repacket/internal/field"
+	"repacket/test/needs"
 	"repacket/test/rulegen"
 )
 
@@ -50,6 +51,7 @@ func keep(link field.Link, s rulegen.Source, p packet) (string, error) {
 
 // TestRegressions: what once differed does not differ again.
 func TestRegressions(t *testing.T) {
+	needs.Kernel(t)
 	files, err := filepath.Glob(filepath.Join(regressions, "*.txt"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no regressions found: %v", err)

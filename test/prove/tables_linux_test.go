@@ -7,12 +7,14 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/rule"
+	"repacket/test/needs"
 	"repacket/test/rulegen"
 )
 
 // TestManyRules runs large rule sets of few shapes, which become tables. clang
 // is left out: in code they are too large.
 func TestManyRules(t *testing.T) {
+	needs.Kernel(t)
 	sizes := []int{100, 100, 100, 300, 300, 1000, 1000, 3000, 10_000}
 	if testing.Short() {
 		sizes = sizes[:4]

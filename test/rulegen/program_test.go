@@ -20,6 +20,7 @@ var everything = rulegen.Style{Operands: true, Chance: true}
 // TestProgramsAreMostlyValid: at least 80 of 100, and what is refused is
 // refused for what it means, not for how it is written.
 func TestProgramsAreMostlyValid(t *testing.T) {
+	t.Parallel()
 	const n = 3000
 	r, valid, reasons := source(10), 0, map[string]int{}
 	for i := range n {
@@ -49,6 +50,7 @@ func TestProgramsAreMostlyValid(t *testing.T) {
 // TestProgramsCoverTheLanguage: every field is tested and set, every word and
 // sign occurs.
 func TestProgramsCoverTheLanguage(t *testing.T) {
+	t.Parallel()
 	r, words := source(11), map[string]bool{}
 	tested, set, ops := map[string]bool{}, map[string]bool{}, map[operand.Op]bool{}
 	for range 1500 {
@@ -85,6 +87,7 @@ func TestProgramsCoverTheLanguage(t *testing.T) {
 
 // TestStyles: what a style leaves out never occurs, what it adds does.
 func TestStyles(t *testing.T) {
+	t.Parallel()
 	raw := rulegen.Style{Link: field.RawIP, OnlyPass: true}
 	to := rulegen.Style{Redirect: []string{"eth7", "drop"}}
 	plain := source(17)
@@ -142,6 +145,7 @@ func walk(e rule.Expr, visit func(rule.Test)) {
 }
 
 func TestProgramsAreTheSameAgain(t *testing.T) {
+	t.Parallel()
 	write := func(seed uint64) (texts []string) {
 		r := source(seed)
 		for range 50 {
@@ -160,6 +164,7 @@ func TestProgramsAreTheSameAgain(t *testing.T) {
 // TestFramesHitRandomPrograms: over random programs, too, at least 40 of 100
 // frames make a rule act, and nearly every rule acts on one.
 func TestFramesHitRandomPrograms(t *testing.T) {
+	t.Parallel()
 	const programs, frames = 400, 100
 	for _, link := range []field.Link{field.Ethernet, field.RawIP} {
 		r, total, rules, met := source(14), 0, 0, 0
@@ -190,6 +195,7 @@ func TestFramesHitRandomPrograms(t *testing.T) {
 // TestShrink: a case of which two words and two bytes matter comes down to
 // those.
 func TestShrink(t *testing.T) {
+	t.Parallel()
 	text := "web: if ( tcp_dest 80,443 or udp_dest 53 ) ip_ttl lt 64 then ip_ttl 64, ip_id 7 # a comment\n if udp then ip_dscp ef"
 	frame := packetgen.Frame(source(15), &rule.Program{})
 	frame = append(append(frame, make([]byte, 60)...), 0xaa, 0, 0xbb)
@@ -228,6 +234,7 @@ func TestShrink(t *testing.T) {
 // TestShrinkAddresses: wide values become plain ones, and a frame of a link
 // without Ethernet is shrunk like any other.
 func TestShrinkAddresses(t *testing.T) {
+	t.Parallel()
 	text := "if ip6_src fe80::1:2/127 eth_src 02:00:00:00:00:01 then ip6_dest 2001:db8::77, eth_dest ff:00:00:00:00:01"
 	frame := append([]byte{0x60}, make([]byte, 59)...)
 	want := map[string]bool{"ip6_src": true, "eth_src": true, "ip6_dest": true, "eth_dest": true}

@@ -22,6 +22,7 @@ import (
 // TestRowsAreRules: a rule with rows means one rule a row, in their order, and
 // what is read from the file is what is written in it.
 func TestRowsAreRules(t *testing.T) {
+	t.Parallel()
 	r, valid, acted, refused := source(60), 0, 0, map[string]int{}
 	const n = 500
 	for i := range n {
@@ -58,6 +59,7 @@ func TestRowsAreRules(t *testing.T) {
 
 // TestSourcesCoverTheLanguage: a column occurs wherever one can stand.
 func TestSourcesCoverTheLanguage(t *testing.T) {
+	t.Parallel()
 	r, seen := source(61), map[string]bool{}
 	for range 600 {
 		p, err := everything.Source(r).Check()
@@ -100,6 +102,7 @@ func TestSourcesCoverTheLanguage(t *testing.T) {
 
 // TestFramesHitRows: frames are made for the first row, the last and others.
 func TestFramesHitRows(t *testing.T) {
+	t.Parallel()
 	var csv strings.Builder
 	const rows = 10_000
 	csv.WriteString("old,new\n")
@@ -129,6 +132,7 @@ func TestFramesHitRows(t *testing.T) {
 
 // TestShrinkSource: of many rows the one that matters is left.
 func TestShrinkSource(t *testing.T) {
+	t.Parallel()
 	s := rulegen.Source{
 		Text:  "if tcp then ip_ttl 5; if ip_dest @a udp then udp_dest @b, ip_ttl 7 from x.csv",
 		Files: rulegen.Files{"x.csv": "\ufeffa,b,c\r\n10.0.0.1,5,6\r\n\r\n10.0.0.2,\"77\",8\r\n10.0.0.3,9,9\r\n"},
@@ -155,6 +159,7 @@ func TestShrinkSource(t *testing.T) {
 
 // TestExamples: each rule in examples.txt acts on a packet that is made for it, and changes it or sends it elsewhere.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("../../internal/rule/testdata/examples.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
@@ -26,6 +27,7 @@ func TestMain(m *testing.M) {
 		childMain()
 		return
 	}
+	needs.KernelMain()
 	goleak.VerifyTestMain(m)
 }
 
