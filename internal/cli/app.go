@@ -62,6 +62,10 @@ func (a *app) execute() error {
 	if err := a.opt.checkValues(); err != nil {
 		return err
 	}
+	if a.opt.backend == "clang" && a.env.Elevated {
+		return usage("sudo repacket …, or leave out --backend: the built-in compiler needs no other program",
+			"--backend clang executes a program, which a process does not do whose privileges are not its caller's own (set-uid, capabilities)")
+	}
 	return a.carryOut(&l)
 }
 

@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
-	"os"
 
 	"repacket/internal/bpf"
 	"repacket/internal/csource"
@@ -29,7 +29,7 @@ func (a *app) compile(words []string) error {
 		return err
 	}
 	if a.opt.output != "" {
-		return writeFile(a.opt.output, text)
+		return a.writeFile(a.opt.output, text)
 	}
 	if a.opt.emit == "object" && a.env.IsTerminal(a.env.Stdout) {
 		return usage("-o repacket.o, or > repacket.o", "an object is nothing for a terminal")
@@ -107,8 +107,13 @@ func tooLarge(err error) error {
 }
 
 // writeFile writes a file. What was there is gone, even if there is no room.
-func writeFile(name string, content []byte) error {
-	if err := os.WriteFile(name, content, 0o644); err != nil {
+func (a *app) writeFile(name string, content []byte) error {
+	f, err := a.create(name)
+	if err == nil {
+		_, err = f.Write(content)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}
 	}
 	return nil

@@ -9,6 +9,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -39,8 +40,17 @@ type Env struct {
 	// rules that are being loaded, over which the kernel can take long, or a reader
 	// of what is printed who does not read.
 	Patience time.Duration
-	Clock    Clock
-	Kernel   Kernel
+	// FilePatience is how long a file that is read again may not answer: its mount can
+	// be dead.
+	FilePatience time.Duration
+	Clock        Clock
+	Kernel       Kernel
+	// Elevated: the process has privileges that are not its caller's own, by set-uid
+	// or by capabilities. Then it executes no program.
+	Elevated bool
+	// AsCaller does something with the rights of the caller alone; what the caller
+	// names is opened by it.
+	AsCaller func(do func() error) error
 	// Broken makes every program wrong on purpose, so that tests see the self-test
 	// find it out. Only they set it.
 	Broken bool
@@ -56,8 +66,15 @@ type Clock interface {
 	Tick(d time.Duration) (beat <-chan time.Time, stop func())
 }
 
-// System is the environment of a real process.
+// System is the environment of a real process. One that has privileges which are not
+// its caller's own is first freed of what it has from the caller.
 func System() Env {
+	raised := elevated()
+	if raised {
+		if err := distrust(); err != nil {
+			panic(fmt.Sprintf("cli: keep away from the caller: %v", err)) // neither call can fail
+		}
+	}
 	return Env{
 		Args:         os.Args[1:],
 		Stdin:        os.Stdin,
@@ -70,10 +87,21 @@ func System() Env {
 		HungUp:       hungUp(),
 		Exit:         os.Exit,
 		Patience:     time.Second,
+		FilePatience: 10 * time.Second,
+		Elevated:     raised,
+		AsCaller:     withCallersRights,
 		Clock:        wallClock{},
 		Kernel:       systemKernel(),
 		Demo:         systemDemo,
 	}
+}
+
+// withCallersRights does something with the rights of the caller alone.
+func withCallersRights(do func() error) error {
+	if elevated() {
+		return asCaller(do)
+	}
+	return do()
 }
 
 type wallClock struct{}

@@ -47,6 +47,8 @@ func newFake(t *testing.T, args ...string) *fake {
 		Exit:         func(status int) { f.exit <- status; select {} },
 		TakenByShell: func() string { return "" },
 		Patience:     time.Second,
+		FilePatience: testPatience,
+		AsCaller:     func(do func() error) error { return do() },
 		Clock:        f.clock,
 		Kernel:       f.kernel,
 	}

@@ -207,7 +207,11 @@ func tallies(rules []engine.RuleCount) []tally {
 
 // reportHint writes a difference to a file, for whoever can mend it.
 func reportHint(d *engine.Difference) string {
-	file, err := os.CreateTemp("", "repacket-difference-*.txt")
+	var file *os.File
+	err := withCallersRights(func() (err error) {
+		file, err = os.CreateTemp("", "repacket-difference-*.txt")
+		return err
+	})
 	if err != nil {
 		return "this is a bug; please report it with the rules"
 	}

@@ -21,12 +21,10 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 	if a.opt.file == "" || a.opt.file == "-" {
 		return nil
 	}
+	files := &rereader{patience: a.env.FilePatience}
+	files.open = func(path string, limit int64) (*os.File, error) { return a.openFile(path, limit, true) }
 	return func() (*rule.Program, error) {
-		// Who opens a pipe that nobody writes to waits for ever.
-		if info, err := os.Stat(a.opt.file); err == nil && !info.Mode().IsRegular() {
-			return nil, usage("a file can be read again", "%s is no file any more", a.opt.file)
-		}
-		program, err := a.checked(words)
+		program, err := a.checked(words, files.reopen)
 		if err == nil {
 			err = a.attachable(program)
 		}

@@ -266,7 +266,7 @@ func TestSIGHUPPipe(t *testing.T) {
 	r.write(newRules)
 	r.send(syscall.SIGHUP)
 	r.await(&r.stderr, "as it is now")
-	r.end("eth1: native XDP\nrepacket: error: FILE is no file any more\n  hint: a file can be read again\n" +
+	r.end("eth1: native XDP\nrepacket: error: FILE: only a regular file can be read again\n" +
 		"eth1: the rules before go on\neth1: replaced by the rules of FILE as it is now\n")
 }
 

@@ -32,9 +32,11 @@ func hungUp() func() bool {
 
 // hasTerminal: /dev/tty is the terminal of whoever opens it.
 func hasTerminal() bool {
-	f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	return f.Close() == nil
+	return withCallersRights(func() error {
+		f, err := os.OpenFile("/dev/tty", os.O_RDONLY|syscall.O_NOCTTY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	}) == nil
 }

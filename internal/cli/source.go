@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -16,7 +15,7 @@ import (
 // program checks the rules that the words are, or those of -f, and passes on
 // what the checker has to say about them.
 func (a *app) program(words []string) (*rule.Program, error) {
-	p, err := a.checked(words)
+	p, err := a.checked(words, a.openOnce)
 	if err == nil {
 		a.warn(p)
 	}
@@ -25,8 +24,8 @@ func (a *app) program(words []string) (*rule.Program, error) {
 
 // checked checks the rules that the words are, or those of -f. All that takes
 // rules reads them here.
-func (a *app) checked(words []string) (*rule.Program, error) {
-	s, err := a.source(words)
+func (a *app) checked(words []string, open opener) (*rule.Program, error) {
+	s, err := a.source(words, open)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +60,12 @@ type source struct {
 	// folder is what the files behind from are relative to: the folder of the
 	// rule file, or "", where the command runs.
 	folder string
+	// opener opens them.
+	opener opener
 }
 
 // source finds the rules: on the line, or in the file of -f.
-func (a *app) source(words []string) (source, error) {
+func (a *app) source(words []string, open opener) (source, error) {
 	name := a.opt.file
 	switch {
 	case name != "" && len(words) > 0:
@@ -74,27 +75,27 @@ func (a *app) source(words []string) (source, error) {
 		return source{}, usage("put them into "+name+" too, or leave out -f", "both -f and rules on the line")
 	case name == "-":
 		text, err := readRules("stdin", a.env.Stdin)
-		return source{text: text, file: "stdin"}, err
+		return source{text: text, file: "stdin", opener: open}, err
 	case name != "":
-		return rulesOf(name)
+		return rulesOf(name, open)
 	case len(words) == 0:
 		return source{}, usage("for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)", "no rules given")
 	}
 	if sign := a.env.TakenByShell(); sign != "" {
 		return source{}, usage("write ge or le, or the rules in quotes", "the shell has taken %s for a file named =, so a part of the rules is missing", sign)
 	}
-	return source{text: strings.Join(words, " ")}, nil
+	return source{text: strings.Join(words, " "), opener: open}, nil
 }
 
 // rulesOf reads a file of rules.
-func rulesOf(name string) (source, error) {
-	f, err := openFile(name, syntax.MaxSource)
+func rulesOf(name string, open opener) (source, error) {
+	f, err := open(name, syntax.MaxSource)
 	if err != nil {
 		return source{}, unreadable(name, err)
 	}
 	defer f.Close()
 	text, err := readRules(name, f)
-	return source{text, name, filepath.Dir(name)}, err
+	return source{text, name, filepath.Dir(name), open}, err
 }
 
 // readRules reads rules as far as it takes to know that they are too long. A
@@ -116,36 +117,11 @@ func (s source) open(name string) (io.ReadCloser, error) {
 	if !filepath.IsAbs(name) {
 		path = filepath.Join(s.folder, name)
 	}
-	f, err := openFile(path, rule.MaxFile)
+	f, err := s.opener(path, rule.MaxFile)
 	if errors.Is(err, errTooLong) {
 		return nil, errors.New("the file is larger than 1 GiB")
 	}
-	if err != nil { // not a nil file in an interface
-		return nil, err
-	}
-	return f, nil
-}
-
-var errTooLong = errors.New("too long")
-
-// openFile opens a file that is not longer than it may be, as far as that can
-// be known before it is read.
-func openFile(path string, limit int64) (*os.File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-	case info.IsDir():
-		err = errors.New("it is a folder")
-	case info.Size() > limit:
-		err = errTooLong
-	default:
-		return f, nil
-	}
-	return nil, errors.Join(err, f.Close())
+	return f, err
 }
 
 // unreadable is the failure of a command whose rules cannot be read.

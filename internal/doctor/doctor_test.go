@@ -149,8 +149,8 @@ var faults = []struct {
 	{"no status", noFile(statusFile), Row{"capabilities", "", Unknown, "cannot be seen: open /proc/thread-self/status: file does not exist", ""}},
 	{"status without them", file(statusFile, "Name:\trepacket\n"), Row{"capabilities", "", Unknown, "cannot be seen: there is no CapEff in /proc/thread-self/status", ""}},
 	// capabilities(7): CAP_NET_ADMIN is 12, CAP_PERFMON 38, CAP_BPF 39.
-	{"those of a run", file(statusFile, "CapEff:\t000000c000001000\n"), Row{"capabilities", "", Warning, "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others", "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"}},
-	{"no NET_ADMIN", file(statusFile, "CapEff:\t000001ffffffefff\n"), Row{"capabilities", "", Error, "CAP_NET_ADMIN is missing: run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"}},
+	{"those of a run", file(statusFile, "CapEff:\t000000c000001000\n"), Row{"capabilities", "", Warning, "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others: run those with sudo, or grant it, which is close to root, to everybody who may execute the file", "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"}},
+	{"no NET_ADMIN", file(statusFile, "CapEff:\t000001ffffffefff\n"), Row{"capabilities", "", Error, "CAP_NET_ADMIN is missing: run it with sudo, or grant what a run takes to everybody who may execute the file (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"}},
 
 	{"tcx", all(), Row{"tcx", "", OK, "there: tc programs are links, which go with their process", ""}},
 	{"no tcx", lacks(hook.TCX), Row{"tcx", "", Note, "not there (Linux 6.6 brought it): tc programs are put into clsact filters instead", ""}},

@@ -110,13 +110,13 @@ func capabilities(f *Facts) Row {
 	case len(missing) > 0:
 		return Row{
 			Level:   Error,
-			Text:    isMissing(missing) + ": run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)",
+			Text:    isMissing(missing) + ": run it with sudo, or grant what a run takes to everybody who may execute the file (list and detach take cap_sys_admin, too)",
 			Command: "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)",
 		}
 	case !has(sysAdmin):
 		return Row{
 			Level:   Warning,
-			Text:    "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others",
+			Text:    "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others: run those with sudo, or grant it, which is close to root, to everybody who may execute the file",
 			Command: "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)",
 		}
 	}

@@ -23,7 +23,7 @@ func TestDroppedCapabilities(t *testing.T) {
 			want []Row
 		}{
 			{"all", []int{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Error, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are missing: run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+				{"capabilities", "", Error, "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are missing: run it with sudo, or grant what a run takes to everybody who may execute the file (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 				{"bpf", "", Unknown, "cannot be seen: CAP_BPF and CAP_NET_ADMIN are missing", "sudo repacket doctor"},
 				{"programs-in", "right", Unknown, "xdp program " + id + "; not all can be seen: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing", sudo},
 				{"programs-out", "right", Unknown, "cannot be seen: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing", sudo},
@@ -31,7 +31,7 @@ func TestDroppedCapabilities(t *testing.T) {
 				{"peer-checksums", "right", OK, "left sends whole checksums", ""},
 			}},
 			{"SYS_ADMIN", []int{unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Warning, "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others", "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
+				{"capabilities", "", Warning, "enough to run and to attach; CAP_SYS_ADMIN is missing, which list and detach take, and a run beside programs of others: run those with sudo, or grant it, which is close to root, to everybody who may execute the file", "setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
 				{"bpf", "", OK, "programs for XDP and for tc can be loaded", ""},
 				{"programs-in", "right", Unknown, "xdp program " + id + "; not all can be seen: CAP_SYS_ADMIN is missing", sudo},
 				{"programs-out", "right", OK, "none", ""},
@@ -40,7 +40,7 @@ func TestDroppedCapabilities(t *testing.T) {
 				{"capabilities", "", OK, "CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and CAP_SYS_ADMIN are there", ""},
 			}},
 			{"PERFMON", []int{unix.CAP_PERFMON, unix.CAP_SYS_ADMIN}, []Row{
-				{"capabilities", "", Error, "CAP_PERFMON is missing: run it as root, or grant what a run takes (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+				{"capabilities", "", Error, "CAP_PERFMON is missing: run it with sudo, or grant what a run takes to everybody who may execute the file (list and detach take cap_sys_admin, too)", "setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
 			}},
 		} {
 			var rows []Row

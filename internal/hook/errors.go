@@ -147,7 +147,7 @@ func (e *ErrPrivilege) Hint() string {
 			grant = append(grant, c)
 		}
 	}
-	return fmt.Sprintf("run it as root, or grant it: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(grant, ",")))
+	return fmt.Sprintf("run it with sudo, or grant it to everybody who may execute the file: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(grant, ",")))
 }
 
 func (e *ErrPrivilege) Unwrap() error { return e.Err }
