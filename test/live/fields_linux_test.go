@@ -48,7 +48,7 @@ func TestEveryFieldMatches(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d matches of %d fields on %d hooks and directions", n, len(field.Fields()), len(sites))
+	t.Logf("figure: %d matches of %d fields on %d hooks and directions", n, len(field.Fields()), len(sites))
 }
 
 func (b *bench) matches(f *field.Field, kind string) {
@@ -76,7 +76,7 @@ func TestEveryFieldIsRewritten(t *testing.T) {
 			}
 		}
 	})
-	t.Logf("%d rewrites of %d fields on %d hooks and directions", n, len(field.Fields()), len(sites))
+	t.Logf("figure: %d rewrites of %d fields on %d hooks and directions", n, len(field.Fields()), len(sites))
 }
 
 // rewriting sets f in the packet, and is the rule that does the same.
@@ -165,7 +165,7 @@ func TestEveryFieldOfOpenSums(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d rewrites of packets with open checksums", n)
+	t.Logf("figure: %d rewrites of packets with open checksums", n)
 }
 
 func (b *stateBench) open(f *field.Field, kind string) {

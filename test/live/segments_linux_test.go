@@ -57,7 +57,7 @@ func TestEveryFieldOfSuperPackets(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d rewrites of super-packets, %d of them structural", n, structural)
+	t.Logf("figure: %d rewrites of super-packets, %d of them structural", n, structural)
 }
 
 func (b *stateBench) super(f *field.Field, kind string) {

@@ -162,7 +162,7 @@ func TestRightSums(t *testing.T) {
 			b.t.Run(c.name, func(t *testing.T) { b.onto(t).right(c, kind) })
 		}
 	})
-	t.Logf("%d cases of %d rules in %d states", n, len(rightSums), len(states))
+	t.Logf("figure: %d cases of %d rules in %d states", n, len(rightSums), len(states))
 }
 
 func has(kinds, kind string) bool {

@@ -100,7 +100,7 @@ func TestThreeAgree(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	fmt.Printf("prove: %d rule sets (%d without Ethernet, %d refused for their size), %d packets; the reference and, in the kernel, "+
+	fmt.Printf("figure: %d rule sets (%d without Ethernet, %d refused for their size), %d packets; the reference and, in the kernel, "+
 		"at XDP %d runs of the eBPF program and %d of the C, at tc %d and %d: "+
 		"%d packets acted on, %d checksums and %d fields judged by an outside decoder, %d differences (seed %d)\n",
 		total.rules.Load(), total.raw.Load(), total.refused.Load(), total.packets.Load(),
