@@ -218,3 +218,13 @@ func (f *Field) Shift() int { return (f.Byte()+f.Size())*8 - f.Bit - f.Width }
 // directWeight is what one unit of f adds to the sum of the 16-bit words of
 // its header (RFC 1071): a power of two given by the place of its last bit.
 func (f *Field) directWeight() int { return 1 << (15 - (f.Bit+f.Width-1)%16) }
+
+// Contains reports whether every bit of g is a bit of f.
+func (f *Field) Contains(g *Field) bool {
+	return f.Proto == g.Proto && f.Bit <= g.Bit && g.Bit+g.Width <= f.Bit+f.Width
+}
+
+// Overlaps reports whether f and g have a bit in common.
+func (f *Field) Overlaps(g *Field) bool {
+	return f.Proto == g.Proto && f.Bit+f.Width > g.Bit && g.Bit+g.Width > f.Bit
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -46,7 +47,7 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
 		report: report{source: source}, program: &Program{Source: source, Draws: draws},
-		where: map[*Rule]union{}, open: open, effort: newEffort(0),
+		where: map[*Rule]packetset.Set{}, open: open, sets: newEvaluator(),
 	}
 }
 
@@ -71,9 +72,9 @@ type checker struct {
 	report
 	program *Program
 	// where are the packets on which each rule acts.
-	where  map[*Rule]union
-	effort *effort
-	open   func(name string) (io.ReadCloser, error)
+	where map[*Rule]packetset.Set
+	sets  *evaluator
+	open  func(name string) (io.ReadCloser, error)
 	// sheet is the file of the rule that is checked, and rows is how many rows
 	// were read for all rules so far.
 	sheet *sheet
@@ -103,7 +104,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	if r.Name != "" {
 		start = r.IfAt.Start
 	}
-	c.effort.turn(r.At.End - r.At.Start)
+	c.sets.turn(r.At.End - r.At.Start)
 	c.program.Written = append(c.program.Written, Written{
 		Name: r.Name, Text: syntax.Flatten(c.program.Source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
 	})
@@ -214,9 +215,9 @@ func (c *checker) remarks(d draft, copies []*Rule) {
 			c.flagLists(rule.Cond)
 		}
 		c.sums(rule, where)
-		if d.rule.Final() {
-			c.lacking(rule.Cond, where)
-		}
+	}
+	if d.rule.Final() && c.err == nil {
+		c.lacking(copies)
 	}
 	if c.sheet != nil {
 		c.sheet.covered(copies[0].Cond)

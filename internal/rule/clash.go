@@ -6,15 +6,16 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
 // clash says why no packet meets both a and b, of which b stands behind a.
-func (c *checker) clash(a, b claim, inA, inB union) *syntax.Diagnostic {
+func (c *checker) clash(a, b claim, inA, inB packetset.Set) *syntax.Diagnostic {
 	for layer := range field.Layers {
 		layer = field.Layers - 1 - layer // the innermost first
-		x, y := inA.headers(layer), inB.headers(layer)
-		if x&1 == 0 && y&1 == 0 && x&y == 0 {
+		x, y := inA.Headers(layer), inB.Headers(layer)
+		if !(x | y).Has(field.None) && x&y == 0 {
 			return c.twoHeaders(a, b, layer, inA, inB)
 		}
 	}
@@ -39,35 +40,25 @@ func (c *checker) clash(a, b claim, inA, inB union) *syntax.Diagnostic {
 	return c.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
 }
 
-// headers are the headers of a layer, as bits, that packets of u may have; the
-// lowest bit: none.
-func (u union) headers(layer field.Layer) headers {
-	var all stacks
-	for _, s := range u.states {
-		all |= s.stacks
-	}
-	return all.layer(layer)
-}
-
-func titles(h headers) string {
+func titles(h packetset.Headers) string {
 	var names []string
-	for _, p := range h.list() {
+	for _, p := range h.List() {
 		names = append(names, p.Header().Title)
 	}
 	return strings.Join(names, " or ")
 }
 
-// title names the innermost header, no option, that every packet of u has.
-func (u union) title() string {
+// title names the innermost header, no option, that every packet of a set has.
+func title(s packetset.Set) string {
 	for layer := field.TransportLayer; ; layer-- {
-		if h := u.headers(layer); h&1 == 0 || layer == field.LinkLayer {
+		if h := s.Headers(layer); !h.Has(field.None) || layer == field.LinkLayer {
 			return titles(h)
 		}
 	}
 }
 
 // twoHeaders is the error for claims on different headers of a layer.
-func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *syntax.Diagnostic {
+func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.Set) *syntax.Diagnostic {
 	first, second := c.words(a.name), c.words(b.name)
 	hasA, hasB := a.plain(), b.plain()
 	if _, group := a.expr.(Or); group && hasA {
@@ -76,17 +67,17 @@ func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB union) *syn
 	if _, group := b.expr.(Or); group && hasB {
 		second = "(" + second + ")"
 	}
-	msg := fmt.Sprintf("%s is %s, %s is %s", first, inA.title(), second, inB.title())
+	msg := fmt.Sprintf("%s is %s, %s is %s", first, title(inA), second, title(inB))
 	switch {
 	case hasA && hasB:
 		msg = first + " and " + second
 	case hasA:
-		msg = fmt.Sprintf("%s and %s (%s)", first, second, inB.title())
+		msg = fmt.Sprintf("%s and %s (%s)", first, second, title(inB))
 	case hasB:
-		msg = fmt.Sprintf("%s (%s) and %s", first, inA.title(), second)
+		msg = fmt.Sprintf("%s (%s) and %s", first, title(inA), second)
 	}
 	hint := "only outer headers are looked at"
-	if text := c.twin(b, inA.headers(layer).list()); text != "" {
+	if text := c.twin(b, inA.Headers(layer).List()); text != "" {
 		hint = fmt.Sprintf("%s (%s)", text, hint)
 	} else if text := otherICMP(inA, inB); text != "" {
 		hint = text
@@ -120,14 +111,14 @@ func (c *checker) twin(b claim, theirs []field.Protocol) string {
 }
 
 // otherICMP is the hint for ICMP over IPv6 and the other way round.
-func otherICMP(a, b union) string {
-	for _, pair := range [][2]union{{a, b}, {b, a}} {
-		transport, network := pair[0].headers(field.TransportLayer), pair[1].headers(field.NetworkLayer)
+func otherICMP(a, b packetset.Set) string {
+	for _, pair := range [][2]packetset.Set{{a, b}, {b, a}} {
+		transport, network := pair[0].Headers(field.TransportLayer), pair[1].Headers(field.NetworkLayer)
 		switch {
-		case pair[1].headers(field.TransportLayer)&1 == 0:
-		case transport == 1<<field.ICMP && network == 1<<field.IP6:
+		case !pair[1].Headers(field.TransportLayer).Has(field.None):
+		case transport == packetset.HeadersOf(field.ICMP) && network == packetset.HeadersOf(field.IP6):
 			return "over IPv6 it is icmp6"
-		case transport == 1<<field.ICMP6 && network == 1<<field.IP:
+		case transport == packetset.HeadersOf(field.ICMP6) && network == packetset.HeadersOf(field.IP):
 			return "over IPv4 it is icmp"
 		}
 	}
@@ -162,7 +153,7 @@ func (c *checker) asked(cl claim) (text string, equal bool) {
 // onlyThere says where the field of cl is there, if that is why other excludes
 // it.
 func (c *checker) onlyThere(cl, other claim) string {
-	if cl.only == nil || c.effort.meets(c.effort.packets(guard(cl.only, cl.at)), c.effort.packets(other.expr)) {
+	if cl.only == nil || c.sets.Meets(c.sets.packets(guard(cl.only, cl.at)), c.sets.packets(other.expr)) {
 		return ""
 	}
 	return fmt.Sprintf("%s is there only with %s", c.words(cl.name), printOnly(cl.only))
@@ -175,23 +166,9 @@ func (c *checker) needsBelow(cl, test claim) string {
 	if !ok || len(t.Cells) > 0 {
 		return ""
 	}
-	wide := widest[t.Field]
-	allowed, takes := field.Set{}, c.effort.packets(cl.expr)
-	for i := range allStacks {
-		this := having[wide.Proto] & (1 << i)
-		if this == 0 || !c.effort.meets(takes, one(state{stacks: this})) {
-			continue
-		}
-		in := field.All(wide.Width)
-		for _, n := range needs[wide] {
-			if n.stacks&this != 0 {
-				in = n.in
-			}
-		}
-		allowed = allowed.Union(in)
-	}
-	if allowed.Empty() || !allowed.Intersect(factOf(t.Field, t.In).in).Empty() {
+	needed := c.sets.Needed(c.sets.packets(cl.expr), t.Field)
+	if needed.In.Empty() || c.sets.Meets(packetset.Where(needed.Field, needed.In), packetset.Where(t.Field, t.In)) {
 		return ""
 	}
-	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: wide, In: allowed}))
+	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: needed.Field, In: needed.In}))
 }

@@ -10,6 +10,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -168,7 +169,7 @@ func kindArticle(k field.Kind) string {
 func sourceHint(f *field.Field, name string) string {
 	best, most := "", -1
 	for _, g := range field.Fields() {
-		if g.Kind != f.Kind || g.Width > f.Width || sharesBits(f, g) || having[f.Proto]&having[g.Proto] == 0 {
+		if g.Kind != f.Kind || g.Width > f.Width || f.Overlaps(g) || packetset.Exclusive(f.Proto, g.Proto) {
 			continue
 		}
 		rank := 0

@@ -11,10 +11,8 @@ import (
 // what becomes of a packet by it.
 func computed(r *Rule) []string {
 	var lines []string
-	for _, e := range Leaves(r.Cond) {
-		if e, ok := e.(Chance); ok {
-			lines = append(lines, e.print()+" is drawn for each packet")
-		}
+	for _, e := range find[Chance](r.Cond) {
+		lines = append(lines, e.print()+" is drawn for each packet")
 	}
 	for _, a := range r.Actions {
 		if line := a.computed(r.Rows); line != "" {

@@ -5,6 +5,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -15,10 +16,10 @@ const discoveryLimit = 255
 // discovery warns where a rule changes the hop limit of neighbour discovery, as
 // one for all packets does: IPv6 would stop. One warning is enough.
 func (c *checker) discovery() {
-	packets, before := discoveries(), 0
+	packets, before := c.discoveries(), 0
 	for _, r := range c.program.Rules {
 		at := slices.IndexFunc(r.Actions, spoilsDiscovery)
-		if at < 0 || c.where[r].hull || !c.effort.meets(c.where[r], packets) {
+		if at < 0 || !c.where[r].Exact() || !c.sets.Meets(c.where[r], packets) {
 			continue
 		}
 		for ; c.program.Rules[before].Index < r.Index; before++ {
@@ -33,11 +34,10 @@ func (c *checker) discovery() {
 }
 
 // discoveries are the packets of neighbour discovery (RFC 4861 section 4).
-func discoveries() union {
-	return one(state{stacks: having[field.ICMP6], facts: []fact{
-		{field.MustByName("ip6_hlim"), only(discoveryLimit)},
-		{field.MustByName("icmp6_type"), between(133, 137)},
-	}})
+func (c *checker) discoveries() packetset.Set {
+	types := field.Set{{Lo: field.V(133), Hi: field.V(137)}}
+	return c.sets.Intersect(packetset.Where(field.MustByName("icmp6_type"), types),
+		packetset.Where(field.MustByName("ip6_hlim"), field.One(field.V(discoveryLimit))))
 }
 
 // spoilsDiscovery tells whether an action makes another value of a hop limit of 255.
@@ -57,8 +57,8 @@ func spoilsDiscovery(a Action) bool {
 }
 
 // takesAll reports whether a rule takes all of the packets.
-func (c *checker) takesAll(r *Rule, packets union) bool {
+func (c *checker) takesAll(r *Rule, packets packetset.Set) bool {
 	at := c.program.Written[r.Index].Span
-	c.effort.turn(at.End - at.Start)
-	return !c.effort.meets(packets, c.outside(&reach{rules: []*Rule{r}}))
+	c.sets.turn(at.End - at.Start)
+	return !c.sets.Meets(packets, c.outside(&reach{rules: []*Rule{r}}))
 }

@@ -8,59 +8,6 @@ import (
 	"repacket/internal/syntax"
 )
 
-// TestValuesOfOneFieldStayExact: a long list written with or is still one
-// state, so nothing is lost of it.
-func TestValuesOfOneFieldStayExact(t *testing.T) {
-	var text []string
-	for v := range 2 * maxStates {
-		text = append(text, fmt.Sprintf("udp_dest %d ip_ttl 7", 2*v))
-	}
-	p := mustCheck(t, "if "+strings.Join(text, " or "))
-	u := packets(p.Rules[0].Cond)
-	if u.hull || len(u.states) != 1 {
-		t.Errorf("%d states, inexact: %v", len(u.states), u.hull)
-	}
-}
-
-// TestManyStatesHoldEveryPacket: a condition of more states than are kept
-// leaves none of its packets out.
-func TestManyStatesHoldEveryPacket(t *testing.T) {
-	var text []string
-	for v := range maxStates + 16 {
-		proto := []string{"udp", "tcp"}[v%2]
-		text = append(text, fmt.Sprintf("%s_dest %d ip_ttl %d", proto, v, v))
-	}
-	all := packets(mustCheck(t, "if "+strings.Join(text, " or ")).Rules[0].Cond)
-	if !all.hull {
-		t.Errorf("%d states, and exact", len(all.states))
-	}
-	for _, one := range text {
-		if !newEffort(0).meets(all, packets(mustCheck(t, "if "+one).Rules[0].Cond)) {
-			t.Errorf("%s is left out", one)
-		}
-	}
-}
-
-// TestAround: the state around two others knows what both know, each field
-// once, and nothing that is always so.
-func TestAround(t *testing.T) {
-	only := func(text string) state {
-		u := packets(mustCheck(t, "if "+text).Rules[0].Cond)
-		if len(u.states) != 1 {
-			t.Fatalf("%s: %d states", text, len(u.states))
-		}
-		return u.states[0]
-	}
-	got := around(only("udp ip_ttl 3 ip_id 5"), only("udp ip_ttl 1 ip_tos 2"))
-	var facts []string
-	for _, k := range got.facts {
-		facts = append(facts, k.f.Name+" "+printSet(k.f, k.in))
-	}
-	if want := "ip_ttl 1,3"; strings.Join(facts, "; ") != want {
-		t.Errorf("%v, want %s", facts, want)
-	}
-}
-
 // TestFewNotes: a program that overlaps everywhere means what it says.
 func TestFewNotes(t *testing.T) {
 	var b strings.Builder

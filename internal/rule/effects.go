@@ -7,6 +7,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -43,7 +44,7 @@ func (c *checker) effects(r *Rule) {
 func (c *checker) swapped(s Swap, a Action) {
 	src, dest := s.Fields()
 	for _, f := range []*field.Field{src, dest} {
-		if !sharesBits(f, a.Field) {
+		if !f.Overlaps(a.Field) {
 			continue
 		}
 		at := a.At
@@ -54,15 +55,10 @@ func (c *checker) swapped(s Swap, a Action) {
 	}
 }
 
-// sharesBits tells whether two fields have a bit in common.
-func sharesBits(f, g *field.Field) bool {
-	return f.Proto == g.Proto && f.Bit+f.Width > g.Bit && g.Bit+g.Width > f.Bit
-}
-
 // sameBits refuses two actions that touch the same bit; a stands before b.
 func (c *checker) sameBits(a, b Action) {
 	f, g := a.Field, b.Field
-	if !sharesBits(f, g) {
+	if !f.Overlaps(g) {
 		return
 	}
 	if f == g {
@@ -70,7 +66,7 @@ func (c *checker) sameBits(a, b Action) {
 		return
 	}
 	outer, inner := f, g
-	if !contains(f, g) {
+	if !f.Contains(g) {
 		outer, inner = g, f
 	}
 	c.fail(b.At, "", "%s and %s set the same bits: %s is a part of %s", f.Name, g.Name, inner.Name, outer.Name)
@@ -98,14 +94,14 @@ func (c *checker) noSum(sum, other Action) {
 
 // sums notes where an action changes which bytes a receiver sums. where are
 // the packets on which the rule acts.
-func (c *checker) sums(r *Rule, where union) {
+func (c *checker) sums(r *Rule, where packetset.Set) {
 	for _, a := range r.Actions {
 		var checks []string
 		switch a.Field.Name {
 		case "udp_len":
 			checks = []string{"udp_check"}
 		case "ip_hl", "ip_tot_len", "ip_protocol", "ip6_len", "ip6_next":
-			for _, p := range where.headers(field.TransportLayer).list() {
+			for _, p := range where.Headers(field.TransportLayer).List() {
 				checks = append(checks, field.MustByName(p.String()+"_check").Name)
 			}
 		}

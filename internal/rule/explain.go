@@ -7,6 +7,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -73,14 +74,14 @@ type Checksum struct {
 }
 
 // Explanation says what each rule as written does.
-func (p *Program) Explanation() []RuleInfo { return p.explanation(newEffort(0)) }
+func (p *Program) Explanation() []RuleInfo { return p.explanation(newEvaluator()) }
 
-func (p *Program) explanation(w *effort) []RuleInfo {
+func (p *Program) explanation(sets *evaluator) []RuleInfo {
 	infos := make([]RuleInfo, 0, len(p.Written))
 	for i, w := range p.Written {
 		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, Look: w.Look})
 	}
-	c := &checker{report: report{source: p.Source}, program: p, effort: w}
+	c := &checker{report: report{source: p.Source}, program: p, sets: sets}
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
 		info.Cases = append(info.Cases, c.explain(r))
@@ -92,13 +93,13 @@ func (p *Program) explanation(w *effort) []RuleInfo {
 }
 
 func (c *checker) explain(r *Rule) Case {
-	c.effort.turn(len(c.program.Written[r.Index].Text))
-	where := c.effort.packets(c.complete(r))
+	c.sets.turn(len(c.program.Written[r.Index].Text))
+	where := c.sets.packets(c.complete(r))
 	out := Case{Complete: r.Print(), Headers: []string{}, Changes: []Change{}, Checksums: []Checksum{}}
 	for layer := range field.Layers {
-		if bits := where.headers(layer); bits&1 == 0 {
+		if bits := where.Headers(layer); !bits.Has(field.None) {
 			var names []string
-			for _, p := range bits.list() {
+			for _, p := range bits.List() {
 				names = append(names, p.String())
 			}
 			out.Headers = append(out.Headers, strings.Join(names, " or "))
@@ -156,7 +157,10 @@ func (e *Case) change(f *field.Field) {
 // only says where fields are there that are not in every packet that has their
 // header.
 func (e *Case) only(r *Rule) {
-	fields := onlyFields(r.Cond)
+	var fields []*field.Field
+	for _, t := range find[Test](r.Cond) {
+		fields = append(fields, t.Field)
+	}
 	for _, a := range r.Actions {
 		fields = append(fields, a.Needs()...)
 	}
@@ -170,39 +174,17 @@ func (e *Case) only(r *Rule) {
 	}
 }
 
-// onlyFields are the fields with an Only that a condition tests.
-func onlyFields(e Expr) []*field.Field {
-	var xs []Expr
-	switch e := e.(type) {
-	case Test:
-		if e.Field.Only != nil {
-			return []*field.Field{e.Field}
-		}
-	case Not:
-		return onlyFields(e.X)
-	case And:
-		xs = e.X
-	case Or:
-		xs = e.X
-	}
-	var out []*field.Field
-	for _, x := range xs {
-		out = append(out, onlyFields(x)...)
-	}
-	return out
-}
-
 // follow adds a checksum that covers a field, unless an action names it or its
 // header cannot be there.
-func (e *Case) follow(r *Rule, where union, sum Checksum) {
+func (e *Case) follow(r *Rule, where packetset.Set, sum Checksum) {
 	f := field.MustByName(sum.Field)
 	named := slices.ContainsFunc(r.Actions, func(a Action) bool { return a.Field == f })
 	listed := slices.ContainsFunc(e.Checksums, func(s Checksum) bool { return s.Field == sum.Field })
-	headers := where.headers(f.Proto.Header().Layer)
-	if named || listed || !headers.has(f.Proto) {
+	headers := where.Headers(f.Proto.Header().Layer)
+	if named || listed || !headers.Has(f.Proto) {
 		return
 	}
-	sum.Always = headers == 1<<f.Proto
+	sum.Always = headers == packetset.HeadersOf(f.Proto)
 	e.Checksums = append(e.Checksums, sum)
 }
 

@@ -16,9 +16,9 @@ func Steps(source string) (checked, explained int) {
 	c := newChecker(source, draws, nil)
 	p, err := c.check(rules)
 	if err != nil {
-		return c.effort.spent, 0
+		return c.sets.Spent(), 0
 	}
-	w := newEffort(0)
-	p.explanation(w)
-	return c.effort.spent, w.spent
+	sets := newEvaluator()
+	p.explanation(sets)
+	return c.sets.Spent(), sets.Spent()
 }

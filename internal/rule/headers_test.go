@@ -12,25 +12,6 @@ import (
 	"repacket/internal/syntax"
 )
 
-// TestStacks counts the stacks by hand: four links (none, Ethernet, one tag,
-// two), on each nothing, IPv4 alone or with one of TCP, TCP with its option,
-// UDP and ICMP, the same five of IPv6; and ARP on the three with Ethernet.
-func TestStacks(t *testing.T) {
-	if want := 4*11 + 3; len(allStacks) != want {
-		t.Errorf("%d stacks, want %d", len(allStacks), want)
-	}
-	for i, h := range allStacks {
-		for layer := range field.Layers {
-			if n := len(slices.DeleteFunc(h.list(), func(p field.Protocol) bool { return p.Header().Layer != layer })); n > 1 {
-				t.Errorf("%v has %d headers of layer %d", h.list(), n, layer)
-			}
-		}
-		if slices.Index(allStacks, h) != i {
-			t.Errorf("%v is there twice", h.list())
-		}
-	}
-}
-
 // TestPossible holds what semantics.md 3.6 lets a packet have.
 func TestPossible(t *testing.T) {
 	for _, cond := range []string{

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/packetset"
 )
 
 // index finds the rules that can have packets in common with another one, so
@@ -33,21 +34,18 @@ func newIndex() *index {
 	}
 }
 
-// keys are the fields of which every packet of u has one and the same value, or
-// one prefix.
-func keys(u union) []key {
-	if len(u.states) != 1 {
-		return nil
-	}
+// keys are the fields of which every packet of a set has one and the same value,
+// or one prefix.
+func keys(s packetset.Set) []key {
 	var all []key
-	for _, k := range u.states[0].facts {
-		if len(k.in) != 1 || !u.states[0].must(k.f.Proto) {
+	for _, k := range s.Facts() {
+		if len(k.In) != 1 {
 			continue
 		}
-		if v, ok := k.in.Single(); ok {
-			all = append(all, key{k.f, v, k.f.Width})
-		} else if bits := k.f.PrefixLength(k.in[0]); bits >= 0 {
-			all = append(all, key{k.f, k.in[0].Lo, bits})
+		if v, ok := k.In.Single(); ok {
+			all = append(all, key{k.Field, v, k.Field.Width})
+		} else if bits := k.Field.PrefixLength(k.In[0]); bits >= 0 {
+			all = append(all, key{k.Field, k.In[0].Lo, bits})
 		}
 	}
 	return all

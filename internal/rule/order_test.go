@@ -2,11 +2,8 @@ package rule
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-
-	"pgregory.net/rapid"
 )
 
 // TestFarApart: what stands 10,000 rules behind the rule that takes its packets
@@ -39,22 +36,4 @@ func TestFarApart(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.last, got, c.want)
 		}
 	}
-}
-
-// TestMeets: two states meet where there is something in both.
-func TestMeets(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, okA := parseCondition(t, "if "+drawCondition(t, 2))
-		b, okB := parseCondition(t, "if "+drawCondition(t, 2))
-		if !okA || !okB {
-			return
-		}
-		for _, x := range slices.Concat(packets(a).states, others(a).states) {
-			for _, y := range slices.Concat(packets(b).states, others(b).states) {
-				if _, want := x.and(y); x.meets(y) != want {
-					t.Fatalf("%v and %v of %s and %s meet: %v, want %v", x, y, Print(a), Print(b), !want, want)
-				}
-			}
-		}
-	})
 }

@@ -167,20 +167,37 @@ func (Or) expr()     {}
 
 // Leaves are the parts of a condition that are no Not, And or Or, in order.
 func Leaves(e Expr) []Expr {
-	var xs []Expr
-	switch e := e.(type) {
-	case Not:
-		return Leaves(e.X)
-	case And:
-		xs = e.X
-	case Or:
-		xs = e.X
-	default:
+	xs := parts(e)
+	if xs == nil {
 		return []Expr{e}
 	}
 	var out []Expr
 	for _, x := range xs {
 		out = append(out, Leaves(x)...)
+	}
+	return out
+}
+
+// parts are the conditions of which a Not, an And or an Or is made.
+func parts(e Expr) []Expr {
+	switch e := e.(type) {
+	case Not:
+		return []Expr{e.X}
+	case And:
+		return e.X
+	case Or:
+		return e.X
+	}
+	return nil
+}
+
+// find are the conditions of a type in a condition, in order.
+func find[T Expr](e Expr) (out []T) {
+	if x, ok := e.(T); ok {
+		out = append(out, x)
+	}
+	for _, x := range parts(e) {
+		out = append(out, find[T](x)...)
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -201,7 +202,7 @@ func parseCondition(t *rapid.T, source string) (Expr, bool) {
 	if d != nil {
 		t.Fatalf("%s: %v", source, d)
 	}
-	c := &checker{report: report{source: source}, program: &Program{Source: source}, where: map[*Rule]union{}}
+	c := &checker{report: report{source: source}, program: &Program{Source: source}, where: map[*Rule]packetset.Set{}}
 	e := choice(nil).apply(c.condition(rules[0].Cond))
 	return e, c.err == nil
 }
@@ -215,7 +216,7 @@ func TestStatesHoldEveryPacket(t *testing.T) {
 		if !ok {
 			return
 		}
-		in, out := packets(e), others(e)
+		in, out := newEvaluator().packets(e), newEvaluator().others(e)
 		for range 20 {
 			p := drawFrame(t)
 			if holds := eyes(e, p); holds {
@@ -227,28 +228,23 @@ func TestStatesHoldEveryPacket(t *testing.T) {
 	})
 }
 
-func checkIn(t *rapid.T, e Expr, in, out union, p frame) {
+func checkIn(t *rapid.T, e Expr, in, out packetset.Set, p frame) {
 	if !within(in, p) {
-		t.Fatalf("%s holds on %v, which is in none of the states %v", Print(e), p, in.states)
+		t.Fatalf("%s holds on %v, which is in none of the states %v", Print(e), p, in)
 	}
-	if !out.hull && !slices.ContainsFunc(Leaves(e), isChance) && within(out, p) {
-		t.Fatalf("%s holds on %v, which is also in the states of the rest, %v", Print(e), p, out.states)
+	if out.Exact() && len(find[Chance](e)) == 0 && within(out, p) {
+		t.Fatalf("%s holds on %v, which is also in the states of the rest, %v", Print(e), p, out)
 	}
 }
 
-func within(u union, p frame) bool {
-	var found headers
+func within(s packetset.Set, p frame) bool {
+	var found packetset.Headers
 	for proto, has := range p.has {
 		if has {
-			found |= 1 << proto
+			found |= packetset.HeadersOf(proto)
 		}
 	}
-	stack := slices.Index(allStacks, found)
-	return stack >= 0 && slices.ContainsFunc(u.states, func(s state) bool {
-		return s.stacks&(1<<stack) != 0 && !slices.ContainsFunc(s.facts, func(k fact) bool {
-			return p.has[k.f.Proto] && !k.in.Contains(p.get(k.f))
-		})
-	})
+	return s.Contains(found, p.get)
 }
 
 func drawActions(t *rapid.T) string {
@@ -425,8 +421,9 @@ func TestStatesHoldEveryPacketWithoutSteps(t *testing.T) {
 			return
 		}
 		steps := rapid.IntRange(0, 200).Draw(t, "steps")
-		in, out := (&effort{own: steps}).packets(e), (&effort{own: steps}).others(e)
-		if in.hull || out.hull {
+		limited := func() *evaluator { return &evaluator{Budget: packetset.NewBudget(steps)} }
+		in, out := limited().packets(e), limited().others(e)
+		if !in.Exact() || !out.Exact() {
 			hulls++
 		}
 		for range 20 {

@@ -6,6 +6,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -79,12 +80,13 @@ func (c *checker) reads(a Action) claim {
 
 // whole holds on what may be a whole datagram.
 func whole(at Span) Expr {
+	notZero := field.Set{{Lo: field.V(1), Hi: field.V(65535)}}
 	return Or{[]Expr{
 		And{[]Expr{
-			Test{Field: field.MustByName("ip_flag_mf"), In: only(0), At: at},
-			Test{Field: field.MustByName("ip_tot_len"), In: between(1, 65535), At: at},
+			Test{Field: field.MustByName("ip_flag_mf"), In: field.One(field.V(0)), At: at},
+			Test{Field: field.MustByName("ip_tot_len"), In: notZero, At: at},
 		}, at},
-		Test{Field: field.MustByName("ip6_len"), In: between(1, 65535), At: at},
+		Test{Field: field.MustByName("ip6_len"), In: notZero, At: at},
 	}, at}
 }
 
@@ -136,25 +138,25 @@ func (c *checker) complete(r *Rule) Expr {
 
 // contradiction says why no packet meets all claims; it is nil when one may,
 // and where are the packets that do.
-func (c *checker) contradiction(claims []claim) (where union, why *syntax.Diagnostic) {
-	sofar := union{states: []state{anything()}}
+func (c *checker) contradiction(claims []claim) (where packetset.Set, why *syntax.Diagnostic) {
+	sofar := packetset.All()
 	for i, cl := range claims {
-		this := c.effort.packets(cl.expr)
-		if this.empty() {
-			return union{}, c.never(cl.expr)
+		this := c.sets.packets(cl.expr)
+		if this.Empty() {
+			return packetset.Set{}, c.never(cl.expr)
 		}
-		if sofar.hull && (i > maxStates || c.effort.over()) {
+		if !sofar.Exact() && (i > packetset.MaxStates || c.sets.Over()) {
 			continue // too much to follow; leaving it out is safe
 		}
-		if sofar = c.effort.both(sofar, this); !sofar.empty() {
+		if sofar = c.sets.Intersect(sofar, this); !sofar.Empty() {
 			continue
 		}
 		for _, before := range claims[:i] {
-			if first := c.effort.packets(before.expr); !c.effort.meets(first, this) {
-				return union{}, c.clash(before, cl, first, this)
+			if first := c.sets.packets(before.expr); !c.sets.Meets(first, this) {
+				return packetset.Set{}, c.clash(before, cl, first, this)
 			}
 		}
-		return union{}, c.diagnostic(syntax.Error, cl.at, "", "nothing can match: what stands before excludes %s", c.words(cl.at))
+		return packetset.Set{}, c.diagnostic(syntax.Error, cl.at, "", "nothing can match: what stands before excludes %s", c.words(cl.at))
 	}
 	return sofar, nil
 }
@@ -179,7 +181,7 @@ const maxHalves = 50
 
 // halves warns of members of an or that can never act. holds are the packets
 // that meet all claims around e.
-func (c *checker) halves(e Expr, around []claim, holds union) {
+func (c *checker) halves(e Expr, around []claim, holds packetset.Set) {
 	switch e := e.(type) {
 	case And:
 		around = append(slices.Clone(around), c.members(e)...)
@@ -193,19 +195,19 @@ func (c *checker) halves(e Expr, around []claim, holds union) {
 	}
 }
 
-func (c *checker) half(x Expr, all []Expr, around []claim, holds union) {
-	if c.effort.over() || len(c.program.Warnings) >= maxHalves {
+func (c *checker) half(x Expr, all []Expr, around []claim, holds packetset.Set) {
+	if c.sets.Over() || len(c.program.Warnings) >= maxHalves {
 		return
 	}
-	in := c.effort.packets(x)
-	if c.effort.meets(in, holds) {
+	in := c.sets.packets(x)
+	if c.sets.Meets(in, holds) {
 		if _, leaf := x.(Test); !leaf {
-			c.halves(x, around, c.effort.both(holds, in))
+			c.halves(x, around, c.sets.Intersect(holds, in))
 		}
 		return
 	}
 	for _, twin := range all { // another meaning of the same short name
-		if twin.Span() == x.Span() && c.effort.meets(c.effort.packets(twin), holds) {
+		if twin.Span() == x.Span() && c.sets.Meets(c.sets.packets(twin), holds) {
 			return
 		}
 	}

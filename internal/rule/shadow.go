@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -18,9 +19,9 @@ const (
 
 // reach is what one rule as written takes: the packets on which it acts.
 type reach struct {
-	in union
+	in packetset.Set
 	// out are the packets that it does not take; outside knows them.
-	out *union
+	out *packetset.Set
 	// asks is what it asks of a packet, as text.
 	asks string
 	// sums are the fields that it makes right or wrong; this also asks for a
@@ -42,7 +43,7 @@ func (c *checker) order(rules []syntax.RuleNode) {
 		if notes == maxNotes && shadowed == maxShadowed {
 			return
 		}
-		c.effort.turn(all[i].node.At.End - all[i].node.At.Start)
+		c.sets.turn(all[i].node.At.End - all[i].node.At.Start)
 		near := idx.candidates(all[i])
 		switch {
 		case shadowed < maxShadowed && c.shadowed(all, i, near):
@@ -80,7 +81,7 @@ func (c *checker) reaches(rules []syntax.RuleNode) []reach {
 		slices.Sort(at.sets)
 		at.sets = slices.Compact(at.sets)
 		for _, r := range at.rules {
-			at.in = c.effort.either(at.in, c.where[r])
+			at.in = c.sets.Union(at.in, c.where[r])
 			at.asks += r.Rows.write(c.complete(r)) + ";"
 		}
 		if rows := at.rules[0].Rows; rows != nil {
@@ -91,13 +92,13 @@ func (c *checker) reaches(rules []syntax.RuleNode) []reach {
 }
 
 // outside are the packets that a rule does not take.
-func (c *checker) outside(r *reach) union {
+func (c *checker) outside(r *reach) packetset.Set {
 	if r.out == nil {
 		var wholes []Expr
 		for _, rule := range r.rules {
 			wholes = append(wholes, c.complete(rule))
 		}
-		out := c.effort.others(anyOf(wholes))
+		out := c.sets.others(anyOf(wholes))
 		r.out = &out
 	}
 	return *r.out
@@ -108,19 +109,14 @@ func (c *checker) takes(early, late *reach) bool {
 	if !containsAll(late.sums, early.sums) {
 		return false
 	}
-	return !c.effort.meets(late.in, c.outside(early)) || early.sameRows(late)
+	return !c.sets.Meets(late.in, c.outside(early)) || early.sameRows(late)
 }
 
 // sameRows tells whether two rules ask for the same by the same columns of one
 // file. By chance one may act where the other does not.
 func (r *reach) sameRows(o *reach) bool {
 	return r.rules[0].Rows != nil && r.asks == o.asks &&
-		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return slices.ContainsFunc(Leaves(x.Cond), isChance) })
-}
-
-func isChance(e Expr) bool {
-	_, is := e.(Chance)
-	return is
+		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return len(find[Chance](x.Cond)) > 0 })
 }
 
 // anyOf is the condition that one of xs holds.
@@ -143,7 +139,7 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 			}
 			continue
 		}
-		same := early.sameRows(late) || !early.in.hull && !c.effort.meets(early.in, c.outside(late))
+		same := early.sameRows(late) || early.in.Exact() && !c.sets.Meets(early.in, c.outside(late))
 		if same && early.actions() == late.actions() {
 			c.warn(syntax.Warning, late.node.IfAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
 			return true
@@ -176,7 +172,7 @@ func (r *reach) actions() string {
 // both is the hint for rule j behind rule i, which takes its packets.
 func (c *checker) both(all []reach, i, j int) string {
 	hint := ""
-	if c.effort.meets(all[i].in, c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
+	if c.sets.Meets(all[i].in, c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
 	early, late := all[i].node, all[j].node
@@ -239,7 +235,7 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	for _, i := range slices.Backward(earlier) {
 		early := all[i]
 		if early.node.Final() || len(early.sets) == 0 || len(late.sets) == 0 || slices.Equal(early.sets, late.sets) ||
-			early.in.hull || late.in.hull || joined(all, i, j) || !c.effort.meets(early.in, late.in) {
+			!early.in.Exact() || !late.in.Exact() || joined(all, i, j) || !c.sets.Meets(early.in, late.in) {
 			continue
 		}
 		hint := "write else between them if that is meant"

@@ -27,7 +27,7 @@ func (c *checker) takenByRow(early, late *reach) string {
 		for _, x := range early.rules {
 			wholes = append(wholes, c.complete(x.Row(row)))
 		}
-		if !c.effort.meets(late.in, c.effort.others(anyOf(wholes))) {
+		if !c.sets.Meets(late.in, c.sets.others(anyOf(wholes))) {
 			cells := r.Rows.Cells[tests[0].Cells[0]]
 			return fmt.Sprintf("where %s is %s", cells.Column, printRange(tests[0].Field, cells.Range(row)))
 		}
@@ -58,7 +58,7 @@ func (c *checker) rowAround(r *Rule, tests []Test, late *reach) (row int, ok boo
 	}
 	asked := make([]field.Range, len(tests))
 	for i, t := range tests {
-		if asked[i], ok = late.span(t.Field); !ok {
+		if asked[i], ok = late.in.Span(t.Field); !ok {
 			return 0, false
 		}
 	}
@@ -76,24 +76,4 @@ next:
 		return row, true
 	}
 	return 0, false
-}
-
-// span is from the least to the largest value that a field has in packets of
-// the rule that have it. It is false if none can have it.
-func (r *reach) span(f *field.Field) (out field.Range, ok bool) {
-	for _, s := range r.in.states {
-		values := s.values(f)
-		if !s.may(f.Proto) || values.Empty() {
-			continue
-		}
-		lo, hi := values[0].Lo, values[len(values)-1].Hi
-		if !ok || lo.Cmp(out.Lo) < 0 {
-			out.Lo = lo
-		}
-		if !ok || hi.Cmp(out.Hi) > 0 {
-			out.Hi = hi
-		}
-		ok = true
-	}
-	return out, ok
 }

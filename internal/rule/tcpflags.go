@@ -10,24 +10,11 @@ import (
 // flagLists notes where a list of tcp_flags holds flags one by one: elsewhere
 // such a list is a set of flags, here it is one value or another.
 func (c *checker) flagLists(e Expr) {
-	switch e := e.(type) {
-	case And:
-		for _, x := range e.X {
-			c.flagLists(x)
+	for _, t := range find[Test](e) {
+		if flags := loneFlags(t); len(flags) > 1 {
+			c.warn(syntax.Note, t.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
+				"tcp_flags is each of these alone: %s", strings.Join(flags, " or "))
 		}
-	case Or:
-		for _, x := range e.X {
-			c.flagLists(x)
-		}
-	case Not:
-		c.flagLists(e.X)
-	case Test:
-		flags := loneFlags(e)
-		if len(flags) < 2 {
-			return
-		}
-		c.warn(syntax.Note, e.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
-			"tcp_flags is each of these alone: %s", strings.Join(flags, " or "))
 	}
 }
 

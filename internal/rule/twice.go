@@ -66,7 +66,7 @@ func (s *sheet) covered(cond Expr) {
 		"%s: row %s can never act: earlier rows have all its values%s", s.file, s.line(row), more)
 }
 
-// wants tells whether a condition that holds for a set of values of its columns
+// wants reports whether a condition that holds for a set of values of its columns
 // holds for each larger one.
 func wants(e Expr) bool {
 	switch e := e.(type) {
@@ -74,23 +74,13 @@ func wants(e Expr) bool {
 		return len(e.Cells) == 0 || !e.Not
 	case Not:
 		return len(columnsIn(e)) == 0
-	case And:
-		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
-	case Or:
-		return !slices.ContainsFunc(e.X, func(x Expr) bool { return !wants(x) })
 	}
-	return true
+	return !slices.ContainsFunc(parts(e), func(x Expr) bool { return !wants(x) })
 }
 
 // columnsIn are the tests of a condition for columns.
 func columnsIn(e Expr) []Test {
-	var out []Test
-	for _, x := range Leaves(e) {
-		if t, ok := x.(Test); ok && len(t.Cells) > 0 {
-			out = append(out, t)
-		}
-	}
-	return out
+	return slices.DeleteFunc(find[Test](e), func(t Test) bool { return len(t.Cells) == 0 })
 }
 
 // repeated warns of the rows whose values are those of an earlier one, and tells

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
 
@@ -39,74 +40,54 @@ func (c *checker) verdict(r syntax.RuleNode) {
 }
 
 // lacking warns of each not of a field test that also holds where the header
-// is missing, if the rule takes such packets off their way.
-func (c *checker) lacking(e Expr, where union) {
-	switch e := e.(type) {
-	case And:
-		for _, x := range e.X {
-			c.lacking(x, where)
-		}
-	case Or:
-		for _, x := range e.X {
-			c.lacking(x, where)
-		}
-	case Not:
-		if tests := fieldTests(e.X); len(tests) > 0 {
-			c.lacks(e, tests, where)
+// is missing, in a rule that takes such packets off their way: once, however
+// many copies the rule has.
+func (c *checker) lacking(copies []*Rule) {
+	for i := range nots(copies[0].Cond) {
+		for _, r := range copies {
+			if c.lacks(nots(r.Cond)[i], c.where[r]) {
+				break
+			}
 		}
 	}
 }
 
-// fieldTests are the tests of which a condition is made, if it is made of
-// tests only.
-func fieldTests(e Expr) []Test {
-	var xs []Expr
-	switch e := e.(type) {
-	case Test:
-		return []Test{e}
-	case And:
-		xs = e.X
-	case Or:
-		xs = e.X
+// nots are the negated conditions, but for those inside of one.
+func nots(e Expr) []Not {
+	if not, ok := e.(Not); ok {
+		return []Not{not}
 	}
-	var out []Test
-	for _, x := range xs {
-		tests := fieldTests(x)
-		if tests == nil {
-			return nil
-		}
-		out = append(out, tests...)
+	var out []Not
+	for _, x := range parts(e) {
+		out = append(out, nots(x)...)
 	}
 	return out
 }
 
 // lacks warns of one not whose condition is made of tests.
-func (c *checker) lacks(e Not, tests []Test, where union) {
-	var tested headers
+func (c *checker) lacks(e Not, where packetset.Set) bool {
+	tests := find[Test](e.X)
+	if len(tests) != len(Leaves(e.X)) || len(find[Not](e.X)) > 0 || c.sets.Over() || len(c.program.Warnings) >= maxRemarks {
+		return false
+	}
+	var tested packetset.Headers
 	for _, t := range tests {
-		tested |= 1 << t.Field.Proto
+		tested |= packetset.HeadersOf(t.Field.Proto)
 	}
-	lack := anything()
-	for _, p := range tested.list() {
-		lack = lack.without(p)
-	}
-	if c.effort.over() || len(c.program.Warnings) >= maxRemarks {
-		return
-	}
-	rest := c.effort.both(c.effort.both(where, c.effort.packets(e)), one(lack))
-	told := slices.ContainsFunc(c.program.Warnings, func(w *syntax.Diagnostic) bool { return w.At == e.At })
-	if rest.empty() || told {
-		return
+	rest := c.sets.Intersect(c.sets.Intersect(where, c.sets.packets(e)), packetset.Without(tested.List()...))
+	if rest.Empty() {
+		return false
 	}
 	text := anyHeader(tested)
-	if others := c.instead(tested, rest); len(others) > 0 {
+	if others := instead(tested, rest); len(others) > 0 {
 		text += ", such as " + strings.Join(others, ", ")
 	}
 	c.warn(syntax.Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
+	return true
 }
 
 // anyHeader names headers, each as something that packets have.
-func anyHeader(h headers) string {
+func anyHeader(h packetset.Headers) string {
 	text := titles(h)
 	if strings.Contains(text, "tag") {
 		return "a " + text
@@ -116,15 +97,15 @@ func anyHeader(h headers) string {
 
 // instead names headers that packets of u have and that none with one of the
 // tested headers has, of the same layer or of the one that ARP is in.
-func (c *checker) instead(tested headers, u union) []string {
+func instead(tested packetset.Headers, u packetset.Set) []string {
 	var out []string
 	for _, p := range field.Protocols() {
 		layer, excluded, near := p.Header().Layer, true, p.Header().Layer == field.NetworkLayer
-		for _, q := range tested.list() {
-			excluded = excluded && having[p]&having[q] == 0
+		for _, q := range tested.List() {
+			excluded = excluded && packetset.Exclusive(p, q)
 			near = near || layer == q.Header().Layer
 		}
-		if excluded && near && u.headers(layer).has(p) {
+		if excluded && near && u.Headers(layer).Has(p) {
 			out = append(out, p.Header().Title)
 		}
 	}
@@ -132,7 +113,7 @@ func (c *checker) instead(tested headers, u union) []string {
 }
 
 // otherwise is the hint for a negated test: the test for all other values.
-func (c *checker) otherwise(e Expr, tests []Test, tested headers) string {
+func (c *checker) otherwise(e Expr, tests []Test, tested packetset.Headers) string {
 	t := tests[len(tests)-1] // the one behind its guard
 	name := c.words(c.nameOf(t))
 	rest := t.In.Complement(t.Field.Width)

@@ -1,0 +1,193 @@
+package packetset
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"repacket/internal/field"
+)
+
+func val(v int) field.Set { return field.One(field.V(uint64(v))) }
+
+func where(name string, v int) Set { return Where(field.MustByName(name), val(v)) }
+
+func plenty() *Budget { return NewBudget(1 << 30) }
+
+// all is what is in all of the sets.
+func all(sets ...Set) Set {
+	out := All()
+	for _, s := range sets {
+		out = plenty().Intersect(out, s)
+	}
+	return out
+}
+
+// TestStacks counts the stacks by hand: four links (none, Ethernet, one tag,
+// two), on each nothing, IPv4 alone or with one of TCP, TCP with its option,
+// UDP and ICMP, the same five of IPv6; and ARP on the three with Ethernet.
+func TestStacks(t *testing.T) {
+	if want := 4*11 + 3; len(layers.all) != want {
+		t.Errorf("%d stacks, want %d", len(layers.all), want)
+	}
+	for i, h := range layers.all {
+		for layer := range field.Layers {
+			if n := len(slices.DeleteFunc(h.List(), func(p field.Protocol) bool { return p.Header().Layer != layer })); n > 1 {
+				t.Errorf("%v has %d headers of layer %d", h.List(), n, layer)
+			}
+		}
+		if slices.Index(layers.all, h) != i {
+			t.Errorf("%v is there twice", h.List())
+		}
+	}
+}
+
+// TestManyStacks: a table with SCTP, DCCP and more has more stacks than a word
+// has bits, and sets of them work as those of today.
+func TestManyStacks(t *testing.T) {
+	list := field.Protocols()
+	more := map[field.Protocol]field.Header{}
+	for i := range 6 { // SCTP, DCCP and others
+		p := list[len(list)-1] + 1 + field.Protocol(i)
+		more[p] = field.Header{Layer: field.TransportLayer, Over: []field.Protocol{field.IP, field.IP6}}
+	}
+	header := func(p field.Protocol) field.Header {
+		if h, ok := more[p]; ok {
+			return h
+		}
+		return p.Header()
+	}
+	for p := range more {
+		list = append(list, p)
+	}
+	l := newLayering(list, header)
+	if want := 4*(11+2*6) + 3; len(l.all) != want { // each of them over IPv4 and over IPv6
+		t.Fatalf("%d stacks, want %d", len(l.all), want)
+	}
+	for _, p := range list {
+		for _, q := range list {
+			want := 0
+			for _, h := range l.all {
+				if h.Has(p) && !h.Has(q) {
+					want++
+				}
+			}
+			got, both := 0, 0
+			l.every.and(l.having[p]).without(l.having[q]).each(func(n int) {
+				if got++; !l.all[n].Has(p) || l.all[n].Has(q) {
+					t.Fatalf("%d and not %d: %v", p, q, l.all[n])
+				}
+			})
+			l.having[p].each(func(n int) {
+				if l.all[n].Has(q) {
+					both++
+				}
+			})
+			if got != want || l.having[p].meets(l.having[q]) != (both > 0) || l.having[p].or(l.having[q]) == l.having[q] && got > 0 {
+				t.Errorf("%d and not %d: %d stacks, want %d; both: %d", p, q, got, want, both)
+			}
+		}
+	}
+}
+
+// TestValuesOfOneFieldStayExact: a long list of values is still one state, so
+// nothing is lost of it.
+func TestValuesOfOneFieldStayExact(t *testing.T) {
+	out := Set{}
+	for v := range 2 * MaxStates {
+		out = plenty().Union(out, all(where("udp_dest", 2*v), where("ip_ttl", 7)))
+	}
+	if !out.Exact() || len(out.states) != 1 {
+		t.Errorf("%d states, exact: %v", len(out.states), out.Exact())
+	}
+}
+
+// TestManyStatesHoldEveryPacket: a set of more states than are kept leaves none
+// of its packets out.
+func TestManyStatesHoldEveryPacket(t *testing.T) {
+	out, parts := Set{}, []Set{}
+	for v := range MaxStates + 16 {
+		name := []string{"udp_dest", "tcp_dest"}[v%2]
+		parts = append(parts, all(where(name, v), where("ip_ttl", v)))
+		out = plenty().Union(out, parts[v])
+	}
+	if out.Exact() {
+		t.Errorf("%d states, and exact", len(out.states))
+	}
+	for v, one := range parts {
+		if !plenty().Meets(out, one) {
+			t.Errorf("part %d is left out", v)
+		}
+	}
+}
+
+// TestAround: the state around two others knows what both know, each field
+// once, and nothing that is always so.
+func TestAround(t *testing.T) {
+	a := all(With(field.UDP), where("ip_ttl", 3), where("ip_id", 5))
+	b := all(With(field.UDP), where("ip_ttl", 1), where("ip_tos", 2))
+	got := around(a.states[0], b.states[0], true).facts
+	if want := val(1).Union(val(3)); len(got) != 1 || got[0].Field.Name != "ip_ttl" || !got[0].In.Equal(want) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// drawSet is some set of packets, made of the smallest ones.
+func drawSet(t *rapid.T, depth int) Set {
+	fields := field.Fields()
+	f := fields[rapid.IntRange(0, len(fields)-1).Draw(t, "field")]
+	values := field.NewSet(field.Range{Hi: field.V(rapid.Uint64Range(0, 20).Draw(t, "most"))}).Intersect(field.All(f.Width))
+	kind := rapid.IntRange(0, 5).Draw(t, "kind")
+	if depth == 0 {
+		kind %= 4
+	}
+	switch kind {
+	case 0:
+		return With(f.Proto)
+	case 1:
+		return Without(f.Proto)
+	case 2:
+		return Where(f, values)
+	case 3:
+		return Unless(f, values)
+	case 4:
+		return plenty().Union(drawSet(t, depth-1), drawSet(t, depth-1))
+	}
+	return plenty().Intersect(drawSet(t, depth-1), drawSet(t, depth-1))
+}
+
+// TestMeets: two states meet where there is something in both.
+func TestMeets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := drawSet(t, 3), drawSet(t, 3)
+		for _, x := range a.states {
+			for _, y := range b.states {
+				if _, want := x.and(y); x.meets(y) != want {
+					t.Fatalf("%v and %v meet: %v, want %v", x, y, !want, want)
+				}
+			}
+		}
+	})
+}
+
+// TestNeeded: the values that a header asks of the field that names it, by hand.
+func TestNeeded(t *testing.T) {
+	for _, c := range []struct {
+		of   field.Protocol
+		name string
+		want field.Set
+	}{
+		{field.TCP, "ip_protocol", val(6)},
+		{field.TCP, "ip_ver", val(4)},
+		{field.ICMP6, "ip6_next", field.NewSet(single(58), single(0), between(43, 44), single(60))},
+		{field.MSS, "ip_tot_len", field.NewSet(single(0), between(44, 65535))},
+		{field.UDP, "ip6_len", field.NewSet(single(0), between(8, 65535))},
+		{field.UDP, "ip_ttl", field.All(8)},
+		{field.UDP, "tcp_dest", nil},
+	} {
+		if got := plenty().Needed(With(c.of), field.MustByName(c.name)); !got.In.Equal(c.want) {
+			t.Errorf("%s of %v: %v, want %v", c.name, c.of, got.In, c.want)
+		}
+	}
+}

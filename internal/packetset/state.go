@@ -1,0 +1,233 @@
+package packetset
+
+import (
+	"slices"
+
+	"repacket/internal/field"
+)
+
+// state is a set of packets.
+type state struct {
+	stacks stacks
+	// facts are what is known of the fields' values, sorted by field; each holds
+	// where the field's header is there. A missing field may have any value.
+	facts []Fact
+}
+
+// maxRanges is the most ranges of a fact, once there are more.
+const maxRanges = 64
+
+// may reports whether s leaves room for the header p.
+func (s state) may(p field.Protocol) bool { return s.stacks.meets(layers.having[p]) }
+
+// size is how many facts and ranges there are in a state.
+func (s state) size() int {
+	n := 0
+	for _, k := range s.facts {
+		n += 1 + len(k.In)
+	}
+	return n
+}
+
+// and is what is in both s and o; ok is false when nothing is.
+func (s state) and(o state) (both state, ok bool) {
+	if both.stacks = s.stacks.and(o.stacks); both.stacks == (stacks{}) {
+		return state{}, false
+	}
+	both.facts = make([]Fact, 0, len(s.facts)+len(o.facts))
+	a, b := s.facts, o.facts
+	for len(a) > 0 && len(b) > 0 {
+		switch c := compareFields(a[0].Field, b[0].Field); {
+		case c < 0:
+			both.facts, a = append(both.facts, a[0]), a[1:]
+		case c > 0:
+			both.facts, b = append(both.facts, b[0]), b[1:]
+		default:
+			both.facts = append(both.facts, Fact{a[0].Field, a[0].In.Intersect(b[0].In)})
+			a, b = a[1:], b[1:]
+		}
+	}
+	both.facts = append(append(both.facts, a...), b...)
+	ok = both.settle()
+	return both, ok
+}
+
+// meets reports whether s.and(o) is anything, without making it. What only one of
+// them knows of has taken its stacks away already.
+func (s state) meets(o state) bool {
+	rest := s.stacks.and(o.stacks)
+	a, b := s.facts, o.facts
+	for rest != (stacks{}) && len(a) > 0 && len(b) > 0 {
+		switch c := compareFields(a[0].Field, b[0].Field); {
+		case c < 0:
+			a = a[1:]
+		case c > 0:
+			b = b[1:]
+		default:
+			rest = left(rest, Fact{a[0].Field, a[0].In.Intersect(b[0].In)})
+			a, b = a[1:], b[1:]
+		}
+	}
+	return rest != stacks{}
+}
+
+// compareFields orders fields by header and place.
+func compareFields(a, b *field.Field) int {
+	if a.Proto != b.Proto {
+		return int(a.Proto) - int(b.Proto)
+	}
+	return a.Bit - b.Bit
+}
+
+// settle takes away the stacks that cannot be and what is said of the fields of
+// headers that are then in none. It is false when no packet is left.
+func (s *state) settle() bool {
+	for _, k := range s.facts {
+		s.stacks = left(s.stacks, k)
+	}
+	gone := func(k Fact) bool { return !s.may(k.Field.Proto) }
+	if slices.ContainsFunc(s.facts, gone) {
+		s.facts = slices.DeleteFunc(s.facts, gone)
+	}
+	return s.stacks != stacks{}
+}
+
+// left are the stacks that can be where a fact holds.
+func left(all stacks, k Fact) stacks {
+	if k.In.Empty() {
+		all = all.without(layers.having[k.Field.Proto])
+	}
+	for _, n := range needs[k.Field] {
+		if all.meets(n.stacks) && !k.In.Meets(n.in) {
+			all = all.without(n.stacks)
+		}
+	}
+	return all
+}
+
+// merge is the one state that holds exactly what a and b hold, if there is one:
+// of the fields that both may have, none differs; or one does, and the headers
+// are the same.
+func merge(a, b state) (merged state, steps int, ok bool) {
+	differs := a.stacks != b.stacks // then no field may
+	ok = eachFact(a, b, func(f *field.Field, x, y field.Set) bool {
+		steps++
+		if len(x) == len(y) {
+			steps += len(x)
+		}
+		if !a.may(f.Proto) || !b.may(f.Proto) || x.Equal(y) {
+			return true
+		}
+		first := !differs
+		differs = true
+		return first
+	})
+	if !ok {
+		return state{}, steps, false
+	}
+	out := around(a, b, false)
+	return out, steps + out.size(), true
+}
+
+// around is a state that holds all of a and b, and mostly more. What is known by
+// many ranges is left out if crop is set.
+func around(a, b state, crop bool) state {
+	out := state{stacks: a.stacks.or(b.stacks), facts: make([]Fact, 0, len(a.facts)+len(b.facts))}
+	eachFact(a, b, func(f *field.Field, x, y field.Set) bool {
+		in := x
+		switch {
+		case !b.may(f.Proto):
+		case !a.may(f.Proto):
+			in = y
+		case !x.Equal(y):
+			in = x.Union(y)
+		}
+		if !in.Full(f.Width) && (!crop || len(in) <= maxRanges) {
+			out.facts = append(out.facts, Fact{f, in})
+		}
+		return true
+	})
+	return out
+}
+
+// eachFact calls do for each field of which a or b knows something, in order,
+// with the values that it may have in both, until do is false.
+func eachFact(a, b state, do func(f *field.Field, inA, inB field.Set) bool) bool {
+	x, y := a.facts, b.facts
+	for len(x) > 0 || len(y) > 0 {
+		c := 0
+		switch {
+		case len(x) == 0:
+			c = 1
+		case len(y) == 0:
+			c = -1
+		default:
+			c = compareFields(x[0].Field, y[0].Field)
+		}
+		goOn := false
+		switch {
+		case c < 0:
+			goOn, x = do(x[0].Field, x[0].In, anyValue[x[0].Field.Width]), x[1:]
+		case c > 0:
+			goOn, y = do(y[0].Field, anyValue[y[0].Field.Width], y[0].In), y[1:]
+		default:
+			goOn, x, y = do(x[0].Field, x[0].In, y[0].In), x[1:], y[1:]
+		}
+		if !goOn {
+			return false
+		}
+	}
+	return true
+}
+
+// anyValue are all values of a field, by its width.
+var anyValue = func() (out [129]field.Set) {
+	for width := range out {
+		out[width] = field.All(width)
+	}
+	return out
+}()
+
+// widest maps a field that is a part of another one to that one: ip_dscp to
+// ip_tos, ip_flag_df to ip_flags. All facts are kept by the widest field, so
+// that two names of one bit cannot contradict each other unseen.
+var widest = func() map[*field.Field]*field.Field {
+	all := field.Fields()
+	out := make(map[*field.Field]*field.Field, len(all))
+	for _, f := range all {
+		out[f] = f
+		for _, g := range all {
+			if g.Contains(f) && g.Width > out[f].Width {
+				out[f] = g
+			}
+		}
+	}
+	return out
+}()
+
+// factOf is the fact that f is in in, said of the widest field that has f's
+// bits. Such fields have few values, so they are tried one by one.
+func factOf(f *field.Field, in field.Set) Fact {
+	wide := widest[f]
+	if wide == f {
+		return Fact{f, in}
+	}
+	inside := make([]bool, f.Max().Lo+1)
+	for _, r := range in {
+		for v := r.Lo.Lo; v <= r.Hi.Lo; v++ {
+			inside[v] = true
+		}
+	}
+	shift := wide.Bit + wide.Width - f.Bit - f.Width
+	var out field.Set
+	for v := range wide.Max().Lo + 1 {
+		switch n := len(out); {
+		case !inside[v>>shift&f.Max().Lo]:
+		case n > 0 && out[n-1].Hi.Lo+1 == v:
+			out[n-1].Hi.Lo = v
+		default:
+			out = append(out, field.Range{Lo: field.V(v), Hi: field.V(v)})
+		}
+	}
+	return Fact{wide, out}
+}
