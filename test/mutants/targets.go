@@ -75,6 +75,10 @@ var targets = []target{
 		judges: []judge{{"internal/syntax", ""}, {"internal/rule", ""}},
 	},
 	{
+		pkg:    "internal/packetset",
+		judges: []judge{{"internal/packetset", ""}, {"internal/rule", ""}},
+	},
+	{
 		pkg:    "internal/rule",
 		judges: []judge{{"internal/rule", ""}},
 	},
