@@ -13,7 +13,7 @@ func (a *app) demo(words []string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	signals := a.env.Signals()
+	signals := a.env.Signals(false)
 	go func() {
 		for {
 			select {

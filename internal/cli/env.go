@@ -30,8 +30,10 @@ type Env struct {
 	// or "".
 	TakenByShell func() string
 	// Signals begins to catch the signals that stop a run or ask it for a
-	// summary. Commands that do not call it are ended by them as usual.
-	Signals func() <-chan os.Signal
+	// summary, or to read its rules again. Commands that do not call it are ended by
+	// them as usual. Without reload, those that would ask to read the rules again stop
+	// a run too, unless the process was started to ignore them (nohup).
+	Signals func(reload bool) <-chan os.Signal
 	// HungUp tells whether the terminal has been closed that the process had.
 	HungUp func() bool
 	// Exit ends the process with an exit status, whatever it is doing.
@@ -127,9 +129,15 @@ func isTerminal(w io.Writer) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-func catchSignals() <-chan os.Signal {
+func catchSignals(reload bool) <-chan os.Signal {
+	caught := slices.Concat(stopSignals(), summarySignals())
+	for _, s := range reloadSignals() {
+		if reload || !signal.Ignored(s) {
+			caught = append(caught, s)
+		}
+	}
 	// Room for some, so that none is lost while the rules are being attached.
 	c := make(chan os.Signal, 8)
-	signal.Notify(c, slices.Concat(stopSignals(), summarySignals(), reloadSignals())...)
+	signal.Notify(c, caught...)
 	return c
 }

@@ -42,7 +42,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Args: args, Stdout: &f.stdout, Stderr: &f.stderr,
 		Getenv:       func(name string) string { return f.vars[name] },
 		IsTerminal:   func(io.Writer) bool { return f.tty },
-		Signals:      func() <-chan os.Signal { return f.signals },
+		Signals:      func(bool) <-chan os.Signal { return f.signals },
 		HungUp:       f.hungUp.Load,
 		Exit:         func(status int) { f.exit <- status; select {} },
 		TakenByShell: func() string { return "" },

@@ -7,20 +7,21 @@ import (
 	"repacket/internal/rule"
 )
 
-// stops tells whether a signal ends a run. A closed terminal does.
+// rereads reports whether there is a file of rules that a signal can ask to read again.
+// What was on the line or on stdin is read once.
+func (a *app) rereads() bool { return a.opt.file != "" && a.opt.file != "-" }
+
+// stops reports whether a signal ends a run. A closed terminal does, and so does a
+// signal to read the rules again where there is no file of them.
 func (a *app) stops(s os.Signal) bool {
 	if slices.Contains(reloadSignals(), s) {
-		return a.env.HungUp()
+		return !a.rereads() || a.env.HungUp()
 	}
 	return !slices.Contains(summarySignals(), s)
 }
 
-// reload is how a run reads its rules again, or nil where they are on the line
-// or were on stdin, which is read once.
+// reload is how a run reads its rules again, where rereads says that it can.
 func (a *app) reload(words []string) func() (*rule.Program, error) {
-	if a.opt.file == "" || a.opt.file == "-" {
-		return nil
-	}
 	files := &rereader{patience: a.env.FilePatience}
 	files.open = func(path string, limit int64) (*os.File, error) { return a.openFile(path, limit, true) }
 	return func() (*rule.Program, error) {
@@ -45,13 +46,6 @@ type reloaded struct {
 // takes to read a file and to prove what is in it.
 func (r *running) readAgain() {
 	r.report.clear()
-	if r.reload == nil {
-		r.out.advise([]Advice{{
-			Message: "there is no file to read again: the rules go on as they are",
-			Hint:    "with -f FILE a SIGHUP reads the file again; Ctrl-C and SIGTERM stop",
-		}})
-		return
-	}
 	if r.reloading {
 		r.again = true
 		return

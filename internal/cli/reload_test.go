@@ -123,19 +123,53 @@ func TestSIGHUPWithoutTheFile(t *testing.T) {
 	r.end("eth1: native XDP\nrepacket: error: FILE: there is no such file\neth1: the rules before go on\n")
 }
 
-// Rules on the line cannot be read again; that ends nothing.
+// Rules on the line or from stdin cannot be read again: SIGHUP ends a run, whether its
+// terminal is there or not.
 func TestSIGHUPWithoutFile(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, rewriteWords...)
-	f.start()
-	f.send(syscall.SIGHUP) // even before the rules are there
-	f.await(&f.stderr, "SIGTERM stop")
-	f.send(syscall.SIGTERM)
-	if got := f.wait(); got != exitDone {
-		t.Errorf("exit status %d, want 0", got)
+	for _, args := range [][]string{rewriteWords, {"-i", "eth1", "-f", "-"}} {
+		f := newFake(t, args...)
+		f.Stdin = strings.NewReader(oldRules)
+		f.kernel.count(Count{Matched: 1, Rewritten: 1})
+		f.start()
+		f.await(&f.stderr, "native XDP\n")
+		f.send(syscall.SIGHUP)
+		if got := f.wait(); got != exitDone || f.kernel.closed != 1 {
+			t.Errorf("%v: exit status %d, closed %d times", args, got, f.kernel.closed)
+		}
+		wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nrewrite 1 pkts in 0.000 s\n")
 	}
-	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nrepacket: warning: there is no file to read again: the rules go on as they are\n"+
-		"  hint: with -f FILE a SIGHUP reads the file again; Ctrl-C and SIGTERM stop\n")
+}
+
+// A shell passes SIGHUP on before its terminal is gone, and only then ends itself. So
+// the terminal is looked at again: behind the reload, and as long as the run goes on.
+func TestTerminalGoesAfterSIGHUP(t *testing.T) {
+	t.Parallel()
+	t.Run("while the rules are replaced", func(t *testing.T) {
+		t.Parallel()
+		r := newFileRun(t)
+		r.kernel.swap = make(chan struct{})
+		r.begin()
+		r.send(syscall.SIGHUP)
+		<-r.kernel.swap
+		r.hungUp.Store(true)
+		r.kernel.swap <- struct{}{}
+		if got := r.wait(); got != exitDone || r.kernel.closed != 1 {
+			t.Errorf("exit status %d, closed %d times", got, r.kernel.closed)
+		}
+	})
+	t.Run("later", func(t *testing.T) {
+		t.Parallel()
+		r := newFileRun(t)
+		r.begin()
+		r.send(syscall.SIGHUP)
+		r.await(&r.stderr, "as it is now")
+		r.hungUp.Store(true)
+		r.beat(time.Second)
+		if got := r.wait(); got != exitDone || r.kernel.closed != 1 {
+			t.Errorf("exit status %d, closed %d times", got, r.kernel.closed)
+		}
+	})
 }
 
 // SIGHUP also tells that the terminal has been closed, and that ends a run.

@@ -62,7 +62,7 @@ func (a *app) run(words []string) error {
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
 	done := a.start(words, func() { <-caught })
-	signals := a.env.Signals()
+	signals := a.env.Signals(a.rereads())
 	close(caught)
 	o, early := a.started(done, signals)
 	session, job := o.session, o.job
@@ -143,12 +143,15 @@ type running struct {
 	job          Job
 	report       *report
 	began, ended time.Time
-	// reload reads the rules again, or is nil where they are on the line.
+	// reload reads the rules again.
 	reload func() (*rule.Program, error)
 	// reloaded tells how rules that were read again have fared; reloading is
 	// true until it does, again if a signal has come since they were read.
 	reloaded         chan reloaded
 	reloading, again bool
+	// asked: a signal has asked to read the rules again. It may be what a terminal sends
+	// that is being closed, so from then on the terminal is looked at.
+	asked bool
 	// ending: the run takes its rules off, which a busy kernel makes wait.
 	ending atomic.Bool
 }
@@ -198,12 +201,8 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 // watch waits for the end of the run, tells each second how it goes, and
 // says what ended it.
 func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
-	var beat <-chan time.Time
-	if r.report.periodic() {
-		tick, stop := r.env.Clock.Tick(time.Second)
-		defer stop()
-		beat = tick
-	}
+	beat, stop := r.env.Clock.Tick(time.Second)
+	defer stop()
 	for {
 		select {
 		case <-r.session.Done():
@@ -215,9 +214,14 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 		case o := <-r.reloaded:
 			r.replaced(o)
 		case <-beat:
-			if err := r.tell(r.report.progress); err != nil {
-				return "error", err
+			if r.report.periodic() {
+				if err := r.tell(r.report.progress); err != nil {
+					return "error", err
+				}
 			}
+		}
+		if r.asked && r.env.HungUp() {
+			return "signal", nil
 		}
 	}
 }
@@ -228,6 +232,7 @@ func (r *running) heed(s os.Signal) (why string, err error) {
 	case r.stops(s):
 		return "signal", nil
 	case slices.Contains(reloadSignals(), s):
+		r.asked = true
 		r.readAgain()
 		return "", nil
 	}

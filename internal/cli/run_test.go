@@ -66,7 +66,7 @@ func TestSignalsAreCaughtBefore(t *testing.T) {
 	f := newFake(t, rewriteWords...)
 	var caught atomic.Bool
 	proved := make(chan struct{})
-	f.Signals = func() <-chan os.Signal {
+	f.Signals = func(bool) <-chan os.Signal {
 		<-proved
 		caught.Store(true)
 		return f.signals

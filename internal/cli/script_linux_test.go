@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(Run(env))
 		},
+		"session-leader": func() { os.Exit(leadSession()) },
 	})
 }
 
