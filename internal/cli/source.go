@@ -130,7 +130,7 @@ func unreadable(name string, err error) *Failure {
 	switch {
 	case errors.Is(err, errTooLong):
 		err = fmt.Errorf("the rules are longer than the %d bytes that are read", syntax.MaxSource)
-		hint = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
+		hint = "rules that differ in values only are one rule with columns, @NAME, and from FILE"
 	case errors.Is(err, fs.ErrNotExist):
 		err = errors.New("there is no such file")
 	}

@@ -169,7 +169,7 @@ func TestExamples(t *testing.T) {
 		status, stdout, stderr := newFake(t, append([]string{"check"}, strings.Fields(line)...)...).run()
 		if strings.HasSuffix(line, " all then ttl 65\n") { // it stops IPv6, and that is said
 			stderr = strings.TrimPrefix(stderr, "repacket: warning: neighbour discovery takes a hop limit of 255 only: with another one IPv6 stops\n"+
-				"    if all then ttl 65\n                ^~~~~~\n  hint: for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition\n")
+				"    if all then ttl 65\n                ^~~~~~\n  hint: for all but ICMPv6: if not icmp6 then ttl 65\n")
 		}
 		if status != 0 || stderr != "" || !strings.HasPrefix(stdout, "rule 1: ") {
 			t.Errorf("%s: exit status %d\n%s", line, status, stderr)

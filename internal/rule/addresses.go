@@ -37,7 +37,7 @@ func article(k field.Kind) string {
 // address reads an address of the field's kind.
 func (l literal) address() field.Value {
 	if kind := syntax.AddressKind(l.word); kind != l.f.Kind && kind != field.Number {
-		l.fail(l.at, l.addressField(kind), "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word))
+		l.fail(l.at, "", "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word)).Propose(l.addressField(kind)...)
 		return field.Value{}
 	}
 	switch l.f.Kind {
@@ -48,42 +48,44 @@ func (l literal) address() field.Value {
 	}
 	v, ok := syntax.ParseMAC(l.text)
 	if !ok {
-		hint := "six bytes in hexadecimal: " + syntax.Example(l.f)
+		hint := "six bytes in hexadecimal, with colons between them"
 		if strings.Count(l.word, "-") > 5 {
-			hint = "in a range, addresses with colons: 02:00:00:00:00:00-02:00:00:00:00:ff"
+			hint = "in a range, addresses with colons"
 		}
 		l.fail(l.at, hint, "%s is not a MAC address", orNothing(l.text))
 	}
 	return v
 }
 
-// maskLength is the hint for a mask in the place of a prefix's length.
-func maskLength(mask string) string {
-	at, err := netip.ParseAddr(mask)
+// maskLength suggests the length for a mask in its place.
+func maskLength(l literal) []syntax.Suggestion {
+	at, err := netip.ParseAddr(l.text)
 	if err != nil {
-		return ""
+		return nil
 	}
 	ones := 0
 	for _, b := range at.AsSlice() {
 		ones += bits.OnesCount8(b)
 	}
 	if p, err := at.Prefix(ones); err != nil || p.Addr() != at { // ones behind a zero
-		return ""
+		return nil
 	}
-	return fmt.Sprintf("as a length: /%d", ones)
+	slash := Span{Start: l.at.Start - 1, End: l.at.End}
+	return []syntax.Suggestion{syntax.Replace("as a length: ", slash, fmt.Sprintf("/%d", ones), "")}
 }
 
-// withPort is the hint for an address that a port stands behind.
-func (l literal) withPort() string {
+// withPort is the hint for what is no address, which a port may stand behind.
+func (l literal) withPort() (hint string, meant []syntax.Suggestion) {
 	address, port, ok := strings.Cut(l.text, ":")
 	if _, err := netip.ParseAddr(address); err != nil || !ok || !onlyDigits(port, 10) {
-		return "four numbers from 0 to 255: 10.0.0.1"
+		return "four numbers from 0 to 255, with dots between them", nil
 	}
 	side := "dport "
 	if strings.HasSuffix(l.f.Name, "_src") {
 		side = "sport "
 	}
-	return "a port is a field of its own: " + l.name + " " + address + " " + side + port
+	hint = "a port is a field of its own"
+	return hint, []syntax.Suggestion{l.becomes(hint+": ", address+" "+side+port)}
 }
 
 // address4 reads an IPv4 address.
@@ -97,7 +99,8 @@ func (l literal) address4() field.Value {
 		octet, err := strconv.ParseUint(part, 10, 64)
 		switch {
 		case !onlyDigits(part, 10) || len(parts) != 4:
-			l.fail(l.at, l.withPort(), "%s is not an IPv4 address", orNothing(l.text))
+			hint, meant := l.withPort()
+			l.fail(l.at, hint, "%s is not an IPv4 address", orNothing(l.text)).Propose(meant...)
 		case err != nil || octet > 255:
 			l.fail(l.at, "", "%s is not an IPv4 address: %s is above 255", syntax.Crop(l.text), syntax.Crop(part))
 		case len(part) > 1 && part[0] == '0':
@@ -111,9 +114,10 @@ func (l literal) address4() field.Value {
 func (l literal) address6() field.Value {
 	v, ok := syntax.ParseIPv6(l.text)
 	if bare, _, zone := strings.Cut(l.text, "%"); zone && !ok {
-		l.fail(l.at, "without the zone: "+bare, "%s has a zone, which no packet carries", syntax.Crop(l.text))
+		l.fail(l.at, "", "%s has a zone, which no packet carries", syntax.Crop(l.text)).
+			Propose(syntax.Replace("without the zone: ", l.at, bare, ""))
 	} else if !ok {
-		l.fail(l.at, "such as "+syntax.Example(l.f), "%s is not an IPv6 address", orNothing(l.text))
+		l.fail(l.at, "groups in hexadecimal with colons between them, :: for a run of zeros", "%s is not an IPv6 address", orNothing(l.text))
 	}
 	return v
 }
@@ -121,18 +125,18 @@ func (l literal) address6() field.Value {
 // partners are the fields of ARP that hold the two addresses of one host.
 var partners = map[string]string{"arp_sha": "arp_spa", "arp_tha": "arp_tpa", "arp_spa": "arp_sha", "arp_tpa": "arp_tha"}
 
-// addressField is the hint that names the field that takes the kind of
-// address that l's word is.
-func (l literal) addressField(kind field.Kind) string {
+// addressField suggests the field that takes the kind of address that l's word is.
+func (l literal) addressField(kind field.Kind) []syntax.Suggestion {
 	prefix := map[field.Kind]string{field.Address4: "ip_", field.Address6: "ip6_", field.MAC: "eth_"}[kind]
 	name := partners[l.f.Name]
 	if name == "" {
 		name = prefix + l.f.Name[strings.LastIndexByte(l.f.Name, '_')+1:]
 	}
+	lead := "for " + article(kind) + ": "
 	if f, ok := field.ByName(name); ok && f.Kind == kind {
-		return fmt.Sprintf("for %s: %s %s", article(kind), name, syntax.Crop(l.word))
+		return []syntax.Suggestion{l.renamed(lead, name)}
 	}
-	return fmt.Sprintf("for %s: %ssrc or %sdest", article(kind), prefix, prefix)
+	return []syntax.Suggestion{l.renamed(lead, prefix+"src"), l.renamed(" or ", prefix+"dest").Beside()}
 }
 
 // prefix reads ADDRESS/LENGTH.
@@ -142,14 +146,16 @@ func (l literal) prefix() field.Range {
 	v := l.part(0, slash).value()
 	n, err := strconv.Atoi(length.text)
 	if err != nil || !onlyDigits(length.text, 10) || n > l.f.Width {
-		l.fail(length.at, maskLength(length.text), "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text))
+		l.fail(length.at, "", "a prefix of %s has a length from 0 to %d, not %s", article(l.f.Kind), l.f.Width, orNothing(length.text)).
+			Propose(maskLength(length)...)
 		return field.Range{}
 	}
 	host := field.Ones(l.f.Width - n)
 	lo := v.AndNot(host)
 	if lo != v {
-		l.fail(l.at, fmt.Sprintf("the prefix is %s/%d, the address alone is %s", printAddress(l.f, lo), n, printAddress(l.f, v)),
-			"%s has bits behind the prefix", l.text)
+		l.fail(l.at, "", "%s has bits behind the prefix", l.text).Propose(
+			syntax.Replace("the prefix is ", l.at, fmt.Sprintf("%s/%d", printAddress(l.f, lo), n), ""),
+			syntax.Replace("; the address alone is ", l.at, printAddress(l.f, v), "").Beside())
 	}
 	return field.Range{Lo: lo, Hi: lo.Or(host)}
 }

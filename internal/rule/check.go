@@ -28,10 +28,15 @@ func CheckWith(source string, o Options) (*Program, error) {
 	p, err := check(source, o)
 	if err != nil {
 		err.File = o.File
+		settle(err)
 		return nil, err
 	}
-	for _, w := range p.Warnings {
+	for i, w := range p.Warnings {
 		w.File = o.File
+		if i >= maxHinted {
+			w.Suggestions = nil
+		}
+		settle(w)
 	}
 	return p, nil
 }
@@ -41,7 +46,8 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 	if err != nil {
 		return nil, err
 	}
-	return newChecker(source, draws, o.Open).check(rules)
+	c := newChecker(source, draws, o.Open)
+	return c.check(rules)
 }
 
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
@@ -61,7 +67,7 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 		return nil, c.err
 	}
 	c.order(rules)
-	c.discovery()
+	c.discovery(rules)
 	slices.SortStableFunc(c.program.Warnings, func(a, b *syntax.Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }
@@ -83,8 +89,11 @@ type checker struct {
 	rowsTried int
 }
 
-func (c *checker) warn(severity syntax.Severity, at Span, hint, format string, args ...any) {
-	c.program.Warnings = append(c.program.Warnings, c.diagnostic(severity, at, hint, format, args...))
+// warn is report.fail for what does not keep rules from running.
+func (c *checker) warn(severity syntax.Severity, at Span, hint, format string, args ...any) *syntax.Diagnostic {
+	d := c.diagnostic(severity, at, hint, format, args...)
+	c.program.Warnings = append(c.program.Warnings, d)
+	return d
 }
 
 // names checks that no two rules have one name.
@@ -146,9 +155,7 @@ func (c *checker) possible(d draft, copies []*Rule) []*Rule {
 			why = open
 		}
 	}
-	if hint := c.missingThen(d.rule, why); hint != "" {
-		why.Hint = hint
-	}
+	why.Suggestions = append(c.missingThen(d.rule, why), why.Suggestions...)
 	c.err = why
 	return nil
 }
@@ -176,12 +183,12 @@ func (c *checker) anyway(d draft) []claim {
 	return claims
 }
 
-// missingThen is the hint for a rule without then, one of whose tests wants to
-// be an action: a field that already has another value.
-func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) string {
+// missingThen suggests then for a rule without, one of whose tests wants to be an
+// action: a field that already has another value.
+func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) []syntax.Suggestion {
 	and, ok := r.Cond.(syntax.AndNode)
 	if r.Then || !ok {
-		return ""
+		return nil
 	}
 	for i, x := range and.X {
 		if i == 0 || x.Span() != why.At {
@@ -189,14 +196,13 @@ func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) string 
 		}
 		for _, y := range and.X[i:] {
 			if t, ok := y.(syntax.TestNode); !ok || t.Op != "eq" || len(t.Items) != 1 {
-				return ""
+				return nil
 			}
 		}
-		src := c.program.Source
-		return "is `then` missing?  " + syntax.Crop(syntax.Flatten(src, Span{Start: r.IfAt.Start, End: why.At.Start})) + " then " +
-			syntax.Crop(syntax.Flatten(src, Span{Start: why.At.Start, End: r.At.End}))
+		between := Span{Start: and.X[i-1].Span().End, End: why.At.Start} // blanks, or and
+		return []syntax.Suggestion{syntax.Replace("is `then` missing?  ", between, " then ", "").Showing(Span{Start: r.IfAt.Start, End: r.At.End})}
 	}
-	return ""
+	return nil
 }
 
 // remarks checks what the actions do to each other, and warns of what is odd
@@ -223,7 +229,7 @@ func (c *checker) remarks(d draft, copies []*Rule) {
 		c.sheet.covered(copies[0].Cond)
 	}
 	if len(c.program.Warnings) < maxRemarks {
-		c.brackets(d.rule.Cond, d.rows.write(choice(nil).apply(d.cond)))
+		c.brackets(d.rule, d.rows.write(choice(nil).apply(d.cond)))
 	}
 }
 

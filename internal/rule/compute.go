@@ -19,7 +19,7 @@ func (c *checker) action(a syntax.ActionNode) Action {
 	o := a.Operand
 	f := a.Ref.Fields[0]
 	out := Action{Field: f, Op: o.Op, At: a.At}
-	l := literal{&c.report, f, a.Ref.Name.Text, o.Word.Text, o.Word.Text, o.Word.At}
+	l := literal{&c.report, f, a.Ref.Name.Text, a.Ref.Name.At, o.Word.Text, o.Word.Text, o.Word.At}
 	if o.Word.Text != "" && syntax.IsColumn(o.Word) {
 		c.newColumn(&out, o.Word)
 		return out
@@ -61,11 +61,7 @@ func (l literal) newValue(a *Action) {
 		}
 		return
 	case l.rangeDash() > 0 && (syntax.IsDigit(l.text[0]) || l.f.Kind.IsAddress()):
-		hint := "any of them: " + l.name + " random " + syntax.Crop(l.text)
-		if l.f.Kind == field.Checksum || l.f.Kind == field.Flag {
-			hint = ""
-		}
-		l.fail(l.at, hint, "an action sets one value, not a range")
+		l.fail(l.at, "", "an action sets one value, not a range").Propose(l.becomes("any of them: ", "random "+l.text))
 		return
 	}
 	a.Value = l.value()
@@ -76,7 +72,7 @@ func (l literal) amount(sign string) field.Value {
 	n, wrong := l.count()
 	switch {
 	case wrong == noNumber:
-		l.fail(l.at, "a number: "+l.name+" "+sign+"1", "%s %s", syntax.Crop(l.text), wrong)
+		l.fail(l.at, "a number stands behind "+sign, "%s %s", syntax.Crop(l.text), wrong)
 	case wrong == tooLarge || field.V(n).Cmp(l.f.Max()) > 0:
 		l.fail(l.at, "", "%s has %d bits: %s is more than it can hold", l.name, l.f.Width, syntax.Crop(l.text))
 	}
@@ -103,20 +99,20 @@ func (l literal) chooses(o *operand.Operand) field.Range {
 	case l.text == "":
 		return o.Whole(l.f)
 	case l.f.Kind == field.Flag && l.rangeDash() <= 0:
-		l.fail(l.at, l.name+" "+o.Word+": on or off, "+strings.TrimPrefix(o.Explain, "is "), "%s takes no value for a flag", o.Word)
+		l.fail(l.at, "on or off "+o.Explain, "%s takes no value for a flag", o.Word)
 	case named || l.rangeDash() <= 0 && !prefix:
-		takes, hint := "a range", l.name+" "+o.Word+" 1-5"
+		takes, hint := "a range", "a range is LOW-HIGH"
 		if l.f.Kind.IsAddress() {
-			takes, hint = "a range or a prefix", l.name+" "+o.Word+" "+examplePrefix[l.f.Kind]
+			takes, hint = "a range or a prefix", "a range is LOW-HIGH, a prefix ADDRESS/LENGTH"
 		}
 		l.fail(l.at, hint, "%s takes %s, not %s", o.Word, takes, syntax.Crop(l.text))
 	case strings.HasSuffix(l.text, "-"):
-		l.fail(l.at, "up to the end: "+l.name+" "+o.Word+" "+syntax.Crop(l.text)+printNumber(l.f, l.f.Max()), "the range %s has no end", syntax.Crop(l.text))
+		l.fail(l.at, "", "the range %s has no end", syntax.Crop(l.text)).
+			Propose(l.becomes("up to the end: ", l.text+printNumber(l.f, l.f.Max())))
 	default:
 		r := l.item()
 		if tooMany(l.f, r) {
-			l.fail(l.at, "a prefix may be of any size: "+l.name+" "+o.Word+" "+examplePrefix[l.f.Kind],
-				"a range to choose from has at most 2^32 values")
+			l.fail(l.at, "a prefix may be of any size", "a range to choose from has at most 2^32 values")
 		}
 		return r
 	}
@@ -134,10 +130,6 @@ func tooMany(f *field.Field, r field.Range) bool {
 	return hi > 0 || lo > math.MaxUint32
 }
 
-var examplePrefix = map[field.Kind]string{
-	field.Address4: "10.0.0.0/8", field.Address6: "2001:db8::/32", field.MAC: "02:00:00:00:00:00/8",
-}
-
 // copies checks that the source of a copy is of the kind of the target, and
 // fits.
 func (c *checker) copies(out Action, a syntax.ActionNode) {
@@ -146,12 +138,13 @@ func (c *checker) copies(out Action, a syntax.ActionNode) {
 	switch {
 	case to == from:
 	case to.Kind == field.Checksum:
-		c.fail(at, "the right sum: "+name+" fix; the old bytes: "+name+" "+name,
-			"%s is a checksum: it takes a value, fix, bad or itself, not %s", name, source)
+		c.fail(at, "", "%s is a checksum: it takes a value, fix, bad or itself, not %s", name, source).Propose(
+			syntax.Replace("the right sum: ", at, "fix", "").Showing(a.At),
+			syntax.Replace("; the old bytes: ", at, name, "").Showing(a.At).Beside())
 	case to.Kind != from.Kind:
-		c.fail(at, sourceHint(to, name), "%s takes %s, %s is %s", name, kindArticle(to.Kind), source, kindArticle(from.Kind))
+		c.fail(at, sourceHint(to), "%s takes %s, %s is %s", name, kindArticle(to.Kind), source, kindArticle(from.Kind))
 	case from.Width > to.Width:
-		c.fail(at, sourceHint(to, name), "%s has %d bits, %s has %d: it may not fit", name, to.Width, source, from.Width)
+		c.fail(at, sourceHint(to), "%s has %d bits, %s has %d: it may not fit", name, to.Width, source, from.Width)
 	}
 }
 
@@ -166,7 +159,7 @@ func kindArticle(k field.Kind) string {
 
 // sourceHint names a field that can be copied into f: as wide as f or of its
 // header, if there is one.
-func sourceHint(f *field.Field, name string) string {
+func sourceHint(f *field.Field) string {
 	best, most := "", -1
 	for _, g := range field.Fields() {
 		if g.Kind != f.Kind || g.Width > f.Width || f.Overlaps(g) || packetset.Exclusive(f.Proto, g.Proto) {
@@ -186,7 +179,7 @@ func sourceHint(f *field.Field, name string) string {
 	if best == "" {
 		return ""
 	}
-	return "such as " + name + " " + best
+	return "such as " + best
 }
 
 // chance is the checked form of a chance.
@@ -194,7 +187,7 @@ func (c *checker) chance(n syntax.ChanceNode) Expr {
 	num, den := c.share(n)
 	out := Chance{num, den, n.Index, n.At}
 	words := c.words(n.At)
-	const hint = "a chance is more than 0 and not more than 100%: chance 5% or chance 1/1000"
+	const hint = "a chance is more than 0 and not more than 100%"
 	switch {
 	case c.err != nil:
 	case den == 0:
@@ -214,16 +207,16 @@ func (c *checker) chance(n syntax.ChanceNode) Expr {
 
 // share reads N% or N/N.
 func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
-	const hint = "chance 5% or chance 1/1000"
-	l := literal{report: &c.report, name: "chance", text: n.Share.Text, word: n.Share.Text, at: n.Share.At}
+	const hint = "a share is N% or N/N, such as 5% or 1/1000"
+	l := literal{report: &c.report, name: "chance", nameAt: n.At, text: n.Share.Text, word: n.Share.Text, at: n.Share.At}
 	top, bottom, fraction := strings.Cut(l.text, "/")
 	percent := strings.HasSuffix(l.text, "%")
 	if percent == fraction || top == "" || top == "%" || fraction && bottom == "" {
-		help := hint
-		if _, wrong := l.count(); wrong == "" {
-			help = "chance " + l.text + "% or chance 1/" + l.text
+		_, wrong := l.count()
+		d := c.fail(l.at, hint, "a chance is N%% or N/N, not %s", syntax.Crop(l.text))
+		if wrong == "" {
+			d.Propose(l.becomes("", l.text+"%"), l.becomes(" or ", "1/"+l.text).Beside())
 		}
-		c.fail(l.at, help, "a chance is N%% or N/N, not %s", syntax.Crop(l.text))
 		return 0, 0
 	}
 	parts := []literal{l.part(0, len(l.text)-1)}
@@ -240,10 +233,11 @@ func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
 		if wrong == tooLarge {
 			help = ""
 		}
+		var meant []syntax.Suggestion
 		if exact := inFractions(part.text); percent && exact != "" {
-			wrong, help = "is not a whole number", "chance "+exact
+			wrong, meant = "is not a whole number", append(meant, l.becomes("", exact))
 		}
-		c.fail(l.at, help, "%s %s", syntax.Crop(part.text), wrong)
+		c.fail(l.at, help, "%s %s", syntax.Crop(part.text), wrong).Propose(meant...)
 	}
 	return counts[0], counts[1]
 }

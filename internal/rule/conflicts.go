@@ -77,19 +77,21 @@ func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.S
 		msg = fmt.Sprintf("%s (%s) and %s", first, title(inA), second)
 	}
 	hint := "only outer headers are looked at"
-	if text := c.twin(b, inA.Headers(layer).List()); text != "" {
-		hint = fmt.Sprintf("%s (%s)", text, hint)
-	} else if text := otherICMP(inA, inB); text != "" {
+	meant := c.twin(b, inA.Headers(layer).List())
+	for i := range meant {
+		meant[i].Tail = " (" + hint + ")"
+	}
+	if text := otherICMP(inA, inB); text != "" && meant == nil {
 		hint = text
 	}
-	return c.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg)
+	return c.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg).Propose(meant...)
 }
 
-// twin is the hint that names the same field in the one header that there is.
-func (c *checker) twin(b claim, theirs []field.Protocol) string {
+// twin suggests the same field in the one header that there is.
+func (c *checker) twin(b claim, theirs []field.Protocol) []syntax.Suggestion {
 	ref, ok := syntax.ResolveField(syntax.Token{Text: strings.ToLower(c.words(b.name))})
 	if !ok || len(theirs) != 1 {
-		return ""
+		return nil
 	}
 	f, there := ref.Fields[0], theirs[0].Header()
 	twin, ok := field.ByName(there.Prefix + strings.TrimPrefix(f.Name, f.Proto.Header().Prefix))
@@ -101,13 +103,10 @@ func (c *checker) twin(b claim, theirs []field.Protocol) string {
 		}
 	}
 	if !ok || twin.Proto != theirs[0] {
-		return ""
+		return nil
 	}
-	text := fmt.Sprintf("for %s: %s", there.Title, twin.Name)
-	if twin.Kind == f.Kind && twin.Width == f.Width {
-		text = strings.TrimSpace(text + " " + c.words(Span{Start: b.name.End, End: b.at.End}))
-	}
-	return text
+	shows := Span{Start: b.name.Start, End: max(b.at.End, b.name.End)}
+	return []syntax.Suggestion{syntax.Replace("for "+there.Title+": ", b.name, twin.Name, "").Showing(shows)}
 }
 
 // otherICMP is the hint for ICMP over IPv6 and the other way round.
@@ -129,11 +128,14 @@ func otherICMP(a, b packetset.Set) string {
 func (c *checker) twoValues(a, b claim) *syntax.Diagnostic {
 	first, isA := c.asked(a)
 	second, isB := c.asked(b)
-	hint := ""
-	if isA && isB {
-		hint = fmt.Sprintf("one of them: %s %s,%s", c.words(a.name), first, second)
+	var meant []syntax.Suggestion
+	if between := (Span{Start: a.at.End, End: b.at.Start}); isA && isB && between.Start <= between.End {
+		if word := c.words(between); word == "" || word == "and" {
+			at := Span{Start: a.at.Start, End: b.at.End}
+			meant = append(meant, syntax.Replace("one of them: ", at, c.words(a.name)+" "+first+","+second, ""))
+		}
 	}
-	return c.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second)
+	return c.diagnostic(syntax.Error, b.at, "", "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second).Propose(meant...)
 }
 
 // asked is what a test asks of its field, in the words of the source; equal

@@ -267,7 +267,7 @@ func (s *sheet) value(n syntax.ColumnNode, text string, line int) field.Range {
 func (r *report) cell(n syntax.ColumnNode, text string) field.Range {
 	f, name := n.Ref.Fields[0], n.Ref.Name.Text
 	text = strings.ToLower(text)
-	l := literal{r, f, name, text, text, Span{}}
+	l := literal{report: r, f: f, name: name, text: text, word: text}
 	if text == "" {
 		r.fail(n.At, "", "%s needs a value", name)
 		return field.Range{}

@@ -15,7 +15,7 @@ const discoveryLimit = 255
 
 // discovery warns where a rule changes the hop limit of neighbour discovery, as
 // one for all packets does: IPv6 would stop. One warning is enough.
-func (c *checker) discovery() {
+func (c *checker) discovery(rules []syntax.RuleNode) {
 	packets, before := c.discoveries(), 0
 	for _, r := range c.program.Rules {
 		at := slices.IndexFunc(r.Actions, spoilsDiscovery)
@@ -27,10 +27,30 @@ func (c *checker) discovery() {
 				return
 			}
 		}
-		c.warn(syntax.Warning, r.Actions[at].At, "for TCP and UDP alone: if tcp or udp; or put not icmp6 into the condition",
-			"neighbour discovery takes a hop limit of %d only: with another one IPv6 stops", discoveryLimit)
+		c.warn(syntax.Warning, r.Actions[at].At, "put not icmp6 into the condition, or tcp or udp for these alone",
+			"neighbour discovery takes a hop limit of %d only: with another one IPv6 stops", discoveryLimit).
+			Propose(withoutDiscovery(rules[r.Index]))
 		return
 	}
+}
+
+// withoutDiscovery suggests a condition without ICMPv6.
+func withoutDiscovery(r syntax.RuleNode) syntax.Suggestion {
+	const lead = "for all but ICMPv6: "
+	at := r.Cond.Span()
+	shows := Span{Start: r.IfAt.Start, End: r.At.End}
+	end := Span{Start: at.End, End: at.End}
+	switch r.Cond.(type) {
+	case syntax.AllNode:
+		if r.Closing {
+			return syntax.Replace(lead, at, "else if not icmp6 then", "").Showing(shows)
+		}
+		return syntax.Replace(lead, at, "not icmp6", "").Showing(shows)
+	case syntax.OrNode:
+		begin := Span{Start: at.Start, End: at.Start}
+		return syntax.Suggestion{Lead: lead, Shows: shows, Edits: []syntax.Edit{{At: begin, Text: "("}, {At: end, Text: ") not icmp6"}}}
+	}
+	return syntax.Replace(lead, end, " not icmp6", "").Showing(shows)
 }
 
 // discoveries are the packets of neighbour discovery (RFC 4861 section 4).

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -86,7 +85,7 @@ func (c *checker) noSum(sum, other Action) {
 	}
 	hint := "set " + sum.Field.Name + " to a number, or leave one of the two out"
 	if length {
-		hint = "a plain value works: ip_hl 5"
+		hint = "a plain value works"
 	}
 	c.fail(at, hint,
 		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, sum.Op.Operand().Word, other.Field.Name)
@@ -114,13 +113,14 @@ func (c *checker) sums(r *Rule, where packetset.Set) {
 
 // brackets warns where or stands beside tests side by side, which bind
 // tighter, and shows how that is read.
-func (c *checker) brackets(n syntax.Node, cond string) {
-	or, found := looseOr(n)
+func (c *checker) brackets(r syntax.RuleNode, cond string) {
+	or, found := looseOr(r.Cond)
 	if !found {
 		return
 	}
-	c.warn(syntax.Warning, or, fmt.Sprintf("it is read as: if %s", syntax.Crop(cond)),
-		"side by side binds tighter than or")
+	at := r.Cond.Span()
+	c.warn(syntax.Warning, or, "brackets show what belongs together", "side by side binds tighter than or").
+		Propose(syntax.Replace("it is read as: ", at, cond, "").Showing(Span{Start: r.IfAt.Start, End: at.End}))
 }
 
 // looseOr finds an or with a member that is tests side by side, not in

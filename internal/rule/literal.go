@@ -16,9 +16,30 @@ type literal struct {
 	*report
 	f    *field.Field
 	name string // the field's name as written
-	text string // in lower case
-	word string // the whole word, of which text may be a part
-	at   Span
+	// nameAt is where that stands, empty for a cell of a file.
+	nameAt Span
+	text   string // in lower case
+	word   string // the whole word, of which text may be a part
+	at     Span
+}
+
+// becomes suggests another text in the literal's place, shown behind its field.
+func (l literal) becomes(lead, text string) syntax.Suggestion {
+	return syntax.Replace(lead, l.at, text, "").Showing(l.place())
+}
+
+// renamed suggests the literal for another field.
+func (l literal) renamed(lead, name string) syntax.Suggestion {
+	return syntax.Replace(lead, l.nameAt, name, "").Showing(l.place())
+}
+
+// place is where the field and the literal stand.
+func (l literal) place() Span {
+	if l.nameAt == (Span{}) {
+		return l.at
+	}
+	word := syntax.FirstWord(l.source, Span{Start: l.at.Start, End: len(l.source)})
+	return Span{Start: l.nameAt.Start, End: max(l.at.End, word.End)}
 }
 
 // value is the value that a word stands for.
@@ -106,38 +127,45 @@ func takes(f *field.Field) string {
 // something huge.
 func (l literal) tooBig(n uint64) {
 	hint := ""
+	var meant []syntax.Suggestion
+	units := func(size uint64, unit string) {
+		hint = fmt.Sprintf("%s counts %s", l.name, unit)
+		meant = append(meant, l.becomes(fmt.Sprintf("%s: %d bytes are ", hint, n), fmt.Sprint(n/size)))
+	}
 	switch {
 	case l.f.Name == "ip_dscp" && n <= 255:
-		hint = l.text + " is a whole ToS byte: ip_tos " + l.text
+		hint = l.text + " is a whole ToS byte"
+		meant = append(meant, l.renamed(hint+": ", "ip_tos"))
 		if word := l.f.Names.Word(n >> 2); word != "" && n&3 == 0 {
-			hint += ", or " + l.name + " " + word
+			meant = append(meant, l.becomes(", or ", word).Beside())
 		}
 	case l.f.Name == "ip6_dscp" && n <= 255 && n&3 == 0:
-		hint = fmt.Sprintf("%s is a whole traffic class: %s %d", l.text, l.name, n>>2)
+		hint = l.text + " is a whole traffic class"
+		meant = append(meant, l.becomes(hint+": ", fmt.Sprint(n>>2)))
 	case l.f.Unit == "32-bit words" && n <= 60 && n%4 == 0:
-		hint = fmt.Sprintf("%s counts 32-bit words: %d bytes are %s %d", l.name, n, l.name, n/4)
+		units(4, l.f.Unit)
 	case l.f.Unit == "8-byte units" && n <= 65535 && n%8 == 0:
-		hint = fmt.Sprintf("%s counts 8-byte units: %d bytes are %s %d", l.name, n, l.name, n/8)
+		units(8, l.f.Unit)
 	}
-	l.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), syntax.Crop(l.text))
+	l.fail(l.at, hint, "%s takes %s, not %s", l.name, takes(l.f), syntax.Crop(l.text)).Propose(meant...)
 }
 
 func (l literal) leadingZero() {
-	hint := "decimal: " + cmp.Or(strings.TrimLeft(l.text, "0"), "0")
+	d := l.fail(l.at, "", "%s begins with 0, which some read as octal", syntax.Crop(l.text)).
+		Propose(syntax.Replace("decimal: ", l.at, cmp.Or(strings.TrimLeft(l.text, "0"), "0"), ""))
 	if n, err := strconv.ParseUint(l.text, 8, 64); err == nil {
-		hint += fmt.Sprintf("; if octal was meant: %d", n)
+		d.Propose(syntax.Replace("; if octal was meant: ", l.at, fmt.Sprint(n), "").Beside())
 	}
-	l.fail(l.at, hint, "%s begins with 0, which some read as octal", syntax.Crop(l.text))
 }
 
 // noNumber is the error for a word that is no value of a field of numbers.
 func (l literal) noNumber() {
 	word := syntax.Crop(l.text)
+	hint, meant := syntax.MeantValue(l.at, l.text, l.f)
 	if l.f.Kind == field.Flag {
-		l.fail(l.at, syntax.Suggest(l.text, syntax.ValueWords(l.f)), "%s is a flag: on or off, not %s", l.name, word)
+		l.fail(l.at, hint, "%s is a flag: on or off, not %s", l.name, word).Propose(meant...)
 		return
 	}
-	hint := syntax.Suggest(l.text, syntax.ValueWords(l.f))
 	switch {
 	case l.text == "on" || l.text == "off":
 		l.fail(l.at, "", "%s takes %s: only flags are %s", l.name, takes(l.f), word)
@@ -150,16 +178,18 @@ func (l literal) noNumber() {
 		return
 	case syntax.AddressKind(l.text) != field.Number:
 		kind := syntax.AddressKind(l.text)
-		l.fail(l.at, l.addressField(kind), "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f))
+		l.fail(l.at, "", "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f)).Propose(l.addressField(kind)...)
 		return
 	case isColonRange(l.text):
-		hint = "a range has a hyphen: " + strings.Replace(word, ":", "-", 1)
-	case hint == "" && l.isHex():
-		hint = "hexadecimal begins with 0x: 0x" + word
-	case hint == "" && syntax.IsLetter(l.text[0]) && len(l.f.Names) > 0:
+		hint = "a range has a hyphen"
+		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, strings.Replace(l.text, ":", "-", 1), "")}
+	case meant == nil && l.isHex():
+		hint = "hexadecimal begins with 0x"
+		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, "0x"+l.text, "")}
+	case meant == nil && hint == "" && syntax.IsLetter(l.text[0]) && len(l.f.Names) > 0:
 		hint = "names of values: repacket fields " + l.f.Name
 	}
-	l.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f))
+	l.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f)).Propose(meant...)
 }
 
 // isColonRange tells whether a word is a range as iptables has it.
@@ -216,12 +246,13 @@ func (l literal) part(start, end int) literal {
 func (l literal) bounds(dash int) field.Range {
 	low, high := l.part(0, dash), l.part(dash+1, len(l.text))
 	if high.text == "" {
-		l.fail(l.at, "up to the end: "+l.name+" ge "+syntax.Crop(low.text), "the range %s has no end", syntax.Crop(l.text))
+		l.fail(l.at, "", "the range %s has no end", syntax.Crop(l.text)).Propose(l.becomes("up to the end: ", "ge "+low.text))
 		return field.Range{}
 	}
 	for _, end := range []literal{low, high} {
 		if _, named := l.f.Names.Lookup(end.text); named {
-			l.fail(l.at, inNumbers(low, high), "a range takes numbers, not names: %s", syntax.Crop(end.text))
+			l.fail(l.at, "", "a range takes numbers, not names: %s", syntax.Crop(end.text)).
+				Propose(syntax.Replace("write ", l.at, inNumbers(low, high), ""))
 			return field.Range{}
 		}
 	}
@@ -231,18 +262,14 @@ func (l literal) bounds(dash int) field.Range {
 	}
 	r := field.Range{Lo: low.value(), Hi: high.value()}
 	if r.Lo.Cmp(r.Hi) > 0 {
-		l.fail(l.at, "write "+high.text+"-"+low.text, "the range %s runs backwards", syntax.Crop(l.text))
+		l.fail(l.at, "", "the range %s runs backwards", syntax.Crop(l.text)).
+			Propose(syntax.Replace("write ", l.at, high.text+"-"+low.text, ""))
 	}
 	return r
 }
 
-// inNumbers is the hint for a range of names: the same in numbers.
+// inNumbers is a range of names in numbers.
 func inNumbers(low, high literal) string {
-	if _, err := strconv.ParseUint(high.text, 0, 16); err != nil {
-		if _, named := low.f.Names.Lookup(high.text); !named {
-			return ""
-		}
-	}
 	var ends []string
 	for _, end := range []literal{low, high} {
 		if n, ok := low.f.Names.Lookup(end.text); ok {
@@ -250,5 +277,5 @@ func inNumbers(low, high literal) string {
 		}
 		ends = append(ends, end.text)
 	}
-	return "write " + strings.Join(ends, "-")
+	return strings.Join(ends, "-")
 }

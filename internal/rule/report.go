@@ -12,10 +12,14 @@ type report struct {
 	err    *syntax.Diagnostic
 }
 
-func (r *report) fail(at Span, hint, format string, args ...any) {
-	if r.err == nil {
-		r.err = r.diagnostic(syntax.Error, at, hint, format, args...)
+// fail keeps the first error. The hint is prose: what could be typed back is proposed
+// to the diagnostic, which is nil behind the first error.
+func (r *report) fail(at Span, hint, format string, args ...any) *syntax.Diagnostic {
+	if r.err != nil {
+		return nil
 	}
+	r.err = r.diagnostic(syntax.Error, at, hint, format, args...)
+	return r.err
 }
 
 func (r *report) diagnostic(severity syntax.Severity, at Span, hint, format string, args ...any) *syntax.Diagnostic {

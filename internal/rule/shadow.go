@@ -144,7 +144,8 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 			c.warn(syntax.Warning, late.node.IfAt, "leave one of the two out", "says the same as %s", c.nameRule(i))
 			return true
 		}
-		c.warn(syntax.Warning, late.node.IfAt, c.both(all, i, j), "never acts: %s takes these packets (first match wins)", c.nameRule(i))
+		hint, meant := c.both(all, i, j)
+		c.warn(syntax.Warning, late.node.IfAt, hint, "never acts: %s takes these packets (first match wins)", c.nameRule(i)).Propose(meant...)
 		return true
 	}
 	return false
@@ -170,19 +171,29 @@ func (r *reach) actions() string {
 }
 
 // both is the hint for rule j behind rule i, which takes its packets.
-func (c *checker) both(all []reach, i, j int) string {
-	hint := ""
+func (c *checker) both(all []reach, i, j int) (hint string, meant []syntax.Suggestion) {
 	if c.sets.Meets(all[i].in, c.outside(&all[j])) && !all[i].sameRows(&all[j]) && !all[j].node.Closing { // j's packets are fewer: it can go first
 		hint = "put it before " + c.nameRule(i)
 	}
 	early, late := all[i].node, all[j].node
 	if early.DryRun() || late.DryRun() || conflict(all[i], all[j]) {
-		return hint
+		return hint, nil
 	}
+	lead := "to do both there: "
 	if hint != "" {
-		hint += "; "
+		lead = hint + "; " + lead
 	}
-	return hint + "to do both there: then " + c.words(early.Does) + " " + c.words(late.Does)
+	return hint, c.together(lead, late.Cond, early, late)
+}
+
+// together suggests a rule that does what two rules do, where a condition holds.
+func (c *checker) together(lead string, cond syntax.Node, early, late syntax.RuleNode) []syntax.Suggestion {
+	does := "then " + syntax.Flatten(c.source, early.Does) + " " + syntax.Flatten(c.source, late.Does)
+	text := "all"
+	if !late.Closing {
+		text = syntax.Flatten(c.source, cond.Span())
+	}
+	return []syntax.Suggestion{{Lead: lead, Alone: "if " + text + " " + does, AloneShows: does}}
 }
 
 // conflict tells whether the actions of two rules cannot stand in one; columns
@@ -239,10 +250,10 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 			continue
 		}
 		hint := "write else between them if that is meant"
-		if !conflict(all[i], all[j]) {
-			hint += "; to do both: then " + c.words(early.node.Does) + " " + c.words(late.node.Does)
+		d := c.warn(syntax.Note, late.node.IfAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
+		if !conflict(all[i], all[j]) && !late.node.Final() { // a verdict in both rules would be for more packets
+			d.Propose(c.together(hint+"; to do both: ", late.node.Cond, early.node, late.node)...)
 		}
-		c.warn(syntax.Note, late.node.IfAt, hint, "where %s matches too, only that one acts (first match wins)", c.nameRule(i))
 		return true
 	}
 	return false

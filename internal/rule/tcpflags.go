@@ -12,8 +12,8 @@ import (
 func (c *checker) flagLists(e Expr) {
 	for _, t := range find[Test](e) {
 		if flags := loneFlags(t); len(flags) > 1 {
-			c.warn(syntax.Note, t.At, "for all of them, whatever else is set: tcp_"+strings.Join(flags, " on tcp_")+" on",
-				"tcp_flags is each of these alone: %s", strings.Join(flags, " or "))
+			c.warn(syntax.Note, t.At, "", "tcp_flags is each of these alone: %s", strings.Join(flags, " or ")).
+				Propose(syntax.Replace("for all of them, whatever else is set: ", t.At, "tcp_"+strings.Join(flags, " on tcp_")+" on", ""))
 		}
 	}
 }

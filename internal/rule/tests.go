@@ -10,7 +10,7 @@ import (
 func (c *checker) values(n syntax.TestNode) Test {
 	f := n.Ref.Fields[0]
 	t := Test{Field: f, At: n.At}
-	l := literal{report: &c.report, f: f, name: n.Ref.Name.Text}
+	l := literal{report: &c.report, f: f, name: n.Ref.Name.Text, nameAt: n.Ref.Name.At}
 	var words []syntax.Token
 	for _, w := range n.Items {
 		if syntax.IsColumn(w) {

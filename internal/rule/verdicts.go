@@ -36,7 +36,7 @@ func (c *checker) verdict(r syntax.RuleNode) {
 	for _, s := range r.Swaps {
 		others = append(others, s.At)
 	}
-	c.fail(r.Verdicts[0].At, "leave out "+c.words(others[0]), "drop stands alone: nothing is left of the packet to rewrite")
+	c.fail(r.Verdicts[0].At, "a packet is rewritten or dropped, not both", "drop stands alone: nothing is left of the packet to rewrite")
 }
 
 // lacking warns of each not of a field test that also holds where the header
@@ -82,7 +82,7 @@ func (c *checker) lacks(e Not, where packetset.Set) bool {
 	if others := instead(tested, rest); len(others) > 0 {
 		text += ", such as " + strings.Join(others, ", ")
 	}
-	c.warn(syntax.Warning, e.At, c.otherwise(e.X, tests, tested), "%s also takes packets without %s", c.words(e.At), text)
+	c.warn(syntax.Warning, e.At, "", "%s also takes packets without %s", c.words(e.At), text).Propose(c.otherwise(e, tests, tested)...)
 	return true
 }
 
@@ -112,18 +112,18 @@ func instead(tested packetset.Headers, u packetset.Set) []string {
 	return out
 }
 
-// otherwise is the hint for a negated test: the test for all other values.
-func (c *checker) otherwise(e Expr, tests []Test, tested packetset.Headers) string {
+// otherwise suggests for a negated test the test for all other values.
+func (c *checker) otherwise(not Not, tests []Test, tested packetset.Headers) []syntax.Suggestion {
 	t := tests[len(tests)-1] // the one behind its guard
 	name := c.words(c.nameOf(t))
 	rest := t.In.Complement(t.Field.Width)
 	for _, x := range tests {
-		if x.At != e.Span() || rest.Empty() || len(x.Cells) > 0 {
-			return "" // more than one test as written
+		if x.At != not.X.Span() || rest.Empty() || len(x.Cells) > 0 {
+			return nil // more than one test as written
 		}
 	}
 	text := Print(Test{Field: t.Field, In: rest})
-	return fmt.Sprintf("only where %s is there: %s%s", anyHeader(tested), name, strings.TrimPrefix(text, t.Field.Name))
+	return []syntax.Suggestion{syntax.Replace("only where "+anyHeader(tested)+" is there: ", not.At, name+strings.TrimPrefix(text, t.Field.Name), "")}
 }
 
 // NotLeaving says why the rules cannot be for packets that leave, and what to do

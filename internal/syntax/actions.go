@@ -112,15 +112,16 @@ func (p *parser) iface(redirect Token) string {
 	_, rule := ruleName(p.source, t)
 	switch {
 	case t.Text == "" || !t.word || rule:
-		p.fail(redirect.At, "redirect eth1", "redirect needs an interface")
+		p.fail(redirect.At, "redirect INTERFACE", "redirect needs an interface")
 	case name[0] == '@':
 		p.columnless(t, "redirect")
 	case t.Text == "to" && p.second().word && !isLanguage(p.second()) && !p.startsRule(p.second()):
-		p.fail(t.At, "redirect "+p.words(p.second().At), "redirect takes the interface alone")
+		p.fail(t.At, "leave out to", "redirect takes the interface alone").
+			Propose(p.without(t).Showing(Span{redirect.At.Start, p.second().At.End}))
 	case len(name) > maxIface:
 		p.fail(t.At, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, Crop(name), len(name))
 	case strings.ContainsAny(name, "/:") || name == "." || name == "..":
-		p.fail(t.At, "redirect eth1", "%s is no name of an interface", name)
+		p.fail(t.At, "", "%s is no name of an interface", name)
 	}
 	p.next()
 	return name
@@ -135,21 +136,26 @@ func (p *parser) strayInActions(t Token) {
 	case t.Text == "tcp.ack":
 		p.tcpAck(t)
 	case t.Text == "then":
-		p.fail(t.At, "actions stand side by side: then udp_dest 8080 ip_ttl 64", "then stands twice in one rule")
+		p.fail(t.At, "actions stand side by side", "then stands twice in one rule").
+			Propose(p.without(t).Whole())
 	case t.Text == "or" || t.Text == "not":
 		p.fail(t.At, "all actions of a rule are carried out; for another condition begin another rule: else if ...",
 			"%s has no meaning among actions", word)
 	case isProto:
-		p.fail(t.At, behindHeader(t, p.after(t).Text), "%s is a header, an action names a field", word)
+		p.fail(t.At, "", "%s is a header, an action names a field", word).Propose(behindHeader(t, p.after(t))...)
 	case t.Text == "chance":
-		p.fail(t.At, "chance is a test: if udp chance 5% then drop", "chance stands before then")
+		p.fail(t.At, "chance is a test", "chance stands before then").Propose(p.chanceMoved(t)...)
 	case looksLikeValue(t.Text):
 		p.operandWord(p.tokens[max(0, p.pos-2)])
-		p.fail(t.At, "an action sets one field to one value: udp_dest 8080", "%s is a value, and no field stands before it", word)
+		p.fail(t.At, "an action sets one field to one value", "%s is a value, and no field stands before it", word)
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "an action is missing before %s", word)
 	default:
-		p.fail(t.At, Suggest(t.Text, actionWords()), "unknown word %s", word)
+		hint, meant := Meant(t.At, t.Text, actionWords())
+		if t.Text == "set" {
+			meant = list(p.without(t).Whole())
+		}
+		p.fail(t.At, hint, "unknown word %s", word).Propose(meant...)
 	}
 }
 
@@ -158,6 +164,6 @@ func (p *parser) strayInActions(t Token) {
 func (p *parser) operandWord(t Token) {
 	word := Nearest(t.Text, operand.Words(field.Number))
 	if word != "" && len(t.Text) >= 4 && IsLetter(t.Text[0]) && !isLanguage(t) {
-		p.fail(t.At, "did you mean "+word+"?", "unknown word %s", p.words(t.At))
+		p.fail(t.At, "", "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, word, ""))
 	}
 }

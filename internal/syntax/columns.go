@@ -13,12 +13,12 @@ func (p *parser) rows(r *RuleNode) {
 	p.next()
 	t := p.peek()
 	if !t.word || p.startsRule(t) || keywords[t.Text] {
-		p.fail(from.At, "from moves.csv", "from needs a file")
+		p.fail(from.At, "from FILE", "from needs a file")
 		return
 	}
 	r.File, r.Columns = p.next(), p.columns
 	if len(r.Columns) == 0 {
-		p.fail(from.At, "a column stands where a value does: if ip_dest @old then ip_dest @new from moves.csv",
+		p.fail(from.At, "a column, @NAME, stands where a value does",
 			"nothing is taken from %s: no column stands in the rule", p.words(r.File.At))
 	}
 }
@@ -27,7 +27,7 @@ func (p *parser) rows(r *RuleNode) {
 func (p *parser) noFile() {
 	if p.err == nil && len(p.columns) > 0 {
 		at := p.columns[0].At
-		p.fail(at, "name it at the end of the rule: from moves.csv", "%s is a column, and no from names its file", p.words(at))
+		p.fail(at, "name it at the end of the rule: from FILE", "%s is a column, and no from names its file", p.words(at))
 	}
 }
 
@@ -35,7 +35,7 @@ func (p *parser) noFile() {
 // could ever act.
 func (p *parser) noRows() {
 	if t := p.peek(); p.err == nil && t.Text == "from" {
-		p.fail(t.At, "else if ip_dest @old then ip_dest @new from moves.csv", "from belongs to a rule that begins with if")
+		p.fail(t.At, "put if and a condition behind else", "from belongs to a rule that begins with if")
 	}
 	p.noFile()
 }
@@ -55,11 +55,11 @@ func (p *parser) columnAt(sign int, at Span, ref FieldRef, use string) {
 	word := p.words(Span{sign, at.End})
 	switch {
 	case name == "":
-		p.fail(at, "@old, for the column old", "@ needs the name of a column")
+		p.fail(at, "@NAME, for the column NAME", "@ needs the name of a column")
 	case strings.Contains(name, "/"):
-		p.fail(at, "the column holds whole prefixes, such as 10.0.0.0/8", "%s: a column has no length of a prefix behind it", word)
+		p.fail(at, "the column holds whole prefixes, their lengths included", "%s: a column has no length of a prefix behind it", word)
 	case strings.Contains(name, "@"):
-		p.fail(at, "the column holds whole ranges, such as 5-9", "%s: a column is no part of a range", word)
+		p.fail(at, "the column holds whole ranges, both ends included", "%s: a column is no part of a range", word)
 	}
 	p.columns = append(p.columns, ColumnNode{name, ref, use, at})
 }
@@ -74,6 +74,6 @@ func (p *parser) noPart(t Token) {
 // columnless refuses a column where none can stand.
 func (p *parser) columnless(t Token, what string) {
 	if t.word && strings.Contains(t.Text, "@") {
-		p.fail(t.At, "a column stands where a value does: udp_dest @new", "%s takes no column", what)
+		p.fail(t.At, "a column stands where a value does", "%s takes no column", what)
 	}
 }

@@ -101,12 +101,12 @@ func (p *parser) test() Node {
 func (p *parser) chance(word Token) Node {
 	t := p.peek()
 	if !t.word || p.startsRule(t) || isLanguage(t) {
-		p.fail(t.At, "chance 5% or chance 1/1000", "chance needs a share")
+		p.fail(t.At, shareForm, "chance needs a share")
 	}
 	p.columnless(t, "a chance")
 	p.next()
 	if after := p.peek().Text; after == "%" || after == "/" {
-		p.fail(Span{t.At.Start, p.peek().At.End}, "chance 5% or chance 1/1000", "a share is one word")
+		p.fail(Span{t.At.Start, p.peek().At.End}, shareForm, "a share is one word").Propose(p.joinedShare(word, t)...)
 	}
 	return ChanceNode{Share: t, Index: p.draw(1), At: p.from(word.At.Start)}
 }
@@ -164,44 +164,64 @@ func (p *parser) noValue(n TestNode, t Token) {
 	}
 	hint := ""
 	o, worded := operand.ByWord(t.Text)
+	var meant []Suggestion
 	switch {
 	case fillers[t.Text]:
-		hint = p.leaveOut(n.Ref, t)
+		hint, meant = p.leaveOut(n.Ref, t)
 	case len(n.Items) > 0:
 		p.fail(t.At, "commas join the values of one test; between tests write and, or nothing", "%s needs another value after the comma", name)
 		return
 	case n.Ref.Fields[0].Kind == field.Flag:
-		hint = "a flag is on or off: " + n.Ref.Name.Text + " on"
+		hint, meant = "a flag is on or off", p.flagOn(n)
 	case namedAfter(n.Ref.Fields[0], t) != "":
-		hint = "did you mean " + n.Ref.Name.Text + " " + namedAfter(n.Ref.Fields[0], t) + "?"
+		meant = list(Replace(didYouMean, t.At, namedAfter(n.Ref.Fields[0], t), "").Showing(Span{n.Ref.Name.At.Start, t.At.End}))
 	case t.Text == "not":
-		hint = "for another value write ne: " + n.Ref.Name.Text + " ne " + p.valueBehind(n.Ref)
+		hint = "for another value write ne"
+		meant = list(Replace(hint+": ", t.At, "ne", "").Showing(Span{n.Ref.Name.At.Start, p.second().At.End}))
 	case worded && o.Argument == operand.Value:
 		hint = "in a test: ge for at least, le for at most"
+		meant = p.comparison(n, t)
 	case worded:
 		hint = t.Text + " is an action: is `then` missing?"
+		meant = list(insert(hint+"  ", n.Ref.Name.At.Start, "then "))
 	case n.opAt.End == 0 && t.Text != ",":
 		hint = "an unquoted < or > is taken by the shell (and may have made a file): write lt, le, gt, ge"
 	}
-	p.fail(t.At, hint, "%s needs a value", name)
+	p.fail(t.At, hint, "%s needs a value", name).Propose(meant...)
+}
+
+// comparison suggests the comparison that the word of an action means in a test.
+func (p *parser) comparison(n TestNode, t Token) []Suggestion {
+	word := map[string]string{"atleast": "ge", "atmost": "le"}[t.Text]
+	if word == "" {
+		return nil
+	}
+	return list(Replace("in a test: ", t.At, word, "").Showing(Span{n.Ref.Name.At.Start, p.second().At.End}))
+}
+
+// flagOn suggests that a flag without a value is to be on.
+func (p *parser) flagOn(n TestNode) []Suggestion {
+	end := n.Ref.Name.At
+	if n.opAt.End > 0 {
+		end = n.opAt
+	}
+	return list(insert("a flag is on or off: ", end.End, " on").Showing(Span{n.Ref.Name.At.Start, end.End}))
 }
 
 // leaveOut is the hint for a word that people put between a field and its
 // value.
-func (p *parser) leaveOut(ref FieldRef, filler Token) string {
-	value := p.valueBehind(ref)
-	if strings.HasSuffix(value, ".csv") {
-		return "a column of a file: " + ref.Name.Text + " @column, and at the rule's end: from " + value
+func (p *parser) leaveOut(ref FieldRef, filler Token) (hint string, meant []Suggestion) {
+	hint = "leave out " + filler.Text
+	value := p.second()
+	switch {
+	case strings.HasSuffix(value.Text, ".csv"):
+		return "a column of a file is @NAME, and from FILE stands at the rule's end", nil
+	case !p.isValue(ref, value):
+		return hint, nil
 	}
-	return "leave out " + filler.Text + ": " + ref.Name.Text + " " + value
-}
-
-// valueBehind is the value that stands behind the next word, or an example.
-func (p *parser) valueBehind(ref FieldRef) string {
-	if next := p.second(); p.isValue(ref, next) {
-		return p.words(next.At)
-	}
-	return Example(ref.Fields[0])
+	f := p.without(filler).Showing(Span{ref.Name.At.Start, value.At.End})
+	f.Lead = hint + ": "
+	return hint, list(f)
 }
 
 // strayInCondition is the error for a token that stands where a test, or then,
@@ -216,21 +236,24 @@ func (p *parser) strayInCondition(t Token) {
 	case t.Text == ",":
 		p.fail(t.At, "between tests write and, or nothing", "a comma stands only between the values of one test")
 	case t.Text == "-" || t.Text == "/":
-		p.fail(t.At, "a range and a prefix are one word: 1-5, 10.0.0.0/8", "%s stands alone", word)
+		p.fail(t.At, "a range and a prefix are one word, without blanks", "%s stands alone", word).Propose(p.joinedRange(t)...)
 	case looksLikeValue(t.Text):
-		p.fail(t.At, p.fieldless(t), "%s is a value, and no field stands before it", word)
+		hint, meant := p.fieldless(t)
+		p.fail(t.At, hint, "%s is a value, and no field stands before it", word).Propose(meant...)
 	case p.startsAction(t):
-		p.fail(t.At, "is `then` missing?", "%s is an action", word)
+		p.fail(t.At, "is `then` missing?", "%s is an action", word).Propose(p.thenBefore(t))
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "a test is missing before %s", word)
 	default:
-		p.fail(t.At, p.unknown(t, testWords()), "unknown word %s", word)
+		hint, meant := p.unknown(t, testWords())
+		p.fail(t.At, hint, "unknown word %s", word).Propose(append(p.becomes(t), meant...)...)
 	}
 }
 
 func (p *parser) tcpAck(t Token) {
-	p.fail(t.At, "the number is tcp_ack_seq, the flag is tcp_ack",
-		"tcp.ack means two things: a number in Wireshark, a flag here")
+	p.fail(t.At, "one is for the number, the other for the flag: repacket fields tcp",
+		"tcp.ack means two things: a number in Wireshark, a flag here").
+		Propose(Replace("the number is ", t.At, "tcp_ack_seq", ""), Replace("the flag is ", t.At, "tcp_ack", ""))
 }
 
 // looksLikeValue reports whether a word was meant as a number, an address, a

@@ -28,8 +28,15 @@ type Diagnostic struct {
 	Msg string
 	// At is the place in the source that the caret marks.
 	At Span
-	// Hint says what to do, or is "".
+	// Hint says what to do, or is "". What can be typed back in it comes from Suggestions.
 	Hint string
+	// Suggestions are changes that may be what was meant, not yet checked. They are gone
+	// from what package rule gives back.
+	Suggestions []Suggestion
+	// Fixed are the rules that the hint leads to, a program for each change that it
+	// names: accepted, and with no verdict that was not asked for. Hints that are
+	// prose have none. Of a long source it is the rule at fault alone.
+	Fixed []string
 	// Source is the whole text, for the caret.
 	Source string
 	// File is the file that the text is from, or "".

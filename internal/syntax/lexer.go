@@ -18,7 +18,7 @@ const (
 )
 
 // manyRows is the hint for programs that are too long.
-const manyRows = "rules that differ in values only are one rule with from: if ip_dest @old then ip_dest @new from moves.csv"
+const manyRows = "rules that differ in values only are one rule with columns, @NAME, and from FILE"
 
 // token is a word or a sign. A sign that stands for a word has that word as
 // its text, so the parser sees no difference between && and and.
@@ -163,22 +163,26 @@ func strayCharacter(source string, pos int, before []Token) *Diagnostic {
 		_, masks = ResolveField(before[n-1])
 	}
 	r, size := utf8.DecodeRuneInString(source[pos:])
-	d := &Diagnostic{Source: source, At: Span{pos, pos + size}}
+	at := Span{pos, pos + size}
+	d := &Diagnostic{Source: source, At: at}
 	switch {
 	case r == utf8.RuneError || !unicode.IsPrint(r):
 		d.Msg = fmt.Sprintf("unexpected byte 0x%02x", source[pos])
 	case r == '&' && masks:
-		d.Msg, d.Hint = "unexpected character &", "there are no masks: a flag is a field, tcp_syn on, and a prefix a value, 10.0.0.0/8"
+		d.Msg, d.Hint = "unexpected character &", "there are no masks: each flag is a field of its own, and a prefix is a value, ADDRESS/LENGTH"
 	case r == '&':
 		d.Msg, d.Hint = "unexpected character &", "write and"
+		d.Propose(Replace("write ", at, "and", ""))
 	case r == '|':
 		d.Msg, d.Hint = "unexpected character |", "write or"
+		d.Propose(Replace("write ", at, "or", ""))
 	case strings.ContainsRune("'\"`‘’“”", r):
 		d.Msg, d.Hint = "unexpected character "+string(r), "quotes are for the shell: none belong inside the rules"
 	case strings.ContainsRune("‐‑‒–—−", r):
-		d.Msg, d.Hint = "unexpected character "+string(r), "a range takes a plain hyphen: 1-5"
+		d.Msg, d.Hint = "unexpected character "+string(r), "a range takes a plain hyphen"
+		d.Propose(Replace("a range takes a plain hyphen: ", at, "-", "").Showing(wordAround(source, at)))
 	case r == '{' || r == '}' || r == '[' || r == ']':
-		d.Msg, d.Hint = "unexpected character "+string(r), "a list is without brackets: 22,80-90"
+		d.Msg, d.Hint = "unexpected character "+string(r), "a list is without brackets"
 	default:
 		d.Msg = "unexpected character " + string(r)
 	}

@@ -47,7 +47,7 @@ func (p *parser) bound(ref FieldRef, o *operand.Operand) OperandNode {
 	t := p.peek()
 	if !p.isValue(ref, t) {
 		name := ref.Name.Text + " " + word.Text
-		p.fail(t.At, name+" "+Example(ref.Fields[0]), "%s needs a value", name)
+		p.fail(t.At, "", "%s needs a value", name)
 	}
 	p.column(t, ref, word.Text)
 	return OperandNode{Op: o.Op, Word: p.next()}
@@ -59,7 +59,8 @@ func (p *parser) choice(ref FieldRef, o *operand.Operand) OperandNode {
 	word := p.next()
 	f := ref.Fields[0]
 	if !o.Takes(f.Kind) {
-		p.fail(word.At, "for a wrong sum: "+ref.Name.Text+" bad", "%s is a checksum: it takes a value, fix, bad or itself", ref.Name.Text)
+		p.fail(word.At, "", "%s is a checksum: it takes a value, fix, bad or itself", ref.Name.Text).
+			Propose(Replace("for a wrong sum: ", word.At, "bad", "").Showing(Span{ref.Name.At.Start, word.At.End}))
 	}
 	out := OperandNode{Op: o.Op}
 	if t := p.peek(); t.word && !p.startsRule(t) && !isLanguage(t) && meantAsRange(f, t.Text) {
@@ -86,15 +87,10 @@ func (p *parser) amount(ref FieldRef) OperandNode {
 	o, _ := operand.BySign(sign)
 	p.noArithmetic(ref, t, o)
 	if number == "" {
-		n := "1"
-		for _, near := range []Token{p.peek(), p.second()} {
-			if near.Text != "" && IsDigit(near.Text[0]) {
-				n = near.Text
-				break
-			}
-		}
-		p.fail(t.At, "one word: "+ref.Name.Text+" "+sign+Crop(n), "%s needs a number", sign)
-		number = n
+		near := p.peek()
+		p.fail(t.At, "the sign and the number are one word", "%s needs a number", sign).
+			Propose(Replace("one word: ", Span{t.At.End, near.At.Start}, "", "").Showing(Span{ref.Name.At.Start, near.At.End}))
+		number = "1"
 	}
 	if number[0] == '@' {
 		p.columnAt(t.At.Start+1, t.At, ref, sign)
@@ -111,9 +107,10 @@ func (p *parser) noArithmetic(ref FieldRef, t Token, o *operand.Operand) {
 	switch {
 	case o.Takes(kind):
 	case kind == field.Flag:
-		p.fail(t.At, name+" on, or "+name+" off", "%s is a flag: flags take no arithmetic", name)
+		p.fail(t.At, "it is set to on or off", "%s is a flag: flags take no arithmetic", name)
 	default:
-		p.fail(t.At, "for a sum that is wrong by one: "+name+" bad", "%s is a checksum: it takes a value, fix, bad or itself", name)
+		p.fail(t.At, "", "%s is a checksum: it takes a value, fix, bad or itself", name).
+			Propose(Replace("for a sum that is wrong by one: ", t.At, "bad", "").Showing(Span{ref.Name.At.Start, t.At.End}))
 	}
 }
 
@@ -130,10 +127,12 @@ func (p *parser) noOperand(ref FieldRef, t Token) {
 	name := ref.Name.Text
 	switch {
 	case t.Text == "eq" || t.Text == "ne" || t.Text == "lt" || t.Text == "le" || t.Text == "gt" || t.Text == "ge":
-		p.fail(t.At, "the field and its new value: "+name+" "+p.words(p.second().At),
-			"an action sets a field, %s compares", p.words(t.At))
+		f := p.without(t).Showing(Span{ref.Name.At.Start, p.second().At.End})
+		f.Lead = "the field and its new value: "
+		p.fail(t.At, "an action is a field and its new value", "an action sets a field, %s compares", p.words(t.At)).Propose(f)
 	case fillers[t.Text]:
-		p.fail(t.At, p.leaveOut(ref, t), "%s needs a value", name)
+		hint, meant := p.leaveOut(ref, t)
+		p.fail(t.At, hint, "%s needs a value", name).Propose(meant...)
 	default:
 		p.fail(t.At, "", "%s needs a value", name)
 	}

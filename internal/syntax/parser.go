@@ -41,12 +41,15 @@ func (p *parser) draw(n int) int {
 	return p.draws - n
 }
 
-// fail keeps the first error and moves to the end.
-func (p *parser) fail(at Span, hint, format string, args ...any) {
-	if p.err == nil {
-		p.err = &Diagnostic{Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: p.source}
-	}
+// fail keeps the first error and moves to the end. The hint is prose: what could be
+// typed back is proposed to the diagnostic, which is nil behind the first error.
+func (p *parser) fail(at Span, hint, format string, args ...any) *Diagnostic {
 	p.pos = len(p.tokens) - 1
+	if p.err != nil {
+		return nil
+	}
+	p.err = &Diagnostic{Msg: fmt.Sprintf(format, args...), At: at, Hint: hint, Source: p.source}
+	return p.err
 }
 
 func (p *parser) peek() Token { return p.tokens[p.pos] }
@@ -88,7 +91,7 @@ func (p *parser) startsRule(t Token) bool {
 
 func (p *parser) program() []RuleNode {
 	if p.atEnd() {
-		p.fail(Span{}, "if udp_dest 443 then udp_dest 8080", "no rule is given")
+		p.fail(Span{}, ruleForm, "no rule is given")
 		return nil
 	}
 	var rules []RuleNode
@@ -121,9 +124,9 @@ func (p *parser) program() []RuleNode {
 func (p *parser) elseRule() {
 	switch t := p.peek(); t.Text {
 	case "":
-		p.fail(t.At, "if udp_dest 443 then udp_dest 8080 else if udp then ip_ttl 64", "else needs a rule, or actions")
+		p.fail(t.At, "else if CONDITION then ACTIONS, or else ACTIONS", "else needs a rule, or actions")
 	case "then":
-		p.fail(t.At, "else "+p.words(Span{p.second().At.Start, len(p.source)}), "leave out then behind else")
+		p.fail(t.At, "", "leave out then behind else").Propose(p.without(t).Whole())
 	}
 }
 
@@ -137,7 +140,7 @@ func (p *parser) closing(word Token) RuleNode {
 	switch t := p.peek(); {
 	case p.err != nil, t.Text == "":
 	case t.Text == "else", t.Text == ";", p.startsRule(t):
-		p.fail(t.At, "put it before the last else, or write else if all then ...", "%s stands behind the actions for all that is left", p.words(t.At))
+		p.fail(t.At, "put it before the last else", "%s stands behind the actions for all that is left", p.words(t.At))
 	default:
 		p.ruleEnds(r)
 	}
@@ -159,7 +162,8 @@ func (p *parser) rule() RuleNode {
 		return r
 	}
 	if p.peek().Text == "then" || p.peek().Text == "" {
-		p.fail(p.peek().At, "for every packet: if all then ...", "if needs a condition")
+		p.fail(p.peek().At, "a condition says which packets: if CONDITION then ACTIONS", "if needs a condition").
+			Propose(insert("for every packet: ", r.IfAt.End, " all"))
 		return r
 	}
 	r.Cond = p.or()
@@ -176,27 +180,26 @@ func (p *parser) rule() RuleNode {
 // noIf is the error for a rule that does not begin with if.
 func (p *parser) noIf(named bool) {
 	t := p.peek()
-	rest := p.words(Span{t.At.Start, len(p.source)})
 	_, ref := ResolveField(t)
 	_, proto := field.ProtocolByName(t.Text)
 	switch {
 	case t.Text == "":
-		p.fail(t.At, "web: if tcp_dest 80", "the name has no rule behind it")
+		p.fail(t.At, "a rule stands behind its name: NAME: "+ruleForm, "the name has no rule behind it")
 	case t.Text == "else", t.Text == ";":
 		p.fail(t.At, "", "a rule is missing before %s", p.words(t.At))
 	case t.Text == "then":
-		p.fail(t.At, "if all "+rest, "then without if")
+		p.fail(t.At, ruleForm, "then without if").Propose(insert("", t.At.Start, "if all "))
 	case !ref && t.Text != "tcp.ack" && p.startsAction(t):
-		p.fail(t.At, "if all then "+rest, "%s stands behind if and then, or behind the last else", p.words(t.At))
+		p.fail(t.At, ruleForm, "%s stands behind if and then, or behind the last else", p.words(t.At)).Propose(p.restructured(t)...)
 	case Nearest(t.Text, []string{"if"}) != "", t.Text == "when":
-		p.fail(t.At, "did you mean if?", "unknown word %s", p.words(t.At))
+		p.fail(t.At, ruleForm, "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, "if", ""))
 	case strings.Contains(t.Text+p.second().Text, ":") && !named && t.word:
-		p.fail(t.At, "a name is letters, digits, _ and -, its colon attached, then a blank: web: if ...",
-			"%s is no name of a rule", p.words(t.At))
+		p.fail(t.At, "a name is letters, digits, _ and -, its colon attached, then a blank",
+			"%s is no name of a rule", p.words(t.At)).Propose(p.renamed(t)...)
 	case ref || proto || t.Text == "all" || t.Text == "chance" || t.Text == "not" || t.Text == "(":
-		p.fail(t.At, "if "+rest, "a rule begins with if")
+		p.fail(t.At, ruleForm, "a rule begins with if").Propose(p.restructured(t)...)
 	default:
-		p.fail(t.At, "if udp_dest 443 then udp_dest 8080", "a rule begins with if, not %s", p.words(t.At))
+		p.fail(t.At, ruleForm, "a rule begins with if, not %s", p.words(t.At)).Propose(p.strange(t)...)
 	}
 }
 
@@ -208,7 +211,7 @@ func (p *parser) ruleEnds(r RuleNode) {
 	case t.Text == "from":
 		p.fail(t.At, "", "from stands twice in one rule")
 	case t.Text == "then" && r.File.Text != "":
-		p.fail(t.At, "from and its file are the end of a rule: if ... then ... from "+p.words(r.File.At), "then stands behind from")
+		p.fail(t.At, "from and its file are the end of a rule", "then stands behind from")
 	case t.Text == ")":
 		p.fail(t.At, "", ") without (")
 	case r.Then:

@@ -27,7 +27,7 @@ var confusions = sync.OnceValue(func() map[string]string {
 		"iif": "the flag -i IFACE, before if", "iifname": "the flag -i IFACE, before if", "dev": "the flag -i IFACE, before if",
 		"oif": "the flags -i IFACE -Q out, before if", "oifname": "the flags -i IFACE -Q out, before if",
 		"dnat": "ip_dest, tcp_dest or udp_dest, each with its value", "snat": "ip_src, tcp_src or udp_src, each with its value",
-		"when": "if", "do": "then", "set": "only the field and its value: udp_dest 8080",
+		"when": "if", "do": "then", "set": "only the field and its value",
 		"accept": "pass", "allow": "pass", "permit": "pass", "deny": "drop", "reject": "drop", "discard": "drop",
 		"forward": "redirect", "bounce": "reflect", "any": "all", "every": "all",
 		"ipv6": "ip6", "icmpv6": "icmp6", "ipv6_src": "ip6_src", "ipv6_dst": "ip6_dest",
@@ -37,22 +37,59 @@ var confusions = sync.OnceValue(func() map[string]string {
 	}
 })
 
-// Suggest is a hint that names what the unknown word may have meant, or "".
-// candidates are the words that could stand there.
-func Suggest(word string, candidates []string) string {
+// Meant says what the unknown word at a place may have meant: in changes of the
+// source, or else in prose. candidates are the words that could stand there.
+func Meant(at Span, word string, candidates []string) (hint string, meant []Suggestion) {
 	name := strings.ReplaceAll(word, ".", "_")
 	if s, ok := confusions()[name]; ok {
-		return "did you mean " + s + "?"
+		meant = alternatives(at, s)
+		if meant == nil {
+			hint = didYouMean + s + "?"
+		}
+		return hint, meant
 	}
 	if s := Nearest(name, candidates); s != "" {
-		return "did you mean " + s + "?"
+		return "", list(Replace(didYouMean, at, s, ""))
 	}
 	if prefix, _, ok := strings.Cut(name, "_"); ok {
 		if p, known := field.ProtocolByName(prefix); known {
-			return "the fields of " + p.Header().Title + ": repacket fields " + prefix
+			return "the fields of " + p.Header().Title + ": repacket fields " + prefix, nil
 		}
 	}
-	return ""
+	return "", nil
+}
+
+// MeantValue is Meant for a word in the place of a value of f.
+func MeantValue(at Span, word string, f *field.Field) (hint string, meant []Suggestion) {
+	if s := Nearest(strings.ReplaceAll(word, ".", "_"), ValueWords(f)); s != "" {
+		return "", list(Replace(didYouMean, at, s, ""))
+	}
+	return "", nil
+}
+
+// alternatives are the words of the language in an answer to a confusion, as in
+// "ip_src for the address, sport for the port", each with its remark.
+func alternatives(at Span, answer string) []Suggestion {
+	var out []Suggestion
+	for part := range strings.SplitSeq(strings.ReplaceAll(strings.ReplaceAll(answer, ", or ", ", "), " or ", ", "), ", ") {
+		word, remark, _ := strings.Cut(part, " ")
+		if !isLanguage(Token{Text: word}) {
+			if len(out) == 0 {
+				return nil
+			}
+			out[len(out)-1].Tail += ", " + part
+			continue
+		}
+		s := Replace(didYouMean, at, word, "")
+		if remark != "" {
+			s.Tail = " " + remark
+		}
+		if s.Also = len(out) > 0; s.Also {
+			s.Lead = " or "
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // Nearest is the candidate with the smallest edit distance to word, the first
