@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -32,13 +33,17 @@ func (a *app) replaceCommand() *cobra.Command {
 // attach gives rules to an interface. With replace they take the place of those
 // that are there.
 func (a *app) attach(words []string, replace bool) error {
+	a.env.IgnoreBrokenPipes()
 	job, site, err := a.job(words, Job{Stay: true, Replace: replace})
+	if err == nil {
+		err = a.out.err // whoever cannot be told has nothing attached
+	}
 	if err != nil {
 		return err
 	}
 	done, err := site.Attach()
 	if err != nil {
-		return err
+		return a.taken(job, err)
 	}
 	a.out.advise(done.Late)
 	event, did := "attached", "attached"
@@ -48,11 +53,51 @@ func (a *app) attach(words []string, replace bool) error {
 	a.attached(event, job, done.Hook, done.Note)
 	detach := "repacket detach -i " + spelling.InShell(job.Interface) + directionFlag(job.Direction)
 	a.out.status("%s until: %s%s", did, detach, a.opt.limited())
-	if a.out.err != nil {
-		return &Failure{Status: exitFailed, Err: fmt.Errorf("the rules are attached, but it could not be told: %w", a.out.err), Hint: "to take them off: " + detach}
-	}
+	a.untold("the rules are attached", "to take them off: "+detach)
 	return nil
 }
+
+// untold warns on stderr of what was done and could not be told on stdout, as where
+// that is a broken pipe. The exit status is that of what was done.
+func (a *app) untold(done, hint string) {
+	if a.out.err == nil {
+		return
+	}
+	text := fmt.Sprintf("warning: %s, but that could not be told: %v\n", done, a.out.err)
+	if hint != "" {
+		text += "  hint: " + hint + "\n"
+	}
+	a.out.diagnostic(text)
+	a.out.err = nil
+}
+
+// taken adds to an error that other rules are there what can be done where these act no
+// more, because a limit of theirs is reached.
+func (a *app) taken(job Job, err error) error {
+	var failure *Failure
+	if !errors.As(err, &failure) || failure.Status != exitTaken {
+		return err
+	}
+	all, listErr := a.env.Kernel.List()
+	if listErr != nil {
+		return err // what cannot be seen is not told
+	}
+	for _, there := range all {
+		if there.Interface != job.Interface || there.Direction != job.Direction || there.PID != 0 || there.Over == "" {
+			continue
+		}
+		where := "-i " + spelling.InShell(job.Interface) + directionFlag(job.Direction)
+		hint := "take them off: repacket detach " + where
+		if job.Stay {
+			hint = "put yours in their place: repacket replace " + where + " RULES; or " + hint
+		}
+		return &Failure{exitTaken, fmt.Errorf("%w; %s, so these rules let all packets pass", err, overWords[there.Over]), hint}
+	}
+	return err
+}
+
+// overWords say which limit was reached.
+var overWords = map[string]string{"count": "-c is reached", "time": "--for is over"}
 
 // directionFlag is the flag that names a direction, or "" for the default.
 func directionFlag(direction string) string {
@@ -90,6 +135,7 @@ func (a *app) detach(words []string) error {
 	if err != nil {
 		return err
 	}
+	a.env.IgnoreBrokenPipes()
 	found, err := a.env.Kernel.Detach(iface, a.opt.direction)
 	if err != nil {
 		return err
@@ -101,6 +147,9 @@ func (a *app) detach(words []string) error {
 	}
 	if a.out.json {
 		a.out.object(event)
+		if found {
+			a.untold("the rules are detached", "")
+		}
 		return nil
 	}
 	did := "nothing of Repacket is attached"
@@ -197,9 +246,6 @@ func (p Attached) left() string {
 	return " (" + strings.Join(parts, ", ") + ")"
 }
 
-// overTitles say that rules do nothing any more.
-var overTitles = map[string]string{"count": " (-c is reached)", "time": " (--for is over)"}
-
 // listLines is a table with a line for each rule.
 func listLines(all []Attached) []string {
 	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
@@ -211,7 +257,10 @@ func listLines(all []Attached) []string {
 				where[3] = fmt.Sprintf("process %d of another PID namespace ends", p.PID)
 			}
 		}
-		where[3] += overTitles[p.Over] + p.left()
+		if over := overWords[p.Over]; over != "" {
+			where[3] += " (" + over + ")"
+		}
+		where[3] += p.left()
 		for _, r := range p.Rules {
 			text := r.Text
 			if r.Name != "" {

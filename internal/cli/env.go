@@ -34,6 +34,9 @@ type Env struct {
 	// them as usual. Without reload, those that would ask to read the rules again stop
 	// a run too, unless the process was started to ignore them (nohup).
 	Signals func(reload bool) <-chan os.Signal
+	// IgnoreBrokenPipes has what is written to a pipe that nobody reads fail, where it
+	// else ends the process.
+	IgnoreBrokenPipes func()
 	// HungUp tells whether the terminal has been closed that the process had.
 	HungUp func() bool
 	// Exit ends the process with an exit status, whatever it is doing.
@@ -78,23 +81,24 @@ func System() Env {
 		}
 	}
 	return Env{
-		Args:         os.Args[1:],
-		Stdin:        os.Stdin,
-		Stdout:       os.Stdout,
-		Stderr:       os.Stderr,
-		Getenv:       os.Getenv,
-		IsTerminal:   isTerminal,
-		TakenByShell: takenByShell,
-		Signals:      catchSignals,
-		HungUp:       hungUp(),
-		Exit:         os.Exit,
-		Patience:     time.Second,
-		FilePatience: 10 * time.Second,
-		Elevated:     raised,
-		AsCaller:     withCallersRights,
-		Clock:        wallClock{},
-		Kernel:       systemKernel(),
-		Demo:         systemDemo,
+		Args:              os.Args[1:],
+		Stdin:             os.Stdin,
+		Stdout:            os.Stdout,
+		Stderr:            os.Stderr,
+		Getenv:            os.Getenv,
+		IsTerminal:        isTerminal,
+		TakenByShell:      takenByShell,
+		Signals:           catchSignals,
+		IgnoreBrokenPipes: ignoreBrokenPipes,
+		HungUp:            hungUp(),
+		Exit:              os.Exit,
+		Patience:          time.Second,
+		FilePatience:      10 * time.Second,
+		Elevated:          raised,
+		AsCaller:          withCallersRights,
+		Clock:             wallClock{},
+		Kernel:            systemKernel(),
+		Demo:              systemDemo,
 	}
 }
 

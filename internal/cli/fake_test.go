@@ -40,17 +40,18 @@ func newFake(t *testing.T, args ...string) *fake {
 	}
 	f.Env = Env{
 		Args: args, Stdout: &f.stdout, Stderr: &f.stderr,
-		Getenv:       func(name string) string { return f.vars[name] },
-		IsTerminal:   func(io.Writer) bool { return f.tty },
-		Signals:      func(bool) <-chan os.Signal { return f.signals },
-		HungUp:       f.hungUp.Load,
-		Exit:         func(status int) { f.exit <- status; select {} },
-		TakenByShell: func() string { return "" },
-		Patience:     time.Second,
-		FilePatience: testPatience,
-		AsCaller:     func(do func() error) error { return do() },
-		Clock:        f.clock,
-		Kernel:       f.kernel,
+		Getenv:            func(name string) string { return f.vars[name] },
+		IsTerminal:        func(io.Writer) bool { return f.tty },
+		Signals:           func(bool) <-chan os.Signal { return f.signals },
+		IgnoreBrokenPipes: func() {},
+		HungUp:            f.hungUp.Load,
+		Exit:              func(status int) { f.exit <- status; select {} },
+		TakenByShell:      func() string { return "" },
+		Patience:          time.Second,
+		FilePatience:      testPatience,
+		AsCaller:          func(do func() error) error { return do() },
+		Clock:             f.clock,
+		Kernel:            f.kernel,
 	}
 	return f
 }

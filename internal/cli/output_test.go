@@ -180,7 +180,8 @@ func TestManyRules(t *testing.T) {
 	}
 }
 
-// TestFullDisk: where JSON cannot be written, stderr has the error.
+// TestFullDisk: where JSON cannot be written, stderr says so, and the exit status is that
+// of what was done.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -188,10 +189,32 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	f := newFake(t, "--json", "attach", "-i", "eth1", "if", "udp")
-	f.Stdout = full
-	status, _, stderr := f.run()
-	if status != exitFailed || !strings.Contains(stderr, "no space left") || !strings.Contains(stderr, "to take them off: repacket detach -i eth1\n") {
-		t.Errorf("exit status %d, stderr %q", status, stderr)
+	const why = ", but that could not be told: write /dev/full: no space left on device\n"
+	for _, tt := range []struct{ command, stderr string }{
+		{"attach -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to take them off: repacket detach -i eth1\n"},
+		{"replace -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to take them off: repacket detach -i eth1\n"},
+		{"detach -i eth1", "repacket: warning: the rules are detached" + why},
+	} {
+		f := newFake(t, append([]string{"--json"}, strings.Fields(tt.command)...)...)
+		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
+		f.Stdout = full
+		status, _, stderr := f.run()
+		if status != exitDone {
+			t.Errorf("%s: exit status %d, want 0", tt.command, status)
+		}
+		wantText(t, tt.command, stderr, tt.stderr)
 	}
+}
+
+// Where stdout takes nothing before anything is attached, nothing is.
+func TestFullDiskBefore(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "--json", "attach", "-i", "eth1", "if", "udp")
+	f.kernel.advice = []Advice{{Message: "it is slow"}}
+	f.Stdout = fullDisk{}
+	status, _, stderr := f.run()
+	if status != exitFailed || len(f.kernel.jobs) > 0 {
+		t.Errorf("exit status %d, %d jobs", status, len(f.kernel.jobs))
+	}
+	wantText(t, "stderr", stderr, "repacket: error: no space left on device\n")
 }

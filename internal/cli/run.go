@@ -110,6 +110,7 @@ func (a *app) start(words []string, ready func()) <-chan started {
 		var site Site
 		if o.job, site, o.err = a.job(words, Job{}); o.err == nil {
 			o.session, o.err = site.Start(ready)
+			o.err = a.taken(o.job, o.err)
 		}
 		done <- o
 	}()

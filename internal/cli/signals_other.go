@@ -15,3 +15,6 @@ func hungUp() func() bool { return func() bool { return false } }
 
 // summarySignals ask a run for its summary; here there are none.
 func summarySignals() []os.Signal { return nil }
+
+// ignoreBrokenPipes: no signal comes of them here.
+func ignoreBrokenPipes() {}

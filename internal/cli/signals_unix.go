@@ -40,3 +40,7 @@ func hasTerminal() bool {
 		return f.Close()
 	}) == nil
 }
+
+// ignoreBrokenPipes: a write to stdout or stderr that nobody reads brings SIGPIPE, which
+// ends a process; where that is ignored the write fails with EPIPE.
+func ignoreBrokenPipes() { signal.Ignore(syscall.SIGPIPE) }
