@@ -26,7 +26,7 @@ var lines = []string{"6.1", "6.12"}
 // modules are the kernel modules that the tests need. What they need in turn
 // is found out.
 var modules = []string{
-	"veth", "sch_ingress", "cls_bpf", "cls_u32", "tun", "bridge", "ifb", "vxlan", "macvlan",
+	"veth", "sch_ingress", "cls_bpf", "cls_u32", "tun", "bridge", "ifb", "vxlan", "macvlan", "fuse",
 }
 
 // options are what a run may be narrowed to.
