@@ -69,9 +69,17 @@ type Options struct {
 // TooLargeError says that a program has more instructions than are allowed.
 type TooLargeError struct {
 	Instructions int
+	// More: there are more still, which were not counted.
+	More bool
 }
 
+// mostEmitted is how many instructions are emitted before the compiler gives up.
+const mostEmitted = 4 * MaxInstructions
+
 func (e *TooLargeError) Error() string {
+	if e.More {
+		return fmt.Sprintf("the rules come to more than %d instructions, and a program can have %d", e.Instructions, MaxInstructions)
+	}
 	return fmt.Sprintf("the rules come to %d instructions, and a program can have %d", e.Instructions, MaxInstructions)
 }
 
@@ -97,6 +105,9 @@ func compile(p *plan.Program, o Options) (*compiler, error) {
 	}
 	c.pass, c.count = c.newLabel(), c.newLabel()
 	c.program()
+	if len(c.ins) > mostEmitted {
+		return nil, &TooLargeError{mostEmitted, true}
+	}
 	if c.chunks {
 		c.sumChunk()
 	}
@@ -106,7 +117,7 @@ func compile(p *plan.Program, o Options) (*compiler, error) {
 	ins := c.finish()
 	c.describe(ins)
 	if n := slots(ins); n > MaxInstructions {
-		return nil, &TooLargeError{n}
+		return nil, &TooLargeError{Instructions: n}
 	}
 	return c, nil
 }
@@ -353,6 +364,9 @@ func (c *compiler) guard(base asm.Register, n int, short label) {
 // chain emits the steps of a class; what no step takes passes.
 func (c *compiler) chain(ch *plan.Chain) {
 	for i, s := range ch.Steps {
+		if len(c.ins) > mostEmitted {
+			break // a program that is not finished
+		}
 		next := c.pass
 		if i < len(ch.Steps)-1 {
 			next = c.newLabel()

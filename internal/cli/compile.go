@@ -9,6 +9,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // compile shows the program that the rules become. It needs no privilege.
@@ -98,11 +99,15 @@ func planFor(p *rule.Program, form string) (*plan.Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plan.Build(written, field.Ethernet), nil
+	return plan.BuildOneByOne(written, field.Ethernet)
 }
 
-// tooLarge is the failure of rules that no program can hold.
+// tooLarge is the failure of rules that no program can hold, or, if it has a
+// place in them, err itself.
 func tooLarge(err error) error {
+	if d := (*syntax.Diagnostic)(nil); errors.As(err, &d) {
+		return d
+	}
 	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values; rules of one shape are one look-up where they stand side by side"}
 }
 

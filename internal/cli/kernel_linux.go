@@ -18,6 +18,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/syntax"
 )
 
 // systemDemo is the demo, in network namespaces that it takes root to make.
@@ -240,6 +241,8 @@ func failure(err error) error {
 		noClang     *csource.NoClangError
 		tooMany     *bpf.TooLargeError
 		tooManyRows *plan.RowsError
+		tooLong     *plan.TooLargeError
+		rules       *syntax.Diagnostic
 		tableSize   *bpf.TableSizeError
 		tooComplex  *engine.TooComplexError
 		difference  *engine.Difference
@@ -255,6 +258,10 @@ func failure(err error) error {
 		return tooLarge(tooMany)
 	case errors.As(err, &tooManyRows):
 		return tooLarge(tooManyRows)
+	case errors.As(err, &tooLong):
+		return tooLarge(tooLong)
+	case errors.As(err, &rules):
+		return rules
 	case errors.As(err, &tableSize):
 		return tooLarge(tableSize)
 	case errors.As(err, &tooComplex):

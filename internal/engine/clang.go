@@ -23,7 +23,11 @@ func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*eb
 	if err != nil {
 		return nil, err
 	}
-	elf, err := csource.Build(context.Background(), csource.Print(p, plan.Build(p, o.Link), csource.Options{
+	planned, err := plan.BuildOneByOne(p, o.Link)
+	if err != nil {
+		return nil, err
+	}
+	elf, err := csource.Build(context.Background(), csource.Print(p, planned, csource.Options{
 		Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect, HandedDraws: draws != nil,
 	}))
 	if err != nil {

@@ -59,12 +59,51 @@ func (w *wish) some(r *rand.Rand, xs []rule.Expr, truth, every bool) bool {
 	if !every {
 		return w.want(r, xs[r.IntN(len(xs))], truth)
 	}
-	for _, x := range xs {
+	for _, x := range merged(xs, truth) {
 		if !w.want(r, x, truth) {
 			return false
 		}
 	}
 	return true
+}
+
+// mergeFrom is how many members are merged: a field that must be none of
+// thousands of values would be narrowed a thousand times.
+const mergeFrom = 32
+
+// merged are conditions that are all to be true, or all false, with one test in
+// the place of all those of one field.
+func merged(xs []rule.Expr, truth bool) []rule.Expr {
+	if len(xs) < mergeFrom {
+		return xs
+	}
+	var out []rule.Expr
+	all := map[*field.Field]field.Set{} // for false what they hold, else what they do not
+	at := map[*field.Field]int{}
+	for _, x := range xs {
+		t, ok := x.(rule.Test)
+		if !ok || len(t.Cells) > 0 {
+			out = append(out, x)
+			continue
+		}
+		in := t.In
+		if truth {
+			in = in.Complement(t.Field.Width)
+		}
+		if _, seen := at[t.Field]; !seen {
+			at[t.Field] = len(out)
+			out = append(out, t)
+		}
+		all[t.Field] = append(all[t.Field], in...)
+	}
+	for f, i := range at {
+		in := field.NewSet(all[f]...)
+		if truth {
+			in = in.Complement(f.Width)
+		}
+		out[i] = rule.Test{Field: f, In: in, At: out[i].Span()}
+	}
+	return out
 }
 
 // test wants a field's value in the test's set, or, for false, outside of it

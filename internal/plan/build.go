@@ -90,6 +90,7 @@ type builder struct {
 	link    field.Link
 	asked   asked
 	chains  []*Chain
+	effort  *effort
 	tables  *tables // nil: none are made
 	// written are the rules whose rows are tested one by one.
 	written []*rule.Rule
@@ -165,13 +166,14 @@ func (b *builder) leaf(c Class) Leaf {
 
 // chain is the chain of a class, or the one of a class that is treated alike.
 func (b *builder) chain(c Class) *Chain {
-	steps := b.steps(c)
+	made := &Chain{Class: c, Steps: b.steps(c)}
+	b.effort.spend(stepsToCompare * len(made.Steps))
 	for _, old := range b.chains {
-		if headersKnown(old.Class, c) && sameSteps(old.Steps, steps) && (old.Class.Tags == c.Tags || !old.OnLink()) {
+		if headersKnown(old.Class, c) && (old.Class.Tags == c.Tags || !old.OnLink()) && sameSteps(old.Steps, made.Steps) {
 			return old
 		}
 	}
-	made := &Chain{Class: c, Steps: steps}
+	b.effort.add(made)
 	b.chains = append(b.chains, made)
 	return made
 }

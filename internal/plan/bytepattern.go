@@ -1,6 +1,10 @@
 package plan
 
-import "repacket/internal/field"
+import (
+	"sync"
+
+	"repacket/internal/field"
+)
 
 // headerBytes is the longest fixed part of a header that has fields.
 const headerBytes = 40
@@ -159,8 +163,24 @@ func (ps patterns) each(f func(*pattern)) {
 const longest = 4
 
 // fieldWindows are the loads that hold a field, most significant first: most
-// often a single one.
+// often a single one. They are not to be written to.
 func fieldWindows(f *field.Field) []Window {
+	if known, ok := windows()[f]; ok {
+		return known
+	}
+	return findWindows(f) // a part of a field
+}
+
+// windows are the loads of all fields.
+var windows = sync.OnceValue(func() map[*field.Field][]Window {
+	out := map[*field.Field][]Window{}
+	for _, f := range field.Fields() {
+		out[f] = findWindows(f)
+	}
+	return out
+})
+
+func findWindows(f *field.Field) []Window {
 	p := pattern{header: f.Proto}
 	p.put(f, f.Max())
 	var out []Window

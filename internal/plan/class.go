@@ -135,11 +135,11 @@ func (f facts) of(fd *field.Field) field.Set {
 	return field.All(fd.Width)
 }
 
-// steps are the rules of p that can act on packets of the class, in order. They
+// stepsOneByOne are the rules that can act on packets of the class, in order. They
 // end behind a rule that takes all that is left.
-func steps(p *rule.Program, c Class) []Step {
-	w := newWalk(p, c)
-	for _, r := range p.Rules {
+func (b *builder) stepsOneByOne(c Class) []Step {
+	w := b.newWalk(c)
+	for _, r := range b.program.Rules {
 		if headersThere(r, c) {
 			w.rule(r)
 		}
@@ -154,20 +154,31 @@ type walk struct {
 	known   facts // of packets on which none of them acts
 	out     []Step
 	done    bool // nothing is left
+	effort  *effort
 }
 
-func newWalk(p *rule.Program, c Class) *walk { return &walk{program: p, class: c, known: c.facts()} }
+func (b *builder) newWalk(c Class) *walk {
+	return &walk{program: b.program, class: c, known: c.facts(), effort: b.effort}
+}
 
 // rule adds a rule whose headers are there, if it can act.
 func (w *walk) rule(r *rule.Rule) {
 	if !w.done {
-		w.node(r, simplify(lower(r.Cond, w.class, false), w.known))
+		w.node(r, w.simplified(r, w.known))
 	}
+}
+
+// simplified is the condition of a rule for packets of the class.
+func (w *walk) simplified(r *rule.Rule, known facts) node {
+	if w.effort.rule = r; w.effort.err != nil {
+		return never
+	}
+	return w.effort.simplify(lower(r.Cond, w.class, false), known)
 }
 
 // node adds a rule by its condition, which has been worked out.
 func (w *walk) node(r *rule.Rule, n node) {
-	if w.done || n == never {
+	if w.done || n == never || !w.effort.spend(stepsOfRule) {
 		return
 	}
 	s, ok := step(w.program, r, n, w.class)
@@ -176,17 +187,18 @@ func (w *walk) node(r *rule.Rule, n node) {
 	}
 	w.out = append(w.out, s)
 	w.done = s.Cond == nil
-	w.known = unless(w.known, n, s)
+	w.known = w.unless(n, s)
 }
 
 // unless is what is known where a step did not act. Only a condition that is
 // one test of one field says something simple.
-func unless(known facts, n node, s Step) facts {
+func (w *walk) unless(n node, s Step) facts {
 	t, ok := n.(test)
 	if _, plain := s.Cond.(Test); !ok || !plain {
-		return known
+		return w.known
 	}
-	return known.with(test{t.field, t.in.Complement(t.field.Width)})
+	w.effort.spend(len(w.known) + len(w.known.of(t.field)) + len(t.in))
+	return w.known.with(test{t.field, t.in.Complement(t.field.Width)})
 }
 
 // headersThere reports whether packets of the class have every header that the

@@ -76,44 +76,43 @@ func lowerList(list []rule.Expr, c Class, not, disjunction bool) node {
 // simplify works out every test whose outcome is known: removing dead
 // branches costs the kernel quadratic time that cannot be interrupted, so
 // none must reach it.
-func simplify(n node, known facts) node {
+func (e *effort) simplify(n node, known facts) node {
+	if !e.spend(1) {
+		return n // what comes of it is not used
+	}
 	switch n := n.(type) {
 	case test:
-		switch left := known.of(n.field).Intersect(n.in); {
+		have := known.of(n.field)
+		e.spend(len(have) + len(n.in))
+		switch left := have.Intersect(n.in); {
 		case left.Empty():
 			return never
-		case left.Equal(known.of(n.field)):
+		case left.Equal(have):
 			return always
 		}
 		return n
 	case allOf:
-		return simplifyAll(n, known)
+		return e.simplifyAll(n, known)
 	case anyOf:
-		return simplifyAny(n, known)
+		return e.simplifyAny(n, known)
 	}
 	return n
 }
 
 // simplifyAll merges the tests of each field into one and lets them tell the
 // other parts what is known.
-func simplifyAll(n allOf, known facts) node {
-	var parts []node
-	at := map[string]int{}
-	for _, x := range flattenAll(n) {
-		t, ok := x.(test)
-		if i, seen := at[fieldName(t)]; ok && seen {
-			old := parts[i].(test)
-			parts[i] = test{t.field, old.in.Intersect(t.in)}
-			continue
+func (e *effort) simplifyAll(n allOf, known facts) node {
+	parts := e.merge(flattenAll(n), func(t test, all []test) field.Set {
+		var outside field.Set
+		for _, x := range all {
+			outside = append(outside, x.in.Complement(t.field.Width)...)
 		}
-		if ok {
-			at[t.field.Name] = len(parts)
-		}
-		parts = append(parts, x)
-	}
+		return field.NewSet(outside...).Complement(t.field.Width)
+	})
 	inner := known
 	for _, x := range parts {
 		if t, ok := x.(test); ok {
+			e.spend(len(inner) + len(t.in))
 			inner = inner.with(t)
 		}
 	}
@@ -122,9 +121,9 @@ func simplifyAll(n allOf, known facts) node {
 	for _, x := range parts {
 		_, nested := x.(anyOf)
 		if _, plain := x.(test); plain {
-			x = simplify(x, known)
+			x = e.simplify(x, known)
 		} else {
-			x = simplify(x, inner)
+			x = e.simplify(x, inner)
 		}
 		if x == never {
 			return never
@@ -136,46 +135,65 @@ func simplifyAll(n allOf, known facts) node {
 			out = append(out, x)
 		}
 	}
-	if again { // an "or" came down to one half: its tests can merge with ours
-		return simplifyAll(out, known)
+	if again && e.err == nil { // an "or" came down to one half: its tests can merge with ours
+		return e.simplifyAll(out, known)
 	}
 	return unwrap(out, always, func(l []node) node { return allOf(l) })
 }
 
 // simplifyAny merges the tests of each field into one.
-func simplifyAny(n anyOf, known facts) node {
+func (e *effort) simplifyAny(n anyOf, known facts) node {
 	var parts []node
-	at := map[string]int{}
 	for _, x := range flattenAny(n) {
-		x = simplify(x, known)
+		x = e.simplify(x, known)
 		if x == always {
 			return always
 		}
-		if x == never {
-			continue
+		if x != never {
+			parts = append(parts, x)
 		}
-		t, ok := x.(test)
-		if i, seen := at[fieldName(t)]; ok && seen {
-			old := parts[i].(test)
-			parts[i] = test{t.field, old.in.Union(t.in)}
-			if simplify(parts[i], known) == always {
-				return always
-			}
-			continue
+	}
+	parts = e.merge(parts, func(_ test, all []test) field.Set {
+		var in field.Set
+		for _, x := range all {
+			in = append(in, x.in...)
 		}
-		if ok {
-			at[t.field.Name] = len(parts)
+		return field.NewSet(in...)
+	})
+	for _, x := range parts {
+		if _, ok := x.(test); ok && e.simplify(x, known) == always {
+			return always
 		}
-		parts = append(parts, x)
 	}
 	return unwrap(parts, never, func(l []node) node { return anyOf(l) })
 }
 
-func fieldName(t test) string {
-	if t.field == nil {
-		return ""
+// merge puts one test in the place of the first one of each field, for the
+// values that in gives for all of them.
+func (e *effort) merge(list []node, in func(t test, all []test) field.Set) []node {
+	var out []node
+	at := map[*field.Field]int{}
+	all := map[*field.Field][]test{}
+	for _, x := range list {
+		t, ok := x.(test)
+		if ok {
+			all[t.field] = append(all[t.field], t)
+			e.spend(1 + len(t.in))
+		}
+		if ok && len(all[t.field]) > 1 {
+			continue
+		}
+		if ok {
+			at[t.field] = len(out)
+		}
+		out = append(out, x)
 	}
-	return t.field.Name
+	for f, tests := range all {
+		if len(tests) > 1 {
+			out[at[f]] = test{f, in(tests[0], tests)}
+		}
+	}
+	return out
 }
 
 func unwrap(list []node, empty node, wrap func([]node) node) node {

@@ -340,11 +340,20 @@ type Term struct {
 }
 
 // Build plans a checked program for a link. It cannot fail: what cannot be done
-// has been rejected by the checker. Rows of files are written out, see WrittenOut.
+// has been refused by the checker. Rows of files are written out, see WrittenOut.
+// It goes on as long as it takes: BuildOneByOne is for rules of any length.
 func Build(p *rule.Program, link field.Link) *Program {
 	p = p.WrittenOut()
-	b := builder{program: p, link: link, asked: askedFor(p)}
+	b := builder{program: p, link: link, asked: askedFor(p), effort: noEnd()}
 	return b.build()
+}
+
+// BuildOneByOne is Build, but gives up where rules come to more than any program
+// can have. The error is a *TooLargeError or that of rule.Program.TooComplex.
+func BuildOneByOne(p *rule.Program, link field.Link) (*Program, error) {
+	p = p.WrittenOut()
+	b := builder{program: p, link: link, asked: askedFor(p), effort: effortFor(p)}
+	return b.build(), b.effort.err
 }
 
 func (b *builder) build() *Program {

@@ -9,9 +9,9 @@ import (
 
 // BuildTables is Build for those who have tables: rules of one shape become one
 // step that looks a row up, so that their number does not count. The error is a
-// *RowsError.
+// *RowsError, a *TooLargeError or that of rule.Program.TooComplex.
 func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
-	b := builder{program: p, link: link, asked: askedFor(p)}
+	b := builder{program: p, link: link, asked: askedFor(p), effort: effortFor(p)}
 	t := &tables{bundles: map[bundleKey]*bundle{}}
 	var err error
 	if t.items, err = b.items(); err != nil {
@@ -20,6 +20,9 @@ func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
 	b.tables = t
 	out := b.build()
 	out.Tables, out.OneByOne = t.all, b.written
+	if t.err == nil {
+		t.err = b.effort.err
+	}
 	return out, t.err
 }
 
@@ -42,9 +45,9 @@ type bundleKey struct {
 // steps are the steps of a class.
 func (b *builder) steps(c Class) []Step {
 	if b.tables == nil {
-		return steps(b.program, c)
+		return b.stepsOneByOne(c)
 	}
-	w := tableWalk{walk: newWalk(b.program, c), b: b}
+	w := tableWalk{walk: b.newWalk(c), b: b}
 	var run []item
 	for _, it := range b.tables.items {
 		switch {
@@ -78,7 +81,7 @@ func (w *tableWalk) acts(s *shape) bool {
 		if w.live == nil {
 			w.live = map[*shape]bool{}
 		}
-		acts = simplify(lower(s.pattern.Cond, w.class, false), w.class.facts()) != never
+		acts = w.simplified(s.pattern, w.class.facts()) != never
 		w.live[s] = acts
 	}
 	return acts
@@ -174,7 +177,7 @@ func (w *tableWalk) rows(m *bundle) {
 
 // constant is the condition of all rows, if the class settles what differs.
 func (w *tableWalk) constant(m *bundle) (node, bool) {
-	n := simplify(lower(m.pattern.Cond, w.class, false), w.known)
+	n := w.simplified(m.pattern, w.known)
 	return n, !varies(n)
 }
 

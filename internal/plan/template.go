@@ -54,7 +54,7 @@ func parted(n node) (list []vary, rest node, ok bool) {
 // table makes the step of rules of one shape in the class. It is false where no
 // table can serve them.
 func (w *tableWalk) table(m *bundle) (Step, bool) {
-	list, rest, ok := parted(simplify(lower(m.pattern.Cond, w.class, false), w.class.facts()))
+	list, rest, ok := parted(w.simplified(m.pattern, w.class.facts()))
 	if !ok || overlapping(list, rest) || setsBitsOf(list, m.pattern) {
 		return Step{}, false
 	}
@@ -228,6 +228,9 @@ func (p *probing) plan(values []field.Value) (Step, bool) {
 
 // try makes the step from values, and is false if these are special.
 func (p *probing) try(t *Table, values []field.Value) (Step, bool) {
+	if !p.effort.spend(stepsOfRule * (1 + len(p.cells()))) {
+		return Step{}, false
+	}
 	base, ok := p.plan(values)
 	if !ok {
 		return Step{}, false

@@ -51,7 +51,7 @@ func split(in field.Set, below int) (whole field.Set, parts []halves) {
 		if _, seen := lowers[upper]; !seen {
 			order = append(order, upper)
 		}
-		lowers[upper] = lowers[upper].Union(field.Set{{Lo: lo, Hi: hi}})
+		lowers[upper] = append(lowers[upper], field.Range{Lo: lo, Hi: hi}) // in order, as in is
 	}
 	ones := field.Ones(below)
 	for _, r := range in {
@@ -70,24 +70,44 @@ func split(in field.Set, below int) (whole field.Set, parts []halves) {
 			hi = hi.Dec()
 		}
 		if lo.Cmp(hi) <= 0 && hi != (field.Value{}).Dec() {
-			whole = whole.Union(field.Set{{Lo: lo, Hi: hi}})
+			whole = append(whole, field.Range{Lo: lo, Hi: hi})
 		}
 	}
+	for _, h := range sameLower(order, lowers) {
+		if h.lower.Full(below) { // two ranges that met
+			whole = append(whole, h.upper...)
+		} else {
+			parts = append(parts, h)
+		}
+	}
+	return field.NewSet(whole...), parts
+}
+
+// sameLower puts upper halves together that go with the same lower ones.
+func sameLower(order []field.Value, lowers map[field.Value]field.Set) []halves {
+	var out []halves
+	type ends struct {
+		first, last field.Range
+		ranges      int
+	}
+	at := map[ends][]int{} // places in out
 next:
 	for _, upper := range order {
-		for i, p := range parts {
-			if p.lower.Equal(lowers[upper]) {
-				parts[i].upper = p.upper.Union(field.One(upper))
+		lower := field.NewSet(lowers[upper]...)
+		key := ends{lower[0], lower[len(lower)-1], len(lower)}
+		for _, i := range at[key] {
+			if out[i].lower.Equal(lower) {
+				out[i].upper = append(out[i].upper, field.Range{Lo: upper, Hi: upper})
 				continue next
 			}
 		}
-		if lower := lowers[upper]; lower.Full(below) { // two ranges that met
-			whole = whole.Union(field.One(upper))
-		} else {
-			parts = append(parts, halves{field.One(upper), lower})
-		}
+		at[key] = append(at[key], len(out))
+		out = append(out, halves{field.One(upper), lower})
 	}
-	return whole, parts
+	for i := range out {
+		out[i].upper = field.NewSet(out[i].upper...)
+	}
+	return out
 }
 
 // shifted is v without its lowest n bits (1 to 127).

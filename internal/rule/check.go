@@ -31,6 +31,7 @@ func CheckWith(source string, o Options) (*Program, error) {
 		settle(err)
 		return nil, err
 	}
+	p.File = o.File
 	for i, w := range p.Warnings {
 		w.File = o.File
 		if i >= maxHinted {

@@ -35,6 +35,8 @@ const (
 type Program struct {
 	// Source is the text as it was given; spans point into it.
 	Source string
+	// File is the file that the text is from, for messages, or "".
+	File string
 	// Rules are in order, short names expanded: a rule as written stands here
 	// once for each protocol that its short names can mean.
 	Rules []*Rule

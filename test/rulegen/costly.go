@@ -1,4 +1,4 @@
-package packetgen
+package rulegen
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ func Costly(r *rand.Rand, kind string, size int) string {
 	c := costly{r: r, size: size}
 	text := costlyKinds[kind](&c)
 	if len(text) > size {
-		panic(fmt.Sprintf("packetgen: %s has %d bytes, more than %d", kind, len(text), size))
+		panic(fmt.Sprintf("rulegen: %s has %d bytes, more than %d", kind, len(text), size))
 	}
 	return text
 }
@@ -38,53 +38,98 @@ type costly struct {
 	size int
 }
 
-var costlyKinds = map[string]func(*costly) string{
-	"balanced":           func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.anyTest) },
-	"balanced rewriting": func(c *costly) string { return "if " + c.formula(c.size-30, 0, c.anyTest) + " then ttl 5 dport 7" },
-	"balanced in IPv4":   func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf(ipFields)) },
-	"balanced short": func(c *costly) string {
-		return "if " + c.formula(c.size-40, 0, c.shortTest) + " then dport sport ttl 5"
-	},
-	"balanced flags":     func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf(flagFields)) },
-	"balanced in one":    func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf([]string{"ip_src", "ip_dest"})) },
-	"balanced chances":   func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.luck) },
-	"balanced lists":     func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.listTest) },
-	"or of lists":        func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 3, c.listTest) },
-	"and of lists":       func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 2, c.listTest) },
-	"deep":               (*costly).deep,
-	"parentheses":        (*costly).parentheses,
-	"or of ands":         func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 4, c.anyTest) },
-	"and of ors":         func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 4, c.laxTest(allFields)) },
-	"and of ors in IPv4": func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 2, c.laxTest(ipFields)) },
-	"or of ands in IPv4": func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 3, c.testOf(ipFields)) },
-	"or":                 func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " ", 1, c.anyTest) },
-	"not of ands":        func(c *costly) string { return "if " + c.flat(c.size-3, " and not ", " and ", 3, c.testOf(ipFields)) },
-	"list":               func(c *costly) string { return "if udp_dest " + c.list(c.size-12, c.port) },
-	"list of others":     func(c *costly) string { return "if ip_src ne " + c.list(c.size-13, c.address) },
-	"list of IPv6":       func(c *costly) string { return "if ip6_src ne " + c.list(c.size-14, c.address6) },
-	"list of near IPv6": func(c *costly) string {
-		return "if ip6_src " + c.list(c.size-11, func() string { return fmt.Sprintf("::%x", 2*c.r.IntN(32768)) })
-	},
-	"lists beside":        func(c *costly) string { return c.listsBeside() },
-	"rules":               func(c *costly) string { return c.rules(90, c.laxTest(ipFields)) },
-	"rules of formulas":   func(c *costly) string { return c.rules(900, c.testOf(append(ipFields, flagFields...))) },
-	"rules that overlap":  func(c *costly) string { return c.rules(200, c.testOf(ipFields)) },
-	"rules of short":      func(c *costly) string { return c.rules(150, c.shortTest) },
-	"rules of shorts":     (*costly).shortRules,
-	"rules of lists":      (*costly).listRules,
-	"rules for all":       (*costly).allRules,
-	"chances":             func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 2, c.luck) },
-	"actions":             (*costly).actions,
-	"number":              func(c *costly) string { return "if udp_dest " + strings.Repeat("9", c.size-12) },
-	"words":               func(c *costly) string { return "if " + strings.Repeat("a ", (c.size-3)/2) },
-	"signs":               func(c *costly) string { return "if " + strings.Repeat("!", c.size-3) },
-	"MSS":                 func(c *costly) string { return c.sameRules("if tcp_mss %d ip_ttl %d then tcp_mss %d") },
-	"rules of one shape":  func(c *costly) string { return c.sameRules("if ip_ttl %d udp_dest %d then udp_dest %d") },
-	"rules to be summed":  func(c *costly) string { return c.sameRules("if ip_ttl %d udp_dest %d then ip_id %d udp_check fix") },
-	"rules that are wide": (*costly).wideRules,
-	"else": func(c *costly) string {
-		return c.sameRules("if not (ip_ttl %d or udp_dest %d) then ip_id %d else") + " if all"
-	},
+var costlyKinds map[string]func(*costly) string
+
+func init() {
+	costlyKinds = map[string]func(*costly) string{
+		"balanced":           func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.anyTest) },
+		"balanced rewriting": func(c *costly) string { return "if " + c.formula(c.size-30, 0, c.anyTest) + " then ttl 5 dport 7" },
+		"balanced in IPv4":   func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf(ipFields)) },
+		"balanced short": func(c *costly) string {
+			return "if " + c.formula(c.size-40, 0, c.shortTest) + " then dport sport ttl 5"
+		},
+		"balanced flags":          func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf(flagFields)) },
+		"balanced in one":         func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.testOf([]string{"ip_src", "ip_dest"})) },
+		"balanced chances":        func(c *costly) string { return "if " + c.formula(c.size-3, 0, c.luck) },
+		"balanced lists":          func(c *costly) string { return "if " + c.formula(c.size/3, 0, c.listTest) },
+		"or of lists":             func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 3, c.listTest) },
+		"and of lists":            func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 2, c.listTest) },
+		"chances everywhere":      func(c *costly) string { return c.everywhere(costlyKinds["balanced chances"]) },
+		"flat chances everywhere": func(c *costly) string { return c.everywhere(costlyKinds["chances"]) },
+		"addresses everywhere": func(c *costly) string {
+			return c.everywhere(func(c *costly) string { return c.unlikeRules("if eth_src %s then eth_dest random\n") })
+		},
+		"addresses side by side": func(c *costly) string {
+			return c.everywhere(func(c *costly) string {
+				return "if " + c.flat(c.size-3, " or ", " and ", 2, c.testOf([]string{"eth_src", "eth_dest"}))
+			})
+		},
+		"rules everywhere": func(c *costly) string {
+			return c.everywhere(func(c *costly) string {
+				return c.rules(90, c.laxTest(strings.Fields("ip_id ip_ttl tcp_window")))
+			})
+		},
+		"balanced everywhere":     func(c *costly) string { return c.everywhere(costlyKinds["balanced"]) },
+		"unlike rules":            func(c *costly) string { return c.unlikeRules("if ip_id %s then ip_ttl random\n") },
+		"unlike rules everywhere": func(c *costly) string { return c.everywhere(costlyKinds["unlike rules"]) },
+		"lists everywhere": func(c *costly) string {
+			return c.everywhere(func(c *costly) string { return "if ip6_src ne " + c.list(c.size-14, c.address6) })
+		},
+		"or of one": func(c *costly) string {
+			return c.everywhere(func(c *costly) string {
+				return "if " + c.flat(c.size-3, " or ", " ", 1, func() string { return "tcp_dest " + c.port() })
+			})
+		},
+		"and of one": func(c *costly) string {
+			return c.everywhere(func(c *costly) string {
+				return "if " + c.flat(c.size-3, " and ", " ", 1, func() string { return "tcp_dest ne " + c.port() })
+			})
+		},
+		"collapsing":         (*costly).collapsing,
+		"deep":               (*costly).deep,
+		"parentheses":        (*costly).parentheses,
+		"or of ands":         func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 4, c.anyTest) },
+		"and of ors":         func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 4, c.laxTest(allFields)) },
+		"and of ors in IPv4": func(c *costly) string { return "if " + c.flat(c.size-3, " and ", " or ", 2, c.laxTest(ipFields)) },
+		"or of ands in IPv4": func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 3, c.testOf(ipFields)) },
+		"or":                 func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " ", 1, c.anyTest) },
+		"not of ands":        func(c *costly) string { return "if " + c.flat(c.size-3, " and not ", " and ", 3, c.testOf(ipFields)) },
+		"list":               func(c *costly) string { return "if udp_dest " + c.list(c.size-12, c.port) },
+		"list of others":     func(c *costly) string { return "if ip_src ne " + c.list(c.size-13, c.address) },
+		"list of IPv6":       func(c *costly) string { return "if ip6_src ne " + c.list(c.size-14, c.address6) },
+		"list of near IPv6": func(c *costly) string {
+			return "if ip6_src " + c.list(c.size-11, func() string { return fmt.Sprintf("::%x", 2*c.r.IntN(32768)) })
+		},
+		"lists beside":        func(c *costly) string { return c.listsBeside() },
+		"rules":               func(c *costly) string { return c.rules(90, c.laxTest(ipFields)) },
+		"rules of formulas":   func(c *costly) string { return c.rules(900, c.testOf(append(ipFields, flagFields...))) },
+		"rules that overlap":  func(c *costly) string { return c.rules(200, c.testOf(ipFields)) },
+		"rules of short":      func(c *costly) string { return c.rules(150, c.shortTest) },
+		"rules of shorts":     (*costly).shortRules,
+		"rules of lists":      (*costly).listRules,
+		"rules for all":       (*costly).allRules,
+		"chances":             func(c *costly) string { return "if " + c.flat(c.size-3, " or ", " and ", 2, c.luck) },
+		"actions":             (*costly).actions,
+		"number":              func(c *costly) string { return "if udp_dest " + strings.Repeat("9", c.size-12) },
+		"words":               func(c *costly) string { return "if " + strings.Repeat("a ", (c.size-3)/2) },
+		"signs":               func(c *costly) string { return "if " + strings.Repeat("!", c.size-3) },
+		"MSS":                 func(c *costly) string { return c.sameRules("if tcp_mss %d ip_ttl %d then tcp_mss %d") },
+		"rules of one shape":  func(c *costly) string { return c.sameRules("if ip_ttl %d udp_dest %d then udp_dest %d") },
+		"rules to be summed":  func(c *costly) string { return c.sameRules("if ip_ttl %d udp_dest %d then ip_id %d udp_check fix") },
+		"rules that are wide": (*costly).wideRules,
+		"else": func(c *costly) string {
+			return c.sameRules("if not (ip_ttl %d or udp_dest %d) then ip_id %d else") + " if all"
+		},
+	}
+}
+
+// everyHeader is a rule for which all kinds of packets have to be told apart.
+const everyHeader = "if vlan_id 4095 or cvlan_id 4095 or arp_op 9 or tcp_mss 9 or ip6_next 99 or udp_len 9 or icmp_type 77 or icmp6_type 77\n"
+
+// everywhere is a text behind a rule for which all kinds of packets have to be
+// told apart.
+func (c *costly) everywhere(text func(*costly) string) string {
+	return everyHeader + text(&costly{c.r, c.size - len(everyHeader)})
 }
 
 var (
@@ -149,7 +194,7 @@ func (c *costly) test(name string) string {
 
 // listTest is a test for a list of some length, or for all else.
 func (c *costly) listTest() string {
-	length := 20 << c.r.IntN(7)
+	length := 20 << c.r.IntN(3)
 	switch c.r.IntN(4) {
 	case 0:
 		return "ip_src ne " + c.list(length, c.address)
@@ -186,9 +231,6 @@ func (c *costly) formula(size, depth int, test func() string) string {
 	n := 2 + c.r.IntN(2)
 	for range n {
 		x := c.formula(size/n-11, depth+1, test)
-		if len(x) > size {
-			break
-		}
 		if strings.Contains(x, " and ") || strings.Contains(x, " or ") {
 			x = "(" + x + ")"
 		}
@@ -205,6 +247,17 @@ func (c *costly) deep() string {
 	text := "if "
 	for i := range 45 {
 		text += c.flat(c.size/50, [...]string{" or ", " and "}[i%2], " and ", 1, c.anyTest) + [...]string{" or not (", " and ("}[i%2]
+	}
+	return text + c.anyTest() + strings.Repeat(")", 45)
+}
+
+// collapsing is a formula in which what is known at each depth settles a part of
+// what is below.
+func (c *costly) collapsing() string {
+	text := "if "
+	for i := range 45 {
+		text += fmt.Sprintf("(ip_ver 5 or ip_id lt %d) and ", 65000-i)
+		text += c.flat(c.size/60, " and ", " or ", 2, c.laxTest(ipFields)) + " and (udp_len 1 or "
 	}
 	return text + c.anyTest() + strings.Repeat(")", 45)
 }
@@ -316,6 +369,22 @@ func (c *costly) sameRules(form string) string {
 		}
 		next := fmt.Sprintf(form, args...) + "\n"
 		if b.Len()+len(next) > c.size-20 {
+			return b.String()
+		}
+		b.WriteString(next)
+	}
+}
+
+// unlikeRules are rules that no table serves.
+func (c *costly) unlikeRules(form string) string {
+	var b strings.Builder
+	for {
+		arg := c.port()
+		if strings.Contains(form, "eth_src") {
+			arg = fmt.Sprintf("02:00:00:%02x:%02x:%02x", c.r.IntN(256), c.r.IntN(256), c.r.IntN(256))
+		}
+		next := fmt.Sprintf(form, arg)
+		if b.Len()+len(next) > c.size {
 			return b.String()
 		}
 		b.WriteString(next)
