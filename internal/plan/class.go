@@ -2,6 +2,7 @@ package plan
 
 import (
 	"repacket/internal/field"
+	"repacket/internal/packetset"
 	"repacket/internal/rule"
 )
 
@@ -36,62 +37,40 @@ func (c Class) Innermost() field.Protocol {
 
 // has reports whether packets of the class have the header. A header of layer 4
 // that no chain is made for is one that no rule asks for.
-func (c Class) has(p field.Protocol) bool {
-	switch p.Header().Layer {
-	case field.LinkLayer:
-		return c.Link == field.Ethernet
-	case field.TagLayer:
-		return c.Tags >= 1
-	case field.InnerTagLayer:
-		return c.Tags >= 2
-	case field.NetworkLayer:
-		return p == c.L3
-	case field.OptionLayer:
-		return c.MSS
+func (c Class) has(p field.Protocol) bool { return c.headers().Has(p) }
+
+func (c Class) headers() packetset.Headers {
+	var list []field.Protocol
+	if c.Link == field.Ethernet {
+		list = append(list, []field.Protocol{field.Eth, field.VLAN, field.CVLAN}[:1+c.Tags]...)
 	}
-	return p == c.L4
+	for _, p := range []field.Protocol{c.L3, c.L4} {
+		if p != field.None {
+			list = append(list, p)
+		}
+	}
+	if c.MSS {
+		list = append(list, field.MSS)
+	}
+	return packetset.HeadersOf(list...)
 }
 
 // facts are what is known of the fields of packets of the class: what has to
-// hold for its headers to be there (semantics.md 3.6).
+// hold for its headers to be there. Where extension headers are stepped over, the
+// first of them is not the header of layer 4.
 func (c Class) facts() facts {
 	known := facts{}
-	types := []string{"eth_type", "vlan_type", "cvlan_type"}
-	if c.Link == field.Ethernet {
-		for _, name := range types[:c.Tags] {
-			known[name] = values(0x8100, 0x88a8)
+	for _, k := range packetset.Needs(c.headers()) {
+		known[k.Field.Name] = k.In
+	}
+	if next, ok := known["ip6_next"]; ok {
+		direct := field.One(field.V(uint64(c.L4.Header().Number)))
+		if c.Way != Direct {
+			direct = direct.Complement(8)
 		}
-		if c.L3 != field.None {
-			known[types[c.Tags]] = values(uint64(c.L3.Header().Number))
-		}
-	}
-	if c.L4 == field.None {
-		return known
-	}
-	number := values(uint64(c.L4.Header().Number))
-	switch {
-	case c.L3 == field.IP:
-		known["ip_ver"] = values(4)
-		known["ip_hl"] = field.NewSet(field.Range{Lo: field.V(5), Hi: field.V(15)})
-		known["ip_offset"] = values(0)
-		known["ip_protocol"] = number
-	case c.Way == Direct:
-		known["ip6_next"] = number
-	default: // hop-by-hop, routing, fragment, destination options
-		known["ip6_next"] = values(0, 43, 44, 60)
-	}
-	if c.MSS { // the option takes a word
-		known["tcp_hlen"] = field.NewSet(field.Range{Lo: field.V(6), Hi: field.V(15)})
+		known["ip6_next"] = next.Intersect(direct)
 	}
 	return known
-}
-
-func values(list ...uint64) field.Set {
-	var ranges []field.Range
-	for _, v := range list {
-		ranges = append(ranges, field.Range{Lo: field.V(v), Hi: field.V(v)})
-	}
-	return field.NewSet(ranges...)
 }
 
 // counts reports whether a field counts in a checksum that covers it, in packets

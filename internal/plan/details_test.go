@@ -224,3 +224,29 @@ func TestHeaderThatGrows(t *testing.T) {
 		}
 	}
 }
+
+// TestKnownOfClasses: what headers a packet has says something of its fields, by
+// hand; a value that it cannot have is not tested for.
+func TestKnownOfClasses(t *testing.T) {
+	udp := Class{Link: field.Ethernet, Tags: 1, L3: field.IP, L4: field.UDP}
+	tcp := Class{L3: field.IP6, L4: field.TCP, Way: Routed, MSS: true}
+	for _, c := range []struct {
+		class   Class
+		name    string
+		in, out uint64
+	}{
+		{udp, "eth_type", 0x88a8, 0x800},
+		{udp, "vlan_type", 0x800, 0x8100},
+		{udp, "ip_protocol", 17, 6},
+		{udp, "ip_tot_len", 28, 27},
+		{udp, "ip_offset", 0, 1},
+		{tcp, "ip6_next", 43, 6},
+		{tcp, "ip6_len", 24, 23},
+		{tcp, "tcp_hlen", 6, 5},
+	} {
+		known := c.class.facts()[c.name]
+		if !known.Contains(field.V(c.in)) || known.Contains(field.V(c.out)) {
+			t.Errorf("%s of %+v: %v, want %d and not %d", c.name, c.class, known, c.in, c.out)
+		}
+	}
+}
