@@ -53,8 +53,7 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
-		report: report{source: source}, program: &Program{Source: source, Draws: draws},
-		where: map[*Rule]packetset.Set{}, open: open, sets: newEvaluator(),
+		solver: newSolver(source), program: &Program{Source: source, Draws: draws}, where: map[*Rule]packetset.Set{}, open: open,
 	}
 }
 
@@ -76,11 +75,10 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 // checker turns the syntax tree into a checked program. It keeps the first
 // error and goes on as if nothing had been wrong.
 type checker struct {
-	report
+	*solver
 	program *Program
 	// where are the packets on which each rule acts.
 	where map[*Rule]packetset.Set
-	sets  *evaluator
 	open  func(name string) (io.ReadCloser, error)
 	// sheet is the file of the rule that is checked, and rows is how many rows
 	// were read for all rules so far.
@@ -116,7 +114,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	}
 	c.sets.turn(r.At.End - r.At.Start)
 	c.program.Written = append(c.program.Written, Written{
-		Name: r.Name, Text: syntax.Flatten(c.program.Source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
+		Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
 	})
 	c.verdict(r)
 	c.read(r)

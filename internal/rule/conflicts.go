@@ -11,33 +11,33 @@ import (
 )
 
 // clash says why no packet meets both a and b, of which b stands behind a.
-func (c *checker) clash(a, b claim, inA, inB packetset.Set) *syntax.Diagnostic {
+func (v *solver) clash(a, b claim, inA, inB packetset.Set) *syntax.Diagnostic {
 	for layer := range field.Layers {
 		layer = field.Layers - 1 - layer // the innermost first
 		x, y := inA.Headers(layer), inB.Headers(layer)
 		if !(x | y).Has(field.None) && x&y == 0 {
-			return c.twoHeaders(a, b, layer, inA, inB)
+			return v.twoHeaders(a, b, layer, inA, inB)
 		}
 	}
 	s, isTest := a.test()
 	t, both := b.test()
 	if isTest && both && s.Field == t.Field {
-		return c.twoValues(a, b)
+		return v.twoValues(a, b)
 	}
 	for _, pair := range [][2]claim{{a, b}, {b, a}} {
-		text := c.onlyThere(pair[0], pair[1])
+		text := v.onlyThere(pair[0], pair[1])
 		if text == "" {
-			text = c.needsBelow(pair[0], pair[1])
+			text = v.needsBelow(pair[0], pair[1])
 		}
 		if text != "" {
-			return c.diagnostic(syntax.Error, b.at, "", "nothing can match: %s", text)
+			return v.diagnostic(syntax.Error, b.at, "", "nothing can match: %s", text)
 		}
 	}
 	hint := ""
 	if b.sum {
 		hint = "fix and bad ask for a whole datagram, no fragment"
 	}
-	return c.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s and %s exclude each other", c.words(a.at), c.words(b.at))
+	return v.diagnostic(syntax.Error, b.at, hint, "nothing can match: %s and %s exclude each other", v.words(a.at), v.words(b.at))
 }
 
 func titles(h packetset.Headers) string {
@@ -58,8 +58,8 @@ func title(s packetset.Set) string {
 }
 
 // twoHeaders is the error for claims on different headers of a layer.
-func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.Set) *syntax.Diagnostic {
-	first, second := c.words(a.name), c.words(b.name)
+func (v *solver) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.Set) *syntax.Diagnostic {
+	first, second := v.words(a.name), v.words(b.name)
 	hasA, hasB := a.plain(), b.plain()
 	if _, group := a.expr.(Or); group && hasA {
 		first = "(" + first + ")"
@@ -77,19 +77,19 @@ func (c *checker) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.S
 		msg = fmt.Sprintf("%s (%s) and %s", first, title(inA), second)
 	}
 	hint := "only outer headers are looked at"
-	meant := c.twin(b, inA.Headers(layer).List())
+	meant := v.twin(b, inA.Headers(layer).List())
 	for i := range meant {
 		meant[i].Tail = " (" + hint + ")"
 	}
 	if text := otherICMP(inA, inB); text != "" && meant == nil {
 		hint = text
 	}
-	return c.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg).Propose(meant...)
+	return v.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg).Propose(meant...)
 }
 
 // twin suggests the same field in the one header that there is.
-func (c *checker) twin(b claim, theirs []field.Protocol) []syntax.Suggestion {
-	ref, ok := syntax.ResolveField(syntax.Token{Text: strings.ToLower(c.words(b.name))})
+func (v *solver) twin(b claim, theirs []field.Protocol) []syntax.Suggestion {
+	ref, ok := syntax.ResolveField(syntax.Token{Text: strings.ToLower(v.words(b.name))})
 	if !ok || len(theirs) != 1 {
 		return nil
 	}
@@ -125,23 +125,23 @@ func otherICMP(a, b packetset.Set) string {
 }
 
 // twoValues is the error for two tests of one field that exclude each other.
-func (c *checker) twoValues(a, b claim) *syntax.Diagnostic {
-	first, isA := c.asked(a)
-	second, isB := c.asked(b)
+func (v *solver) twoValues(a, b claim) *syntax.Diagnostic {
+	first, isA := v.asked(a)
+	second, isB := v.asked(b)
 	var meant []syntax.Suggestion
 	if between := (Span{Start: a.at.End, End: b.at.Start}); isA && isB && between.Start <= between.End {
-		if word := c.words(between); word == "" || word == "and" {
+		if word := v.words(between); word == "" || word == "and" {
 			at := Span{Start: a.at.Start, End: b.at.End}
-			meant = append(meant, syntax.Replace("one of them: ", at, c.words(a.name)+" "+first+","+second, ""))
+			meant = append(meant, syntax.Replace("one of them: ", at, v.words(a.name)+" "+first+","+second, ""))
 		}
 	}
-	return c.diagnostic(syntax.Error, b.at, "", "nothing can match: %s is asked to be %s and %s", c.words(b.name), first, second).Propose(meant...)
+	return v.diagnostic(syntax.Error, b.at, "", "nothing can match: %s is asked to be %s and %s", v.words(b.name), first, second).Propose(meant...)
 }
 
 // asked is what a test asks of its field, in the words of the source; equal
 // tells that these are plain values.
-func (c *checker) asked(cl claim) (text string, equal bool) {
-	text = c.words(Span{Start: cl.name.End, End: cl.at.End})
+func (v *solver) asked(cl claim) (text string, equal bool) {
+	text = v.words(Span{Start: cl.name.End, End: cl.at.End})
 	word := text[:strings.IndexFunc(text+" ", func(r rune) bool { return r == ' ' || r >= '0' && r <= '9' })]
 	switch strings.ToLower(word) {
 	case "ne", "lt", "le", "gt", "ge", "!=", "<", "<=", ">", ">=":
@@ -154,23 +154,23 @@ func (c *checker) asked(cl claim) (text string, equal bool) {
 
 // onlyThere says where the field of cl is there, if that is why other excludes
 // it.
-func (c *checker) onlyThere(cl, other claim) string {
-	if cl.only == nil || c.sets.Meets(c.sets.packets(guard(cl.only, cl.at)), c.sets.packets(other.expr)) {
+func (v *solver) onlyThere(cl, other claim) string {
+	if cl.only == nil || v.sets.Meets(v.sets.packets(guard(cl.only, cl.at)), v.sets.packets(other.expr)) {
 		return ""
 	}
-	return fmt.Sprintf("%s is there only with %s", c.words(cl.name), printOnly(cl.only))
+	return fmt.Sprintf("%s is there only with %s", v.words(cl.name), printOnly(cl.only))
 }
 
 // needsBelow says which value of test's field the header that cl asks for
 // needs, if that is why they exclude each other.
-func (c *checker) needsBelow(cl, test claim) string {
+func (v *solver) needsBelow(cl, test claim) string {
 	t, ok := test.test()
 	if !ok || len(t.Cells) > 0 {
 		return ""
 	}
-	needed := c.sets.Needed(c.sets.packets(cl.expr), t.Field)
-	if needed.In.Empty() || c.sets.Meets(packetset.Where(needed.Field, needed.In), packetset.Where(t.Field, t.In)) {
+	needed := v.sets.Needed(v.sets.packets(cl.expr), t.Field)
+	if needed.In.Empty() || v.sets.Meets(packetset.Where(needed.Field, needed.In), packetset.Where(t.Field, t.In)) {
 		return ""
 	}
-	return fmt.Sprintf("%s needs %s", c.words(cl.name), Print(Test{Field: needed.Field, In: needed.In}))
+	return fmt.Sprintf("%s needs %s", v.words(cl.name), Print(Test{Field: needed.Field, In: needed.In}))
 }

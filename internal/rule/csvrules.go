@@ -53,7 +53,7 @@ func (c *checker) read(r syntax.RuleNode) {
 	if r.File.Text == "" || c.err != nil {
 		return
 	}
-	s := &sheet{c: c, file: c.program.Source[r.File.At.Start:r.File.At.End], at: r.File.At, cells: map[int]int{}}
+	s := &sheet{c: c, file: c.source[r.File.At.Start:r.File.At.End], at: r.File.At, cells: map[int]int{}}
 	s.rows = &Rows{File: s.file}
 	for _, n := range r.Columns {
 		s.cells[n.At.Start] = s.cellOf(n)

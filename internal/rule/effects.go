@@ -15,79 +15,79 @@ import (
 var framing = []string{"ip_ver", "ip_hl", "ip_tot_len", "ip_protocol", "ip_offset", "ip_flags", "ip_flag_mf", "ip6_len", "ip6_next", "udp_len"}
 
 // effects checks what the actions of a rule do to each other.
-func (c *checker) effects(r *Rule) {
-	for i, a := range r.Actions {
-		if c.err != nil {
+func (r *report) effects(rule *Rule) {
+	for i, a := range rule.Actions {
+		if r.err != nil {
 			return // of thousands of actions two touch the same bit soon
 		}
-		for _, before := range r.Actions[:i] {
-			c.sameBits(before, a)
-			c.noSum(before, a)
-			c.noSum(a, before)
+		for _, before := range rule.Actions[:i] {
+			r.sameBits(before, a)
+			r.noSum(before, a)
+			r.noSum(a, before)
 		}
-		for _, s := range r.Swaps {
-			c.swapped(s, a)
+		for _, s := range rule.Swaps {
+			r.swapped(s, a)
 		}
 	}
-	for i, s := range r.Swaps {
-		if c.err != nil {
+	for i, s := range rule.Swaps {
+		if r.err != nil {
 			return
 		}
-		if slices.ContainsFunc(r.Swaps[:i], func(before Swap) bool { return before.Proto == s.Proto }) {
-			c.fail(s.At, "twice is not at all", "swap %s stands twice in one rule", s.Proto)
+		if slices.ContainsFunc(rule.Swaps[:i], func(before Swap) bool { return before.Proto == s.Proto }) {
+			r.fail(s.At, "twice is not at all", "swap %s stands twice in one rule", s.Proto)
 		}
 	}
 }
 
 // swapped refuses an action on a field that a swap gives a value to.
-func (c *checker) swapped(s Swap, a Action) {
+func (r *report) swapped(s Swap, a Action) {
 	src, dest := s.Fields()
 	for _, f := range []*field.Field{src, dest} {
 		if !f.Overlaps(a.Field) {
 			continue
 		}
-		at := a.At
-		if s.At.Start > at.Start {
-			at = s.At
-		}
-		c.fail(at, "leave one of the two out", "%s is set and swapped in one rule", a.Field.Name)
+		r.fail(later(a.At, s.At), "leave one of the two out", "%s is set and swapped in one rule", a.Field.Name)
 	}
 }
 
+// later is the one of two places that stands behind the other.
+func later(a, b Span) Span {
+	if b.Start > a.Start {
+		return b
+	}
+	return a
+}
+
 // sameBits refuses two actions that touch the same bit; a stands before b.
-func (c *checker) sameBits(a, b Action) {
+func (r *report) sameBits(a, b Action) {
 	f, g := a.Field, b.Field
 	if !f.Overlaps(g) {
 		return
 	}
 	if f == g {
-		c.fail(b.At, "", "%s is set twice in one rule", f.Name)
+		r.fail(b.At, "", "%s is set twice in one rule", f.Name)
 		return
 	}
 	outer, inner := f, g
 	if !f.Contains(g) {
 		outer, inner = g, f
 	}
-	c.fail(b.At, "", "%s and %s set the same bits: %s is a part of %s", f.Name, g.Name, inner.Name, outer.Name)
+	r.fail(b.At, "", "%s and %s set the same bits: %s is a part of %s", f.Name, g.Name, inner.Name, outer.Name)
 }
 
 // noSum refuses fix and bad of an L4 checksum beside a field that says which
 // bytes it sums, and of ip_check beside an ip_hl that is not a plain value. The caret is at sum, or at other if that stands behind it.
-func (c *checker) noSum(sum, other Action) {
+func (r *report) noSum(sum, other Action) {
 	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && slices.Contains(framing, other.Field.Name)
 	length := sum.Field.Name == "ip_check" && other.Field.Name == "ip_hl" && other.Op != operand.Set // known only from the packet
 	if !sum.Op.Sums() || !layer4 && !length {
 		return
 	}
-	at := sum.At
-	if other.At.Start > at.Start {
-		at = other.At
-	}
 	hint := "set " + sum.Field.Name + " to a number, or leave one of the two out"
 	if length {
 		hint = "a plain value works"
 	}
-	c.fail(at, hint,
+	r.fail(later(sum.At, other.At), hint,
 		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, sum.Op.Operand().Word, other.Field.Name)
 }
 

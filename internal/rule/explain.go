@@ -74,17 +74,16 @@ type Checksum struct {
 }
 
 // Explanation says what each rule as written does.
-func (p *Program) Explanation() []RuleInfo { return p.explanation(newEvaluator()) }
+func (p *Program) Explanation() []RuleInfo { return newSolver(p.Source).explanation(p) }
 
-func (p *Program) explanation(sets *evaluator) []RuleInfo {
+func (v *solver) explanation(p *Program) []RuleInfo {
 	infos := make([]RuleInfo, 0, len(p.Written))
 	for i, w := range p.Written {
 		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, Look: w.Look})
 	}
-	c := &checker{report: report{source: p.Source}, program: p, sets: sets}
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
-		info.Cases = append(info.Cases, c.explain(r))
+		info.Cases = append(info.Cases, v.explain(r, len(info.Text)))
 		if r.Rows != nil {
 			info.File, info.Rows = r.Rows.File, r.Rows.Len
 		}
@@ -92,9 +91,9 @@ func (p *Program) explanation(sets *evaluator) []RuleInfo {
 	return infos
 }
 
-func (c *checker) explain(r *Rule) Case {
-	c.sets.turn(len(c.program.Written[r.Index].Text))
-	where := c.sets.packets(c.complete(r))
+func (v *solver) explain(r *Rule, bytes int) Case {
+	v.sets.turn(bytes)
+	where := v.sets.packets(v.complete(r))
 	out := Case{Complete: r.Print(), Headers: []string{}, Changes: []Change{}, Checksums: []Checksum{}}
 	for layer := range field.Layers {
 		if bits := where.Headers(layer); !bits.Has(field.None) {

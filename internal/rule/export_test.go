@@ -18,7 +18,7 @@ func Steps(source string) (checked, explained int) {
 	if err != nil {
 		return c.sets.Spent(), 0
 	}
-	sets := newEvaluator()
-	p.explanation(sets)
-	return c.sets.Spent(), sets.Spent()
+	v := newSolver(source)
+	v.explanation(p)
+	return c.sets.Spent(), v.sets.Spent()
 }

@@ -155,7 +155,7 @@ func (m *mender) mend(text string, steps int) (fixed string, direct, ok bool) {
 // known which these are; else it goes by the words.
 func (m *mender) keeps(c *checker) bool {
 	if m.accepted == nil {
-		return !syntax.Widens(m.text(), c.program.Source)
+		return !syntax.Widens(m.text(), c.source)
 	}
 	return !slices.ContainsFunc(c.program.Rules, func(r *Rule) bool {
 		return r.Verdict != Pass && c.sets.Meets(c.where[r], m.accepted.unsent(r))

@@ -202,7 +202,7 @@ func parseCondition(t *rapid.T, source string) (Expr, bool) {
 	if d != nil {
 		t.Fatalf("%s: %v", source, d)
 	}
-	c := &checker{report: report{source: source}, program: &Program{Source: source}, where: map[*Rule]packetset.Set{}}
+	c := newChecker(source, 0, nil)
 	e := choice(nil).apply(c.condition(rules[0].Cond))
 	return e, c.err == nil
 }

@@ -154,7 +154,8 @@ func TestLargeFiles(t *testing.T) {
 func TestManyRows(t *testing.T) {
 	rules, _, _ := syntax.Parse("if ip_src @old from moves.csv")
 	for _, before := range []int{maxRows - 2, maxRows - 1} {
-		c := &checker{program: &Program{Source: "if ip_src @old from moves.csv"}, open: sheets, rows: before}
+		c := newChecker("if ip_src @old from moves.csv", 0, sheets)
+		c.rows = before
 		c.read(rules[0])
 		if (c.err != nil) != (before > maxRows-2) || c.err != nil && c.err.Msg != "moves.csv: more than 16,000,000 rows are too many" {
 			t.Errorf("%d rows before: %v", before, c.err)

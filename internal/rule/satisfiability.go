@@ -10,6 +10,14 @@ import (
 	"repacket/internal/syntax"
 )
 
+// solver says whether a packet can meet all that a rule asks, and if none can, why.
+type solver struct {
+	report
+	sets *evaluator
+}
+
+func newSolver(source string) *solver { return &solver{report{source: source}, newEvaluator()} }
+
 // claim is one thing that a rule asks of a packet: a member of its condition,
 // or that the header of an action is there.
 type claim struct {
@@ -38,27 +46,27 @@ func (cl claim) test() (Test, bool) {
 }
 
 // claims are all that a rule asks of a packet.
-func (c *checker) claims(r *Rule) []claim {
+func (v *solver) claims(r *Rule) []claim {
 	var list []claim
 	for _, a := range r.Actions {
-		list = append(list, c.asks(a))
+		list = append(list, v.asks(a))
 		if a.Op == operand.Copy {
-			list = append(list, c.reads(a))
+			list = append(list, v.reads(a))
 		}
 	}
 	for _, s := range r.Swaps {
 		list = append(list, claim{expr: Has(s), at: s.At, name: s.At})
 	}
 	slices.SortStableFunc(list, func(a, b claim) int { return a.at.Start - b.at.Start })
-	return append(c.members(r.asked()), list...)
+	return append(v.members(r.asked()), list...)
 }
 
 // asks is what an action asks for: its header; for a field that is there only
 // on some values of another one, one of these; and for fix and bad of an L4
 // checksum a whole datagram, of which the checker knows the first part.
-func (c *checker) asks(a Action) claim {
+func (v *solver) asks(a Action) claim {
 	has := Has{a.Field.Proto, a.At}
-	out := claim{expr: has, at: a.At, name: syntax.FirstWord(c.program.Source, a.At)}
+	out := claim{expr: has, at: a.At, name: syntax.FirstWord(v.source, a.At)}
 	switch {
 	case a.Field.Only != nil:
 		out.expr, out.only = guard(a.Field, a.At), a.Field
@@ -69,8 +77,8 @@ func (c *checker) asks(a Action) claim {
 }
 
 // reads is what an action asks for because it reads a field.
-func (c *checker) reads(a Action) claim {
-	at := syntax.LastWord(c.program.Source, a.At)
+func (v *solver) reads(a Action) claim {
+	at := syntax.LastWord(v.source, a.At)
 	out := claim{expr: Has{a.From.Proto, at}, at: at, name: at, read: true}
 	if a.From.Only != nil {
 		out.expr, out.only = guard(a.From, at), a.From
@@ -91,7 +99,7 @@ func whole(at Span) Expr {
 }
 
 // members are the claims of a condition: those of an and, or itself.
-func (c *checker) members(e Expr) []claim {
+func (v *solver) members(e Expr) []claim {
 	xs := []Expr{e}
 	if and, ok := e.(And); ok {
 		xs = and.X
@@ -103,21 +111,21 @@ func (c *checker) members(e Expr) []claim {
 			i++
 			cl.expr, cl.only = And{xs[i-1 : i+1], xs[i].Span()}, xs[i].(Test).Field
 		}
-		cl.at, cl.name = xs[i].Span(), c.nameOf(xs[i])
+		cl.at, cl.name = xs[i].Span(), v.nameOf(xs[i])
 		list = append(list, cl)
 	}
 	return list
 }
 
 // nameOf is the part of a condition that names its field or header.
-func (c *checker) nameOf(e Expr) Span {
+func (v *solver) nameOf(e Expr) Span {
 	at := e.Span()
 	switch e := e.(type) {
 	case Test:
-		return syntax.FirstWord(c.program.Source, at)
+		return syntax.FirstWord(v.source, at)
 	case Or:
 		if e.X[0].Span() == at { // a short name
-			return syntax.FirstWord(c.program.Source, at)
+			return syntax.FirstWord(v.source, at)
 		}
 	}
 	return at
@@ -125,9 +133,9 @@ func (c *checker) nameOf(e Expr) Span {
 
 // complete is the condition of a rule as semantics.md 3.1 has it: with the
 // headers of all fields that its actions name.
-func (c *checker) complete(r *Rule) Expr {
+func (v *solver) complete(r *Rule) Expr {
 	var xs []Expr
-	for _, cl := range c.claims(r) {
+	for _, cl := range v.claims(r) {
 		xs = append(xs, cl.expr)
 	}
 	if len(xs) == 1 {
@@ -138,39 +146,39 @@ func (c *checker) complete(r *Rule) Expr {
 
 // contradiction says why no packet meets all claims; it is nil when one may,
 // and where are the packets that do.
-func (c *checker) contradiction(claims []claim) (where packetset.Set, why *syntax.Diagnostic) {
+func (v *solver) contradiction(claims []claim) (where packetset.Set, why *syntax.Diagnostic) {
 	sofar := packetset.All()
 	for i, cl := range claims {
-		this := c.sets.packets(cl.expr)
+		this := v.sets.packets(cl.expr)
 		if this.Empty() {
-			return packetset.Set{}, c.never(cl.expr)
+			return packetset.Set{}, v.never(cl.expr)
 		}
-		if !sofar.Exact() && (i > packetset.MaxStates || c.sets.Over()) {
+		if !sofar.Exact() && (i > packetset.MaxStates || v.sets.Over()) {
 			continue // too much to follow; leaving it out is safe
 		}
-		if sofar = c.sets.Intersect(sofar, this); !sofar.Empty() {
+		if sofar = v.sets.Intersect(sofar, this); !sofar.Empty() {
 			continue
 		}
 		for _, before := range claims[:i] {
-			if first := c.sets.packets(before.expr); !c.sets.Meets(first, this) {
-				return packetset.Set{}, c.clash(before, cl, first, this)
+			if first := v.sets.packets(before.expr); !v.sets.Meets(first, this) {
+				return packetset.Set{}, v.clash(before, cl, first, this)
 			}
 		}
-		return packetset.Set{}, c.diagnostic(syntax.Error, cl.at, "", "nothing can match: what stands before excludes %s", c.words(cl.at))
+		return packetset.Set{}, v.diagnostic(syntax.Error, cl.at, "", "nothing can match: what stands before excludes %s", v.words(cl.at))
 	}
 	return sofar, nil
 }
 
 // never says why nothing matches a condition that is empty by itself.
-func (c *checker) never(e Expr) *syntax.Diagnostic {
+func (v *solver) never(e Expr) *syntax.Diagnostic {
 	switch e := e.(type) {
 	case Or:
-		return c.never(e.X[0])
+		return v.never(e.X[0])
 	case And:
-		_, why := c.contradiction(c.members(e))
+		_, why := v.contradiction(v.members(e))
 		return why
 	case Not:
-		return c.diagnostic(syntax.Error, e.At, "", "nothing can match: %s holds for every packet", c.words(e.X.Span()))
+		return v.diagnostic(syntax.Error, e.At, "", "nothing can match: %s holds for every packet", v.words(e.X.Span()))
 	}
 	panic("rule: a test by itself is never empty")
 }

@@ -202,7 +202,7 @@ func conflict(a, b reach) bool {
 	if a.node.File.Text != "" || b.node.File.Text != "" || a.node.Drops() || b.node.Drops() || len(a.node.Verdicts)+len(b.node.Verdicts) > 1 {
 		return true
 	}
-	probe := &checker{program: &Program{}}
+	probe := &report{}
 	for _, r := range a.rules {
 		for _, s := range b.rules {
 			probe.effects(&Rule{Actions: slices.Concat(r.Actions, s.Actions), Swaps: slices.Concat(r.Swaps, s.Swaps)})
@@ -219,7 +219,7 @@ func (c *checker) nameRule(i int) string {
 		return "rule " + w.Name
 	}
 	line := c.lineOf(i)
-	alone := strings.Contains(strings.TrimSpace(c.program.Source), "\n")
+	alone := strings.Contains(strings.TrimSpace(c.source), "\n")
 	for _, n := range []int{i - 1, i + 1} {
 		if n >= 0 && n < len(c.program.Written) && c.lineOf(n) == line {
 			alone = false
@@ -232,7 +232,7 @@ func (c *checker) nameRule(i int) string {
 }
 
 func (c *checker) lineOf(i int) int {
-	return strings.Count(c.program.Source[:c.program.Written[i].Span.Start], "\n") + 1
+	return strings.Count(c.source[:c.program.Written[i].Span.Start], "\n") + 1
 }
 
 // overlaps notes that rule j and an earlier one, not joined by else, take

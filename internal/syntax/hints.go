@@ -7,20 +7,34 @@ import (
 	"repacket/internal/field"
 )
 
+// text is a source and the tokens in it: what hints are made from.
+type text struct {
+	source string
+	tokens []Token
+}
+
+// words is a piece of the source, cropped where it is long.
+func (x text) words(at Span) string { return Excerpt(x.source, at) }
+
+func (x text) startsRule(t Token) bool {
+	_, named := ruleName(x.source, t)
+	return named || t.Text == "if"
+}
+
 // before is the token in front of t, or the first one itself.
-func (p *parser) before(t Token) Token { return p.tokens[max(p.index(t)-1, 0)] }
+func (x text) before(t Token) Token { return x.tokens[max(x.index(t)-1, 0)] }
 
 // after is the token behind t, or the end.
-func (p *parser) after(t Token) Token { return p.tokens[min(p.index(t)+1, len(p.tokens)-1)] }
+func (x text) after(t Token) Token { return x.tokens[min(x.index(t)+1, len(x.tokens)-1)] }
 
-func (p *parser) index(t Token) int {
-	return slices.IndexFunc(p.tokens, func(o Token) bool { return o.At == t.At })
+func (x text) index(t Token) int {
+	return slices.IndexFunc(x.tokens, func(o Token) bool { return o.At == t.At })
 }
 
 // unknown is the hint for a word that means nothing where it stands: what stands
 // before it may say what was meant, as in nft's vlan id; else it is as Meant.
-func (p *parser) unknown(t Token, candidates []string) (hint string, meant []Suggestion) {
-	if meant := behindHeader(p.before(t), t); meant != nil {
+func (x text) unknown(t Token, candidates []string) (hint string, meant []Suggestion) {
+	if meant := behindHeader(x.before(t), t); meant != nil {
 		return "", meant
 	}
 	return Meant(t.At, t.Text, candidates)
@@ -56,8 +70,8 @@ func namedAfter(f *field.Field, header Token) string {
 }
 
 // fieldless is the hint for a value in a condition that stands behind no field.
-func (p *parser) fieldless(t Token) (hint string, meant []Suggestion) {
-	before := p.before(t)
+func (x text) fieldless(t Token) (hint string, meant []Suggestion) {
+	before := x.before(t)
 	operator := ""
 	switch before.Text {
 	case "if", "and", "or", "not", "(":
@@ -74,13 +88,13 @@ func (p *parser) fieldless(t Token) (hint string, meant []Suggestion) {
 	if operator != "" {
 		return "", list(Replace(didYouMean, before.At, operator, ""))
 	}
-	name, ok := p.fieldBefore(t)
+	name, ok := x.fieldBefore(t)
 	if !ok {
 		return "the values of a list have commas between them", nil
 	}
 	both := Replace("the values of a list have commas between them: ", Span{before.At.End, t.At.Start}, ",", "").
 		Showing(Span{name.At.Start, t.At.End})
-	if p.restOfStatement(t, "then") {
+	if x.restOfStatement(t, "then") {
 		return "the values of a list have commas between them", list(both)
 	}
 	both.Lead = "; to test for both: "
@@ -89,12 +103,12 @@ func (p *parser) fieldless(t Token) (hint string, meant []Suggestion) {
 }
 
 // fieldBefore is the name of the field whose value stands right before t.
-func (p *parser) fieldBefore(t Token) (Token, bool) {
-	for i := p.index(t) - 2; i >= 0; i-- {
-		if _, ok := ResolveField(p.tokens[i]); ok {
-			return p.tokens[i], true
+func (x text) fieldBefore(t Token) (Token, bool) {
+	for i := x.index(t) - 2; i >= 0; i-- {
+		if _, ok := ResolveField(x.tokens[i]); ok {
+			return x.tokens[i], true
 		}
-		if !isValueWord(p.tokens[i]) && p.tokens[i].Text != "," && p.tokens[i].Text != "eq" && p.tokens[i].Text != "=" {
+		if !isValueWord(x.tokens[i]) && x.tokens[i].Text != "," && x.tokens[i].Text != "eq" && x.tokens[i].Text != "=" {
 			break
 		}
 	}
@@ -102,8 +116,8 @@ func (p *parser) fieldBefore(t Token) (Token, bool) {
 }
 
 // restOfStatement reports whether a word stands between t and the rule's end.
-func (p *parser) restOfStatement(t Token, word string) bool {
-	for _, o := range p.tokens[p.index(t):p.statementEnd(t)] {
+func (x text) restOfStatement(t Token, word string) bool {
+	for _, o := range x.tokens[x.index(t):x.statementEnd(t)] {
 		if o.Text == word {
 			return true
 		}
@@ -112,9 +126,9 @@ func (p *parser) restOfStatement(t Token, word string) bool {
 }
 
 // statementEnd is the place of the token behind the rule that t is in.
-func (p *parser) statementEnd(t Token) int {
-	i := p.index(t)
-	for i < len(p.tokens)-1 && (p.tokens[i].At == t.At || p.tokens[i].Text != ";" && p.tokens[i].Text != "else" && p.tokens[i].Text != "from") {
+func (x text) statementEnd(t Token) int {
+	i := x.index(t)
+	for i < len(x.tokens)-1 && (x.tokens[i].At == t.At || x.tokens[i].Text != ";" && x.tokens[i].Text != "else" && x.tokens[i].Text != "from") {
 		i++
 	}
 	return i

@@ -13,10 +13,9 @@ const maxDepth = 100
 // parser reads tokens by recursive descent. After the first error it stands
 // at the end of the source, so every loop ends.
 type parser struct {
-	source string
-	tokens []Token
-	pos    int
-	depth  int
+	text
+	pos   int
+	depth int
 	// draws are the random numbers that the rules so far may need.
 	draws int
 	// columns are those of the rule that is read.
@@ -30,7 +29,7 @@ func Parse(source string) (rules []RuleNode, draws int, err *Diagnostic) {
 	if err != nil {
 		return nil, 0, err
 	}
-	p := &parser{source: source, tokens: tokens}
+	p := &parser{text: text{source, tokens}}
 	rules = p.program()
 	return rules, p.draws, p.err
 }
@@ -79,14 +78,6 @@ func (p *parser) atEnd() bool { return p.pos == len(p.tokens)-1 }
 // from is the span from start to the end of the token last taken.
 func (p *parser) from(start int) Span {
 	return Span{start, p.tokens[max(p.pos-1, 0)].At.End}
-}
-
-// words is a piece of the source, cropped where it is long.
-func (p *parser) words(at Span) string { return Excerpt(p.source, at) }
-
-func (p *parser) startsRule(t Token) bool {
-	_, named := ruleName(p.source, t)
-	return named || t.Text == "if"
 }
 
 func (p *parser) program() []RuleNode {

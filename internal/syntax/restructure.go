@@ -22,31 +22,31 @@ func insert(lead string, at int, text string) Suggestion {
 }
 
 // without is the suggestion to leave out a word and the blanks before it.
-func (p *parser) without(t Token) Suggestion {
+func (x text) without(t Token) Suggestion {
 	start := t.At.Start
-	if i := p.index(t); i > 0 {
-		start = p.tokens[i-1].At.End
+	if i := x.index(t); i > 0 {
+		start = x.tokens[i-1].At.End
 	}
 	at := Span{start, t.At.End}
-	if p.index(t) == 0 { // the first word takes the blanks behind it along
-		at.End = p.after(t).At.Start
+	if x.index(t) == 0 { // the first word takes the blanks behind it along
+		at.End = x.after(t).At.Start
 	}
 	return Replace("", at, "", "")
 }
 
 // thenBefore is the suggestion to put then before an action, in the place of and
 // where that stands there.
-func (p *parser) thenBefore(t Token) Suggestion {
+func (x text) thenBefore(t Token) Suggestion {
 	lead := "is `then` missing?  "
-	if before := p.before(t); before.Text == "and" || before.Text == "," || before.Text == "do" {
-		return Replace(lead, Span{before.At.Start, t.At.Start}, p.spaced(before, "then "), "").Whole()
+	if before := x.before(t); before.Text == "and" || before.Text == "," || before.Text == "do" {
+		return Replace(lead, Span{before.At.Start, t.At.Start}, x.spaced(before, "then "), "").Whole()
 	}
 	return insert(lead, t.At.Start, "then ")
 }
 
 // spaced is a text with a blank before it where none stands before a token.
-func (p *parser) spaced(t Token, text string) string {
-	if i := p.index(t); i > 0 && p.tokens[i-1].At.End == t.At.Start {
+func (x text) spaced(t Token, text string) string {
+	if i := x.index(t); i > 0 && x.tokens[i-1].At.End == t.At.Start {
 		return " " + text
 	}
 	return text
@@ -54,11 +54,11 @@ func (p *parser) spaced(t Token, text string) string {
 
 // becomes suggests what to may mean between two values: the first is tested for, the
 // second is set.
-func (p *parser) becomes(t Token) []Suggestion {
-	if t.Text != "to" && t.Text != "into" && t.Text != "becomes" || !isValueWord(p.after(t)) {
+func (x text) becomes(t Token) []Suggestion {
+	if t.Text != "to" && t.Text != "into" && t.Text != "becomes" || !isValueWord(x.after(t)) {
 		return nil
 	}
-	name, ok := p.fieldBefore(t)
+	name, ok := x.fieldBefore(t)
 	if !ok {
 		return nil
 	}
@@ -68,25 +68,25 @@ func (p *parser) becomes(t Token) []Suggestion {
 // restructured suggests rules made of the words of one that does not begin with if:
 // with what stands behind if as its condition, with what stands behind a verdict as
 // its condition, joined to the rule before as one more action, or just begun with if.
-func (p *parser) restructured(first Token) []Suggestion {
+func (x text) restructured(first Token) []Suggestion {
 	var out []Suggestion
-	start, end := p.index(first), p.statementEnd(first)
-	words := p.tokens[start:end]
+	start, end := x.index(first), x.statementEnd(first)
+	words := x.tokens[start:end]
 	isIf := slices.IndexFunc(words, func(t Token) bool { return t.Text == "if" || t.Text == "when" })
 	if isIf > 0 {
-		out = append(out, p.turned(words, isIf, isIf+1))
-	} else if n := p.verdictLength(words); n > 0 && n < len(words) {
-		out = append(out, p.turned(words, n, n))
+		out = append(out, x.turned(words, isIf, isIf+1))
+	} else if n := verdictLength(words); n > 0 && n < len(words) {
+		out = append(out, x.turned(words, n, n))
 	}
-	if start > 0 && p.tokens[start-1].Text == ";" && isIf < 0 {
-		out = append(out, p.joined(p.tokens[start-1])...)
+	if start > 0 && x.tokens[start-1].Text == ";" && isIf < 0 {
+		out = append(out, x.joined(x.tokens[start-1])...)
 	}
 	return append(out, insert("", first.At.Start, "if "))
 }
 
 // turned is the suggestion to make the words up to actions the actions of a rule, and
 // those from cond on its condition.
-func (p *parser) turned(words []Token, actions, cond int) Suggestion {
+func (x text) turned(words []Token, actions, cond int) Suggestion {
 	at := Span{words[0].At.Start, words[len(words)-1].At.End}
 	rest := words[cond:]
 	if next := slices.IndexFunc(rest, func(t Token) bool { return t.Text == "if" }); next >= 0 {
@@ -96,13 +96,13 @@ func (p *parser) turned(words []Token, actions, cond int) Suggestion {
 	if len(rest) == 0 {
 		return insert("", words[0].At.Start, "if ")
 	}
-	does := strings.TrimSuffix(Flatten(p.source, Span{at.Start, words[actions-1].At.End}), ",")
-	text := "if " + Flatten(p.source, Span{rest[0].At.Start, rest[len(rest)-1].At.End}) + " then " + does
+	does := strings.TrimSuffix(Flatten(x.source, Span{at.Start, words[actions-1].At.End}), ",")
+	text := "if " + Flatten(x.source, Span{rest[0].At.Start, rest[len(rest)-1].At.End}) + " then " + does
 	return Replace("", at, text, "").Whole()
 }
 
 // verdictLength is how many words the verdict takes that words begin with, or 0.
-func (p *parser) verdictLength(words []Token) int {
+func verdictLength(words []Token) int {
 	switch verdict, ok := verdictByWord(words[0].Text); {
 	case !ok:
 		return 0
@@ -116,26 +116,26 @@ func (p *parser) verdictLength(words []Token) int {
 
 // joined suggests that what stands behind a ; belongs to the rule before it: as one
 // more action, or as its action.
-func (p *parser) joined(semicolon Token) []Suggestion {
+func (x text) joined(semicolon Token) []Suggestion {
 	return list(
 		Replace("", semicolon.At, ",", "").Whole(),
-		Replace("", semicolon.At, p.spaced(semicolon, "then"), "").Whole(),
+		Replace("", semicolon.At, x.spaced(semicolon, "then"), "").Whole(),
 	)
 }
 
 // renamed suggests how a name's colon is to stand.
-func (p *parser) renamed(t Token) []Suggestion {
+func (x text) renamed(t Token) []Suggestion {
 	if i := strings.IndexByte(t.Text, ':'); i >= 0 {
 		return list(insert("", t.At.Start+i+1, " "))
 	}
-	return list(Replace("", Span{t.At.End, p.after(t).At.Start}, "", "").Whole())
+	return list(Replace("", Span{t.At.End, x.after(t).At.Start}, "", "").Whole())
 }
 
 // strange suggests what a word may mean that no rule begins with.
-func (p *parser) strange(t Token) []Suggestion {
+func (x text) strange(t Token) []Suggestion {
 	out := list()
-	if p.after(t).Text == "if" && classOf(t.Text) == "unknown" || t.Text == "set" {
-		out = append(out, p.without(t).Whole())
+	if x.after(t).Text == "if" && classOf(t.Text) == "unknown" || t.Text == "set" {
+		out = append(out, x.without(t).Whole())
 	}
 	_, meant := Meant(t.At, t.Text, append(testWords(), actionWords()...))
 	out = append(out, meant...)
@@ -143,11 +143,11 @@ func (p *parser) strange(t Token) []Suggestion {
 }
 
 // joinedShare suggests a share as one word.
-func (p *parser) joinedShare(word, t Token) []Suggestion {
-	sign := p.peekAt(t, 1)
+func (x text) joinedShare(word, t Token) []Suggestion {
+	sign := x.peekAt(t, 1)
 	f := Suggestion{Edits: []Edit{{Span{t.At.End, sign.At.Start}, ""}}, Shows: Span{word.At.Start, sign.At.End}}
 	if sign.Text == "/" {
-		n := p.peekAt(t, 2)
+		n := x.peekAt(t, 2)
 		f.Edits = append(f.Edits, Edit{Span{sign.At.End, n.At.Start}, ""})
 		f.Shows.End = n.At.End
 	}
@@ -155,11 +155,11 @@ func (p *parser) joinedShare(word, t Token) []Suggestion {
 }
 
 // peekAt is the token n behind t.
-func (p *parser) peekAt(t Token, n int) Token { return p.tokens[min(p.index(t)+n, len(p.tokens)-1)] }
+func (x text) peekAt(t Token, n int) Token { return x.tokens[min(x.index(t)+n, len(x.tokens)-1)] }
 
 // joinedRange suggests a range or a prefix as one word; t is the sign in it.
-func (p *parser) joinedRange(t Token) []Suggestion {
-	low, high := p.before(t), p.after(t)
+func (x text) joinedRange(t Token) []Suggestion {
+	low, high := x.before(t), x.after(t)
 	return list(Suggestion{
 		Lead:  "one word, without blanks: ",
 		Edits: []Edit{{Span{low.At.End, t.At.Start}, ""}, {Span{t.At.End, high.At.Start}, ""}},
@@ -168,17 +168,17 @@ func (p *parser) joinedRange(t Token) []Suggestion {
 }
 
 // chanceMoved suggests a chance as the last test of the condition.
-func (p *parser) chanceMoved(t Token) []Suggestion {
-	i := p.index(t)
+func (x text) chanceMoved(t Token) []Suggestion {
+	i := x.index(t)
 	for then := i - 1; then > 0; then-- {
-		switch p.tokens[then].Text {
+		switch x.tokens[then].Text {
 		case ";", "else", "if":
 			return nil
 		case "then":
-			share := p.after(t)
+			share := x.after(t)
 			return list(Suggestion{Lead: "chance is a test: ", Edits: []Edit{
-				{Span{p.tokens[then].At.Start, p.tokens[then].At.Start}, "chance " + share.Text + " "},
-				{Span{p.tokens[i-1].At.End, share.At.End}, ""},
+				{Span{x.tokens[then].At.Start, x.tokens[then].At.Start}, "chance " + share.Text + " "},
+				{Span{x.tokens[i-1].At.End, share.At.End}, ""},
 			}})
 		}
 	}
