@@ -134,20 +134,47 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if o.Fragments {
 		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
 	}
-	l.Program, err = ebpf.NewProgram(spec)
-	if errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) || jumpsTooFar(err) {
-		return nil, &TooComplexError{err}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load the program: %w", err)
+	if l.Program, err = loadProgram(spec); err != nil {
+		return nil, err
 	}
 	return l, nil
+}
+
+// newProgram is ebpf.NewProgramWithOptions, but for tests that count its calls.
+var newProgram = ebpf.NewProgramWithOptions
+
+// loadProgram hands a program to the verifier. What is too complex takes it seconds
+// each time, so it is asked at once for the little of its log that tells this, and
+// again for all of it only where it found the program wrong. The error is a *TooComplexError, or what the kernel said, wrapped.
+func loadProgram(spec *ebpf.ProgramSpec) (*ebpf.Program, error) {
+	p, err := newProgram(spec, ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats})
+	if err == nil {
+		return p, nil
+	}
+	if !tooComplex(err) && !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.ENOMEM) {
+		p, err = newProgram(spec, ebpf.ProgramOptions{LogLevel: ebpf.LogLevelBranch})
+	}
+	switch {
+	case err == nil: // what was in the way is gone
+		return p, nil
+	case tooComplex(err):
+		return nil, &TooComplexError{err}
+	}
+	return nil, fmt.Errorf("load the program: %w", err)
+}
+
+// tooComplex reports whether the verifier gave up, or the kernel could not lay the
+// program out.
+func tooComplex(err error) bool {
+	return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) || jumpsTooFar(err)
 }
 
 // jumpsTooFar tells whether the kernel, which makes some instructions longer, can
 // not make a jump over them as far as it has to be.
 func jumpsTooFar(err error) bool {
-	return errors.Is(err, unix.ENOMEM) && strings.Contains(err.Error(), "16-bit range")
+	var refusal *ebpf.VerifierError
+	return errors.Is(err, unix.ENOMEM) && errors.As(err, &refusal) &&
+		strings.Contains(strings.Join(refusal.Log, "\n"), "16-bit range")
 }
 
 // TooComplexError says that the verifier did not follow a program to its end (it
