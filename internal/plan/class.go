@@ -164,6 +164,7 @@ func (w *walk) node(r *rule.Rule, n node) {
 	if !ok {
 		return
 	}
+	w.effort.spend(stepsOfTest * leavesOf(s.Cond))
 	w.out = append(w.out, s)
 	w.done = s.Cond == nil
 	w.known = w.unless(n, s)

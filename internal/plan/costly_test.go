@@ -16,7 +16,11 @@ import (
 // TestCostlyRulesArePlannedInFewSteps: no text of 64 KiB takes more steps, or
 // comes to a larger plan, than there is room for.
 func TestCostlyRulesArePlannedInFewSteps(t *testing.T) {
-	const size, slack = 64 << 10, 200_000
+	const slack = 200_000
+	size := 64 << 10
+	if testing.Short() {
+		size = 16 << 10
+	}
 	planned, refused := 0, 0
 	for _, kind := range rulegen.CostlyKinds() {
 		t.Run(kind, func(t *testing.T) {
@@ -36,7 +40,7 @@ func TestCostlyRulesArePlannedInFewSteps(t *testing.T) {
 			}
 		})
 	}
-	if refused == 0 || refused > planned/3 {
+	if refused == 0 && !testing.Short() || refused > planned/3 {
 		t.Errorf("%d of %d were refused", refused, planned)
 	}
 }

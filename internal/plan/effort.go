@@ -24,10 +24,11 @@ const (
 	stepsPerByte = 50
 )
 
-// The steps of planning a rule for a class, its condition apart, and of comparing
-// it with that of another class.
+// The steps of planning a rule for a class, its tests apart, of each of these, and
+// of comparing it with that of another class.
 const (
 	stepsOfRule    = 200
+	stepsOfTest    = 5
 	stepsToCompare = 50
 )
 

@@ -212,8 +212,8 @@ func (e Case) text(written string, look bool) string {
 		headers = strings.Join(e.Headers, ", ")
 	}
 	text := "  in full: " + e.Complete + "\n  headers that must be there: " + headers + "\n"
-	for _, line := range slices.Concat(e.Only, e.Computed) {
-		text += "  " + line + "\n"
+	if lines := slices.Concat(e.Only, e.Computed); len(lines) > 0 { // thousands, maybe
+		text += "  " + strings.Join(lines, "\n  ") + "\n"
 	}
 	switch {
 	case look && passes(written):
