@@ -129,6 +129,7 @@ type uses struct {
 	verdicts bool // some rule does not let the packet pass
 	redirect bool
 	draws    bool // some rule asks for a random number
+	flows    bool // some rule asks for the hash of a flow
 	scratch  int  // bytes that values are worked out in
 }
 
@@ -141,6 +142,7 @@ func usesOf(p *plan.Program, h Hook) uses {
 	for _, ch := range p.Chains() {
 		u.options = u.options || ch.Class.MSS
 		for _, s := range ch.Acting() {
+			u.flows = u.flows || s.Flow != nil
 			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			// At tc both are sent by a helper; the verdict alone drops the packet.

@@ -26,6 +26,9 @@ func (c *compiler) image(slot int) int16 { return int16(scratchTop - c.use.scrat
 // stack. Addresses of IPv6 take two registers, and a third to compare them
 // with: the packet's end, which is not needed any more.
 func (c *compiler) compute(s plan.Step) {
+	if s.Flow != nil {
+		c.flowHash(*s.Flow)
+	}
 	for _, x := range s.Computes {
 		c.about(x.String())
 		c.load = held{}
@@ -44,7 +47,7 @@ func (c *compiler) narrow(x plan.Compute) {
 	switch a.Op {
 	case operand.Copy:
 		c.loadField(a.From)
-	case operand.Random:
+	case operand.Random, operand.Hash:
 		c.chosen(x)
 	case operand.Add:
 		c.loadField(x.Field)
@@ -159,7 +162,16 @@ func (c *compiler) draw(i int) {
 	c.emit(asm.LoadMapValue(value, c.opt.Draws, uint32(4*i)), asm.LoadMem(value, value, 0, asm.Word))
 }
 
-// chosen brings a random value of up to 64 bits into value.
+// number brings into value number i of those that a value is chosen by.
+func (c *compiler) number(a rule.Action, i int) {
+	if a.Op == operand.Hash {
+		c.flowNumber(i)
+	} else {
+		c.draw(a.Draw + i)
+	}
+}
+
+// chosen brings a chosen value of up to 64 bits into value.
 func (c *compiler) chosen(x plan.Compute) {
 	if x.Bits() {
 		c.drawnBits(x)
@@ -176,12 +188,12 @@ func (c *compiler) chosen(x plan.Compute) {
 	}
 }
 
-// drawnBits brings bits of random numbers into value: up to 32, which may lie
+// drawnBits brings bits of the numbers into value: up to 32, which may lie
 // in two numbers.
 func (c *compiler) drawnBits(x plan.Compute) {
 	const word = 32
-	first, skip, n := x.Action.Draw+x.Skip/word, x.Skip%word, x.Field.Width
-	c.draw(first)
+	first, skip, n := x.Skip/word, x.Skip%word, x.Field.Width
+	c.number(x.Action, first)
 	if skip+n <= word {
 		c.shiftRight(word - skip - n)
 		if skip > 0 {
@@ -191,7 +203,7 @@ func (c *compiler) drawnBits(x plan.Compute) {
 	}
 	// The end of the packet keeps the first number over the second call.
 	c.emit(asm.Mov.Reg(c.reg.end, value))
-	c.draw(first + 1)
+	c.number(x.Action, first+1)
 	c.emit(asm.LSh.Imm(c.reg.end, word), asm.Or.Reg(value, c.reg.end), asm.LSh.Imm(value, int32(skip)))
 	c.shiftRight(2*word - n)
 }
@@ -202,11 +214,11 @@ func (c *compiler) shiftRight(n int) {
 	}
 }
 
-// scaled leaves in value which one of a range's values has been drawn, from 0
+// scaled leaves in value which one of a range's values is chosen, from 0
 // on: size * r / 2^32.
 func (c *compiler) scaled(a rule.Action) {
 	size := a.Range.Hi.Lo - a.Range.Lo.Lo + 1 // also where the range crosses 2^64
-	c.draw(a.Draw)
+	c.number(a, 0)
 	switch {
 	case size == 1<<32:
 		return

@@ -59,7 +59,10 @@ func (c *compiler) ip6(n *plan.Network, other label) {
 		asm.HostTo(asm.BE, temp, asm.Half),
 	)
 	if c.use.sums {
-		c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord), storeLong(slotSeen, 0))
+		c.emit(asm.StoreMem(asm.R10, slotLeft, temp, asm.DWord))
+	}
+	if c.use.sums || c.use.flows {
+		c.emit(storeLong(slotSeen, 0))
 	}
 	c.about("next header")
 	c.emit(asm.Add.Imm(temp, ipLen-1), asm.LoadMem(value, c.reg.l3, nextAt, asm.Byte))
@@ -219,7 +222,7 @@ func (c *compiler) is(kind int32) {
 
 // sees tells whether anybody asks what has been seen.
 func (c *compiler) sees(n *plan.Network) bool {
-	return c.use.sums || slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
+	return c.use.sums || c.use.flows || slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
 		return t.Ways[plan.Extended] != t.Ways[plan.Routed]
 	})
 }

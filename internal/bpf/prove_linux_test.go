@@ -105,6 +105,8 @@ var proved = []struct{ name, text string }{
 	{"copies over headers", "if vlan ip then ip_ttl vlan_pcp vlan_id ip_ttl else if ip6 tcp then tcp_window ip6_len ip6_hlim tcp_hlen tcp_syn tcp_ack else if arp then arp_spa arp_tpa arp_tha eth_src eth_dest arp_sha"},
 	{"IPv6 copied and counted", "if udp ip6 then ip6_src ip6_dest ip6_dest +0xffffffffffffffff else if tcp ip6 then ip6_src -1 ip6_dest atleast 2001:db8::1 else if ip6 then ip6_dest atmost fe80::1 ip6_src +9 ip6_flow +1"},
 	{"random", "if udp then udp_src random udp_dest random 1024-2047 ip_dscp random else if tcp then tcp_seq random 7-0xfffffff0 tcp_syn random ip_ttl random 5-5 else if icmp then icmp_code random 1-3 ip_src random"},
+	{"the hash of a flow", "if udp then ip6_flow hash ip6_dest hash 2001:db8::/33 udp_src hash 49152-65535 udp_check fix else if udp then ip_src hash eth_src hash udp_dest hash else if tcp then tcp_psh hash ip_dest hash 10.0.0.5-10.9.0.0 ip_ttl random else if vlan then vlan_id hash 1-4094 eth_dest hash else if all then eth_dest hash 02:00:00:00:00:00/7"},
+	{"the hash of a flow over IPv6", "if ip6 then ip6_src hash fe80::1-fe80::1:0 ip6_flow hash 7-9 ip6_hlim hash"},
 	{"random addresses", "if udp ip then ip_src random 10.0.0.0/8 ip_dest random 192.168.0.1-192.168.0.9 else if udp then ip6_src random 2001:db8::/44 ip6_dest random ::ffff:ffff:ffff:fff0-0:0:0:1::9 else if ip6 then ip6_src random ip6_dest random fe80::/100 else if arp then arp_sha random 02:00:00:00:00:00/12 arp_spa random arp_tpa random 10.1.0.0/17"},
 	{"prefixes", "if ip_dest 128.0.0.0/1 then ip_dest 10.1.2.0/23 ip_src 172.16.0.0/12 else if ip_src 1.0.0.0-90.0.0.0 then ip_src 10.0.0.0/9 else if udp then ip6_src 2001:db8::/44 ip6_dest fe80::/127 else if ip6 then ip6_dest fd00::/8 else if arp then arp_tha 02:00:00:00:00:00/20 arp_spa 10.1.0.0/19"},
 	{"chances", "if ecn 0,1 chance 5% then ecn 3 else if udp chance 1/2 not chance 99% then udp_check bad else if tcp (chance 3/7 or tcp_syn on chance 4294967295/4294967296) then drop else if not chance 50% then dscp 9"},
@@ -161,6 +163,7 @@ func TestProveRouted(t *testing.T) {
 		"if ip6 udp then udp_check fix",
 		"if ip6 tcp then tcp_check bad",
 		"if icmp6 then icmp6_check fix icmp6_code 3",
+		"if ip6 then ip6_flow hash",
 	} {
 		for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
 			proves(t, checked(t, text), engine.LoadOptions{Hook: h}, 2000)

@@ -18,7 +18,7 @@ func (c *compiler) wide(x plan.Compute) {
 	switch a.Op {
 	case operand.Copy:
 		c.loadWide(a.From)
-	case operand.Random:
+	case operand.Random, operand.Hash:
 		c.scaled(a)
 		c.emit(asm.LoadImm(upper, int64(a.Range.Lo.Hi), asm.DWord))
 		c.addWide(a.Range.Lo.Lo)

@@ -7,6 +7,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/operand"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
 // content is what a field, or a piece of one, becomes: a number, or what has
@@ -25,6 +26,9 @@ func constants(of func(*field.Field) uint64) func(*field.Field) content {
 // They come before all stores, so they are made of the packet as it arrived.
 func (w *writer) computes(s plan.Step) []string {
 	var lines []string
+	if s.Flow != nil {
+		lines = append(lines, "__u64 flow = "+w.flow(*s.Flow)+";")
+	}
 	shared := map[int]bool{}
 	for _, place := range repeated(s.Computes) {
 		shared[place] = true
@@ -99,11 +103,20 @@ func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
 	switch a.Op {
 	case operand.Copy:
 		return unwrapped(w.whole(a.From))
-	case operand.Random:
-		if c.Bits() {
-			return w.drawnBits(a.Draw, c.Skip, f.Width, shared)
+	case operand.Random, operand.Hash:
+		number := func(i int) string {
+			if a.Op == operand.Hash {
+				return w.flowNumber(i)
+			}
+			if place := a.Draw + i; shared[place] {
+				return fmt.Sprintf("drawn_%d", place)
+			}
+			return w.draw(a.Draw + i)
 		}
-		return w.chosen(c)
+		if c.Bits() {
+			return chosenBits(number, c.Skip, f.Width)
+		}
+		return w.chosen(c, number(0))
 	case operand.AtLeast:
 		return w.limited(atLeast, f, w.value(f, a.Value))
 	case operand.AtMost:
@@ -146,11 +159,11 @@ func (w *writer) wrapping(f *field.Field, op string, n field.Value) string {
 }
 
 // chosen writes a value of a range, which has at most 2^32 of them.
-func (w *writer) chosen(c plan.Compute) string {
+func (w *writer) chosen(c plan.Compute, number string) string {
 	w.need(chosen)
 	r := c.Action.Range
 	size := r.Hi.Lo - r.Lo.Lo + 1 // the upper halves differ by a carry at most
-	text := fmt.Sprintf("%s(%s, %s)", chosen, w.draw(c.Action.Draw), amount(field.V(size)))
+	text := fmt.Sprintf("%s(%s, %s)", chosen, number, amount(field.V(size)))
 	if r.Lo.IsZero() {
 		return text
 	}
@@ -196,19 +209,47 @@ func (w *writer) draw(place int) string {
 	return fmt.Sprintf("%s(%d)", draw, place)
 }
 
-// drawnBits writes bits of the random numbers from a place on, at most 32 of
-// them, behind so many others.
-func (w *writer) drawnBits(place, skip, width int, shared map[int]bool) string {
-	place, skip = place+skip/32, skip%32
-	drawn := func(place int) string {
-		if shared[place] {
-			return fmt.Sprintf("drawn_%d", place)
-		}
-		return w.draw(place)
+// flow writes the state of the hash of the packet's flow.
+func (w *writer) flow(f plan.Flow) string {
+	function, fragment, header := flowState, "", w.header(f.L3)
+	if f.L3 == field.IP6 {
+		function = flowState6
 	}
-	text, below := drawn(place), 32-skip-width
+	w.need(function)
+	without := fmt.Sprintf("%s(%s, %s, 0)", function, header, w.place(memberOf(protocolField(f.L3))))
+	if f.L4 == field.None {
+		return without
+	}
+	if f.L3 == field.IP6 {
+		w.need(moreFlag)
+		w.use(wayParam)
+		fragment = "way & WAY_MORE"
+	} else {
+		mf := memberOf(field.MustByName("ip_flag_mf"))
+		fragment = fmt.Sprintf("%s & %s", w.place(mf), mf.wire(w.bits(field.MustByName("ip_flag_mf"))))
+	}
+	src, dest := rule.Swap{Proto: f.L4}.Fields()
+	return fmt.Sprintf("%s ?\n\t%s :\n\t%s(%s, %s, (__u32)%s << 16 | %s)", fragment, without,
+		function, header, w.protocol(f.L4), w.number(src), w.number(dest))
+}
+
+// protocolField is the field of an IP header that says what follows.
+func protocolField(p field.Protocol) *field.Field {
+	return field.MustByName(map[field.Protocol]string{field.IP: "ip_protocol", field.IP6: "ip6_next"}[p])
+}
+
+// flowNumber writes a number of the hash of the packet's flow.
+func (w *writer) flowNumber(i int) string {
+	w.need(flowNumber)
+	return fmt.Sprintf("%s(flow, %d)", flowNumber, i)
+}
+
+// chosenBits writes bits of numbers, at most 32 of them, behind so many others.
+func chosenBits(number func(int) string, skip, width int) string {
+	first, skip := skip/32, skip%32
+	text, below := number(first), 32-skip-width
 	if below < 0 {
-		text, below = fmt.Sprintf("((__u64)%s << 32 | %s)", text, drawn(place+1)), below+32
+		text, below = fmt.Sprintf("((__u64)%s << 32 | %s)", text, number(first+1)), below+32
 	}
 	if below > 0 {
 		text = fmt.Sprintf("%s >> %d", text, below)

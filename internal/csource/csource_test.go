@@ -15,6 +15,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/hook"
+	"repacket/internal/operand"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
@@ -43,6 +44,7 @@ var golden = map[string]string{
 	"shift":    "if tcp_dest 8000-8099 then tcp_dest +1000",
 	"ceiling":  "if all then ip_ttl atmost 60",
 	"random":   "if udp_dest 5201 then ip_src random 10.0.0.0/8",
+	"hash":     "if udp then udp_src hash 49152-65535 ip6_flow hash; if all then ip_src hash 10.0.0.0/8",
 	"chance":   "if ecn ect0,ect1 chance 5% then ecn ce",
 	"copies":   "if udp then udp_src udp_dest udp_dest udp_src",
 	"random6":  "if udp chance 1/3 then ip6_src random 2001:db8::/40, eth_src random, udp_check udp_check; if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff",
@@ -183,19 +185,30 @@ func everyOperand(proto field.Protocol) (lines []string) {
 			continue
 		}
 		middle := field.Ones(min(f.Width, 63)).Lo / 3
-		operands := []string{
-			"+1", fmt.Sprintf("+0x%x", middle), "-1", fmt.Sprintf("-0x%x", middle),
-			"atleast " + value(f, middle), "atmost " + value(f, middle), "random",
-			fmt.Sprintf("random %s-%s", value(f, middle/5), value(f, middle/5+min(middle, 1<<32-1))), f.Name,
+		operands := []string{f.Name}
+		prefixes := []string{}
+		if len(value(f, 0)) > 6 { // an address
+			for _, length := range []int{7, 17, f.Width - 3} {
+				prefixes = append(prefixes, fmt.Sprintf("%s/%d", value(f, 0), length))
+			}
 		}
+		for _, o := range operand.For(f.Kind) {
+			switch o.Argument {
+			case operand.Amount:
+				operands = append(operands, o.Print("1"), o.Print(fmt.Sprintf("0x%x", middle)))
+			case operand.Value:
+				operands = append(operands, o.Print(value(f, middle)))
+			case operand.Choice:
+				operands = append(operands, o.Print(""), o.Print(value(f, middle/5)+"-"+value(f, middle/5+min(middle, 1<<32-1))))
+				for _, p := range prefixes {
+					operands = append(operands, o.Print(p))
+				}
+			}
+		}
+		operands = append(operands, prefixes...)
 		for _, g := range field.Fields() {
 			if g.Proto == proto && g != f {
 				operands = append(operands, g.Name)
-			}
-		}
-		if len(value(f, 0)) > 6 { // an address
-			for _, length := range []int{7, 17, f.Width - 3} {
-				operands = append(operands, fmt.Sprintf("%s/%d", value(f, 0), length), fmt.Sprintf("random %s/%d", value(f, 0), length))
 			}
 		}
 		for _, o := range operands {

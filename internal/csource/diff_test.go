@@ -79,6 +79,8 @@ var found = []string{
 	"if chance 1/3 chance 1/2 or not chance 99% udp then ip_ttl random; if not chance 1/4294967296 then drop",
 	"if ip then ip_hl random ip_tot_len -7 ip_flags random ip_offset +8000",
 	"if tcp then ip6_dest random, ip6_src 2001:db8::/47, tcp_check fix; if udp then ip_dest random 10.0.0.0/9 ip_src 172.16.0.0/12 udp_check bad ip_check fix",
+	"if udp then ip6_flow hash ip6_dest hash 2001:db8::/33 udp_src hash 49152-65535 udp_check fix; if udp then ip_src hash eth_src hash udp_dest hash; if tcp then tcp_psh hash ip_dest hash 10.0.0.5-10.9.0.0 ip_ttl random; if eth then eth_dest hash vlan_id hash 1-4094; if all then eth_dest hash 02:00:00:00:00:00/7",
+	"if ip6 then ip6_src hash fe80::1-fe80::1:0 ip6_flow hash 7-9 ip6_hlim hash; if arp or ip then ip_id hash",
 	"if tcp_mss 5 or eth_type vlan then redirect eth9 else if vlan_id 5 tcp then tcp_window 0",
 }
 

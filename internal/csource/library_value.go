@@ -1,5 +1,7 @@
 package csource
 
+import "repacket/internal/field"
+
 // drawFunctions are where random numbers come from.
 var drawFunctions = []function{
 	{name: draw, text: `
@@ -50,6 +52,48 @@ static __always_inline __u64 at_least(__u64 value, __u64 lowest)
 static __always_inline __u64 at_most(__u64 value, __u64 highest)
 {
 	return value < highest ? value : highest;
+}
+`},
+	{name: flowMix, text: `
+/* Takes a word into the hash of a flow. */
+static __always_inline __u64 flow_mix(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15;
+	return hash ^ hash >> 32;
+}
+`},
+	{name: flowState, needs: []snippet{flowMix, headerOf(field.IP)}, text: `
+/* The hash of a flow: the same for all of its packets. Fragments have no ports. */
+static __always_inline __u64 flow_state(const struct ip_header *ip, __u8 protocol, __u32 ports)
+{
+	__u64 hash = flow_mix(0, (__u64)bpf_ntohl(ip->src) << 32 | bpf_ntohl(ip->dest));
+
+	return flow_mix(hash, (__u64)ports << 32 | protocol);
+}
+`},
+	{name: flowState6, needs: []snippet{flowMix, headerOf(field.IP6)}, text: `
+/* The hash of a flow: the same for all of its packets. Fragments have no ports. */
+static __always_inline __u64 flow_state6(const struct ip6_header *ip6, __u8 protocol, __u32 ports)
+{
+	__u64 hash = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i += 2)
+		hash = flow_mix(hash, (__u64)bpf_ntohl(ip6->src[i]) << 32 | bpf_ntohl(ip6->src[i + 1]));
+#pragma unroll
+	for (int i = 0; i < 4; i += 2)
+		hash = flow_mix(hash, (__u64)bpf_ntohl(ip6->dest[i]) << 32 | bpf_ntohl(ip6->dest[i + 1]));
+	return flow_mix(hash, (__u64)ports << 32 | protocol);
+}
+`},
+	{name: flowNumber, text: `
+/* A number of the hash: the state, mixed as MurmurHash3 ends. */
+static __always_inline __u32 flow_number(__u64 flow, __u64 number)
+{
+	flow += number * 0x9e3779b97f4a7c15;
+	flow = (flow ^ flow >> 33) * 0xff51afd7ed558ccd;
+	flow = (flow ^ flow >> 33) * 0xc4ceb9fe1a85ec53;
+	return flow >> 32;
 }
 `},
 	{name: number48, text: `

@@ -26,6 +26,7 @@ const (
 	Copy              // what another field holds
 	Random            // a value of a range, drawn for each packet
 	Prefix            // the upper bits become those of the prefix, the rest stays
+	Hash              // a value of a range, the same for all packets of a flow
 )
 
 // Argument is what follows the word or the sign of an operand.
@@ -45,6 +46,8 @@ type Operand struct {
 	// Word or Sign is how the operand begins. Those that consist of a value (Set), a
 	// field (Copy) or a prefix (Prefix) have neither.
 	Word, Sign string
+	// Elsewhere are the words that other tools have for it, which get a hint.
+	Elsewhere []string
 	// Argument is what follows. A column of a file can stand for Value and Amount.
 	Argument Argument
 	// Kinds are those of the fields that take the operand.
@@ -52,6 +55,9 @@ type Operand struct {
 	// Neutral, if it is not nil, is the argument that changes nothing, whatever the
 	// field holds.
 	Neutral func(*field.Field) field.Value
+	// Over, if there are any, are headers of which the packet must have one: the operand
+	// reads it.
+	Over []field.Protocol
 	// Draws: the values that are chosen are random numbers.
 	Draws bool
 	// Explain says of a Choice where the value comes from.
@@ -78,12 +84,24 @@ func (o *Operand) Print(argument string) string {
 	return o.Word + " " + argument
 }
 
-// Whole is what a Choice without an argument chooses from.
-func (o *Operand) Whole(f *field.Field) field.Range { return field.Range{Hi: f.Max()} }
+// Whole is all that a Choice can choose from for a field, which it does without an
+// argument. A flow label of 0 stands for none, so no flow has it (RFC 6437 section 3).
+func (o *Operand) Whole(f *field.Field) field.Range {
+	whole := field.Range{Hi: f.Max()}
+	if o.Op == Hash && f.Name == "ip6_flow" {
+		whole.Lo = field.V(1)
+	}
+	return whole
+}
 
 // ByWord finds the operand that begins with a word.
 func ByWord(word string) (*Operand, bool) {
 	return find(func(o Operand) bool { return o.Word != "" && o.Word == word })
+}
+
+// Elsewhere finds the operand that other tools write with a word.
+func Elsewhere(word string) (*Operand, bool) {
+	return find(func(o Operand) bool { return slices.Contains(o.Elsewhere, word) })
 }
 
 // BySign finds the operand that begins with a sign.

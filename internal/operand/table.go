@@ -25,4 +25,5 @@ var table = []Operand{
 	{Op: Copy, Kinds: all},
 	{Op: Random, Word: "random", Argument: Choice, Kinds: values, Draws: true, Explain: "is drawn for each packet"},
 	{Op: Prefix, Argument: Value, Kinds: addresses},
+	{Op: Hash, Word: "hash", Elsewhere: []string{"symhash", "jhash"}, Argument: Choice, Kinds: values, Over: []field.Protocol{field.IP, field.IP6}, Explain: "is the same for all packets of a flow"},
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -27,6 +28,9 @@ func askedFor(p *rule.Program) asked {
 			}
 			a.follows(x.Field)
 			a.sums = a.sums || x.Op.Sums()
+			if x.Op == operand.Hash {
+				a.headers[field.TCP], a.headers[field.UDP] = true, true
+			}
 		}
 		for _, s := range r.Swaps {
 			src, dest := s.Fields()
@@ -222,6 +226,9 @@ func (s Step) Windows() []Window {
 		if from := c.Action.From; from != nil {
 			out = append(out, fieldWindows(from)...)
 		}
+	}
+	if s.Flow != nil {
+		out = append(out, s.Flow.Addresses())
 	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)

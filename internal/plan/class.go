@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"repacket/internal/field"
 	"repacket/internal/packetset"
 	"repacket/internal/rule"
@@ -189,6 +191,9 @@ func headersThere(r *rule.Rule, c Class) bool {
 			if !c.has(f.Proto) {
 				return false
 			}
+		}
+		if over := a.Op.Operand().Over; len(over) > 0 && !slices.ContainsFunc(over, c.has) {
+			return false
 		}
 	}
 	for _, s := range r.Swaps {

@@ -8,24 +8,24 @@ import (
 	"repacket/internal/rule"
 )
 
-// Compute works out a new value, from the packet as it arrived or from random
-// numbers. The value is left in the step's scratch area as an image: the bytes
+// Compute works out a new value, from the packet as it arrived, from random numbers
+// or from the hash of the packet's flow. The value is left in the step's scratch area as an image: the bytes
 // that the field's windows will have, bits of other fields 0.
 type Compute struct {
 	// Action is what the rule says.
 	Action rule.Action
-	// Field gets the value: the action's field, or for Random a part of it
-	// that lies in one window.
+	// Field gets the value: the action's field, or of one that is chosen a part of
+	// it that lies in one window.
 	Field *field.Field
-	// Skip, for Random over all that Field can hold: the value is the
-	// Field.Width bits behind the first Skip bits of the numbers from
-	// Action.Draw on.
+	// Skip, where anything that Field can hold is chosen: the value is the
+	// Field.Width bits behind the first Skip bits of the numbers, which are random
+	// and stand from Action.Draw on, or are those of the hash.
 	Skip int
 	// Slot is where the image begins in the scratch area, see At.
 	Slot int
 }
 
-// Bits reports whether a random value is nothing but bits of random numbers: the
+// Bits reports whether a chosen value is nothing but bits of the numbers: the
 // field has one window, see Skip. Otherwise it is Action.Range, of 2^32 values
 // at most, and one number chooses from it as rule.Action.Words says.
 func (c Compute) Bits() bool {
@@ -50,14 +50,22 @@ func (c Compute) size() int {
 
 func alignedDown(f *field.Field) int { return f.Byte() &^ (longest - 1) }
 
+// flowHash is the size in bytes of the state of the hash, which back ends keep behind
+// the images.
+const flowHash = 8
+
 // Scratch is the size in bytes of the area that a step works values out in, a
-// multiple of 4.
+// multiple of 4. The last 8 are for the state of the hash if the step has a Flow.
 func (s Step) Scratch() int {
 	if len(s.Computes) == 0 {
 		return 0
 	}
 	last := s.Computes[len(s.Computes)-1]
-	return last.Slot + last.size()
+	size := last.Slot + last.size()
+	if s.Flow != nil {
+		size += flowHash
+	}
+	return size
 }
 
 // edit is what a field, or a part of it, becomes: a value that is known, or

@@ -135,6 +135,8 @@ type Step struct {
 	Select []Step
 	// Look: count the packet, change nothing.
 	Look bool
+	// Flow, if it is not nil, is what the hash is made of that Computes choose by.
+	Flow *Flow
 	// Computes work out new values. They read the packet as it arrived, so they
 	// come before all else.
 	Computes []Compute
@@ -150,6 +152,18 @@ type Step struct {
 	// rule.ToInterface.
 	Verdict  rule.Verdict
 	Redirect string
+}
+
+// Flow is what packets of a flow have in common: the addresses in the IP header L3, the
+// protocol, and the ports in the layer-4 header L4. Without L4, and in fragments, there
+// are no ports, and the protocol is the number in the IP header.
+type Flow struct{ L3, L4 field.Protocol }
+
+// Addresses is where the source and behind it the destination are: 8 or 32 bytes, and
+// so no single load.
+func (f Flow) Addresses() Window {
+	src, dest := rule.Swap{Proto: f.L3}.Fields()
+	return Window{Header: f.L3, Off: src.Byte(), Size: src.Size() + dest.Size()}
 }
 
 // Window is one load or store: Size bytes (1, 2 or 4) at offset Off from the

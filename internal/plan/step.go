@@ -2,8 +2,10 @@ package plan
 
 import (
 	"math/bits"
+	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/rule"
 )
 
@@ -30,6 +32,7 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 		Rule:      r.Index,
 		Cond:      cond,
 		Look:      p.Written[r.Index].Look,
+		Flow:      flowOf(computes, c),
 		Computes:  computes,
 		Sums:      sums(r, list, c, known),
 		Exchanges: exchanges(r),
@@ -37,6 +40,18 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 		Verdict:   r.Verdict,
 		Redirect:  r.Redirect,
 	}, true
+}
+
+// flowOf is the flow of packets of the class, if a value follows from it.
+func flowOf(computes []Compute, c Class) *Flow {
+	if !slices.ContainsFunc(computes, func(x Compute) bool { return x.Action.Op == operand.Hash }) {
+		return nil
+	}
+	f := &Flow{L3: c.L3}
+	if c.L4 == field.TCP || c.L4 == field.UDP {
+		f.L4 = c.L4
+	}
+	return f
 }
 
 // compose makes the condition, and notes in known the bits whose values it

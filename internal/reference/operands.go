@@ -60,7 +60,9 @@ func (p packet) result(a rule.Action) field.Value {
 	case operand.Copy:
 		return p.get(a.From)
 	case operand.Random:
-		return p.chosen(a)
+		return chosen(a, func(i int) uint32 { return p.draw(a.Draw + i) })
+	case operand.Hash:
+		return chosen(a, p.flowHash)
 	case operand.Prefix:
 		upper := field.Ones(a.Field.Width).AndNot(field.Ones(a.Field.Width - a.Bits))
 		return p.get(a.Field).AndNot(upper).Or(a.Value)
@@ -112,13 +114,13 @@ func smaller(a, b field.Value) field.Value {
 	return b
 }
 
-// chosen is the value of a's range that the numbers drawn for it give: with
-// all of them read as one number r, as r is among all that it could be:
+// chosen is the value of a's range that numbers of 32 bits give: with all of them
+// read as one number r, as r is among all that it could be:
 // Lo + r * (Hi-Lo+1) / 2^(32*words), rounded down.
-func (p packet) chosen(a rule.Action) field.Value {
+func chosen(a rule.Action, word func(i int) uint32) field.Value {
 	r, words := new(big.Int), a.Words()
 	for i := range words {
-		r.Lsh(r, 32).Or(r, big.NewInt(int64(p.draw(a.Draw+i))))
+		r.Lsh(r, 32).Or(r, big.NewInt(int64(word(i))))
 	}
 	lo := number(a.Range.Lo)
 	size := new(big.Int).Sub(number(a.Range.Hi), lo)

@@ -114,7 +114,7 @@ func anyAction(r *rand.Rand, fields []*field.Field) rule.Action {
 		}
 		return a
 	}
-	switch a.Op = []operand.Op{operand.Set, operand.Add, operand.Sub, operand.AtLeast, operand.AtMost, operand.Copy, operand.Random, operand.Prefix}[r.IntN(8)]; a.Op {
+	switch a.Op = []operand.Op{operand.Set, operand.Add, operand.Sub, operand.AtLeast, operand.AtMost, operand.Copy, operand.Random, operand.Hash, operand.Prefix}[r.IntN(9)]; a.Op {
 	case operand.Add, operand.Sub:
 		if r.IntN(2) == 0 {
 			a.Value = field.V(r.Uint64N(min(f.Max().Lo, 9) + 1))
@@ -123,7 +123,7 @@ func anyAction(r *rand.Rand, fields []*field.Field) rule.Action {
 		if a.From = fields[r.IntN(len(fields))]; a.From.Width > f.Width {
 			a.From = f
 		}
-	case operand.Random:
+	case operand.Random, operand.Hash:
 		a.Draw = r.IntN(100)
 		a.Range = field.Range{Lo: anyValue(r, f), Hi: a.Value}
 		if a.Range.Lo.Cmp(a.Range.Hi) > 0 {

@@ -86,6 +86,9 @@ func reaches(r *rule.Rule, p packet) bool {
 		if slices.ContainsFunc(a.Needs(), func(f *field.Field) bool { return !p.has(f.Proto) }) {
 			return false
 		}
+		if over := a.Op.Operand().Over; len(over) > 0 && !slices.ContainsFunc(over, p.has) {
+			return false
+		}
 	}
 	return true
 }

@@ -114,6 +114,10 @@ func (l literal) chooses(o *operand.Operand) field.Range {
 		if tooMany(l.f, r) {
 			l.fail(l.at, "a prefix may be of any size", "a range to choose from has at most 2^32 values")
 		}
+		if o.Whole(l.f).Lo.Cmp(r.Lo) > 0 {
+			l.fail(l.at, "", "%s %s is never 0, which stands for none", l.name, o.Word).
+				Propose(l.becomes("", "1-"+printNumber(l.f, field.V(max(1, r.Hi.Lo)))))
+		}
 		return r
 	}
 	return field.Range{}

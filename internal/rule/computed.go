@@ -41,6 +41,9 @@ func (a Action) computed(rows *Rows) string {
 		choice := a.choice()
 		if choice == "" {
 			choice = "any value"
+			if !a.Range.Lo.IsZero() {
+				choice += " but 0"
+			}
 		}
 		return fmt.Sprintf("%s %s: %s", name, o.Explain, choice)
 	case a.Op == operand.Prefix:

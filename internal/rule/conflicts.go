@@ -81,7 +81,9 @@ func (v *solver) twoHeaders(a, b claim, layer field.Layer, inA, inB packetset.Se
 	for i := range meant {
 		meant[i].Tail = " (" + hint + ")"
 	}
-	if text := otherICMP(inA, inB); text != "" && meant == nil {
+	if b.reads != "" {
+		hint, meant = b.reads, nil
+	} else if text := otherICMP(inA, inB); text != "" && meant == nil {
 		hint = text
 	}
 	return v.diagnostic(syntax.Error, b.name, hint, "no packet has both: %s", msg).Propose(meant...)

@@ -29,8 +29,10 @@ type claim struct {
 	only *field.Field
 	// sum: a checksum is made right or wrong.
 	sum bool
-	// read: an action reads the field.
+	// read: an action reads the field or, by an operand that does, a header.
 	read bool
+	// reads is how the operand says that, or empty.
+	reads string
 }
 
 // plain tells that a claim names no field: what it stands for needs no title.
@@ -52,6 +54,9 @@ func (v *solver) claims(r *Rule) []claim {
 		list = append(list, v.asks(a))
 		if a.Op == operand.Copy {
 			list = append(list, v.reads(a))
+		}
+		if len(a.Op.Operand().Over) > 0 {
+			list = append(list, v.over(a))
 		}
 	}
 	for _, s := range r.Swaps {
@@ -84,6 +89,19 @@ func (v *solver) reads(a Action) claim {
 		out.expr, out.only = guard(a.From, at), a.From
 	}
 	return out
+}
+
+// over is what an action asks for because its operand reads one of some headers.
+func (v *solver) over(a Action) claim {
+	o, at := a.Op.Operand(), a.At
+	if i := strings.LastIndex(strings.ToLower(v.words(at)), o.Word); i >= 0 {
+		at = Span{Start: at.Start + i, End: at.Start + i + len(o.Word)}
+	}
+	var any []Expr
+	for _, p := range o.Over {
+		any = append(any, Has{p, at})
+	}
+	return claim{expr: Or{any, at}, at: at, name: at, read: true, reads: o.Word + " reads the addresses of a flow"}
 }
 
 // whole holds on what may be a whole datagram.

@@ -22,6 +22,9 @@ func (p *parser) operand(ref FieldRef) OperandNode {
 	case t.word && (t.Text[0] == '+' || t.Text[0] == '-'):
 		return p.amount(ref)
 	case p.isValue(ref, t):
+		if o, known := operand.Elsewhere(t.Text); known {
+			p.fail(t.At, "", "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, o.Word, ""))
+		}
 		p.column(t, ref, "set")
 	case copied && p.copyFollows():
 		return p.copied()

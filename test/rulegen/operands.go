@@ -2,6 +2,7 @@ package rulegen
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -20,14 +21,16 @@ func (w *writer) operand(s shape, f *field.Field) {
 		w.add(w.cell(value))
 		return
 	}
-	list := operand.For(f.Kind)
+	list := slices.DeleteFunc(operand.For(f.Kind), func(o *operand.Operand) bool {
+		return len(o.Over) > 0 && !slices.ContainsFunc(o.Over, s.has)
+	})
 	switch o := list[w.r.IntN(len(list))]; {
 	case o.Op == operand.Prefix:
 		w.add(w.cell(func() string { return w.prefix(f, w.number(f)) }))
 	case o.Op == operand.Copy && w.copied(s, f):
 	case o.Argument == operand.Choice:
 		w.add(o.Word)
-		w.choice(f)
+		w.choice(f, o.Whole(f).Lo)
 	case o.Argument == operand.Amount:
 		w.add(o.Sign + w.cell(func() string { return w.amount(f) }))
 	default:
@@ -68,8 +71,9 @@ func (w *writer) copied(s shape, f *field.Field) bool {
 	return true
 }
 
-// choice writes what to choose from: the whole field, a range or a prefix.
-func (w *writer) choice(f *field.Field) {
+// choice writes what to choose from: the whole field, a range or a prefix, of values
+// that are not below least.
+func (w *writer) choice(f *field.Field, least field.Value) {
 	lo, hi := w.number(f), w.number(f)
 	if f.Width > 32 { // a range has at most 2^32 values
 		hi = lo.Or(field.V(w.r.Uint64N(1 << 32)))
@@ -77,6 +81,7 @@ func (w *writer) choice(f *field.Field) {
 	if lo.Cmp(hi) > 0 {
 		lo, hi = hi, lo
 	}
+	lo, hi = lo.Or(least), hi.Or(least)
 	switch {
 	case w.chance(3) || f.Kind == field.Flag:
 	case f.Kind.IsAddress() && w.chance(2):
