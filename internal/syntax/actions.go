@@ -10,7 +10,7 @@ import (
 
 // actions reads action { [ "," | "and" ] action } into a rule.
 func (p *parser) actions(r *RuleNode) {
-	if p.actionsEnd() {
+	if p.ends() {
 		p.fail(p.peek().At, "to look without a change, leave out then", "then needs an action")
 	}
 	start := p.peek().At.Start
@@ -18,28 +18,19 @@ func (p *parser) actions(r *RuleNode) {
 		p.action(r)
 		r.Does = p.from(start)
 		if t := p.peek(); p.accept(",") || p.accept("and") {
-			if p.actionsEnd() {
+			if p.ends() {
 				p.fail(p.peek().At, "", "an action is missing after %s", p.words(t.At))
 			}
 			continue
 		}
-		if p.actionsEnd() {
+		if p.ends() {
 			break
 		}
 	}
 }
 
-func (p *parser) actionsEnd() bool {
-	t := p.peek()
-	switch t.Text {
-	case "", "else", "from", ")", ";":
-		return true
-	}
-	return p.startsRule(t)
-}
-
 // startsAction reports whether t begins an action.
-func (p *parser) startsAction(t Token) bool {
+func startsAction(t Token) bool {
 	_, set := ResolveField(t)
 	_, verdict := verdictByWord(t.Text)
 	return set || verdict || t.Text == "swap" || t.Text == "tcp.ack"
@@ -88,7 +79,7 @@ func (p *parser) swapped() field.Protocol {
 		p.next()
 	case ok:
 		p.fail(t.At, can, "%s has no source and destination to swap", p.words(t.At))
-	case t.Text == "" || !t.word || p.actionsEnd():
+	case t.Text == "" || !t.word || p.ends():
 		p.fail(t.At, can, "swap needs a header")
 	default:
 		p.fail(t.At, can, "swap needs a header, not %s", p.words(t.At))

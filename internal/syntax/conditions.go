@@ -40,17 +40,6 @@ func (p *parser) and() Node {
 	return AndNode{X: xs, Beside: beside, At: p.from(start)}
 }
 
-// conditionEnds reports whether the next token cannot begin a test. An unknown
-// word can: test says what is wrong with it.
-func (p *parser) conditionEnds() bool {
-	t := p.peek()
-	switch t.Text {
-	case "", "then", "else", "from", "or", ")", ",", ";":
-		return true
-	}
-	return p.startsRule(t)
-}
-
 func (p *parser) unary() Node {
 	t := p.peek()
 	if t.Text != "not" && t.Text != "(" {
@@ -240,7 +229,7 @@ func (p *parser) strayInCondition(t Token) {
 	case looksLikeValue(t.Text):
 		hint, meant := p.fieldless(t)
 		p.fail(t.At, hint, "%s is a value, and no field stands before it", word).Propose(meant...)
-	case p.startsAction(t):
+	case startsAction(t):
 		p.fail(t.At, "is `then` missing?", "%s is an action", word).Propose(p.thenBefore(t))
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "a test is missing before %s", word)

@@ -2,7 +2,6 @@ package syntax
 
 import (
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"repacket/internal/field"
@@ -155,12 +154,7 @@ func sendings(source string) []sending {
 func looseTokens(source string) []Token {
 	var out []Token
 	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
-		t, ok := lexOne(source, pos)
-		if n := len(out); n > 0 && (out[n-1].Text == "redirect" || out[n-1].Text == "from") {
-			if end := nameEnd(source, pos); end > pos {
-				t, ok = Token{Text: strings.ToLower(source[pos:end]), word: true, At: Span{pos, end}}, true
-			}
-		}
+		t, ok := lexOne(source, pos, out)
 		if !ok {
 			_, size := utf8.DecodeRuneInString(source[pos:])
 			pos += size
@@ -202,7 +196,7 @@ func statementSendings(source string, tokens []Token, orElse bool) []sending {
 	}
 	is := func(text string) func(Token) bool { return func(t Token) bool { return t.Text == text } }
 	ifAt, thenAt := slices.IndexFunc(tokens, is("if")), slices.IndexFunc(tokens, is("then"))
-	closing := orElse && ifAt < 0 && len(tokens) > 0 && (thenAt == 0 || thenAt < 0 && startsAction(tokens[0]))
+	closing := orElse && ifAt < 0 && len(tokens) > 0 && (thenAt == 0 || thenAt < 0 && meansAction(tokens[0]))
 	guard := contents(tokens)
 	switch {
 	case closing && thenAt == 0:
@@ -232,7 +226,7 @@ func closingGuard(tokens []Token) []string {
 	return nil
 }
 
-func startsAction(t Token) bool {
+func meansAction(t Token) bool {
 	_, set := ResolveField(t)
 	return set || isVerdict(t) || t.Text == "swap"
 }

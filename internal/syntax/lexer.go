@@ -59,12 +59,7 @@ func lex(source string) ([]Token, *Diagnostic) {
 	}
 	var tokens []Token
 	for pos := skipBlanks(source, 0); pos < len(source); pos = skipBlanks(source, pos) {
-		t, ok := lexOne(source, pos)
-		if n := len(tokens); n > 0 && (tokens[n-1].Text == "redirect" || tokens[n-1].Text == "from") {
-			if end := nameEnd(source, pos); end > pos {
-				t, ok = Token{Text: strings.ToLower(source[pos:end]), word: true, At: Span{pos, end}}, true
-			}
-		}
+		t, ok := lexOne(source, pos, tokens)
 		switch {
 		case !ok:
 			return nil, strayCharacter(source, pos, tokens)
@@ -81,9 +76,12 @@ func lex(source string) ([]Token, *Diagnostic) {
 	return append(tokens, Token{At: Span{last, last}}), nil
 }
 
-// lexOne reads the token that starts at pos, if there is one.
-func lexOne(source string, pos int) (Token, bool) {
+// lexOne reads the token that starts at pos, behind others, if there is one.
+func lexOne(source string, pos int, before []Token) (Token, bool) {
 	end := pos
+	if n := len(before); n > 0 && (before[n-1].Text == "redirect" || before[n-1].Text == "from") {
+		end = nameEnd(source, pos)
+	}
 	for end < len(source) && isWordByte(source[end]) {
 		end++
 	}

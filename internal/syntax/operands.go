@@ -10,7 +10,7 @@ import (
 // operand reads what becomes of the field.
 func (p *parser) operand(ref FieldRef) OperandNode {
 	t := p.peek()
-	_, copied := ResolveField(t)
+	from, copied := ResolveField(t)
 	o, worded := operand.ByWord(t.Text)
 	switch {
 	case worded && o.Argument == operand.NoArgument:
@@ -27,7 +27,7 @@ func (p *parser) operand(ref FieldRef) OperandNode {
 		}
 		p.column(t, ref, "set")
 	case copied && p.copyFollows():
-		return p.copied()
+		return OperandNode{Op: operand.Copy, Word: p.next(), From: from}
 	default:
 		p.noOperand(ref, t)
 	}
@@ -95,11 +95,7 @@ func (p *parser) amount(ref FieldRef) OperandNode {
 			Propose(Replace("one word: ", Span{t.At.End, near.At.Start}, "", "").Showing(Span{ref.Name.At.Start, near.At.End}))
 		number = "1"
 	}
-	if number[0] == '@' {
-		p.columnAt(t.At.Start+1, t.At, ref, sign)
-	} else {
-		p.noPart(t)
-	}
+	p.column(t, ref, sign)
 	t.Text = number
 	return OperandNode{Op: o.Op, Word: t}
 }
@@ -115,13 +111,6 @@ func (p *parser) noArithmetic(ref FieldRef, t Token, o *operand.Operand) {
 		p.fail(t.At, "", "%s is a checksum: it takes a value, fix, bad or itself", name).
 			Propose(Replace("for a sum that is wrong by one: ", t.At, "bad", "").Showing(Span{ref.Name.At.Start, t.At.End}))
 	}
-}
-
-// copied reads the field that is copied.
-func (p *parser) copied() OperandNode {
-	t := p.next()
-	from, _ := ResolveField(t)
-	return OperandNode{Op: operand.Copy, Word: t, From: from}
 }
 
 // noOperand is the error for an action without an operand; t is what stands

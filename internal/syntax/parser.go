@@ -2,6 +2,7 @@ package syntax
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -73,7 +74,15 @@ func (p *parser) accept(text string) bool {
 	return true
 }
 
-func (p *parser) atEnd() bool { return p.pos == len(p.tokens)-1 }
+// ends reports whether the next token, or one of some others, ends what is read.
+func (p *parser) ends(others ...string) bool {
+	t := p.peek()
+	return slices.Contains([]string{"", "else", "from", ")", ";"}, t.Text) || slices.Contains(others, t.Text) || p.startsRule(t)
+}
+
+// conditionEnds reports whether the next token cannot begin a test. An unknown
+// word can: test says what is wrong with it.
+func (p *parser) conditionEnds() bool { return p.ends("then", "or", ",") }
 
 // from is the span from start to the end of the token last taken.
 func (p *parser) from(start int) Span {
@@ -81,44 +90,28 @@ func (p *parser) from(start int) Span {
 }
 
 func (p *parser) program() []RuleNode {
-	if p.atEnd() {
+	if p.peek().Text == "" {
 		p.fail(Span{}, ruleForm, "no rule is given")
 		return nil
 	}
 	var rules []RuleNode
 	for p.err == nil {
 		r := p.rule()
-		end := false
-		switch p.peek().Text {
-		case "":
-			end = true
-		case ";":
-			p.next()
-			end = p.atEnd()
-		case "else":
-			r.OrElse = true
-			if word := p.next(); p.startsAction(p.peek()) {
-				rules, r, end = append(rules, r), p.closing(word), true
-			} else {
-				p.elseRule()
-			}
-		}
+		word := p.peek()
+		r.OrElse = p.accept("else")
 		rules = append(rules, r)
-		if end {
-			break
+		switch t := p.peek(); {
+		case r.OrElse && startsAction(t):
+			return append(rules, p.closing(word))
+		case r.OrElse && t.Text == "":
+			p.fail(t.At, "else if CONDITION then ACTIONS, or else ACTIONS", "else needs a rule, or actions")
+		case r.OrElse && t.Text == "then":
+			p.fail(t.At, "", "leave out then behind else").Propose(p.without(t).Whole())
+		case !r.OrElse && p.accept(";") && p.peek().Text == "", t.Text == "":
+			return rules
 		}
 	}
 	return rules
-}
-
-// elseRule checks what stands behind else, if that is no action.
-func (p *parser) elseRule() {
-	switch t := p.peek(); t.Text {
-	case "":
-		p.fail(t.At, "else if CONDITION then ACTIONS, or else ACTIONS", "else needs a rule, or actions")
-	case "then":
-		p.fail(t.At, "", "leave out then behind else").Propose(p.without(t).Whole())
-	}
 }
 
 // closing reads the actions behind the last else: a rule for all that is left.
@@ -126,7 +119,7 @@ func (p *parser) closing(word Token) RuleNode {
 	r := RuleNode{IfAt: word.At, Cond: AllNode{word.At}, Then: true, Closing: true}
 	p.columns = nil
 	p.actions(&r)
-	p.noRows()
+	p.rows(&r)
 	p.accept(";")
 	switch t := p.peek(); {
 	case p.err != nil, t.Text == "":
@@ -180,7 +173,7 @@ func (p *parser) noIf(named bool) {
 		p.fail(t.At, "", "a rule is missing before %s", p.words(t.At))
 	case t.Text == "then":
 		p.fail(t.At, ruleForm, "then without if").Propose(insert("", t.At.Start, "if all "))
-	case !ref && t.Text != "tcp.ack" && p.startsAction(t):
+	case !ref && t.Text != "tcp.ack" && startsAction(t):
 		p.fail(t.At, ruleForm, "%s stands behind if and then, or behind the last else", p.words(t.At)).Propose(p.restructured(t)...)
 	case Nearest(t.Text, []string{"if"}) != "", t.Text == "when":
 		p.fail(t.At, ruleForm, "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, "if", ""))
