@@ -45,34 +45,22 @@ func (h Headers) List() []field.Protocol {
 	return slices.DeleteFunc(field.Protocols(), func(p field.Protocol) bool { return !h.Has(p) })
 }
 
-// stacks is a set of header stacks: a bit for each of layering.all.
-type stacks [stackWords]uint64
+// stacks is a set of header stacks: a bit for each of layering.all. There are 47 of
+// them, and there can be maxStacks.
+type stacks [4]uint64
 
-// maxStacks is how many there can be; 47 there are.
-const (
-	stackWords = 4
-	maxStacks  = 64 * stackWords
-)
+const maxStacks = 64 * len(stacks{})
 
 func (s stacks) and(o stacks) stacks {
-	for i := range s {
-		s[i] &= o[i]
-	}
-	return s
+	return stacks{s[0] & o[0], s[1] & o[1], s[2] & o[2], s[3] & o[3]}
 }
 
 func (s stacks) or(o stacks) stacks {
-	for i := range s {
-		s[i] |= o[i]
-	}
-	return s
+	return stacks{s[0] | o[0], s[1] | o[1], s[2] | o[2], s[3] | o[3]}
 }
 
 func (s stacks) without(o stacks) stacks {
-	for i := range s {
-		s[i] &^= o[i]
-	}
-	return s
+	return stacks{s[0] &^ o[0], s[1] &^ o[1], s[2] &^ o[2], s[3] &^ o[3]}
 }
 
 func (s stacks) meets(o stacks) bool { return s.and(o) != stacks{} }

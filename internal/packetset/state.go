@@ -35,19 +35,16 @@ func (s state) and(o state) (both state, ok bool) {
 		return state{}, false
 	}
 	both.facts = make([]Fact, 0, len(s.facts)+len(o.facts))
-	a, b := s.facts, o.facts
-	for len(a) > 0 && len(b) > 0 {
-		switch c := compareFields(a[0].Field, b[0].Field); {
-		case c < 0:
-			both.facts, a = append(both.facts, a[0]), a[1:]
-		case c > 0:
-			both.facts, b = append(both.facts, b[0]), b[1:]
-		default:
-			both.facts = append(both.facts, Fact{a[0].Field, a[0].In.Intersect(b[0].In)})
-			a, b = a[1:], b[1:]
+	eachFact(s, o, func(f *field.Field, x, y field.Set) bool {
+		switch {
+		case x.Full(f.Width):
+			x = y
+		case !y.Full(f.Width):
+			x = x.Intersect(y)
 		}
-	}
-	both.facts = append(append(both.facts, a...), b...)
+		both.facts = append(both.facts, Fact{f, x})
+		return true
+	})
 	ok = both.settle()
 	return both, ok
 }
@@ -56,19 +53,12 @@ func (s state) and(o state) (both state, ok bool) {
 // them knows of has taken its stacks away already.
 func (s state) meets(o state) bool {
 	rest := s.stacks.and(o.stacks)
-	a, b := s.facts, o.facts
-	for rest != (stacks{}) && len(a) > 0 && len(b) > 0 {
-		switch c := compareFields(a[0].Field, b[0].Field); {
-		case c < 0:
-			a = a[1:]
-		case c > 0:
-			b = b[1:]
-		default:
-			rest = left(rest, Fact{a[0].Field, a[0].In.Intersect(b[0].In)})
-			a, b = a[1:], b[1:]
+	return rest != (stacks{}) && eachFact(s, o, func(f *field.Field, x, y field.Set) bool {
+		if !x.Full(f.Width) && !y.Full(f.Width) {
+			rest = left(rest, Fact{f, x.Intersect(y)})
 		}
-	}
-	return rest != stacks{}
+		return rest != stacks{}
+	})
 }
 
 // compareFields orders fields by header and place.
@@ -85,10 +75,7 @@ func (s *state) settle() bool {
 	for _, k := range s.facts {
 		s.stacks = left(s.stacks, k)
 	}
-	gone := func(k Fact) bool { return !s.may(k.Field.Proto) }
-	if slices.ContainsFunc(s.facts, gone) {
-		s.facts = slices.DeleteFunc(s.facts, gone)
-	}
+	s.facts = slices.DeleteFunc(s.facts, func(k Fact) bool { return !s.may(k.Field.Proto) })
 	return s.stacks != stacks{}
 }
 
@@ -155,25 +142,17 @@ func around(a, b state, crop bool) state {
 func eachFact(a, b state, do func(f *field.Field, inA, inB field.Set) bool) bool {
 	x, y := a.facts, b.facts
 	for len(x) > 0 || len(y) > 0 {
-		c := 0
+		var f *field.Field
+		var inA, inB field.Set
 		switch {
-		case len(x) == 0:
-			c = 1
-		case len(y) == 0:
-			c = -1
+		case len(y) == 0 || len(x) > 0 && compareFields(x[0].Field, y[0].Field) < 0:
+			f, inA, inB, x = x[0].Field, x[0].In, anyValue[x[0].Field.Width], x[1:]
+		case len(x) == 0 || compareFields(x[0].Field, y[0].Field) > 0:
+			f, inA, inB, y = y[0].Field, anyValue[y[0].Field.Width], y[0].In, y[1:]
 		default:
-			c = compareFields(x[0].Field, y[0].Field)
+			f, inA, inB, x, y = x[0].Field, x[0].In, y[0].In, x[1:], y[1:]
 		}
-		goOn := false
-		switch {
-		case c < 0:
-			goOn, x = do(x[0].Field, x[0].In, anyValue[x[0].Field.Width]), x[1:]
-		case c > 0:
-			goOn, y = do(y[0].Field, anyValue[y[0].Field.Width], y[0].In), y[1:]
-		default:
-			goOn, x, y = do(x[0].Field, x[0].In, y[0].In), x[1:], y[1:]
-		}
-		if !goOn {
+		if !do(f, inA, inB) {
 			return false
 		}
 	}
