@@ -82,7 +82,11 @@ type rereader struct {
 }
 
 func (r *rereader) reopen(path string, limit int64) (io.ReadCloser, error) {
-	f, err := within(r, func() (*os.File, error) { return r.open(path, limit) }, func(f *os.File) { _ = f.Close() })
+	f, err := within(r, func() (*os.File, error) { return r.open(path, limit) }, func(f *os.File) {
+		if f != nil {
+			_ = f.Close()
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,7 @@ func (r *rereader) reopen(path string, limit int64) (io.ReadCloser, error) {
 }
 
 // within does something that may take for ever. If it is given up, late gets what it
-// comes back with, unless that is an error.
+// comes back with, which may be nothing.
 func within[T any](r *rereader, do func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		value T
@@ -116,9 +120,7 @@ func within[T any](r *rereader, do func() (T, error), late func(T)) (T, error) {
 	go func() {
 		got := <-done
 		r.stuck.Add(-1)
-		if got.err == nil {
-			late(got.value)
-		}
+		late(got.value)
 	}()
 	return none, fmt.Errorf("it does not answer: %w", os.ErrDeadlineExceeded)
 }
