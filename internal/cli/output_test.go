@@ -218,3 +218,17 @@ func TestFullDiskBefore(t *testing.T) {
 	}
 	wantText(t, "stderr", stderr, "repacket: error: no space left on device\n")
 }
+
+func TestQuietLeavesErrorsOnly(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, append([]string{"-q"}, rewriteWords...)...)
+	f.tty = true
+	f.kernel.closeErr = errFake
+	close(f.kernel.done)
+	status, stdout, stderr := f.run()
+	if status != exitFailed {
+		t.Errorf("exit status %d, want 1", status)
+	}
+	wantText(t, "stdout", stdout, "")
+	wantText(t, "stderr", stderr, "repacket: \x1b[1;31merror:\x1b[0m the kernel is gone\n")
+}

@@ -172,20 +172,6 @@ func TestRunTellsWhatItChose(t *testing.T) {
 		"eth0: tc (eth0 is a veth, where XDP would switch segmentation offload off)\nmatch 1 pkts in 0.000 s\n")
 }
 
-func TestQuietLeavesErrorsOnly(t *testing.T) {
-	t.Parallel()
-	f := newFake(t, append([]string{"-q"}, rewriteWords...)...)
-	f.tty = true
-	f.kernel.closeErr = errFake
-	close(f.kernel.done)
-	status, stdout, stderr := f.run()
-	if status != exitFailed {
-		t.Errorf("exit status %d, want 1", status)
-	}
-	wantText(t, "stdout", stdout, "")
-	wantText(t, "stderr", stderr, "repacket: \x1b[1;31merror:\x1b[0m the kernel is gone\n")
-}
-
 // When counting fails the run detaches and says why.
 func TestCountingFails(t *testing.T) {
 	t.Parallel()
