@@ -26,12 +26,12 @@ func printAddress(f *field.Field, v field.Value) string {
 	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[10], b[11], b[12], b[13], b[14], b[15])
 }
 
-// article is the kind of an address with its article.
+// article is a kind with its article.
 func article(k field.Kind) string {
-	if k == field.MAC {
-		return "a MAC address"
+	if k == field.Address4 || k == field.Address6 {
+		return "an " + k.String()
 	}
-	return "an " + k.String()
+	return "a " + k.String()
 }
 
 // address reads an address of the field's kind.

@@ -2,8 +2,6 @@ package rule
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -111,7 +109,7 @@ func (l literal) chooses(o *operand.Operand) field.Range {
 			Propose(l.becomes("up to the end: ", l.text+printNumber(l.f, l.f.Max())))
 	default:
 		r := l.item()
-		if tooMany(l.f, r) {
+		if l.f.Kind.IsAddress() && l.f.PrefixLength(r) < 0 && spread(r) > 32 { // a prefix takes the bits of as many numbers as it needs
 			l.fail(l.at, "a prefix may be of any size", "a range to choose from has at most 2^32 values")
 		}
 		if o.Whole(l.f).Lo.Cmp(r.Lo) > 0 {
@@ -121,17 +119,6 @@ func (l literal) chooses(o *operand.Operand) field.Range {
 		return r
 	}
 	return field.Range{}
-}
-
-// tooMany tells whether a range of addresses is more than one random number can
-// choose from; a prefix takes the bits of as many as it needs.
-func tooMany(f *field.Field, r field.Range) bool {
-	if !f.Kind.IsAddress() || f.PrefixLength(r) >= 0 {
-		return false
-	}
-	lo, borrow := bits.Sub64(r.Hi.Lo, r.Lo.Lo, 0)
-	hi, _ := bits.Sub64(r.Hi.Hi, r.Lo.Hi, borrow)
-	return hi > 0 || lo > math.MaxUint32
 }
 
 // copies checks that the source of a copy is of the kind of the target, and
@@ -146,19 +133,10 @@ func (c *checker) copies(out Action, a syntax.ActionNode) {
 			syntax.Replace("the right sum: ", at, "fix", "").Showing(a.At),
 			syntax.Replace("; the old bytes: ", at, name, "").Showing(a.At).Beside())
 	case to.Kind != from.Kind:
-		c.fail(at, sourceHint(to), "%s takes %s, %s is %s", name, kindArticle(to.Kind), source, kindArticle(from.Kind))
+		c.fail(at, sourceHint(to), "%s takes %s, %s is %s", name, article(to.Kind), source, article(from.Kind))
 	case from.Width > to.Width:
 		c.fail(at, sourceHint(to), "%s has %d bits, %s has %d: it may not fit", name, to.Width, source, from.Width)
 	}
-}
-
-// kindArticle is a kind with its article.
-func kindArticle(k field.Kind) string {
-	switch k {
-	case field.Address4, field.Address6, field.MAC:
-		return article(k)
-	}
-	return "a " + k.String()
 }
 
 // sourceHint names a field that can be copied into f: as wide as f or of its
@@ -177,13 +155,10 @@ func sourceHint(f *field.Field) string {
 			rank++
 		}
 		if rank > most {
-			best, most = g.Name, rank
+			best, most = "such as "+g.Name, rank
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "such as " + best
+	return best
 }
 
 // chance is the checked form of a chance.
@@ -260,9 +235,6 @@ func inFractions(text string) string {
 	den := uint64(100)
 	for range decimals {
 		den *= 10
-	}
-	for num%10 == 0 && den%10 == 0 {
-		num, den = num/10, den/10
 	}
 	for _, prime := range []uint64{2, 5} {
 		for num%prime == 0 && den%prime == 0 {

@@ -101,27 +101,23 @@ func (ch choice) apply(e Expr) Expr {
 	case Not:
 		return Not{ch.apply(e.X), e.At}
 	case And:
-		var xs []Expr
-		for _, x := range e.X {
-			x = ch.apply(x)
-			if and, ok := x.(And); ok {
-				xs = append(xs, and.X...)
-			} else {
-				xs = append(xs, x)
-			}
-		}
-		return And{xs, e.At}
+		return And{splice[And](ch, e.X), e.At}
 	case Or:
-		var xs []Expr
-		for _, x := range e.X {
-			x = ch.apply(x)
-			if or, ok := x.(Or); ok {
-				xs = append(xs, or.X...)
-			} else {
-				xs = append(xs, x)
-			}
-		}
-		return Or{xs, e.At}
+		return Or{splice[Or](ch, e.X), e.At}
 	}
 	return e
+}
+
+// splice are the members of a condition under the choice; in the place of one of
+// the same kind stand its own.
+func splice[Kind Expr](ch choice, list []Expr) (out []Expr) {
+	for _, x := range list {
+		x = ch.apply(x)
+		if _, same := x.(Kind); same {
+			out = append(out, parts(x)...)
+		} else {
+			out = append(out, x)
+		}
+	}
+	return out
 }

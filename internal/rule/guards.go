@@ -42,10 +42,7 @@ func guarded(t Test) Expr {
 // read, one for each kind.
 func withGuards(cond Expr, actions []Action) Expr {
 	for _, o := range needed(actions) {
-		xs := []Expr{cond}
-		if and, ok := cond.(And); ok {
-			xs = and.X
-		}
+		xs := conjuncts(cond)
 		cond = And{append(xs[:len(xs):len(xs)], guard(o.f, o.at)), cond.Span()}
 	}
 	return cond

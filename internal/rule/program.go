@@ -89,7 +89,6 @@ func (r *Rule) Touches() bool {
 type Expr interface {
 	// Span is where the condition stands in the source.
 	Span() Span
-	expr()
 }
 
 type (
@@ -159,14 +158,6 @@ func (e And) Span() Span { return e.At }
 // Span is where the condition stands in the source.
 func (e Or) Span() Span { return e.At }
 
-func (All) expr()    {}
-func (Has) expr()    {}
-func (Test) expr()   {}
-func (Chance) expr() {}
-func (Not) expr()    {}
-func (And) expr()    {}
-func (Or) expr()     {}
-
 // Leaves are the parts of a condition that are no Not, And or Or, in order.
 func Leaves(e Expr) []Expr {
 	xs := parts(e)
@@ -191,6 +182,14 @@ func parts(e Expr) []Expr {
 		return e.X
 	}
 	return nil
+}
+
+// conjuncts are the conditions that all have to hold for e to hold.
+func conjuncts(e Expr) []Expr {
+	if and, ok := e.(And); ok {
+		return and.X
+	}
+	return []Expr{e}
 }
 
 // find are the conditions of a type in a condition, in order.
@@ -253,13 +252,7 @@ func (a Action) Words() int {
 	if !a.Op.Chooses() {
 		return 0
 	}
-	lo, borrow := bits.Sub64(a.Range.Hi.Lo, a.Range.Lo.Lo, 0)
-	hi, _ := bits.Sub64(a.Range.Hi.Hi, a.Range.Lo.Hi, borrow)
-	length := bits.Len64(lo)
-	if hi > 0 {
-		length = 64 + bits.Len64(hi)
-	}
-	return max(1, (length+31)/32)
+	return max(1, (spread(a.Range)+31)/32)
 }
 
 // Idle reports whether the action leaves its field as it is, whatever that holds. A
@@ -275,6 +268,15 @@ func (a Action) Idle() bool {
 	default:
 		return neutral != nil && a.Value == neutral(a.Field)
 	}
+}
+
+// spread is how many bits Hi-Lo of a range has.
+func spread(r field.Range) int {
+	lo, borrow := bits.Sub64(r.Hi.Lo, r.Lo.Lo, 0)
+	if hi, _ := bits.Sub64(r.Hi.Hi, r.Lo.Hi, borrow); hi > 0 {
+		return 64 + bits.Len64(hi)
+	}
+	return bits.Len64(lo)
 }
 
 // Needs are the fields that have to be there for the action: the one that it

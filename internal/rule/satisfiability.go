@@ -118,10 +118,7 @@ func whole(at Span) Expr {
 
 // members are the claims of a condition: those of an and, or itself.
 func (v *solver) members(e Expr) []claim {
-	xs := []Expr{e}
-	if and, ok := e.(And); ok {
-		xs = and.X
-	}
+	xs := conjuncts(e)
 	var list []claim
 	for i := 0; i < len(xs); i++ {
 		cl := claim{expr: xs[i]}

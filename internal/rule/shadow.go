@@ -152,12 +152,7 @@ func (c *checker) shadowed(all []reach, j int, earlier []int) bool {
 }
 
 func containsAll(have, want []string) bool {
-	for _, w := range want {
-		if !slices.Contains(have, w) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(want, func(w string) bool { return !slices.Contains(have, w) })
 }
 
 // actions writes the actions as checked, for all copies of the rule.
@@ -261,10 +256,5 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 
 // joined tells whether else stands between all rules from i to j.
 func joined(all []reach, i, j int) bool {
-	for _, r := range all[i:j] {
-		if !r.node.OrElse {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(all[i:j], func(r reach) bool { return !r.node.OrElse })
 }

@@ -37,12 +37,8 @@ func (c *checker) takenByRow(early, late *reach) string {
 
 // columnTests are the tests for a column alone that have to hold in every row.
 func columnTests(e Expr) []Test {
-	parts := []Expr{e}
-	if and, ok := e.(And); ok {
-		parts = and.X
-	}
 	var out []Test
-	for _, x := range parts {
+	for _, x := range conjuncts(e) {
 		if t, ok := x.(Test); ok && len(t.Cells) == 1 && len(t.In) == 0 && !t.Not {
 			out = append(out, t)
 		}

@@ -29,13 +29,6 @@ func (c *checker) verdict(r syntax.RuleNode) {
 	if !r.Drops() || len(r.Actions)+len(r.Swaps) == 0 {
 		return
 	}
-	var others []Span
-	for _, a := range r.Actions {
-		others = append(others, a.At)
-	}
-	for _, s := range r.Swaps {
-		others = append(others, s.At)
-	}
 	c.fail(r.Verdicts[0].At, "a packet is rewritten or dropped, not both", "drop stands alone: nothing is left of the packet to rewrite")
 }
 
