@@ -59,24 +59,12 @@ func eachTest(e rule.Expr, bare bool, f func(t rule.Test, bare bool)) {
 // mapTests is a condition with other tests, which f makes in the order of
 // eachTest.
 func mapTests(e rule.Expr, f func(rule.Test) rule.Test) rule.Expr {
-	list := func(in []rule.Expr) []rule.Expr {
-		out := make([]rule.Expr, len(in))
-		for i, x := range in {
-			out[i] = mapTests(x, f)
+	return rule.Map(e, func(x rule.Expr) rule.Expr {
+		if t, ok := x.(rule.Test); ok {
+			return f(t)
 		}
-		return out
-	}
-	switch e := e.(type) {
-	case rule.Test:
-		return f(e)
-	case rule.Not:
-		return rule.Not{X: mapTests(e.X, f), At: e.At}
-	case rule.And:
-		return rule.And{X: list(e.X), At: e.At}
-	case rule.Or:
-		return rule.Or{X: list(e.X), At: e.At}
-	}
-	return e
+		return x
+	})
 }
 
 // few reports whether a set has so few values that each can be looked up.

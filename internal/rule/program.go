@@ -171,6 +171,26 @@ func Leaves(e Expr) []Expr {
 	return out
 }
 
+// Map is a condition with other leaves, which f makes in the order of Leaves.
+func Map(e Expr, f func(Expr) Expr) Expr {
+	list := func(in []Expr) []Expr {
+		out := make([]Expr, len(in))
+		for i, x := range in {
+			out[i] = Map(x, f)
+		}
+		return out
+	}
+	switch e := e.(type) {
+	case Not:
+		return Not{Map(e.X, f), e.At}
+	case And:
+		return And{list(e.X), e.At}
+	case Or:
+		return Or{list(e.X), e.At}
+	}
+	return f(e)
+}
+
 // parts are the conditions of which a Not, an And or an Or is made.
 func parts(e Expr) []Expr {
 	switch e := e.(type) {

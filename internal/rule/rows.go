@@ -26,7 +26,12 @@ func (p *Program) WrittenOut() *Program {
 func (r *Rule) Row(row int) *Rule {
 	out := *r
 	out.Rows = nil
-	out.Cond = r.Rows.condition(r.Cond, row)
+	out.Cond = Map(r.Cond, func(x Expr) Expr {
+		if t, ok := x.(Test); ok && len(t.Cells) > 0 {
+			return Test{Field: t.Field, In: r.Rows.In(t, row), At: t.At}
+		}
+		return x
+	})
 	out.Actions = make([]Action, len(r.Actions))
 	for i, a := range r.Actions {
 		out.Actions[i] = r.Rows.action(a, row)
@@ -44,31 +49,6 @@ func (rs *Rows) In(t Test, row int) field.Set {
 		return in.Complement(t.Field.Width)
 	}
 	return in
-}
-
-func (rs *Rows) condition(e Expr, row int) Expr {
-	switch e := e.(type) {
-	case Test:
-		if len(e.Cells) == 0 {
-			return e
-		}
-		return Test{Field: e.Field, In: rs.In(e, row), At: e.At}
-	case Not:
-		return Not{rs.condition(e.X, row), e.At}
-	case And:
-		return And{rs.conditions(e.X, row), e.At}
-	case Or:
-		return Or{rs.conditions(e.X, row), e.At}
-	}
-	return e
-}
-
-func (rs *Rows) conditions(list []Expr, row int) []Expr {
-	out := make([]Expr, len(list))
-	for i, x := range list {
-		out[i] = rs.condition(x, row)
-	}
-	return out
 }
 
 func (rs *Rows) action(a Action, row int) Action {

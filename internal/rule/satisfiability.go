@@ -53,7 +53,8 @@ func (v *solver) claims(r *Rule) []claim {
 	for _, a := range r.Actions {
 		list = append(list, v.asks(a))
 		if a.Op == operand.Copy {
-			list = append(list, v.reads(a))
+			at := syntax.LastWord(v.source, a.At)
+			list = append(list, present(a.From, claim{at: at, name: at, read: true}))
 		}
 		if len(a.Op.Operand().Over) > 0 {
 			list = append(list, v.over(a))
@@ -70,25 +71,19 @@ func (v *solver) claims(r *Rule) []claim {
 // on some values of another one, one of these; and for fix and bad of an L4
 // checksum a whole datagram, of which the checker knows the first part.
 func (v *solver) asks(a Action) claim {
-	has := Has{a.Field.Proto, a.At}
-	out := claim{expr: has, at: a.At, name: syntax.FirstWord(v.source, a.At)}
-	switch {
-	case a.Field.Only != nil:
-		out.expr, out.only = guard(a.Field, a.At), a.Field
-	case a.Op.Sums() && a.Field.Proto.Header().Layer == field.TransportLayer:
-		out.expr, out.sum = And{[]Expr{has, whole(a.At)}, a.At}, true
+	out := present(a.Field, claim{at: a.At, name: syntax.FirstWord(v.source, a.At)})
+	if out.only == nil && a.Op.Sums() && a.Field.Proto.Header().Layer == field.TransportLayer {
+		out.expr, out.sum = And{[]Expr{out.expr, whole(a.At)}, a.At}, true
 	}
 	return out
 }
 
-// reads is what an action asks for because it reads a field.
-func (v *solver) reads(a Action) claim {
-	at := syntax.LastWord(v.source, a.At)
-	out := claim{expr: Has{a.From.Proto, at}, at: at, name: at, read: true}
-	if a.From.Only != nil {
-		out.expr, out.only = guard(a.From, at), a.From
+// present claims that a field is there.
+func present(f *field.Field, cl claim) claim {
+	if cl.expr = (Has{f.Proto, cl.at}); f.Only != nil {
+		cl.expr, cl.only = guard(f, cl.at), f
 	}
-	return out
+	return cl
 }
 
 // over is what an action asks for because its operand reads one of some headers.
