@@ -70,7 +70,7 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	case "chance":
 		return []string{"5%", "1/1000"}, directive
 	}
-	f, ok := fieldOrShort(last)
+	f, ok := fieldOrGeneric(last)
 	switch {
 	case ok && acts:
 		return append(wordsFor(f), operands(f)...), directive
@@ -82,9 +82,9 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	return clauses(acts), directive
 }
 
-// fieldOrShort finds a field by its name, or one that a short name can mean.
-func fieldOrShort(name string) (*field.Field, bool) {
-	for _, s := range field.Shorts() {
+// fieldOrGeneric finds a field by its name, or one that a generic one can mean.
+func fieldOrGeneric(name string) (*field.Field, bool) {
+	for _, s := range field.Generics() {
 		if s.Name == name {
 			return field.MustByName(s.Fields[0]), true
 		}
@@ -129,7 +129,7 @@ func clauses(acts bool) []string {
 			offer = append(offer, name)
 		}
 	}
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		offer = append(offer, s.Name)
 	}
 	for _, f := range field.Fields() {

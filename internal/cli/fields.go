@@ -10,7 +10,7 @@ import (
 )
 
 // fields lists every field, those of one header, or all about one field or
-// short name.
+// generic field.
 func (a *app) fields(words []string) error {
 	if len(words) > 1 {
 		return usage("repacket fields ip_dscp", "fields takes one name, not %d", len(words))
@@ -25,7 +25,7 @@ func (a *app) fields(words []string) error {
 		a.fieldTable(protocols)
 		return nil
 	}
-	if fs, ok := field.ShortByName(name); ok {
+	if fs, ok := field.GenericByName(name); ok {
 		a.shortDetail(name, fs)
 		return nil
 	}
@@ -59,7 +59,7 @@ func fieldNames() []string {
 	for _, f := range field.Fields() {
 		names, aliases = append(names, f.Name), append(aliases, f.Aliases...)
 	}
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		names = append(names, s.Name)
 	}
 	return append(names, aliases...)
@@ -147,9 +147,9 @@ func (a *app) shortNames() {
 	if a.out.json {
 		return
 	}
-	a.out.printf("%s\n", a.out.heading("Short names: the field of whichever protocol is there"))
+	a.out.printf("%s\n", a.out.heading("Generic fields: the field of whichever protocol is there"))
 	var rows [][]string
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		rows = append(rows, []string{s.Name, strings.Join(s.Fields, ", "), s.Doc})
 	}
 	a.out.printf("%s\n", strings.Join(columns(rows), "\n"))

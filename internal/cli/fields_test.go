@@ -46,7 +46,7 @@ func TestFieldsKnowsEveryName(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		status, stdout, _ := newFake(t, "fields", s.Name).run()
 		if status != exitDone || !strings.Contains(stdout, "\n  "+s.Fields[0]+" ") {
 			t.Errorf("fields %s: exit status %d, %q", s.Name, status, stdout)

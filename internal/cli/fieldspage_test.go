@@ -34,7 +34,7 @@ dot may replace the underscore: ` + "`ip.ttl`" + ` is ` + "`ip_ttl`" + `.
 		}
 	}
 	b.WriteString("\n## Generic fields\n\nEach stands for the field of whichever protocol the packet has.\n\n| Name | Means |\n|---|---|\n")
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", s.Name, strings.Join(s.Fields, ", "))
 	}
 	b.WriteString("\n## Structural fields\n\nThese fields determine how a packet is segmented. At tc, a rule that sets one of them skips\nGSO packets, and counts them ([semantics.md](semantics.md#38-structural-fields)):\n\n")

@@ -274,7 +274,7 @@ func TestRefusedOutlets(t *testing.T) {
 		},
 		{
 			iface: "right", text: "if tcp then tcp_check 5", dir: hook.Out,
-			want: "an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
+			want: "an exact tcp_check cannot reach the wire: TCP packets leave with an offloaded checksum (CHECKSUM_PARTIAL)",
 		},
 		{iface: "right", text: "if tcp then tcp_check bad", dir: hook.Out},
 		{iface: "right", text: "if udp then redirect nowhere0", want: "there is no interface nowhere0"},

@@ -229,17 +229,17 @@ func MustByName(name string) *Field {
 	return f
 }
 
-// Short is a name that means the field of whichever protocol is there.
-type Short struct {
+// Generic is a name that means the field of whichever protocol is there.
+type Generic struct {
 	Name   string
 	Fields []string
 	Doc    string
 }
 
-// Shorts lists the short names.
-func Shorts() []Short { return shorts }
+// Generics lists the generic fields.
+func Generics() []Generic { return generics }
 
-var shorts = []Short{
+var generics = []Generic{
 	{"sport", []string{"tcp_src", "udp_src"}, "source port, TCP or UDP"},
 	{"dport", []string{"tcp_dest", "udp_dest"}, "destination port, TCP or UDP"},
 	{"dscp", []string{"ip_dscp", "ip6_dscp"}, "differentiated services code point, IPv4 or IPv6"},
@@ -247,9 +247,9 @@ var shorts = []Short{
 	{"ttl", []string{"ip_ttl", "ip6_hlim"}, "time to live of IPv4, hop limit of IPv6"},
 }
 
-// ShortByName gives the fields that a short name stands for.
-func ShortByName(name string) ([]*Field, bool) {
-	for _, s := range shorts {
+// GenericByName gives the fields that a generic field stands for.
+func GenericByName(name string) ([]*Field, bool) {
+	for _, s := range generics {
 		if s.Name == name {
 			var out []*Field
 			for _, n := range s.Fields {

@@ -116,8 +116,8 @@ func TestNamesAreUnique(t *testing.T) {
 			claim(word, "the header "+word)
 		}
 	}
-	for _, s := range Shorts() {
-		claim(s.Name, "the short name "+s.Name)
+	for _, s := range Generics() {
+		claim(s.Name, "the generic field "+s.Name)
 	}
 	for _, f := range Fields() {
 		claim(f.Name, f.Name)

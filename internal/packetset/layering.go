@@ -1,6 +1,6 @@
 // Package packetset holds sets of packets: those on which a condition holds. A
 // set says which headers its packets may have and which values their fields; so
-// it tells whether anything can be in two sets at once, and with that whether a
+// it reports whether anything can be in two sets at once, and with that whether a
 // condition can hold at all.
 //
 // Sets are exact, unless working them out takes more steps than a Budget has or

@@ -78,7 +78,7 @@ func TestShape(t *testing.T) {
 	}
 }
 
-// TestCopies: a rule with a short name among its actions is copied once for
+// TestCopies: a rule with a generic field among its actions is copied once for
 // each protocol; the copies count as one.
 func TestCopies(t *testing.T) {
 	p := mustCheck(t, "if udp if dport 53 then dport 5353 if all then ttl 5")

@@ -97,7 +97,7 @@ func (v *solver) twin(b claim, theirs []field.Protocol) []syntax.Suggestion {
 	}
 	f, there := ref.Fields[0], theirs[0].Header()
 	twin, ok := field.ByName(there.Prefix + strings.TrimPrefix(f.Name, f.Proto.Header().Prefix))
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		for _, name := range s.Fields {
 			if g := field.MustByName(name); slices.Contains(s.Fields, f.Name) && g.Proto == theirs[0] {
 				twin, ok = g, true
@@ -141,7 +141,7 @@ func (v *solver) twoValues(a, b claim) *syntax.Diagnostic {
 }
 
 // asked is what a test asks of its field, in the words of the source; equal
-// tells that these are plain values.
+// reports that these are plain values.
 func (v *solver) asked(cl claim) (text string, equal bool) {
 	text = v.words(Span{Start: cl.name.End, End: cl.at.End})
 	word := text[:strings.IndexFunc(text+" ", func(r rune) bool { return r == ' ' || r >= '0' && r <= '9' })]

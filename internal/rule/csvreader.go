@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// The largest files of rows that are read: what is larger is refused, so that
+// The largest files of rows that are read: what is larger is rejected, so that
 // no file takes the memory of the machine.
 const (
 	// MaxFile is the longest file of rows, in bytes.

@@ -60,7 +60,7 @@ func (c *checker) discoveries() packetset.Set {
 		packetset.Where(field.MustByName("ip6_hlim"), field.One(field.V(discoveryLimit))))
 }
 
-// spoilsDiscovery tells whether an action makes another value of a hop limit of 255.
+// spoilsDiscovery reports whether an action makes another value of a hop limit of 255.
 func spoilsDiscovery(a Action) bool {
 	if a.Field.Name != "ip6_hlim" {
 		return false

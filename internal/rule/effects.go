@@ -39,7 +39,7 @@ func (r *report) effects(rule *Rule) {
 	}
 }
 
-// swapped refuses an action on a field that a swap gives a value to.
+// swapped rejects an action on a field that a swap gives a value to.
 func (r *report) swapped(s Swap, a Action) {
 	src, dest := s.Fields()
 	for _, f := range []*field.Field{src, dest} {
@@ -58,7 +58,7 @@ func later(a, b Span) Span {
 	return a
 }
 
-// sameBits refuses two actions that touch the same bit; a stands before b.
+// sameBits rejects two actions that touch the same bit; a stands before b.
 func (r *report) sameBits(a, b Action) {
 	f, g := a.Field, b.Field
 	if !f.Overlaps(g) {
@@ -75,7 +75,7 @@ func (r *report) sameBits(a, b Action) {
 	r.fail(b.At, "", "%s and %s set the same bits: %s is a part of %s", f.Name, g.Name, inner.Name, outer.Name)
 }
 
-// noSum refuses fix and bad of an L4 checksum beside a field that says which
+// noSum rejects fix and bad of an L4 checksum beside a field that says which
 // bytes it sums, and of ip_check beside an ip_hl that is not a plain value. The caret is at sum, or at other if that stands behind it.
 func (r *report) noSum(sum, other Action) {
 	layer4 := sum.Field.Proto.Header().Layer == field.TransportLayer && slices.Contains(framing, other.Field.Name)

@@ -23,12 +23,12 @@ type RuleInfo struct { //nolint:revive // rule.Info would say less where it is u
 	// File is the file whose rows the rule stands for, and Rows their number.
 	File string `json:"file,omitempty"`
 	Rows int    `json:"rows,omitempty"`
-	// Cases has one member, or one for each protocol that a short name among
+	// Cases has one member, or one for each protocol that a generic field among
 	// the actions can mean.
 	Cases []Case `json:"cases"`
 }
 
-// Case is what a rule does for one meaning of its short names.
+// Case is what a rule does for one meaning of its generic fields.
 type Case struct {
 	// Complete is the rule with full names and all its brackets.
 	Complete string `json:"complete"`
@@ -224,7 +224,7 @@ func (e Case) text(written string, look bool) string {
 	return text + e.rewrites() + e.way()
 }
 
-// passes tells whether a rule ends in pass, which no test does.
+// passes reports whether a rule ends in pass, which no test does.
 func passes(written string) bool {
 	words := strings.Fields(strings.ToLower(written))
 	return words[len(words)-1] == "pass"

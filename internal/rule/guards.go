@@ -18,13 +18,13 @@ func guard(f *field.Field, at Span) Test {
 	return Test{Field: field.MustByName(f.Only.Field), In: f.Only.In, At: at}
 }
 
-// isGuard tells whether x is the guard of f.
+// isGuard reports whether x is the guard of f.
 func isGuard(x Expr, f *field.Field) bool {
 	t, ok := x.(Test)
 	return ok && f.Only != nil && len(t.Cells) == 0 && t.Field.Name == f.Only.Field && t.In.Equal(f.Only.In)
 }
 
-// guards tells whether x is the guard of the test y.
+// guards reports whether x is the guard of the test y.
 func guards(x, y Expr) bool {
 	t, ok := y.(Test)
 	return ok && isGuard(x, t.Field)

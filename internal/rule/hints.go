@@ -77,7 +77,7 @@ func (m *mender) lead(list []syntax.Suggestion, s syntax.Suggestion, first bool)
 // mender tries suggestions on a source.
 type mender struct {
 	written  piece
-	accepted *checker // of the source as written, nil if that is refused
+	accepted *checker // of the source as written, nil if that is rejected
 	whole    bool     // what the last suggestion shows is all of the rules
 	tries    int
 }

@@ -192,13 +192,13 @@ func (l literal) noNumber() {
 	l.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f)).Propose(meant...)
 }
 
-// isColonRange tells whether a word is a range as iptables has it.
+// isColonRange reports whether a word is a range as iptables has it.
 func isColonRange(word string) bool {
 	lo, hi, ok := strings.Cut(word, ":")
 	return ok && onlyDigits(lo, 10) && onlyDigits(hi, 10)
 }
 
-// isHex tells whether a word is a hexadecimal number, without its 0x, that fits.
+// isHex reports whether a word is a hexadecimal number, without its 0x, that fits.
 func (l literal) isHex() bool {
 	n, err := strconv.ParseUint(l.text, 16, 64)
 	return err == nil && field.V(n).Cmp(l.f.Max()) <= 0

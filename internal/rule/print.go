@@ -149,7 +149,7 @@ func printNumber(f *field.Field, v field.Value) string {
 	return v.String()
 }
 
-// isType tells whether people write the numbers of f in hexadecimal.
+// isType reports whether people write the numbers of f in hexadecimal.
 func isType(f *field.Field) bool { return strings.HasSuffix(f.Name, "_type") && f.Width == 16 }
 
 // printValue writes a value of f: its name, but for ports, which are clearer

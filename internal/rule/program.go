@@ -37,8 +37,8 @@ type Program struct {
 	Source string
 	// File is the file that the text is from, for messages, or "".
 	File string
-	// Rules are in order, short names expanded: a rule as written stands here
-	// once for each protocol that its short names can mean.
+	// Rules are in order, generic fields expanded: a rule as written stands here
+	// once for each protocol that its generic fields can mean.
 	Rules []*Rule
 	// Written are the rules as the user wrote them; Rule.Index points here.
 	Written []Written
@@ -80,7 +80,7 @@ type Rule struct {
 	Rows *Rows
 }
 
-// Touches tells whether the rule changes the packet or its way.
+// Touches reports whether the rule changes the packet or its way.
 func (r *Rule) Touches() bool {
 	return len(r.Actions) > 0 || len(r.Swaps) > 0 || r.Verdict != Pass
 }

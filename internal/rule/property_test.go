@@ -283,7 +283,7 @@ func drawProgram(t *rapid.T) string {
 	return text + rapid.SampledFrom([]string{"", "", ";", " else drop", " else ttl 5"}).Draw(t, "end")
 }
 
-// acts tells whether a rule acts on a frame.
+// acts reports whether a rule acts on a frame.
 func acts(r *Rule, p frame) bool {
 	for _, a := range r.Actions {
 		if !p.has[a.Field.Proto] || (a.Op == operand.Fix || a.Op == operand.Bad) && a.Field.Name != "ip_check" && !p.whole {
@@ -343,7 +343,7 @@ func TestImpossibleRulesNeverAct(t *testing.T) {
 		}
 		for range 30 {
 			if p := drawFrame(t); eyes(e, p) {
-				t.Fatalf("%s is refused and holds on %v", source, p)
+				t.Fatalf("%s is rejected and holds on %v", source, p)
 			}
 		}
 	})
@@ -376,7 +376,7 @@ func checkReprint(t interface{ Fatalf(string, ...any) }, source string, p *Progr
 		if strings.Contains(err.Error(), "nested more than") {
 			return // printing adds brackets
 		}
-		t.Fatalf("%q is printed as %q, which is refused: %v", source, text, err)
+		t.Fatalf("%q is printed as %q, which is rejected: %v", source, text, err)
 	}
 	if len(again.Rules) != len(p.Rules) {
 		t.Fatalf("%q has %d rules, its print %q %d", source, len(p.Rules), text, len(again.Rules))

@@ -127,7 +127,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (*endless) Close() error { return nil }
 
-// TestLargeFiles: what has no end is refused.
+// TestLargeFiles: what has no end is rejected.
 func TestLargeFiles(t *testing.T) {
 	for _, file := range []endless{{"old\n", "a"}, {"old\n\"", "a\n"}, {"old\n", "\n"}, {"", "#a\n"}, {"", "a"}, {"", "a,"}, {"", "\x00"}} {
 		open := func(string) (io.ReadCloser, error) { return &endless{file.begin, file.more}, nil }

@@ -35,7 +35,7 @@ type claim struct {
 	reads string
 }
 
-// plain tells that a claim names no field: what it stands for needs no title.
+// plain reports that a claim names no field: what it stands for needs no title.
 func (cl claim) plain() bool { return cl.name == cl.at && !cl.read }
 
 // test is the test that a claim is, if it is one.
@@ -134,7 +134,7 @@ func (v *solver) nameOf(e Expr) Span {
 	case Test:
 		return syntax.FirstWord(v.source, at)
 	case Or:
-		if e.X[0].Span() == at { // a short name
+		if e.X[0].Span() == at { // a generic field
 			return syntax.FirstWord(v.source, at)
 		}
 	}
@@ -224,7 +224,7 @@ func (c *checker) half(x Expr, all []Expr, around []claim, holds packetset.Set) 
 		}
 		return
 	}
-	for _, twin := range all { // another meaning of the same short name
+	for _, twin := range all { // another meaning of the same generic field
 		if twin.Span() == x.Span() && c.sets.Meets(c.sets.packets(twin), holds) {
 			return
 		}

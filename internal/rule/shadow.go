@@ -104,7 +104,7 @@ func (c *checker) outside(r *reach) packetset.Set {
 	return *r.out
 }
 
-// takes tells whether one rule certainly takes all packets of a later one.
+// takes reports whether one rule certainly takes all packets of a later one.
 func (c *checker) takes(early, late *reach) bool {
 	if !containsAll(late.sums, early.sums) {
 		return false
@@ -112,7 +112,7 @@ func (c *checker) takes(early, late *reach) bool {
 	return !c.sets.Meets(late.in, c.outside(early)) || early.sameRows(late)
 }
 
-// sameRows tells whether two rules ask for the same by the same columns of one
+// sameRows reports whether two rules ask for the same by the same columns of one
 // file. By chance one may act where the other does not.
 func (r *reach) sameRows(o *reach) bool {
 	return r.rules[0].Rows != nil && r.asks == o.asks &&
@@ -191,7 +191,7 @@ func (c *checker) together(lead string, cond syntax.Node, early, late syntax.Rul
 	return []syntax.Suggestion{{Lead: lead, Alone: "if " + text + " " + does, AloneShows: does}}
 }
 
-// conflict tells whether the actions of two rules cannot stand in one; columns
+// conflict reports whether the actions of two rules cannot stand in one; columns
 // of two files cannot.
 func conflict(a, b reach) bool {
 	if a.node.File.Text != "" || b.node.File.Text != "" || a.node.Drops() || b.node.Drops() || len(a.node.Verdicts)+len(b.node.Verdicts) > 1 {
@@ -254,7 +254,7 @@ func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	return false
 }
 
-// joined tells whether else stands between all rules from i to j.
+// joined reports whether else stands between all rules from i to j.
 func joined(all []reach, i, j int) bool {
 	return !slices.ContainsFunc(all[i:j], func(r reach) bool { return !r.node.OrElse })
 }

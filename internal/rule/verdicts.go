@@ -10,7 +10,7 @@ import (
 	"repacket/internal/syntax"
 )
 
-// Verdicts tells whether a rule drops, reflects or redirects packets.
+// Verdicts reports whether a rule drops, reflects or redirects packets.
 func (p *Program) Verdicts() bool {
 	return slices.ContainsFunc(p.Rules, func(r *Rule) bool { return r.Verdict != Pass })
 }
@@ -129,7 +129,7 @@ func (p *Program) NotLeaving() (why, hint string) {
 		}
 		for _, a := range r.Actions {
 			if a.Field.Name == "tcp_check" && !a.Op.Sums() {
-				return "an exact tcp_check cannot reach the wire: TCP packets leave with a checksum that is made later",
+				return "an exact tcp_check cannot reach the wire: TCP packets leave with an offloaded checksum (CHECKSUM_PARTIAL)",
 					"tcp_check bad makes it come out wrong; to set it exactly, rewrite where the packets arrive"
 			}
 		}

@@ -150,7 +150,7 @@ func (p *parser) strayInActions(t Token) {
 	}
 }
 
-// operandWord refuses what was read as a value if a value that follows it shows
+// operandWord rejects what was read as a value if a value that follows it shows
 // that it was meant as another word.
 func (p *parser) operandWord(t Token) {
 	word := Nearest(t.Text, operand.Words(field.Number))

@@ -46,7 +46,7 @@ func (p *parser) column(t Token, ref FieldRef, use string) {
 	p.columns = append(p.columns, ColumnNode{name, ref, use, t.At})
 }
 
-// columnless refuses a column where none can stand.
+// columnless rejects a column where none can stand.
 func (p *parser) columnless(t Token, what string) {
 	if t.word && strings.Contains(t.Text, "@") {
 		p.fail(t.At, "a column stands where a value does", "%s takes no column", what)

@@ -26,7 +26,7 @@ func wordSet(list string) map[string]bool {
 	return set
 }
 
-// ResolveField finds the field or the short name that a word means. A dot
+// ResolveField finds the field, or the generic one, that a word means. A dot
 // reads as _ when the result is a field. tcp.ack is no field: Wireshark has a
 // number under that name.
 func ResolveField(t Token) (FieldRef, bool) {
@@ -37,7 +37,7 @@ func ResolveField(t Token) (FieldRef, bool) {
 	if f, ok := field.ByName(name); ok {
 		return FieldRef{Fields: []*field.Field{f}, Name: t}, true
 	}
-	if fs, ok := field.ShortByName(t.Text); ok {
+	if fs, ok := field.GenericByName(t.Text); ok {
 		return FieldRef{Fields: fs, Name: t}, true
 	}
 	return FieldRef{}, false

@@ -100,7 +100,7 @@ func (p *parser) amount(ref FieldRef) OperandNode {
 	return OperandNode{Op: o.Op, Word: t}
 }
 
-// noArithmetic refuses to count in flags and checksums; t is what asks for it.
+// noArithmetic rejects to count in flags and checksums; t is what asks for it.
 func (p *parser) noArithmetic(ref FieldRef, t Token, o *operand.Operand) {
 	name, kind := ref.Name.Text, ref.Fields[0].Kind
 	switch {

@@ -115,7 +115,7 @@ func fieldWords() []string {
 	for _, f := range field.Fields() {
 		words = append(words, f.Name)
 	}
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		words = append(words, s.Name)
 	}
 	for _, f := range field.Fields() {

@@ -57,7 +57,7 @@ type (
 	}
 	// FieldRef is a field as named in the source.
 	FieldRef struct {
-		// Fields is one field, or all that a short name stands for.
+		// Fields is one field, or all that a generic one stands for.
 		Fields []*field.Field
 		Name   Token
 	}

@@ -320,7 +320,7 @@ func (w *writer) name(f *field.Field) string {
 	if len(f.Aliases) > 0 && w.chance(5) {
 		name = w.oneOf(f.Aliases...)
 	}
-	for _, s := range field.Shorts() {
+	for _, s := range field.Generics() {
 		for _, n := range s.Fields {
 			if n == f.Name && w.chance(3) {
 				return s.Name
