@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -136,24 +137,27 @@ func (a *app) detach(words []string) error {
 		return err
 	}
 	a.env.IgnoreBrokenPipes()
-	found, err := a.env.Kernel.Detach(iface, a.opt.direction)
+	done, err := a.env.Kernel.Detach(iface, a.opt.direction)
 	if err != nil {
 		return err
 	}
-	event := detachedEvent{a.out.event("detached"), iface, a.opt.direction, found, ""}
-	other := a.otherDirection(iface)
+	event := detachedEvent{a.out.event("detached"), iface, a.opt.direction, done.Found, ""}
+	other, err := a.otherDirection(iface)
 	if other != nil {
 		event.Stays = other.Direction
 	}
+	if unsure := cmp.Or(done.Unsure, err); unsure != nil {
+		a.out.advise([]Advice{{Message: fmt.Sprintf("%s could not be inspected once more: %v", iface, unsure), Hint: "repacket list shows what is attached"}})
+	}
 	if a.out.json {
 		a.out.object(event)
-		if found {
+		if done.Found {
 			a.untold("the rules are detached", "")
 		}
 		return nil
 	}
 	did := "nothing of Repacket is attached"
-	if found {
+	if done.Found {
 		did = "detached"
 	}
 	a.out.status("%s: %s%s", iface, did, leaving(a.opt.direction))
@@ -164,18 +168,15 @@ func (a *app) detach(words []string) error {
 }
 
 // otherDirection finds rules of ours on an interface in the direction that was not
-// asked for, or nil. What cannot be seen is not told.
-func (a *app) otherDirection(iface string) *Attached {
+// asked for, or nil.
+func (a *app) otherDirection(iface string) (*Attached, error) {
 	all, err := a.env.Kernel.List()
-	if err != nil {
-		return nil
-	}
 	for _, other := range all {
 		if other.Interface == iface && other.Direction != a.opt.direction {
-			return &other
+			return &other, err
 		}
 	}
-	return nil
+	return nil, err
 }
 
 // stays tells that rules of the other direction are still there.
@@ -217,6 +218,7 @@ func (a *app) list(words []string) error {
 	if a.flags.Changed("direction") {
 		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Direction != a.opt.direction })
 	}
+	a.out.advise(several(all))
 	switch {
 	case a.out.json:
 		for _, p := range all {
@@ -228,6 +230,30 @@ func (a *app) list(words []string) error {
 		a.out.printf("%s\n", strings.Map(visible, strings.Join(listLines(all), "\n")))
 	}
 	return nil
+}
+
+// several warns of more than one set of rules for one direction of an interface.
+func several(all []Attached) []Advice {
+	var warnings []Advice
+	for i, p := range all {
+		same := func(o Attached) bool { return o.Interface == p.Interface && o.Direction == p.Direction }
+		if slices.IndexFunc(all, same) != i {
+			continue // told
+		}
+		var hooks []string
+		for _, o := range all {
+			if same(o) {
+				hooks = append(hooks, o.Hook)
+			}
+		}
+		if len(hooks) > 1 {
+			warnings = append(warnings, Advice{
+				Message: fmt.Sprintf("%s has %d sets of rules (%s%s) where there should be one: an attach was interrupted", p.Interface, len(hooks), strings.Join(hooks, ", "), leaving(p.Direction)),
+				Hint:    "to take them off: repacket detach -i " + spelling.InShell(p.Interface) + directionFlag(p.Direction),
+			})
+		}
+	}
+	return warnings
 }
 
 // left says what is left of limits.

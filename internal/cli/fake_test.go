@@ -177,6 +177,7 @@ type fakeKernel struct {
 	hook     string
 	note     string
 	err      error // of Start, Attach, Detach and List
+	unsure   error // of Detach
 	countErr error // of Counts
 	closeErr error // of Close
 	noRoute  bool
@@ -262,9 +263,9 @@ func (s fakeSite) Attach() (Attached, error) {
 	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late, Replaced: j.Replace && there}, k.err
 }
 
-func (k *fakeKernel) Detach(iface, direction string) (bool, error) {
+func (k *fakeKernel) Detach(iface, direction string) (Detached, error) {
 	_, there := k.find(iface, direction)
-	return there, k.err
+	return Detached{there, k.unsure}, k.err
 }
 
 func (k *fakeKernel) find(iface, direction string) (Attached, bool) {

@@ -20,14 +20,24 @@ type Kernel interface {
 	// Look looks at where a job is to be done, which it does not begin. Its errors
 	// are those that are known before.
 	Look(Job) (Site, error)
-	// Detach takes ours off an interface; found is false where there was none.
-	Detach(iface, direction string) (found bool, err error)
+	// Detach takes ours off an interface, all sets of rules where there are more than
+	// one.
+	Detach(iface, direction string) (Detached, error)
 	// List finds the programs of ours on all interfaces.
 	List() ([]Attached, error)
 	// Verify proves in the kernel that a program does what its rules say.
 	Verify(proofJob) (Verified, error)
 	// Doctor examines the machine and an interface, or with "" all of them.
 	Doctor(iface string) ([]Finding, error)
+}
+
+// Detached is what detaching has done.
+type Detached struct {
+	// Found: rules were there.
+	Found bool
+	// Unsure is why it is not known whether all is gone, or nil: the rules were taken
+	// off, but then the interface could not be inspected once more.
+	Unsure error
 }
 
 // Advice is a warning, or a note, about rules and the interface that they are

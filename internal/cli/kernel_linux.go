@@ -94,9 +94,9 @@ func (s site) Attach() (Attached, error) {
 	}, nil
 }
 
-func (linuxKernel) Detach(iface, direction string) (bool, error) {
-	found, err := engine.Detach(iface, directions[direction])
-	return found, failure(err)
+func (linuxKernel) Detach(iface, direction string) (Detached, error) {
+	d, err := engine.Detach(iface, directions[direction])
+	return Detached(d), failure(err)
 }
 
 func (linuxKernel) List() ([]Attached, error) {
@@ -111,12 +111,20 @@ func (linuxKernel) List() ([]Attached, error) {
 			a.PID, a.PIDElsewhere = l.Meta.PID, l.Elsewhere()
 		}
 		for i, r := range l.Meta.Rules {
-			a.Rules = append(a.Rules, ruleCount{ruleObject{r.Name, r.Text}, Count(l.Counts[i])})
+			a.Rules = append(a.Rules, ruleCount{ruleObject{r.Name, kept(r)}, Count(l.Counts[i])})
 		}
 		a.LeftAlone = leftAlone(l.LeftAlone)
 		ours = append(ours, a)
 	}
 	return ours, nil
+}
+
+// kept is the text of a rule as far as it is kept with the rules that are attached.
+func kept(r hook.MetaRule) string {
+	if r.Sum != "" {
+		return r.Text + " (cut)"
+	}
+	return r.Text
 }
 
 func advices(all []engine.Advice) []Advice {

@@ -30,6 +30,12 @@ func (s *Site) advice(c hook.Choice) []Advice {
 	for _, w := range c.Warnings {
 		all = append(all, Advice{Message: w.Message, Hint: w.Hint})
 	}
+	if !s.iface.Up {
+		all = append(all, Advice{
+			Message: s.iface.Name + " is down: the rules see no packets until it is up",
+			Hint:    "ip link set " + spelling.InShell(s.iface.Name) + " up",
+		})
+	}
 	all = append(all, s.idle()...)
 	all = append(all, s.downOutlets()...)
 	all = append(all, s.peerAdvice(c.Mode)...)

@@ -57,8 +57,8 @@ func TestRulesThatNeverAct(t *testing.T) {
 				t.Errorf("%s: listed as %+v", text, all)
 			}
 		}
-		found, err := Detach("tun0", hook.In)
-		if !found {
+		done, err := Detach("tun0", hook.In)
+		if !done.Found {
 			t.Error("detached nothing")
 		}
 		return err

@@ -45,42 +45,62 @@ func (s *Site) Attach() (*Attachment, error) {
 	return &Attachment{Mode: p.choice.Mode, Note: p.choice.Why, Late: p.late}, p.close()
 }
 
-// Detach takes ours off an interface; found is false where there was none, or
-// another's, which stays. What a dead process has left at tc goes too. The errors
-// are those of hook.Find and hook.Take.
-func Detach(name string, dir hook.Direction) (found bool, err error) {
+// Detached is what Detach has done.
+type Detached struct {
+	// Found: rules of ours were there.
+	Found bool
+	// Unsure is why it is not known whether all is gone, or nil: the rules were taken
+	// off, but then the interface could not be inspected once more.
+	Unsure error
+}
+
+// Detach takes ours off an interface, all sets of rules where there are more than one.
+// Another's stays. What a dead process has left at tc goes too. The errors are those of
+// hook.Ours and hook.Take; with an error rules of ours may be there still.
+func Detach(name string, dir hook.Direction) (d Detached, err error) {
 	iface, err := hook.Interface(name)
 	if err != nil {
-		return false, err
+		return d, err
 	}
 	for attempt := 1; ; attempt++ {
-		took, err := detachOnce(iface.Index, dir)
-		found = found || took
-		if err == nil && (!took || attempt == replaceAttempts) {
+		ours, err := hook.Ours(iface.Index, dir)
+		if err != nil {
+			return d.inspected(err)
+		}
+		if len(ours) == 0 {
 			break
 		}
 		// What was found may have been replaced since; then look again.
-		if err != nil && (attempt == replaceAttempts || !overtaken(err)) {
-			return found, err
+		took, err := takeAll(ours)
+		d.Found = d.Found || took
+		if attempt == replaceAttempts || err != nil && !overtaken(err) {
+			return d, err
 		}
 	}
 	_, err = hook.RemoveStale(iface.Index)
-	return found, err
+	return d.inspected(err)
 }
 
-// detachOnce takes off the first program of ours that is found, if there is one.
-// The error is hook.ErrNothing where it went meanwhile.
-func detachOnce(ifindex int, dir hook.Direction) (bool, error) {
-	a, err := hook.Find(ifindex, dir)
-	var nothing *hook.ErrNothing
-	switch {
-	case errors.As(err, &nothing), err == nil && !a.Ours:
-		return false, nil
-	case err != nil:
-		return false, err
+// inspected is what to return when inspecting the interface has led to an error or to
+// none.
+func (d Detached) inspected(err error) (Detached, error) {
+	if d.Found {
+		d.Unsure, err = err, nil
 	}
-	err = hook.Take(a)
-	return err == nil, err
+	return d, err
+}
+
+// takeAll takes programs off, as many as it can, and tells whether it was one at
+// least. The error is hook.ErrNothing where one went meanwhile.
+func takeAll(ours []*hook.Attached) (took bool, err error) {
+	for _, a := range ours {
+		if taking := hook.Take(a); taking != nil {
+			err = errors.Join(err, taking)
+			continue
+		}
+		took = true
+	}
+	return took, err
 }
 
 // Listed is a program of ours on an interface and what it has counted.
@@ -129,7 +149,9 @@ func List() ([]Listed, error) {
 func listed(a *hook.Attached) (l *Listed, err error) {
 	for range replaceAttempts {
 		l = &Listed{Attached: *a}
-		l.limits()
+		if err = l.limits(); err != nil {
+			return nil, err
+		}
 		err = l.count()
 		var gone *hook.ErrNothing
 		if !errors.As(err, &gone) {
@@ -148,21 +170,24 @@ func listed(a *hook.Attached) (l *Listed, err error) {
 }
 
 // limits says which limit was reached, or what is left of them.
-func (l *Listed) limits() {
-	now := monotonic(0)
+func (l *Listed) limits() error {
+	now, err := monotonic(0)
 	switch {
+	case err != nil:
+		return err
 	case l.Meta.Limit > 0 && l.Tickets >= l.Meta.Limit:
 		l.Over = OverCount
-		return
+		return nil
 	case l.Until > 0 && l.Until <= now:
 		l.Over = OverTime
-		return
+		return nil
 	case l.Until > 0:
 		l.Remaining = time.Duration(l.Until - now)
 	}
 	if l.Meta.Limit > 0 {
 		l.Left = l.Meta.Limit - l.Tickets
 	}
+	return nil
 }
 
 // count reads the program's counters.

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -11,13 +13,16 @@ import (
 
 // monotonic is the CLOCK_MONOTONIC time in nanoseconds that is d from now, as
 // programs in the kernel see it: without the offset of a time namespace.
-func monotonic(d time.Duration) uint64 {
+func monotonic(d time.Duration) (uint64, error) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		panic(fmt.Sprintf("engine: no monotonic clock: %v", err)) // it has been there since Linux 2.6
 	}
-	offsets, _ := os.ReadFile("/proc/self/timens_offsets") // without time namespaces there is none
-	return uint64(hostTime(now.Nano(), string(offsets)) + int64(d))
+	offsets, err := os.ReadFile("/proc/self/timens_offsets")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without time namespaces there is none
+		return 0, fmt.Errorf("read the offsets of the time namespace: %w", err)
+	}
+	return uint64(hostTime(now.Nano(), string(offsets)) + int64(d)), nil
 }
 
 // hostTime takes from a time of CLOCK_MONOTONIC in nanoseconds what the time

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -297,6 +298,15 @@ func (l *Loaded) SetDeadline(at uint64) error {
 		return fmt.Errorf("set the deadline: %w", err)
 	}
 	return nil
+}
+
+// expireIn is SetDeadline for a time from now.
+func (l *Loaded) expireIn(d time.Duration) error {
+	at, err := monotonic(d)
+	if err != nil {
+		return err
+	}
+	return l.SetDeadline(at)
 }
 
 // Taken is the number of tickets drawn: that of the packets acted on while it

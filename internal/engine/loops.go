@@ -259,7 +259,11 @@ func (s *Site) sentBack(p point) (name string, back bool) {
 	if err != nil || !found.Ours {
 		return "", false // a warning only: what cannot be seen is not warned of
 	}
-	there, err := rule.Check(found.Meta.Source)
+	text, whole := found.Meta.Source()
+	if !whole {
+		return "", false
+	}
+	there, err := rule.Check(text)
 	if err != nil { // it reads a file
 		return "", false
 	}

@@ -74,7 +74,7 @@ func (s *Site) placeWith(o LoadOptions, c hook.Choice, put putter) (*placed, err
 		return nil, hook.ExplainLoad(err)
 	}
 	if o.Timed {
-		if err := l.SetDeadline(monotonic(s.cfg.For)); err != nil {
+		if err := l.expireIn(s.cfg.For); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
@@ -176,7 +176,6 @@ func provedByTwin(p *rule.Program, o LoadOptions) (*Loaded, error) {
 
 func (s *Site) meta(mode hook.Mode) hook.Meta {
 	m := hook.Meta{
-		Source:     s.cfg.Program.Source,
 		Interface:  s.iface.Name,
 		Ifindex:    s.iface.Index,
 		Direction:  s.cfg.Direction.String(),
@@ -188,7 +187,7 @@ func (s *Site) meta(mode hook.Mode) hook.Meta {
 		Limit:      s.cfg.Limit,
 	}
 	for _, w := range s.cfg.Program.Written {
-		m.Rules = append(m.Rules, hook.MetaRule{Name: w.Name, Text: w.Text, Look: w.Look})
+		m.Rules = append(m.Rules, hook.NewMetaRule(w.Name, w.Text, w.Look, len(s.cfg.Program.Written)))
 	}
 	return m
 }

@@ -145,7 +145,7 @@ func TestTimeOverPasses(t *testing.T) {
 	defer l.Close()
 	frame := lasting(p)
 	for _, until := range []time.Duration{-time.Second, time.Hour} {
-		if err := l.SetDeadline(monotonic(until)); err != nil {
+		if err := l.expireIn(until); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := l.Program.Test(frame); err != nil {
@@ -288,8 +288,8 @@ func TestAutoAndDirections(t *testing.T) {
 		}
 		for _, dir := range []hook.Direction{hook.In, hook.Out} {
 			for _, want := range []bool{true, false} {
-				if found, err := Detach("right", dir); err != nil || found != want {
-					t.Errorf("detach %v: %v, %v, want %v", dir, found, err, want)
+				if done, err := Detach("right", dir); err != nil || done.Found != want {
+					t.Errorf("detach %v: %v, %v, want %v", dir, done.Found, err, want)
 				}
 			}
 		}

@@ -92,16 +92,15 @@ func (r *record) next(meta hook.Meta) (*record, error) {
 	final := r.pastAlone(old)
 	meta.OldRules, meta.LeftAlone = len(r.meta.Rules), final[:]
 
-	type key struct{ name, text string }
-	known := map[key][]hook.MetaRule{} // rules of the same words, in their order
-	var order []key
+	known := map[hook.MetaRuleKey][]hook.MetaRule{} // rules of the same words, in their order
+	var order []hook.MetaRuleKey
 	know := func(m hook.MetaRule, place int) {
 		c := past(m, old)
 		m.Past, m.Old = hook.MetaCount{Packets: c.Packets, Bytes: c.Bytes}, place
 		if place == 0 && c.Packets == 0 {
 			return
 		}
-		k := key{m.Name, m.Text}
+		k := m.Key()
 		known[k] = append(known[k], m)
 		order = append(order, k)
 	}
@@ -113,7 +112,7 @@ func (r *record) next(meta hook.Meta) (*record, error) {
 	}
 	for i := range meta.Rules {
 		m := &meta.Rules[i]
-		k := key{m.Name, m.Text}
+		k := m.Key()
 		if same := known[k]; len(same) > 0 {
 			m.Past, m.Old = same[0].Past, same[0].Old
 			known[k] = same[1:]

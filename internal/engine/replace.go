@@ -71,17 +71,14 @@ func (cfg Config) taking() (*hook.Attached, Config, error) {
 	if err != nil {
 		return nil, cfg, err
 	}
-	a, err := hook.Find(iface.Index, cfg.Direction)
-	var nothing *hook.ErrNothing
-	switch {
-	case errors.As(err, &nothing):
-		return nil, cfg, nil
-	case err != nil:
+	ours, err := hook.Ours(iface.Index, cfg.Direction)
+	if err != nil || len(ours) == 0 { // another's is in the way or it is not, as for Attach
 		return nil, cfg, err
-	case !a.Ours: // it is in the way or it is not, as for Attach
-		return nil, cfg, nil
-	case a.Meta.Foreground:
-		return nil, cfg, a.Taken()
+	}
+	a := ours[0]
+	switch {
+	case len(ours) > 1, a.Meta.Foreground:
+		return nil, cfg, hook.Taken(ours)
 	case cfg.Mode != hook.Auto && cfg.Mode != a.Mode:
 		return nil, cfg, &UsageError{
 			fmt.Sprintf("the rules on %s are at %s: those at %s could not take their place without a gap", iface.Name, a.Mode, cfg.Mode),

@@ -140,8 +140,8 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 			return err
 		})
 		b.do(func() error {
-			found, err := Detach(b.cfg.Interface, b.cfg.Direction)
-			if !found {
+			done, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			if !done.Found {
 				b.t.Error("nothing was there to detach")
 			}
 			wantPrograms(b.t, b.cfg.Interface)
@@ -364,8 +364,8 @@ func TestOvertaken(t *testing.T) {
 			if err := hook.Take(a); !overtaken(err) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if found, err := Detach("right", hook.In); found != (name == "replaced") || err != nil {
-				t.Errorf("%s: detach found %v, %v", name, found, err)
+			if done, err := Detach("right", hook.In); done.Found != (name == "replaced") || err != nil {
+				t.Errorf("%s: detach done.Found %v, %v", name, done.Found, err)
 			}
 			wantPrograms(t, "right")
 		}

@@ -92,7 +92,7 @@ func (s *Site) Start(ready func()) (*Run, error) {
 	r.cfg.Mode = put.choice.Mode
 	if cfg.For > 0 {
 		// The time counts from now on, not from before the kernel's wait.
-		if err := r.loaded.SetDeadline(monotonic(cfg.For)); err != nil {
+		if err := r.loaded.expireIn(cfg.For); err != nil {
 			return nil, errors.Join(err, r.link.Close(), r.close())
 		}
 	}
@@ -101,8 +101,28 @@ func (s *Site) Start(ready func()) (*Run, error) {
 }
 
 // InterfaceName is the name that the interface of the run has now. It is for a
-// thread in the network namespace of Start. The error is hook.ErrNoInterface.
-func (r *Run) InterfaceName() (string, error) { return hook.NameOf(r.ifindex) }
+// thread in the network namespace of Start. The errors are hook.ErrNoInterface, and
+// ErrMoved where the interface has been moved to another network namespace.
+func (r *Run) InterfaceName() (string, error) {
+	name, err := hook.NameOf(r.ifindex)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return name, nil
+	}
+	here, err := r.link.Here()
+	if err == nil && !here {
+		err = ErrMoved
+	}
+	return name, err
+}
+
+// ErrMoved is the error of looking for the interface of a run that has been moved to
+// another network namespace, with the rules on it.
+var ErrMoved = errors.New("the interface of the run has been moved to another network namespace: its rules go on there as they are")
 
 // Hook is where the program sits: Native, Generic or TC.
 func (r *Run) Hook() hook.Mode { return r.cfg.Mode }

@@ -25,9 +25,10 @@ func loadOursTC(t *testing.T, meta Meta) *ebpf.Program {
 func TestAlone(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		progs := map[Mode]*ebpf.Program{Native: loadOurs(t, someMeta(false)), TC: loadOursTC(t, someMeta(false))}
+		takeBack := map[Mode]func() error{}
 		for mode, prog := range progs {
-			at := place{ifindex, In, mode}
-			if err := giveAt(at, prog); err != nil {
+			var err error
+			if takeBack[mode], err = giveAt(place{ifindex, In, mode}, prog); err != nil {
 				t.Fatal(err)
 			}
 			if mode == TC {
@@ -43,7 +44,7 @@ func TestAlone(t *testing.T) {
 			if err := alone(at, actGive); !errors.As(err, &taken) || !taken.Ours || taken.Mode == mode {
 				t.Errorf("%s: %v, want the other one", mode, err)
 			}
-			if err := takeBack(at, prog); err != nil {
+			if err := takeBack[mode](); err != nil {
 				t.Error(err)
 			}
 			for other := range progs {
@@ -51,12 +52,13 @@ func TestAlone(t *testing.T) {
 					t.Errorf("%s, behind taking back %s: %v", other, mode, err)
 				}
 			}
-			if err := giveAt(at, prog); err != nil {
+			var err error
+			if takeBack[mode], err = giveAt(at, prog); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for mode, prog := range progs {
-			if err := takeBack(place{ifindex, In, mode}, prog); err != nil {
+		for _, back := range takeBack {
+			if err := back(); err != nil {
 				t.Error(err)
 			}
 		}

@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -94,24 +95,34 @@ func Give(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) error {
 	if err := free(at, actGive); err != nil {
 		return err
 	}
-	if err := giveAt(at, prog); err != nil {
+	takeBack, err := giveAt(at, prog)
+	if err != nil {
 		return err
 	}
 	if err := alone(at, actGive); err != nil {
-		return errors.Join(err, takeBack(at, prog))
+		return errors.Join(err, takeBack())
 	}
 	return nil
 }
 
-func giveAt(at place, prog *ebpf.Program) error {
+// giveAt attaches a program. takeBack takes this very one off again; other programs
+// need not be opened for it, which takes CAP_SYS_ADMIN.
+func giveAt(at place, prog *ebpf.Program) (takeBack func() error, err error) {
 	if at.mode == TC {
 		return giveTC(at, prog)
 	}
-	flags := modeFlags[at.mode] | unix.XDP_FLAGS_UPDATE_IF_NOEXIST
-	if err := setXDP(at.ifindex, prog.FD(), 0, flags); err != nil {
-		return explainOn(at, err, actGive)
+	if err := setSlot(at, nil, prog); err != nil {
+		return nil, explainOn(at, err, actGive)
 	}
-	return nil
+	return func() error { return explainedOn(at, setSlot(at, prog, nil), actTake) }, nil
+}
+
+// explainedOn is explainOn where there may be no error.
+func explainedOn(at place, err error, act action) error {
+	if err == nil {
+		return nil
+	}
+	return explainOn(at, err, act)
 }
 
 // alone expects, behind attaching, that nothing of ours has come to the other hook
@@ -140,14 +151,23 @@ func alone(at place, act action) error {
 	return noneOurs(there)
 }
 
-// noneOurs is the error about the first of ours among programs.
+// noneOurs is the error about those of ours among programs.
 func noneOurs(there []*Attached) error {
-	for _, a := range there {
-		if a.Ours {
-			return a.taken(nil)
-		}
+	ours := slices.DeleteFunc(slices.Clone(there), func(a *Attached) bool { return !a.Ours })
+	if len(ours) == 0 {
+		return nil
 	}
-	return nil
+	return Taken(ours)
+}
+
+// Taken is the error that says that these programs of ours, one at least, are in the
+// way.
+func Taken(ours []*Attached) *ErrTaken {
+	taken := ours[0].taken(nil)
+	for _, a := range ours[1:] {
+		taken.Also = append(taken.Also, a.taken(nil))
+	}
+	return taken
 }
 
 // lookAt begins to look at the programs of an interface, as part of an action.
@@ -164,27 +184,6 @@ func lookAt(at place, act action) (device, *look, error) {
 	return d, l, nil
 }
 
-// takeBack takes off what has just been given.
-func takeBack(at place, prog *ebpf.Program) error {
-	info, err := prog.Info()
-	if err != nil {
-		return err
-	}
-	id, _ := info.ID()
-	d, l, err := lookAt(at, actTake)
-	if err != nil {
-		return err
-	}
-	defer l.close()
-	all, err := l.all(d, at.dir)
-	for _, a := range all {
-		if ebpf.ProgramID(a.ProgramID) == id {
-			return Take(a)
-		}
-	}
-	return err
-}
-
 // free expects that nothing of ours is on the interface in this direction, and
 // removes what dead processes have left there. XDP's slot is left to the
 // kernel when XDP is asked for: it knows better, and without CAP_SYS_ADMIN.
@@ -196,7 +195,7 @@ func free(at place, act action) error {
 	defer l.close()
 	l.onlyOurs = true
 	there, err := l.tc(d, at.dir)
-	if err == nil && at.mode == TC && at.dir == In {
+	if err == nil && at.dir == In && (at.mode == TC || noneOurs(there) != nil) {
 		var xdp []*Attached
 		xdp, err = openSlots(d)
 		there = append(there, xdp...)
@@ -248,7 +247,7 @@ func (a *Attached) change(to *ebpf.Program, act action) error {
 	case ByClsact:
 		err = a.changeClsact(to)
 	default:
-		err = changeXDP(at, prog, to)
+		err = setSlot(at, prog, to)
 	}
 	switch {
 	case err == nil:
@@ -260,14 +259,6 @@ func (a *Attached) change(to *ebpf.Program, act action) error {
 		return a.replaced(err)
 	}
 	return explainOn(at, err, act)
-}
-
-func changeXDP(at place, from, to *ebpf.Program) error {
-	fd := noProgram
-	if to != nil {
-		fd = to.FD()
-	}
-	return setXDP(at.ifindex, fd, from.FD(), modeFlags[at.mode]|unix.XDP_FLAGS_REPLACE)
 }
 
 func (a *Attached) place() place { return place{a.Ifindex, a.Direction, a.Mode} }
@@ -288,9 +279,6 @@ func (a *Attached) replaced(cause error) error {
 	}
 	return now.taken(cause)
 }
-
-// Taken is the error that says that this program is in the way.
-func (a *Attached) Taken() *ErrTaken { return a.taken(nil) }
 
 // taken says that this program is in the way.
 func (a *Attached) taken(cause error) *ErrTaken {
@@ -318,7 +306,9 @@ func explainOn(at place, cause error, act action) error {
 	if err != nil {
 		d.Name = fmt.Sprintf("interface %d", at.ifindex)
 	}
-	explained := explain(cause, act, newScene(d.Name, at.dir, at.mode))
+	s := newScene(d.Name, at.dir, at.mode)
+	s.hardware = err == nil && d.Kind == "" && d.Link != LoopbackLink
+	explained := explain(cause, act, s)
 	var taken *ErrTaken
 	if !errors.As(explained, &taken) {
 		return explained

@@ -113,6 +113,18 @@ func (h *stubHandle) Gone() (bool, error) {
 	return !there, nil
 }
 
+// Here looks at the interface of the calling thread's network namespace; h.conn goes on
+// to see that of the run.
+func (h *stubHandle) Here() (bool, error) {
+	conn, err := newTCConn()
+	if err != nil {
+		return false, explainOn(h.at, err, actQuery)
+	}
+	defer conn.close()
+	there, err := conn.has(h.at, h.filter)
+	return there, explainedOn(h.at, err, actQuery)
+}
+
 // Close removes the filter. Where that fails, the emptied slot still leaves the
 // packets alone.
 func (h *stubHandle) Close() error {
@@ -127,17 +139,25 @@ func (h *stubHandle) Close() error {
 	return err
 }
 
-// giveClsact puts a program into a clsact filter.
-func giveClsact(at place, prog *ebpf.Program) error {
+// giveClsact puts a program into a clsact filter. takeBack is as that of giveAt.
+func giveClsact(at place, prog *ebpf.Program) (takeBack func() error, err error) {
 	conn, err := newTCConn()
 	if err != nil {
-		return explainOn(at, err, actGive)
+		return nil, explainOn(at, err, actGive)
 	}
 	defer conn.close()
-	if _, err := conn.addOurs(at, prog, ProgramName); err != nil {
-		return explainClsact(at, err, actGive)
+	f, err := conn.addOurs(at, prog, ProgramName)
+	if err != nil {
+		return nil, explainClsact(at, err, actGive)
 	}
-	return nil
+	return func() error {
+		conn, err := newTCConn()
+		if err != nil {
+			return explainOn(at, err, actTake)
+		}
+		defer conn.close()
+		return explainedOn(at, conn.removeOurs(at, f), actTake)
+	}, nil
 }
 
 // changeClsact gives the filter another program, or removes it if to is nil.
@@ -160,7 +180,11 @@ func (a *Attached) changeClsact(to *ebpf.Program) error {
 	case to == nil:
 		return conn.removeOurs(a.place(), a.filter)
 	}
-	return conn.putFilter(a.Ifindex, a.Direction, a.filter, to.FD(), 0)
+	f := a.filter
+	if f.program, err = idOf(to); err != nil {
+		return err
+	}
+	return conn.settle(a.place(), f, true, conn.putFilter(a.Ifindex, a.Direction, f, to.FD(), 0))
 }
 
 // addOurs adds a filter of ours before the others, and makes the qdisc if there
@@ -208,7 +232,7 @@ func (c *tcConn) tryAddOurs(at place, prog *ebpf.Program, name string) (filter, 
 	case kind == ingress && at.dir == Out:
 		return filter{}, errIngressOnly
 	case kind == "":
-		if err := c.addClsact(at.ifindex); errors.Is(err, unix.EEXIST) {
+		if err := c.makeClsact(at.ifindex); errors.Is(err, unix.EEXIST) {
 			return filter{}, errQdiscChanged
 		} else if err != nil {
 			return filter{}, fmt.Errorf("add a clsact qdisc: %w", err)
@@ -229,11 +253,10 @@ func (c *tcConn) tryAddOurs(at place, prog *ebpf.Program, name string) (filter, 
 
 // addFirst adds a filter of ours before the others of a qdisc.
 func (c *tcConn) addFirst(at place, qdisc string, made bool, prog *ebpf.Program, name string) (filter, error) {
-	info, err := prog.Info()
+	id, err := idOf(prog)
 	if err != nil {
 		return filter{}, err
 	}
-	id, _ := info.ID()
 	here, err := c.filters(at.ifindex, at.dir)
 	if err != nil {
 		return filter{}, err
@@ -249,9 +272,9 @@ func (c *tcConn) addFirst(at place, qdisc string, made bool, prog *ebpf.Program,
 	}
 	f := filter{
 		kind: bpfKind, pref: headPref(here), protocol: etherAll,
-		handle: ourHandle, program: uint32(id), name: name,
+		handle: ourHandle, program: id, name: name,
 	}
-	err = c.putFilter(at.ifindex, at.dir, f, prog.FD(), unix.NLM_F_CREATE|unix.NLM_F_EXCL)
+	err = c.settle(at, f, true, c.putFilter(at.ifindex, at.dir, f, prog.FD(), unix.NLM_F_CREATE|unix.NLM_F_EXCL))
 	if err != nil {
 		return filter{}, fmt.Errorf("add a clsact filter: %w", err)
 	}
@@ -317,7 +340,7 @@ func (c *tcConn) removeOurs(at place, f filter) error {
 	if !there {
 		return unix.ENOENT
 	}
-	if err := c.deleteFilter(at.ifindex, at.dir, f); err != nil {
+	if err := c.settle(at, f, false, c.deleteFilter(at.ifindex, at.dir, f)); err != nil {
 		return err
 	}
 	if marked(f) {

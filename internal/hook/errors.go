@@ -34,12 +34,18 @@ type ErrTaken struct {
 	PID int
 	// Elsewhere: the process is in another PID namespace.
 	Elsewhere bool
-	Err       error
+	// Also are more programs of this tool for the same direction, where there should
+	// be one. It happens when an attach is killed while another one comes to the
+	// direction's other hook.
+	Also []*ErrTaken
+	Err  error
 }
 
 func (e *ErrTaken) Error() string {
 	where := onInterface(e.Interface, e.Direction)
 	switch {
+	case len(e.Also) > 0:
+		return fmt.Sprintf("%s is taken by %d sets of rules (%s) where there should be one: an attach was interrupted", where, 1+len(e.Also), e.programs())
 	case e.Elsewhere:
 		return fmt.Sprintf("%s is taken: repacket runs there in the foreground, in another PID namespace (process %d there)", where, e.PID)
 	case e.PID != 0:
@@ -58,9 +64,26 @@ func (e *ErrTaken) Error() string {
 	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", where, e.Mode, e.ProgramName, e.ProgramID)
 }
 
+// programs names this program and those beside it.
+func (e *ErrTaken) programs() string {
+	var names []string
+	for _, t := range append([]*ErrTaken{e}, e.Also...) {
+		name := fmt.Sprintf("%s program %d", t.Mode, t.ProgramID)
+		if t.PID != 0 {
+			name += fmt.Sprintf(" of process %d", t.PID)
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // Hint says how the interface can be made free.
 func (e *ErrTaken) Hint() string {
 	switch {
+	case len(e.Also) > 0 && e.Direction == Out:
+		return fmt.Sprintf("take them off first: repacket detach -i %s -Q out", spelling.InShell(e.Interface))
+	case len(e.Also) > 0:
+		return fmt.Sprintf("take them off first: repacket detach -i %s", spelling.InShell(e.Interface))
 	case e.Elsewhere:
 		return "stop it where it runs, as in its container"
 	case e.PID != 0:
@@ -177,6 +200,19 @@ func (e *ErrNoInterface) Hint() string {
 }
 
 func (e *ErrNoInterface) Unwrap() error { return e.Err }
+
+// NamelessError is returned when what was loaded lacks the name by which list and
+// detach know it. It is never attached.
+type NamelessError struct {
+	What string // such as "the program repacket"
+}
+
+func (e *NamelessError) Error() string {
+	return "the kernel does not know " + e.What + " by its name, so list and detach would not find the rules"
+}
+
+// Hint says what to do instead.
+func (*NamelessError) Hint() string { return "try again: the kernel was short of something" }
 
 // ErrNoDefaultRoute is returned when no interface leads to everywhere.
 type ErrNoDefaultRoute struct{}

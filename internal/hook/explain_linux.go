@@ -16,20 +16,22 @@ type action struct {
 	need []capability
 	// feature is what older kernels lack, since the first version to have it.
 	feature, since string
+	// attaches: drivers and qdiscs have a say in it.
+	attaches bool
 }
 
 var (
-	actLoad    = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10"}
-	actLabel   = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10"}
-	actLink    = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9"}
-	actGive    = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12"}
-	actTake    = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7"}
-	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7"}
-	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13"}
-	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13"}
-	actHooks   = action{"ask for the hooks of the kernel", []capability{capNetAdmin}, "BPF", "4.4"}
-	actList    = action{"list the interfaces", nil, "XDP", "4.12"}
-	actRoute   = action{"list the routes", nil, "routes", "2.2"}
+	actLoad    = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10", false}
+	actLabel   = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10", false}
+	actLink    = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9", true}
+	actGive    = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12", true}
+	actTake    = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7", false}
+	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7", true}
+	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13", false}
+	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
+	actHooks   = action{"ask for the hooks of the kernel", []capability{capNetAdmin}, "BPF", "4.4", false}
+	actList    = action{"list the interfaces", nil, "XDP", "4.12", false}
+	actRoute   = action{"list the routes", nil, "routes", "2.2", false}
 )
 
 // scene is where an action was tried, and by whom.
@@ -39,6 +41,8 @@ type scene struct {
 	mode   Mode
 	have   capabilities
 	kernel string // the release, such as "6.1.0-13-amd64"
+	// hardware: the interface has queues of its own, which the driver can run out of.
+	hardware bool
 }
 
 func (a action) doing(s scene) string {
@@ -76,13 +80,13 @@ func explain(err error, a action, s scene) error {
 		return s.taken(err)
 	case is(unix.ENODEV):
 		return &ErrNoInterface{Name: s.iface, Err: err}
-	case s.mode == TC:
+	case s.mode == TC && a.attaches:
 		if refused := tcRefuses(err, a, s); refused != nil {
 			return refused
 		}
-	case is(unix.EINVAL) && older(s.kernel, a.since):
+	case is(unix.EINVAL) && s.mode != TC && older(s.kernel, a.since):
 		return tooOld(err, a, s)
-	case s.mode == Native || s.mode == Auto:
+	case (s.mode == Native || s.mode == Auto) && a.attaches:
 		if refused := driverRefuses(err, s); refused != nil {
 			return refused
 		}
@@ -126,6 +130,9 @@ var refusals = []struct {
 // driverRefuses is the driver's reason to refuse native XDP, or nil.
 func driverRefuses(err error, s scene) error {
 	for _, r := range refusals {
+		if r.err == unix.ENOMEM && !s.hardware {
+			continue // it is memory
+		}
 		if errors.Is(err, r.err) {
 			return &ErrUnsupported{
 				Interface:  s.iface,

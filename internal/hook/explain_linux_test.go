@@ -19,6 +19,8 @@ func TestExplain(t *testing.T) {
 	const all = capabilities(1<<unix.CAP_BPF | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN)
 	native := scene{iface: "eth1", mode: Native, have: all, kernel: "6.18.4-fc"}
 	old := scene{iface: "eth1", mode: Native, have: all, kernel: "4.19.0-27-amd64"}
+	hardware := native
+	hardware.hardware = true
 	generic := native
 	generic.mode = Generic
 	tc := scene{iface: "eth1", dir: Out, mode: TC, have: all, kernel: "6.1.0-13-amd64"}
@@ -35,7 +37,9 @@ func TestExplain(t *testing.T) {
 		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
 		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
 		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
-		"rings":           {unix.ENOMEM, actGive, native, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
+		"memory":          {unix.ENOMEM, actGive, native, "*fmt.wrapError: cannot attach to eth1: cannot allocate memory | "},
+		"memory, looking": {unix.ENOMEM, actList, scene{mode: Auto, hardware: true}, "*fmt.wrapError: cannot list the interfaces: cannot allocate memory | "},
+		"rings":           {unix.ENOMEM, actGive, hardware, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
 		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use tc: --hook tc"},
 		"generic EINVAL":  {unix.EINVAL, actLink, generic, "*fmt.wrapError: cannot attach to eth1: invalid argument | "},
 		"generic ERANGE":  {unix.ERANGE, actLink, generic, "*fmt.wrapError: cannot attach to eth1: numerical result out of range | "},

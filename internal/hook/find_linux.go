@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -13,19 +14,7 @@ import (
 // errors are ErrNothing, ErrNoInterface and ErrPrivilege (it takes
 // CAP_NET_ADMIN and CAP_SYS_ADMIN).
 func Find(ifindex int, dir Direction) (*Attached, error) {
-	d, err := deviceByIndex(ifindex)
-	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return nil, &ErrNoInterface{Index: ifindex, Err: err}
-	}
-	var l *look
-	if err == nil {
-		l, err = newLook()
-	}
-	if err != nil {
-		return nil, explain(err, actList, newScene("", dir, Auto))
-	}
-	defer l.close()
-	all, err := l.all(d, dir)
+	d, all, err := inspect(ifindex, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +27,32 @@ func Find(ifindex int, dir Direction) (*Attached, error) {
 		return nil, &ErrNothing{Interface: d.Name, Direction: dir}
 	}
 	return all[0], nil
+}
+
+// Ours are the programs of ours on an interface for a direction. More than one is
+// there when an attach was killed while another one came to the direction's other
+// hook. The errors are those of Find, but for ErrNothing.
+func Ours(ifindex int, dir Direction) ([]*Attached, error) {
+	_, all, err := inspect(ifindex, dir)
+	return slices.DeleteFunc(all, func(a *Attached) bool { return !a.Ours }), err
+}
+
+// inspect looks at all programs of an interface for a direction.
+func inspect(ifindex int, dir Direction) (device, []*Attached, error) {
+	d, err := deviceByIndex(ifindex)
+	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
+		return d, nil, &ErrNoInterface{Index: ifindex, Err: err}
+	}
+	var l *look
+	if err == nil {
+		l, err = newLook()
+	}
+	if err != nil {
+		return d, nil, explain(err, actList, newScene("", dir, Auto))
+	}
+	defer l.close()
+	all, err := l.all(d, dir)
+	return d, all, err
 }
 
 // List looks at the programs on all interfaces of the network namespace, ours
@@ -175,7 +190,7 @@ func (l *look) openFilters(d device, dir Direction, filters []filter) (all []*At
 		switch err := a.open(); {
 		case errors.Is(err, errStale):
 			stale = append(stale, f)
-		case errors.Is(err, unix.ENOENT):
+		case errors.Is(err, errGone):
 			whole = false
 		case err != nil:
 			return nil, nil, false, explain(err, actFind, newScene(d.Name, dir, TC))
@@ -222,7 +237,7 @@ func openSlots(d device) (all []*Attached, err error) {
 		for _, s := range d.slots {
 			a, err := openSlot(d.Iface, s)
 			switch {
-			case errors.Is(err, unix.ENOENT):
+			case errors.Is(err, errGone):
 				whole = false
 			case err != nil:
 				return nil, explain(err, actFind, newScene(d.Name, In, s.mode))
@@ -250,17 +265,23 @@ func openSlot(i Iface, s slot) (*Attached, error) {
 	return a, nil
 }
 
+// errGone: there is no program of this number any more.
+var errGone = errors.New("the program is gone")
+
 // errStale: the program is a stub with nothing in its slot.
 var errStale = errors.New("the process that was here is dead")
 
 // open looks at the program with this number, or at the one in its slot if it
-// is a stub. The error is the kernel's, or errStale.
+// is a stub. The error is the kernel's, errGone or errStale.
 func (a *Attached) open() error {
 	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
+	if errors.Is(err, unix.ENOENT) {
+		return errGone
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { _ = prog.Close() }()
+	defer func() { _ = prog.Close() }() // until then its maps are there
 	info, err := prog.Info()
 	if err != nil {
 		return err
@@ -270,7 +291,10 @@ func (a *Attached) open() error {
 	if info.Name != ProgramName && !stubbed {
 		return nil
 	}
-	ids, _ := info.MapIDs()
+	ids, told := info.MapIDs()
+	if !told {
+		return errors.New("the kernel does not tell the maps of the program")
+	}
 	for _, id := range ids {
 		if err := a.readMap(id); err != nil {
 			return err
@@ -305,10 +329,23 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 	case info.Name == UntilMapName && info.Type == ebpf.Array:
 		return m.Lookup(uint32(0), &a.Until)
 	case info.Name == MetaMapName:
-		// A map of that name with other contents is not ours.
-		if meta, err := readMeta(m); err == nil {
-			a.Meta, a.Ours = meta, true
-		}
+		return a.readMeta(m)
+	}
+	return nil
+}
+
+// readMeta takes the metadata from a map of their name. One with other contents is
+// not ours; one that cannot be read may be.
+func (a *Attached) readMeta(m *ebpf.Map) error {
+	if m.Type() != ebpf.Array || m.KeySize() != 4 {
+		return nil
+	}
+	var text []byte
+	if err := m.Lookup(uint32(0), &text); err != nil {
+		return fmt.Errorf("read the metadata: %w", err)
+	}
+	if meta, err := decodeMeta(text); err == nil {
+		a.Meta, a.Ours = meta, true
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -17,6 +18,10 @@ type Handle interface {
 	// Gone tells whether the program is no longer on the interface, most often
 	// because that was removed.
 	Gone() (bool, error)
+	// Here reports whether the program is on the interface that has its number in the
+	// network namespace of the calling thread: an interface that is moved to another
+	// one keeps the program, and often the number, which another interface gets here.
+	Here() (bool, error)
 	// Close takes the program off.
 	Close() error
 }
@@ -32,6 +37,25 @@ func (h linkHandle) Update(prog *ebpf.Program) error {
 		return explainOn(h.at, fmt.Errorf("update the link: %w", err), actReplace)
 	}
 	return nil
+}
+
+func (h linkHandle) Here() (bool, error) {
+	info, err := h.Info()
+	if err != nil {
+		return false, fmt.Errorf("look at the link to interface %d: %w", h.at.ifindex, err)
+	}
+	if info.XDP() == nil {
+		s, _, err := queryTCX(h.at.ifindex, h.at.dir)
+		if err != nil {
+			return false, explainOn(h.at, err, actQuery)
+		}
+		return slices.Contains(s.programs, info.Program), nil
+	}
+	d, err := deviceByIndex(h.at.ifindex)
+	if err != nil {
+		return false, explainOn(h.at, err, actList)
+	}
+	return slices.ContainsFunc(d.slots, func(s slot) bool { return s.program == uint32(info.Program) }), nil
 }
 
 // Gone is true when the kernel has cut the link: then it tells no interface.

@@ -3,6 +3,7 @@ package hook
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -25,7 +26,7 @@ func NewMetaMap(meta Meta) (*ebpf.Map, error) {
 		return nil, ExplainLoad(fmt.Errorf("make the map of metadata: %w", err))
 	}
 	if err := m.Put(uint32(0), text); err != nil {
-		return nil, errors.Join(fmt.Errorf("write the metadata: %w", err), m.Close())
+		return nil, errors.Join(ExplainLoad(fmt.Errorf("write the metadata: %w", err)), m.Close())
 	}
 	return m, nil
 }
@@ -34,6 +35,9 @@ func NewMetaMap(meta Meta) (*ebpf.Map, error) {
 // live as long as the program does. A program that no packet can make count,
 // as rules on tags on a link without Ethernet, does not hold its counters by
 // itself. The program's name must be ProgramName.
+//
+// Behind Label the kernel has told that list and detach will know the program; else
+// the error is NamelessError or why the kernel does not tell.
 func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 	m, err := NewMetaMap(meta)
 	if err != nil {
@@ -46,6 +50,37 @@ func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 	}
 	if err != nil {
 		return explain(err, actLabel, newScene("", In, Auto))
+	}
+	return labelled(prog, m, counters)
+}
+
+// labelled expects that a program has its name, and is bound to its metadata and its
+// counters, which have theirs: the library leaves all names away where its first look
+// at what the kernel has has failed. No program has to be opened for it by number.
+func labelled(prog *ebpf.Program, meta, counters *ebpf.Map) error {
+	info, err := prog.Info()
+	if err != nil {
+		return explain(fmt.Errorf("look at the program: %w", err), actLabel, newScene("", In, Auto))
+	}
+	if info.Name != ProgramName {
+		return &NamelessError{What: "the program " + ProgramName}
+	}
+	bound, _ := info.MapIDs()
+	if err := boundMap(meta, MetaMapName, bound); err != nil || counters == nil {
+		return err
+	}
+	return boundMap(counters, CountersMapName, bound)
+}
+
+// boundMap expects a map's name, and the map among those of a program.
+func boundMap(m *ebpf.Map, name string, bound []ebpf.MapID) error {
+	info, err := m.Info()
+	if err != nil {
+		return explain(fmt.Errorf("look at the map %s: %w", name, err), actLabel, newScene("", In, Auto))
+	}
+	id, _ := info.ID()
+	if info.Name != name || !slices.Contains(bound, id) {
+		return &NamelessError{What: "the map " + name}
 	}
 	return nil
 }
@@ -71,22 +106,10 @@ func Follow(prog *ebpf.Program, counters *ebpf.Map) error {
 	// Whoever changes a map of maps waits in the kernel until all programs are
 	// through that may have seen it as it was (since Linux 5.0).
 	if err := before.Put(uint32(0), counters); err != nil {
-		return fmt.Errorf("keep the counters before: %w", err)
+		return ExplainLoad(fmt.Errorf("keep the counters before: %w", err))
 	}
 	if err := prog.BindMap(before); err != nil {
 		return explain(err, actLabel, newScene("", In, Auto))
 	}
 	return nil
-}
-
-// readMeta reads what NewMetaMap wrote.
-func readMeta(m *ebpf.Map) (Meta, error) {
-	if m.Type() != ebpf.Array || m.KeySize() != 4 {
-		return Meta{}, fmt.Errorf("read the metadata: the map is of type %s", m.Type())
-	}
-	var text []byte
-	if err := m.Lookup(uint32(0), &text); err != nil {
-		return Meta{}, fmt.Errorf("read the metadata: %w", err)
-	}
-	return decodeMeta(text)
 }

@@ -123,8 +123,7 @@ func loadOurs(t *testing.T, meta Meta) *ebpf.Program {
 func someMeta(foreground bool) Meta {
 	return Meta{
 		Version:    MetaVersion,
-		Source:     "web: if udp_dest 443 then udp_dest 8080\nif all # \"ä\"",
-		Rules:      []MetaRule{{Name: "web", Text: "if udp_dest 443 then udp_dest 8080"}, {Text: "if all", Look: true}},
+		Rules:      []MetaRule{{Name: "web", Text: "if udp_dest 443 then udp_dest 8080"}, {Text: "if all # \"ä\"", Look: true}},
 		Interface:  "left",
 		Ifindex:    7,
 		Direction:  "in",

@@ -1,9 +1,12 @@
 package hook
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // MetaVersion is the version of the metadata's format that this package
@@ -14,8 +17,6 @@ const MetaVersion = 1
 // a map that is bound to the program, so it lives exactly as long.
 type Meta struct {
 	Version int `json:"version"`
-	// Source is the text of the rules as it was given.
-	Source string `json:"source"`
 	// Rules are the rules as written; the counters are in their order.
 	Rules     []MetaRule `json:"rules"`
 	Interface string     `json:"interface"`
@@ -42,7 +43,10 @@ type Meta struct {
 type MetaRule struct {
 	Name string `json:"name,omitempty"`
 	Text string `json:"text"`
-	Look bool   `json:"look,omitempty"` // it only counts
+	// Sum is the SHA-256 of the whole text in hexadecimal where Text is only its
+	// beginning and an ellipsis, else "".
+	Sum  string `json:"sum,omitempty"`
+	Look bool `json:"look,omitempty"` // it only counts
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.
@@ -54,6 +58,56 @@ type MetaRule struct {
 type MetaCount struct {
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
+}
+
+// Bounds of the texts of rules in bytes. The memory is the kernel's and stays as long as
+// the rules do.
+const (
+	maxRuleText  = 4 << 10 // of one rule
+	maxRuleTexts = 1 << 20 // of all, unless there are so many that each has the least
+	minRuleText  = 128
+)
+
+// NewMetaRule is a rule among a number of rules, in the user's words as far as they are
+// kept.
+func NewMetaRule(name, text string, look bool, rules int) MetaRule {
+	m := MetaRule{Name: name, Text: text, Look: look}
+	most := min(maxRuleText, max(minRuleText, maxRuleTexts/max(1, rules)))
+	if len(text) > most {
+		m.Sum = textSum(text)
+		m.Text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return m
+}
+
+func textSum(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+
+// MetaRuleKey is the same for rules of the same name and the same whole text.
+type MetaRuleKey struct{ name, sum string }
+
+// Key tells the rule from those of other words.
+func (m MetaRule) Key() MetaRuleKey {
+	if m.Sum != "" {
+		return MetaRuleKey{m.Name, m.Sum}
+	}
+	return MetaRuleKey{m.Name, textSum(m.Text)}
+}
+
+// Source is the rules as a text that can be checked, each on a line of its own; ok is
+// false where not all of them is kept.
+func (m Meta) Source() (text string, ok bool) {
+	var lines []string
+	for _, r := range m.Rules {
+		if r.Sum != "" {
+			return "", false
+		}
+		line := r.Text
+		if r.Name != "" {
+			line = r.Name + ": " + line
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n"), true
 }
 
 // PIDSpace names this process's PID namespace, or is "" where there is none to be
@@ -75,7 +129,11 @@ func (a *Attached) Elsewhere() bool {
 
 func (m Meta) encode() ([]byte, error) {
 	m.Version = MetaVersion
-	return json.Marshal(m)
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // nobody puts it on a page, and < takes six bytes so
+	err := e.Encode(m)
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), err
 }
 
 func decodeMeta(text []byte) (Meta, error) {

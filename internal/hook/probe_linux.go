@@ -11,8 +11,8 @@ import (
 )
 
 var (
-	actProbe = action{"ask the kernel what it has", []capability{capBPF, capNetAdmin}, "BPF", "4.4"}
-	actSee   = action{"look at all programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13"}
+	actProbe = action{"ask the kernel what it has", []capability{capBPF, capNetAdmin}, "BPF", "4.4", false}
+	actSee   = action{"look at all programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
 )
 
 // probes try each feature. Their errors are nil, ebpf.ErrNotSupported where it
@@ -142,7 +142,7 @@ func Programs(ifindex int, dir Direction) ([]Attached, error) {
 		a.Interface, a.Ifindex, a.Direction = d.Name, d.Index, dir
 		opened := a.open()
 		switch {
-		case errors.Is(opened, unix.ENOENT), errors.Is(opened, errStale):
+		case errors.Is(opened, errGone), errors.Is(opened, errStale):
 			continue
 		case opened != nil && err == nil:
 			err = opened

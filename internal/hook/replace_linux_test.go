@@ -62,7 +62,7 @@ func TestReplace(t *testing.T) {
 		}
 		w.send(t, s.dir, 1)
 		next := someMeta(false)
-		next.Source = "if udp"
+		next.Rules = []MetaRule{{Text: "if udp"}}
 		second, after := s.counted(t, next)
 		found := wantFound(t, w.ifindex, s.dir, first)
 		if err := Replace(found, second); err != nil {
@@ -72,7 +72,7 @@ func TestReplace(t *testing.T) {
 		wantCount(t, "the first", before, 1)
 		wantCount(t, "the second", after, 2)
 		now := wantFound(t, w.ifindex, s.dir, second)
-		if now.Mode != found.Mode || now.Way != found.Way || now.Meta.Source != "if udp" {
+		if now.Mode != found.Mode || now.Way != found.Way || now.Meta.Rules[0].Text != "if udp" {
 			t.Errorf("found %+v, before it was %+v", now, found)
 		}
 		if all, err := List(); err != nil || len(all) != 1 {

@@ -98,8 +98,9 @@ func linkTC(at place, prog *ebpf.Program) (Handle, error) {
 	return linkHandle{l, at}, nil
 }
 
-// giveTC gives a program to tcx, or puts it in a clsact filter.
-func giveTC(at place, prog *ebpf.Program) error {
+// giveTC gives a program to tcx, or puts it in a clsact filter. takeBack is as that of
+// giveAt.
+func giveTC(at place, prog *ebpf.Program) (takeBack func() error, err error) {
 	there, err := attachTCX(at, actGive, func(revision uint64) error {
 		return link.RawAttachProgram(link.RawAttachProgramOptions{
 			Target:           at.ifindex,
@@ -112,7 +113,7 @@ func giveTC(at place, prog *ebpf.Program) error {
 	if err == nil && !there {
 		return giveClsact(at, prog)
 	}
-	return err
+	return func() error { return explainedOn(at, changeTCX(at, prog, nil), actTake) }, err
 }
 
 // attachTCX lets put attach to tcx as long as nothing has changed there since
@@ -154,12 +155,7 @@ func (s tcxState) withoutOurs(at place) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range all {
-		if a.Ours {
-			return a.taken(unix.EEXIST)
-		}
-	}
-	return nil
+	return noneOurs(all)
 }
 
 // openTCX looks at the programs on a hook. One that has gone meanwhile, with
@@ -171,7 +167,7 @@ func openTCX(i Iface, dir Direction, s tcxState) (all []*Attached, err error) {
 		for _, id := range s.programs {
 			a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Mode: TC, Way: ByTCX, ProgramID: uint32(id)}
 			switch err := a.open(); {
-			case errors.Is(err, unix.ENOENT):
+			case errors.Is(err, errGone):
 				whole = false
 			case err != nil:
 				return nil, explain(err, actFind, newScene(i.Name, dir, TC))

@@ -150,8 +150,8 @@ func TestAttachOutlives(t *testing.T) {
 		b.expect("attached", sent, p.frame())
 		there(func() error { return b.listed(s, uint64(len(sent))) })
 		there(func() error {
-			found, err := engine.Detach(name, s.dir)
-			if !found {
+			done, err := engine.Detach(name, s.dir)
+			if !done.Found {
 				t.Error("detach found nothing")
 			}
 			return err
@@ -173,7 +173,11 @@ func (b *testbed) listed(s site, size uint64) error {
 	if err != nil {
 		return err
 	}
-	if len(all) != 1 || all[0].Mode != s.mode || all[0].Direction != s.dir || all[0].Meta.Source != "web: "+portRule {
+	if len(all) != 1 || all[0].Mode != s.mode || all[0].Direction != s.dir {
+		b.t.Errorf("listed: %+v", all)
+		return nil
+	}
+	if text, whole := all[0].Meta.Source(); !whole || text != "web: "+portRule {
 		b.t.Errorf("listed: %+v", all)
 		return nil
 	}

@@ -1,0 +1,163 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// program is one on an interface, as the kernel tells it. No code of ours has a part
+// in it.
+type program struct {
+	ID   ebpf.ProgramID
+	Hook string // xdp, tcx or clsact
+	Name string
+	Maps []string // names, in their order
+}
+
+// visible reports whether list and detach know a program as ours.
+func (p program) visible() bool {
+	return p.Name == "repacket" && slices.Contains(p.Maps, "repacket_meta") && slices.Contains(p.Maps, "repacket_counts")
+}
+
+// inert reports whether a program is the stub of a process that is gone.
+func (p program) inert() bool { return p.Name == "repacket_stub" && p.Hook == "clsact" }
+
+// state is what is on an interface, in the network namespace of the calling thread.
+type state []program
+
+func look(ifname string) (s state, err error) {
+	l, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return nil, err
+	}
+	if xdp := l.Attrs().Xdp; xdp != nil && xdp.Attached {
+		s = append(s, program{ID: ebpf.ProgramID(xdp.ProgId), Hook: "xdp"})
+	}
+	for _, attach := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
+		q, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: attach})
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, ebpf.ErrNotSupported) {
+			break // a kernel without tcx
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range q.Programs {
+			s = append(s, program{ID: p.ID, Hook: "tcx"})
+		}
+	}
+	filters, err := filters(l)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range filters {
+		s = append(s, program{ID: ebpf.ProgramID(f.Id), Hook: "clsact"})
+	}
+	for i := range s {
+		if err := s[i].open(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// filters are the BPF filters of an interface in both directions.
+func filters(l netlink.Link) (all []*netlink.BpfFilter, err error) {
+	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {
+		there, err := netlink.FilterList(l, parent)
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+			continue // no qdisc of that kind
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range there {
+			if b, ok := f.(*netlink.BpfFilter); ok && b.Id != 0 {
+				all = append(all, b)
+			}
+		}
+	}
+	return all, nil
+}
+
+// open looks at the program's name and its maps.
+func (p *program) open() error {
+	prog, err := ebpf.NewProgramFromID(p.ID)
+	if err != nil {
+		return err
+	}
+	defer prog.Close()
+	info, err := prog.Info()
+	if err != nil {
+		return err
+	}
+	p.Name = info.Name
+	ids, ok := info.MapIDs()
+	if !ok {
+		return errors.New("the kernel tells no maps of a program")
+	}
+	for _, id := range ids {
+		m, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			return err
+		}
+		about, err := m.Info()
+		if err := errors.Join(err, m.Close()); err != nil {
+			return err
+		}
+		p.Maps = append(p.Maps, about.Name)
+	}
+	return nil
+}
+
+// clear takes off whatever is on an interface.
+func clear(ifname string) error {
+	l, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return err
+	}
+	s, err := look(ifname)
+	if err != nil {
+		return err
+	}
+	for _, p := range s {
+		switch p.Hook {
+		case "xdp":
+			err = errors.Join(netlink.LinkSetXdpFdWithFlags(l, -1, unix.XDP_FLAGS_DRV_MODE))
+		case "tcx":
+			err = detachTCX(l.Attrs().Index, p.ID)
+		case "clsact":
+			err = netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+			}})
+		}
+		if err != nil {
+			return fmt.Errorf("take off %+v: %w", p, err)
+		}
+	}
+	return nil
+}
+
+func detachTCX(index int, id ebpf.ProgramID) error {
+	prog, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return err
+	}
+	defer prog.Close()
+	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: prog, Attach: ebpf.AttachTCXIngress})
+}
+
+// qdisc reports whether an interface has a clsact qdisc.
+func qdisc(ifname string) (bool, error) {
+	l, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return false, err
+	}
+	all, err := netlink.QdiscList(l)
+	return slices.ContainsFunc(all, func(q netlink.Qdisc) bool { return q.Type() == "clsact" }), err
+}

@@ -1,0 +1,264 @@
+package faults
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"repacket/internal/lab"
+)
+
+func TestMain(m *testing.M) {
+	if args := os.Getenv(childArgs); args != "" {
+		os.Exit(child(strings.Split(args, "\n")))
+	}
+	os.Exit(m.Run())
+}
+
+const ifname = "left"
+
+// The rules that are attached, and those that take their place.
+const (
+	oldRules = "if udp_dest 443 then udp_dest 8080"
+	newRules = "if udp_dest 53 then udp_dest 5353"
+)
+
+// command is one of those that the walk goes through.
+type command struct {
+	name     string
+	args     func(hook string) []string
+	attached bool // rules are there before
+	// judge says what is untrue of an outcome, or "".
+	judge func(o *outcome, before, after state) string
+}
+
+var commands = []command{
+	{"attach", func(hook string) []string {
+		return []string{"attach", "--json", "--hook", hook, "-i", ifname, oldRules}
+	}, false, func(o *outcome, before, after state) string {
+		switch {
+		case o.status == 0 && len(after) != 1:
+			return "the status is 0, and the rules are not there"
+		case o.status != 0 && len(after) != len(before):
+			return "the status says that it failed, and the rules are there"
+		}
+		return ""
+	}},
+	{"replace", func(string) []string {
+		return []string{"replace", "--json", "-i", ifname, newRules}
+	}, true, func(o *outcome, before, after state) string {
+		same := slices.EqualFunc(before, after, func(a, b program) bool { return a.ID == b.ID })
+		switch {
+		case len(after) != 1:
+			return "there is not one set of rules"
+		case o.status == 0 && same:
+			return "the status is 0, and the old rules are there"
+		case o.status != 0 && !same:
+			return "the status says that it failed, and the new rules are there"
+		}
+		return ""
+	}},
+	{"list", func(string) []string { return []string{"list", "--json"} }, true, func(o *outcome, before, after state) string {
+		rules, listed := o.told("program")
+		switch {
+		case !slices.EqualFunc(before, after, func(a, b program) bool { return a.ID == b.ID }):
+			return "list has changed something"
+		case o.status == 0 && (!listed || rules.Interface != ifname):
+			return "the status is 0, and the rules are not listed"
+		}
+		return ""
+	}},
+	{"detach", func(string) []string { return []string{"detach", "--json", "-i", ifname} }, true, func(o *outcome, _, after state) string {
+		detached, told := o.told("detached")
+		switch {
+		case o.status == 0 && len(after) != 0:
+			return "the status is 0, and the rules are there"
+		case o.status == 0 && !(told && detached.Found):
+			return "the rules were taken off, and detach says that there were none"
+		case o.status != 0 && len(after) == 0:
+			return "the status says that it failed, and the rules are gone"
+		}
+		return ""
+	}},
+	{"run", func(hook string) []string {
+		return []string{"--json", "--hook", hook, "-i", ifname, oldRules}
+	}, false, func(o *outcome, _, after state) string {
+		_, attached := o.told("attached")
+		switch {
+		case attached && len(o.during) != 1:
+			return "the run says that its rules are attached, and they are not"
+		case o.status == 0 && !attached:
+			return "the status is 0, and the rules were never attached"
+		case slices.ContainsFunc(after, func(p program) bool { return !p.inert() }), o.status == 0 && len(after) != 0:
+			return "the run is over, and something of it is there"
+		}
+		return ""
+	}},
+}
+
+// honest says what is wrong with an exit status for an error: a call that failed this
+// once makes no kernel too old, no interface unfit and no command wrong.
+func honest(status int, errno unix.Errno) string {
+	switch {
+	case status == 0, status == 1:
+	case status == 3 && errno == unix.EPERM:
+	case status == 4 && errno == unix.ENOENT: // a file of the kernel is not there
+	default:
+		return fmt.Sprintf("status %d for %v", status, errno)
+	}
+	return ""
+}
+
+// totals are what the walk has found.
+var totals struct{ faults, invisible, untrue atomic.Int64 }
+
+// TestSingleFaults lets each system call of each command fail with each of the errors
+// that it can meet, one in a run. With REPACKET_FAULTS=all it is all of them, else an
+// even sample.
+func TestSingleFaults(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("it takes root: sudo make test")
+	}
+	t.Run("walk", func(t *testing.T) {
+		for _, hook := range []string{"xdp", "tc"} {
+			for _, c := range commands {
+				t.Run(hook+" "+c.name, func(t *testing.T) {
+					t.Parallel()
+					walk(t, c, hook)
+				})
+			}
+		}
+	})
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.name)
+	}
+	fmt.Printf("faults: %d single faults over %s: %d invisible, %d untrue\n",
+		totals.faults.Load(), strings.Join(names, ", "), totals.invisible.Load(), totals.untrue.Load())
+}
+
+// sampled is how many faults of a command at a hook are tried where not all are.
+func sampled() int {
+	switch {
+	case os.Getenv("REPACKET_FAULTS") == "all":
+		return 1 << 30
+	case testing.Short():
+		return 15
+	}
+	return 60
+}
+
+// walk goes through the calls of a command at a hook.
+func walk(t *testing.T, c command, hook string) {
+	pair, err := lab.NewPair(lab.PairConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := pair.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := walker{t, pair.A, c, hook}
+	none := w.try(fault{})
+	if none.status != 0 {
+		t.Fatalf("without a fault the status is %d:\n%s", none.status, none.output)
+	}
+	var all []fault
+	for i, call := range none.calls {
+		for way := range call.errnos {
+			all = append(all, fault{i + 1, way})
+		}
+	}
+	n := min(sampled(), len(all))
+	for i := range n {
+		w.try(all[i*len(all)/n])
+	}
+	t.Logf("%d of %d faults at %d calls", n, len(all), len(none.calls))
+}
+
+type walker struct {
+	t    *testing.T
+	ns   *lab.Namespace
+	c    command
+	hook string
+}
+
+// try executes the command with a fault and judges what has become of it.
+func (w walker) try(f fault) *outcome {
+	w.t.Helper()
+	before, err := w.prepare()
+	if err != nil {
+		w.t.Fatalf("prepare: %v", err)
+	}
+	o, err := execute(w.ns, w.c.args(w.hook), w.c.name == "run", f)
+	if err != nil {
+		w.t.Fatalf("%v:\n%s", err, o.output)
+	}
+	var after state
+	if err := w.ns.Do(func() (err error) { after, err = look(ifname); return err }); err != nil {
+		w.t.Fatal(err)
+	}
+	if f.number > len(o.calls) || f.number == 0 {
+		return o // this time there were fewer calls
+	}
+	totals.faults.Add(1)
+	errno := f.errno(o.calls[f.number-1])
+	tell := func(what string) {
+		w.t.Helper()
+		w.t.Errorf("%s: call %d, %s, %v: %s\nstatus %d\nbefore %v\nafter  %v\n%s",
+			w.c.name, f.number, o.calls[f.number-1].what, errno, what, o.status, before, after, o.output)
+	}
+	for _, p := range slices.Concat(after, o.during) {
+		stub := p.inert() && (w.c.name == "run")
+		if !p.visible() && !stub {
+			totals.invisible.Add(1)
+			tell("a program that nobody sees")
+			break
+		}
+	}
+	for _, untrue := range []string{w.c.judge(o, before, after), honest(o.status, errno)} {
+		if untrue != "" {
+			totals.untrue.Add(1)
+			tell(untrue)
+		}
+	}
+	return o
+}
+
+// prepare makes the interface what the command begins with.
+func (w walker) prepare() (s state, err error) {
+	err = w.ns.Do(func() (err error) {
+		s, err = look(ifname)
+		if err != nil {
+			return err
+		}
+		ready := len(s) == 1 && s[0].visible() && w.c.attached || len(s) == 0 && !w.c.attached
+		if ready {
+			return nil
+		}
+		if err := clear(ifname); err != nil {
+			return err
+		}
+		s, err = look(ifname)
+		return err
+	})
+	if err != nil || !w.c.attached || len(s) == 1 {
+		return s, err
+	}
+	o, err := execute(w.ns, commands[0].args(w.hook), false, fault{})
+	if err != nil {
+		return nil, err
+	}
+	if o.status != 0 {
+		return nil, errors.New(o.output)
+	}
+	err = w.ns.Do(func() (err error) { s, err = look(ifname); return err })
+	return s, err
+}
