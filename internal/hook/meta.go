@@ -46,7 +46,7 @@ type MetaRule struct {
 	// Sum is the SHA-256 of the whole text in hexadecimal where Text is only its
 	// beginning and an ellipsis, else "".
 	Sum  string `json:"sum,omitempty"`
-	Look bool `json:"look,omitempty"` // it only counts
+	Look bool   `json:"look,omitempty"` // it only counts
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.

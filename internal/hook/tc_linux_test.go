@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
-	"repacket/test/testnet"
 	"repacket/test/needs"
+	"repacket/test/testnet"
 )
 
 func TestTCAttachFindDetach(t *testing.T) {
