@@ -20,7 +20,7 @@ const (
 // manyRows is the hint for programs that are too long.
 const manyRows = "rules that differ in values only are one rule with columns, @NAME, and from FILE"
 
-// token is a word or a sign. A sign that stands for a word has that word as
+// Token is a word or a sign. A sign that stands for a word has that word as
 // its text, so the parser sees no difference between && and and.
 type Token struct {
 	// Text is in lower case; it is "" at the end of the source.
@@ -149,8 +149,10 @@ func isWordByte(c byte) bool {
 	return IsLetter(c) || IsDigit(c) || strings.IndexByte("_.:/+-@%", c) >= 0
 }
 
+// IsLetter reports whether c is a letter of ASCII.
 func IsLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
+// IsDigit reports whether c is a decimal digit.
 func IsDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // strayCharacter is the error for a character that no token begins with, behind
