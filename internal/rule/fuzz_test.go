@@ -17,16 +17,8 @@ import (
 // that stands inside the text; what it accepts is printed so that it reads as
 // the same again.
 func FuzzCheck(f *testing.F) {
-	for _, file := range []string{"errors", "operands", "rows", "warnings", "rules", "explain"} {
-		data, err := os.ReadFile("testdata/" + file + ".txt")
-		if err != nil {
-			f.Fatal(err)
-		}
-		for line := range strings.Lines(string(data)) {
-			if source, ok := strings.CutPrefix(line, "$ "); ok {
-				f.Add(strings.ReplaceAll(strings.TrimSuffix(source, "\n"), `\n`, "\n"))
-			}
-		}
+	for _, source := range goldenSources(f) {
+		f.Add(source)
 	}
 	f.Add(strings.Repeat(" ", 26) + "^") // a source that looks like the line of a caret
 	f.Fuzz(func(t *testing.T, source string) {
@@ -52,6 +44,23 @@ func FuzzCheck(f *testing.F) {
 		}
 		checkReprint(t, source, p)
 	})
+}
+
+// goldenSources are the texts of the golden files.
+func goldenSources(t testing.TB) (sources []string) {
+	t.Helper()
+	for _, file := range []string{"errors", "operands", "rows", "warnings", "rules", "explain"} {
+		data, err := os.ReadFile("testdata/" + file + ".txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(data)) {
+			if source, ok := strings.CutPrefix(line, "$ "); ok {
+				sources = append(sources, strings.ReplaceAll(strings.TrimSuffix(source, "\n"), `\n`, "\n"))
+			}
+		}
+	}
+	return sources
 }
 
 // checkShown fails unless a diagnostic is safe to print and its caret stands

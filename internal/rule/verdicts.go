@@ -22,7 +22,7 @@ func (c *checker) verdict(r syntax.RuleNode) {
 		a, b := r.Verdicts[0], r.Verdicts[1]
 		hint := "one rule, one of them"
 		if syntax.IsKeyword(a.Iface) {
-			hint = fmt.Sprintf("the word behind redirect is an interface: here %s", a.Iface)
+			hint = fmt.Sprintf("%s is read as the name of an interface", a.Iface)
 		}
 		c.fail(b.At, hint, "two verdicts in one rule: %s and %s", c.words(a.At), c.words(b.At))
 	}

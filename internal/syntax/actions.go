@@ -103,7 +103,7 @@ func (p *parser) iface(redirect Token) string {
 	_, rule := ruleName(p.source, t)
 	switch {
 	case t.Text == "" || !t.word || rule:
-		p.fail(redirect.At, "redirect INTERFACE", "redirect needs an interface")
+		p.fail(redirect.At, "the name of an interface stands behind it", "redirect needs an interface")
 	case name[0] == '@':
 		p.columnless(t, "redirect")
 	case t.Text == "to" && p.second().word && !isLanguage(p.second()) && !p.startsRule(p.second()):

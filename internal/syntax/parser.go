@@ -175,9 +175,9 @@ func (p *parser) noIf(named bool) {
 		p.fail(t.At, ruleForm, "then without if").Propose(insert("", t.At.Start, "if all "))
 	case !ref && t.Text != "tcp.ack" && startsAction(t):
 		p.fail(t.At, ruleForm, "%s stands behind if and then, or behind the last else", p.words(t.At)).Propose(p.restructured(t)...)
-	case Nearest(t.Text, []string{"if"}) != "", t.Text == "when":
+	case !ref && !proto && (Nearest(t.Text, []string{"if"}) != "" || t.Text == "when"):
 		p.fail(t.At, ruleForm, "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, "if", ""))
-	case strings.Contains(t.Text+p.second().Text, ":") && !named && t.word:
+	case (strings.Contains(t.Text, ":") || strings.HasPrefix(p.second().Text, ":")) && !named && t.word:
 		p.fail(t.At, "a name is letters, digits, _ and -, its colon attached, then a blank",
 			"%s is no name of a rule", p.words(t.At)).Propose(p.renamed(t)...)
 	case ref || proto || t.Text == "all" || t.Text == "chance" || t.Text == "not" || t.Text == "(":

@@ -99,7 +99,7 @@ func RuleAround(source string, at Span) Span {
 	}
 	text := strings.TrimRight(source[start:end], " \t\r\n;")
 	if rest, ok := strings.CutSuffix(strings.ToLower(text), "else"); ok {
-		text = text[:len(rest)]
+		text = strings.TrimRight(text[:len(rest)], " \t\r\n")
 	}
 	return Span{start, start + len(text)}
 }
