@@ -169,11 +169,7 @@ func (c *checker) anyway(d draft) []claim {
 			for _, f := range ref.Fields {
 				any = append(any, Has{f.Proto, at})
 			}
-			e := any[0]
-			if len(any) > 1 {
-				e = Or{any, at}
-			}
-			claims = append(claims, claim{expr: e, at: at, name: ref.Name.At, read: i > 0})
+			claims = append(claims, claim{expr: anyOf(any, at), at: at, name: ref.Name.At, read: i > 0})
 		}
 	}
 	for _, s := range d.rule.Swaps {
@@ -207,19 +203,16 @@ func (c *checker) missingThen(r syntax.RuleNode, why *syntax.Diagnostic) []synta
 // remarks checks what the actions do to each other, and warns of what is odd
 // in a rule but not wrong.
 func (c *checker) remarks(d draft, copies []*Rule) {
-	if len(c.program.Warnings) < maxRemarks {
-		c.idle(copies)
-	}
 	for _, rule := range copies {
-		if c.effects(rule); len(c.program.Warnings) >= maxRemarks {
-			continue
-		}
-		where := c.where[rule]
-		if len(copies) == 1 {
-			c.halves(rule.Cond, c.claims(rule), where)
+		c.effects(rule)
+	}
+	if len(c.program.Warnings) < maxRemarks && c.err == nil {
+		c.idle(copies)
+		if rule := copies[0]; len(copies) == 1 {
+			c.halves(rule.Cond, c.claims(rule), c.where[rule])
 			c.flagLists(rule.Cond)
 		}
-		c.sums(rule, where)
+		c.sums(copies)
 	}
 	if d.rule.Final() && c.err == nil {
 		c.lacking(copies)

@@ -211,12 +211,25 @@ func TestEmpty(t *testing.T) {
 // TestValuesAreResolvedOnce: a rule whose generic fields make four rules of it is
 // warned of once, for each place of which there is something to say.
 func TestValuesAreResolvedOnce(t *testing.T) {
-	p := mustCheck(t, "if chance 100% then dport 5, ttl +0")
-	var got []string
-	for _, w := range p.Warnings {
-		got = append(got, w.Msg)
-	}
-	if diff := cmp.Diff([]string{"chance 100% always holds", "ttl +0 changes nothing"}, got); diff != "" || len(p.Rules) != 4 {
-		t.Errorf("%d rules (- want, + got)\n%s", len(p.Rules), diff)
+	for _, c := range []struct {
+		source string
+		rules  int
+		want   []string
+	}{
+		{"if chance 100% then dport 5, ttl +0", 4, []string{"chance 100% always holds", "ttl +0 changes nothing"}},
+		{"if udp then udp_len 8 ttl 5", 2, []string{"udp_len says which bytes a receiver sums: udp_check may not hold afterwards"}},
+		{"if not udp_dest 53 then ip_id 5 ip_hl 5 dport 7 reflect", 2, []string{
+			"not udp_dest 53 also takes packets without UDP, such as TCP",
+			"ip_hl says which bytes a receiver sums: tcp_check, udp_check may not hold afterwards",
+		}},
+	} {
+		p := mustCheck(t, c.source)
+		var got []string
+		for _, w := range p.Warnings {
+			got = append(got, w.Msg)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" || len(p.Rules) != c.rules {
+			t.Errorf("%s: %d rules (- want, + got)\n%s", c.source, len(p.Rules), diff)
+		}
 	}
 }

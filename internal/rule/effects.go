@@ -91,17 +91,20 @@ func (r *report) noSum(sum, other Action) {
 		"%s %s and %s do not go together: which bytes are summed would change", sum.Field.Name, sum.Op.Operand().Word, other.Field.Name)
 }
 
-// sums notes where an action changes which bytes a receiver sums. where are
-// the packets on which the rule acts.
-func (c *checker) sums(r *Rule, where packetset.Set) {
-	for _, a := range r.Actions {
+// sums notes where an action changes which bytes a receiver sums.
+func (c *checker) sums(copies []*Rule) {
+	var transports packetset.Headers
+	for _, r := range copies {
+		transports |= c.where[r].Headers(field.TransportLayer)
+	}
+	for _, a := range copies[0].Actions {
 		var checks []string
 		switch a.Field.Name {
 		case "udp_len":
 			checks = []string{"udp_check"}
 		case "ip_hl", "ip_tot_len", "ip_protocol", "ip6_len", "ip6_next":
-			for _, p := range where.Headers(field.TransportLayer).List() {
-				checks = append(checks, field.MustByName(p.String()+"_check").Name)
+			for _, p := range transports.List() {
+				checks = append(checks, p.String()+"_check")
 			}
 		}
 		if len(checks) > 0 {

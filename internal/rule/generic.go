@@ -94,10 +94,7 @@ func (ch choice) apply(e Expr) Expr {
 			e.Field = f
 			tests = append(tests, e.Test)
 		}
-		if len(tests) == 1 {
-			return tests[0]
-		}
-		return Or{tests, e.At}
+		return anyOf(tests, e.At)
 	case Not:
 		return Not{ch.apply(e.X), e.At}
 	case And:

@@ -204,6 +204,14 @@ func parts(e Expr) []Expr {
 	return nil
 }
 
+// anyOf is the condition that one of xs holds.
+func anyOf(xs []Expr, at Span) Expr {
+	if len(xs) == 1 {
+		return xs[0]
+	}
+	return Or{xs, at}
+}
+
 // conjuncts are the conditions that all have to hold for e to hold.
 func conjuncts(e Expr) []Expr {
 	if and, ok := e.(And); ok {

@@ -98,7 +98,7 @@ func (c *checker) outside(r *reach) packetset.Set {
 		for _, rule := range r.rules {
 			wholes = append(wholes, c.complete(rule))
 		}
-		out := c.sets.others(anyOf(wholes))
+		out := c.sets.others(anyOf(wholes, Span{}))
 		r.out = &out
 	}
 	return *r.out
@@ -117,14 +117,6 @@ func (c *checker) takes(early, late *reach) bool {
 func (r *reach) sameRows(o *reach) bool {
 	return r.rules[0].Rows != nil && r.asks == o.asks &&
 		!slices.ContainsFunc(r.rules, func(x *Rule) bool { return len(find[Chance](x.Cond)) > 0 })
-}
-
-// anyOf is the condition that one of xs holds.
-func anyOf(xs []Expr) Expr {
-	if len(xs) == 1 {
-		return xs[0]
-	}
-	return Or{X: xs}
 }
 
 // shadowed warns if one earlier rule takes all packets of rule j.

@@ -27,7 +27,7 @@ func (c *checker) takenByRow(early, late *reach) string {
 		for _, x := range early.rules {
 			wholes = append(wholes, c.complete(x.Row(row)))
 		}
-		if !c.sets.Meets(late.in, c.sets.others(anyOf(wholes))) {
+		if !c.sets.Meets(late.in, c.sets.others(anyOf(wholes, Span{}))) {
 			cells := r.Rows.Cells[tests[0].Cells[0]]
 			return fmt.Sprintf("where %s is %s", cells.Column, printRange(tests[0].Field, cells.Range(row)))
 		}
