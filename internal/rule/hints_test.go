@@ -43,7 +43,7 @@ func TestHintsLeadToRules(t *testing.T) {
 		// There is no step that is safe.
 		{"drop", ""}, {"reflect", ""}, {"then drop", ""}, {"if then drop", ""}, {"if drop", ""}, {"deny", ""},
 		{"if ill then drop", ""}, {"if 22 then drop", ""}, {"if tcp 22 drop", ""}, {"if udp; drop", ""},
-		{"udp drop if tcp_dest 22", ""}, {"drop if udp then ttl 5", ""}, {"if udp or drop", ""},
+		{"udp drop if tcp_dest 22", ""}, {"udp else tcp_dest 22 reflect", ""}, {"drop if udp then ttl 5", ""}, {"if udp or drop", ""},
 		{"if udp_dest 5 udp_dest 6 then drop", ""}, {"if udp then drop ttl 5", ""},
 		{"if udp else tcp_dest 22 drop", ""}, {"if udp else tcp_dest 22 then reflect", ""}, {"if udp ; tcp_dest 22 ; drop", ""},
 	} {

@@ -37,6 +37,9 @@ func (h sending) allows(s sending) bool {
 	if h.what != s.what || h.closing != s.closing {
 		return false
 	}
+	if h.closing && len(h.guard) > 0 {
+		return false // what stands beside it may be meant as a condition or as an action
+	}
 	if !h.closing && (len(h.guard) == 0 || len(s.guard) == 0) {
 		return false // it is for no packets in particular: all of them is a thing to say
 	}
@@ -203,8 +206,6 @@ func statementSendings(source string, tokens []Token, orElse bool) []sending {
 	switch {
 	case closing && thenAt == 0:
 		guard = nil
-	case closing && len(guard) > 0:
-		guard = closingGuard(tokens)
 	case thenAt >= 0 && ifAt <= 0:
 		guard = contents(tokens[:thenAt])
 	case thenAt < 0 && ifAt > 0 && !slices.ContainsFunc(tokens[ifAt:], isVerdict):
@@ -217,15 +218,6 @@ func statementSendings(source string, tokens []Token, orElse bool) []sending {
 		}
 	}
 	return out
-}
-
-// closingGuard are the words beside a verdict behind the last else that may be meant
-// as a condition: those beside drop, which has no actions.
-func closingGuard(tokens []Token) []string {
-	if slices.ContainsFunc(tokens, func(t Token) bool { return verdictWord(t.Text) == "drop" }) {
-		return contents(tokens)
-	}
-	return nil
 }
 
 func meansAction(t Token) bool {
