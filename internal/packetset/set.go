@@ -115,7 +115,8 @@ func (s Set) Facts() []Fact {
 
 // Span is from the least to the largest value that a field has in packets of the
 // set that have it. It is false if none can have it.
-func (s Set) Span(f *field.Field) (out field.Range, ok bool) {
+func (s Set) Span(f *field.Field) (span field.Range, ok bool) {
+	var all field.Set
 	for _, x := range s.states {
 		values := anyValue[f.Width]
 		for _, k := range x.facts {
@@ -123,19 +124,14 @@ func (s Set) Span(f *field.Field) (out field.Range, ok bool) {
 				values = k.In
 			}
 		}
-		if !x.may(f.Proto) || values.Empty() {
-			continue
+		if x.may(f.Proto) {
+			all = all.Union(values)
 		}
-		lo, hi := values[0].Lo, values[len(values)-1].Hi
-		if !ok || lo.Cmp(out.Lo) < 0 {
-			out.Lo = lo
-		}
-		if !ok || hi.Cmp(out.Hi) > 0 {
-			out.Hi = hi
-		}
-		ok = true
 	}
-	return out, ok
+	if all.Empty() {
+		return field.Range{}, false
+	}
+	return field.Range{Lo: all[0].Lo, Hi: all[len(all)-1].Hi}, true
 }
 
 // Needed are the values that a field, or the widest one that has its bits, has in

@@ -191,3 +191,57 @@ func TestNeeded(t *testing.T) {
 		}
 	}
 }
+
+// TestBudget: a rule takes its own steps first, then those of all; the last one is
+// refused, and what is worked out without any holds every packet still.
+func TestBudget(t *testing.T) {
+	b := NewBudget(3)
+	b.Turn(5)
+	if !b.Spend(5) || b.Over() || !b.Spend(2) || b.Over() || b.Spend(1) || !b.Over() || b.Spent() != 8 {
+		t.Errorf("%+v", b)
+	}
+	x, y := where("udp_dest", 5), where("ip_ttl", 7)
+	if got := b.Intersect(x, y); got.Exact() || !plenty().Meets(got, all(x, y)) {
+		t.Errorf("both: %v", got)
+	}
+	if got := b.Union(x, y); got.Exact() || !plenty().Meets(got, x) || !plenty().Meets(got, y) {
+		t.Errorf("either: %v", got)
+	}
+	if none := where("tcp_dest", 5); !b.Meets(x, none) || plenty().Meets(x, none) {
+		t.Error("without steps everything may meet")
+	}
+}
+
+// TestParts: what is known of a part of a field is known of the field, value by
+// value.
+func TestParts(t *testing.T) {
+	for _, f := range field.Fields() {
+		wide := widest[f]
+		if wide == f {
+			continue
+		}
+		in := val(1)
+		if f.Width > 1 {
+			in = field.NewSet(single(0), between(2, 3)).Intersect(field.All(f.Width))
+		}
+		got := factOf(f, in)
+		for v := range wide.Max().Lo + 1 {
+			part := v >> (wide.Bit + wide.Width - f.Bit - f.Width) & f.Max().Lo
+			if got.In.Contains(field.V(v)) != in.Contains(field.V(part)) {
+				t.Fatalf("%s in %v: %d of %s", f.Name, in, v, wide.Name)
+			}
+		}
+	}
+}
+
+// TestSpan: from the least to the largest value of the cases that have the field.
+func TestSpan(t *testing.T) {
+	ttl := field.MustByName("ip_ttl")
+	u := plenty().Union(all(where("ip_ttl", 9), where("udp_dest", 5)), all(where("ip_ttl", 3), where("tcp_dest", 5)))
+	if got, ok := u.Span(ttl); !ok || got != between(3, 9) {
+		t.Errorf("got %v, %v", got, ok)
+	}
+	if got, ok := With(field.ARP).Span(ttl); ok {
+		t.Errorf("ARP has %v", got)
+	}
+}

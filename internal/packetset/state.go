@@ -185,28 +185,19 @@ var widest = func() map[*field.Field]*field.Field {
 }()
 
 // factOf is the fact that f is in in, said of the widest field that has f's
-// bits. Such fields have few values, so they are tried one by one.
+// bits: for each value of the bits before f, and any of those behind it.
 func factOf(f *field.Field, in field.Set) Fact {
 	wide := widest[f]
 	if wide == f {
 		return Fact{f, in}
 	}
-	inside := make([]bool, f.Max().Lo+1)
-	for _, r := range in {
-		for v := r.Lo.Lo; v <= r.Hi.Lo; v++ {
-			inside[v] = true
-		}
-	}
 	shift := wide.Bit + wide.Width - f.Bit - f.Width
-	var out field.Set
-	for v := range wide.Max().Lo + 1 {
-		switch n := len(out); {
-		case !inside[v>>shift&f.Max().Lo]:
-		case n > 0 && out[n-1].Hi.Lo+1 == v:
-			out[n-1].Hi.Lo = v
-		default:
-			out = append(out, field.Range{Lo: field.V(v), Hi: field.V(v)})
+	var out []field.Range
+	for before := uint64(0); before <= wide.Max().Lo; before += 1 << (shift + f.Width) {
+		for _, r := range in {
+			lo, hi := before|r.Lo.Lo<<shift, before|r.Hi.Lo<<shift|(1<<shift-1)
+			out = append(out, field.Range{Lo: field.V(lo), Hi: field.V(hi)})
 		}
 	}
-	return Fact{wide, out}
+	return Fact{wide, field.NewSet(out...)}
 }
