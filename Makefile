@@ -76,6 +76,10 @@ fuzz: ## Run each fuzz test for FUZZTIME (20s)
 prove: ## Compare the implementations on RULES random rule sets (20000), from a new SEED
 	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestThreeAgree ./test/prove
 
+.PHONY: faults
+faults: ## Let every system call of the commands fail, in every way and one at a time
+	REPACKET_FAULTS=all $(GO) test $(EXEC) -count=1 -timeout 1h -v -run TestSingleFaults ./test/faults
+
 .PHONY: mutants
 mutants: ## Run mutation tests: put faults into the code, and check that tests detect them
 	$(GO) run ./test/mutants $(EXEC)

@@ -349,16 +349,22 @@ func (c *tcConn) removeOurs(at place, f filter) error {
 	return nil
 }
 
-// tidy removes a clsact qdisc without filters. Whatever comes in the way, a
+// tidy removes a clsact qdisc without filters. Whatever comes in the way twice, a
 // qdisc that is left does nothing.
 func (c *tcConn) tidy(ifindex int) {
+	if c.tryTidy(ifindex) != nil {
+		_ = c.tryTidy(ifindex)
+	}
+}
+
+func (c *tcConn) tryTidy(ifindex int) error {
 	if kind, err := c.qdisc(ifindex); err != nil || kind != clsact {
-		return
+		return err
 	}
 	for _, dir := range []Direction{In, Out} {
 		if left, err := c.filters(ifindex, dir); err != nil || len(left) > 0 {
-			return
+			return err
 		}
 	}
-	_ = c.deleteClsact(ifindex)
+	return c.deleteClsact(ifindex)
 }

@@ -56,11 +56,12 @@ func (c *tcConn) request(kind, flags int, msg *nl.TcMsg) *nl.NetlinkRequest {
 	return req
 }
 
-// dump asks until the answer is of one piece.
+// dump asks until the answer is of one piece. It is EBUSY where the answer before was
+// lost in the middle: then the socket has to get to the end of that first.
 func (c *tcConn) dump(kind int, reply uint16, msg *nl.TcMsg) (replies [][]byte, err error) {
 	for range dumpAttempts {
 		replies, err = c.request(kind, unix.NLM_F_DUMP, msg).Execute(unix.NETLINK_ROUTE, reply)
-		if !errors.Is(err, nl.ErrDumpInterrupted) {
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EBUSY) {
 			break
 		}
 	}

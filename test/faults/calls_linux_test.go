@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,8 +36,12 @@ var bpfCommands = strings.Fields(`MAP_CREATE MAP_LOOKUP_ELEM MAP_UPDATE_ELEM MAP
 	MAP_LOOKUP_BATCH MAP_LOOKUP_AND_DELETE_BATCH MAP_UPDATE_BATCH MAP_DELETE_BATCH LINK_CREATE LINK_UPDATE
 	LINK_GET_FD_BY_ID LINK_GET_NEXT_ID ENABLE_STATS ITER_CREATE LINK_DETACH PROG_BIND_MAP`)
 
-// process is the child of which a call is.
-type process struct{ pid, pidfd int }
+// process is the child of which a call is. To an old one the kernel seems to be
+// one before 6.6, which has no tcx.
+type process struct {
+	pid, pidfd int
+	old        bool
+}
 
 // classify says what a system call is, and whether it is one that is to fail: what
 // Go's runtime reads and opens for itself is not.
@@ -87,6 +92,15 @@ type fault struct{ number, way int }
 
 func (f fault) errno(c call) unix.Errno { return c.errnos[f.way%len(c.errnos)] }
 
+// asksTCX reports whether a call asks what is at a hook of tcx.
+func asksTCX(n notification) bool {
+	if uint32(n.nr) != unix.SYS_BPF || n.args[0] != unix.BPF_PROG_QUERY {
+		return false
+	}
+	attach := ebpf.AttachType(word(n.tid, n.args[1]+4)) // behind target_ifindex
+	return attach == ebpf.AttachTCXIngress || attach == ebpf.AttachTCXEgress
+}
+
 // supervise decides how the system calls of a child end until it is gone, and says
 // which there were, in their order.
 func (p process) supervise(listener int, f fault) (calls []call, err error) {
@@ -97,6 +111,9 @@ func (p process) supervise(listener int, f fault) (calls []call, err error) {
 		}
 		with := unix.Errno(0)
 		c, counts := p.classify(n)
+		if p.old && asksTCX(n) {
+			with, counts = unix.EINVAL, false
+		}
 		if counts && len(calls)+1 == f.number {
 			with = f.errno(c)
 		}

@@ -47,7 +47,7 @@ func (o *outcome) told(name string) (event, bool) {
 
 // execute runs a command in a namespace with one fault. A run is looked at when it has
 // told that it is attached, and is then asked to stop.
-func execute(ns *lab.Namespace, args []string, runs bool, f fault) (*outcome, error) {
+func execute(ns *lab.Namespace, args []string, at hook, runs bool, f fault) (*outcome, error) {
 	numbers, toParent, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func execute(ns *lab.Namespace, args []string, runs bool, f fault) (*outcome, er
 	supervised := make(chan error, 1)
 	go func() {
 		var err error
-		o.calls, err = supervise(cmd.Process.Pid, numbers, f)
+		o.calls, err = supervise(process{pid: cmd.Process.Pid, old: at.old}, numbers, f)
 		supervised <- err
 	}()
 	lines := bufio.NewScanner(stdout)
@@ -99,20 +99,21 @@ func execute(ns *lab.Namespace, args []string, runs bool, f fault) (*outcome, er
 
 // supervise takes the listener of a child, whose number comes by a pipe, and decides
 // how its system calls end.
-func supervise(pid int, numbers *os.File, f fault) ([]call, error) {
+func supervise(p process, numbers *os.File, f fault) ([]call, error) {
 	var listener int
-	if _, err := fmt.Fscanln(bufio.NewReader(numbers), &listener); err != nil {
+	_, err := fmt.Fscanln(bufio.NewReader(numbers), &listener)
+	if err != nil {
 		return nil, fmt.Errorf("read the number of the listener: %w", err)
 	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
+	p.pidfd, err = unix.PidfdOpen(p.pid, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(pidfd)
-	own, err := unix.PidfdGetfd(pidfd, listener, 0)
+	defer unix.Close(p.pidfd)
+	own, err := unix.PidfdGetfd(p.pidfd, listener, 0)
 	if err != nil {
 		return nil, fmt.Errorf("take the listener: %w", err)
 	}
 	defer unix.Close(own)
-	return process{pid, pidfd}.supervise(own, f)
+	return p.supervise(own, f)
 }

@@ -141,7 +141,9 @@ func reply(listener int, n notification, with unix.Errno) (delivered bool, err e
 }
 
 // word reads 4 bytes of another process's memory, or is 0.
-func word(pid uint32, at uint64) uint32 { return uint32(binary.NativeEndian.Uint32(memory(pid, at, 4))) }
+func word(pid uint32, at uint64) uint32 {
+	return uint32(binary.NativeEndian.Uint32(memory(pid, at, 4)))
+}
 
 // text reads a string of another process's memory, or a part of a long one.
 func text(pid uint32, at uint64) string {

@@ -128,13 +128,11 @@ func clear(ifname string) error {
 	for _, p := range s {
 		switch p.Hook {
 		case "xdp":
-			err = errors.Join(netlink.LinkSetXdpFdWithFlags(l, -1, unix.XDP_FLAGS_DRV_MODE))
+			err = netlink.LinkSetXdpFdWithFlags(l, -1, unix.XDP_FLAGS_DRV_MODE)
 		case "tcx":
 			err = detachTCX(l.Attrs().Index, p.ID)
 		case "clsact":
-			err = netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
-				LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
-			}})
+			err = deleteClsact(l)
 		}
 		if err != nil {
 			return fmt.Errorf("take off %+v: %w", p, err)
@@ -150,6 +148,26 @@ func detachTCX(index int, id ebpf.ProgramID) error {
 	}
 	defer prog.Close()
 	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: prog, Attach: ebpf.AttachTCXIngress})
+}
+
+// removeQdisc removes a clsact qdisc that a command before has left though it held
+// nothing.
+func removeQdisc(ifname string, programs int) error {
+	there, err := qdisc(ifname)
+	if err != nil || !there || programs > 0 {
+		return err
+	}
+	l, err := netlink.LinkByName(ifname)
+	if err != nil {
+		return err
+	}
+	return deleteClsact(l)
+}
+
+func deleteClsact(l netlink.Link) error {
+	return netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}})
 }
 
 // qdisc reports whether an interface has a clsact qdisc.

@@ -3,8 +3,10 @@ package faults
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/needs"
 )
 
 func TestMain(m *testing.M) {
@@ -28,6 +31,15 @@ const (
 	oldRules = "if udp_dest 443 then udp_dest 8080"
 	newRules = "if udp_dest 53 then udp_dest 5353"
 )
+
+// hook is where rules are attached: by its word on the command line, on a kernel that
+// is old or not.
+type hook struct {
+	name, word string
+	old        bool
+}
+
+var hooks = []hook{{"xdp", "xdp", false}, {"tcx", "tc", false}, {"clsact", "tc", true}}
 
 // command is one of those that the walk goes through.
 type command struct {
@@ -119,18 +131,16 @@ func honest(status int, errno unix.Errno) string {
 var totals struct{ faults, invisible, untrue atomic.Int64 }
 
 // TestSingleFaults lets each system call of each command fail with each of the errors
-// that it can meet, one in a run. With REPACKET_FAULTS=all it is all of them, else an
-// even sample.
+// that it can meet, one in a run. It is an even sample of them for each command at
+// each hook, or as many as REPACKET_FAULTS says: a number, or all.
 func TestSingleFaults(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("it takes root: sudo make test")
-	}
+	needs.Kernel(t)
 	t.Run("walk", func(t *testing.T) {
-		for _, hook := range []string{"xdp", "tc"} {
+		for _, at := range hooks {
 			for _, c := range commands {
-				t.Run(hook+" "+c.name, func(t *testing.T) {
+				t.Run(at.name+" "+c.name, func(t *testing.T) {
 					t.Parallel()
-					walk(t, c, hook)
+					walk(t, c, at)
 				})
 			}
 		}
@@ -139,23 +149,28 @@ func TestSingleFaults(t *testing.T) {
 	for _, c := range commands {
 		names = append(names, c.name)
 	}
-	fmt.Printf("faults: %d single faults over %s: %d invisible, %d untrue\n",
+	t.Logf("figure: %d single faults over %s: %d invisible, %d untrue",
 		totals.faults.Load(), strings.Join(names, ", "), totals.invisible.Load(), totals.untrue.Load())
 }
 
 // sampled is how many faults of a command at a hook are tried where not all are.
-func sampled() int {
-	switch {
-	case os.Getenv("REPACKET_FAULTS") == "all":
-		return 1 << 30
-	case testing.Short():
-		return 15
+func sampled(t *testing.T) int {
+	text := os.Getenv("REPACKET_FAULTS")
+	switch text {
+	case "":
+		return 300
+	case "all":
+		return math.MaxInt
 	}
-	return 60
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("REPACKET_FAULTS: %v", err)
+	}
+	return n
 }
 
 // walk goes through the calls of a command at a hook.
-func walk(t *testing.T, c command, hook string) {
+func walk(t *testing.T, c command, at hook) {
 	pair, err := lab.NewPair(lab.PairConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +180,7 @@ func walk(t *testing.T, c command, hook string) {
 			t.Error(err)
 		}
 	})
-	w := walker{t, pair.A, c, hook}
+	w := walker{t, pair.A, c, at}
 	none := w.try(fault{})
 	if none.status != 0 {
 		t.Fatalf("without a fault the status is %d:\n%s", none.status, none.output)
@@ -176,7 +191,7 @@ func walk(t *testing.T, c command, hook string) {
 			all = append(all, fault{i + 1, way})
 		}
 	}
-	n := min(sampled(), len(all))
+	n := min(sampled(t), len(all))
 	for i := range n {
 		w.try(all[i*len(all)/n])
 	}
@@ -184,10 +199,10 @@ func walk(t *testing.T, c command, hook string) {
 }
 
 type walker struct {
-	t    *testing.T
-	ns   *lab.Namespace
-	c    command
-	hook string
+	t  *testing.T
+	ns *lab.Namespace
+	c  command
+	at hook
 }
 
 // try executes the command with a fault and judges what has become of it.
@@ -197,7 +212,7 @@ func (w walker) try(f fault) *outcome {
 	if err != nil {
 		w.t.Fatalf("prepare: %v", err)
 	}
-	o, err := execute(w.ns, w.c.args(w.hook), w.c.name == "run", f)
+	o, err := execute(w.ns, w.c.args(w.at.word), w.at, w.c.name == "run", f)
 	if err != nil {
 		w.t.Fatalf("%v:\n%s", err, o.output)
 	}
@@ -223,7 +238,11 @@ func (w walker) try(f fault) *outcome {
 			break
 		}
 	}
-	for _, untrue := range []string{w.c.judge(o, before, after), honest(o.status, errno)} {
+	var left string
+	if err := w.ns.Do(func() (err error) { left, err = w.leftQdisc(o, after); return err }); err != nil {
+		w.t.Fatal(err)
+	}
+	for _, untrue := range []string{w.c.judge(o, before, after), honest(o.status, errno), left} {
 		if untrue != "" {
 			totals.untrue.Add(1)
 			tell(untrue)
@@ -232,11 +251,23 @@ func (w walker) try(f fault) *outcome {
 	return o
 }
 
+// leftQdisc says that an empty qdisc is left, or "".
+func (w walker) leftQdisc(o *outcome, after state) (string, error) {
+	there, err := qdisc(ifname)
+	if err != nil || !there || len(after) > 0 {
+		return "", err
+	}
+	return fmt.Sprintf("a qdisc is left, which was not there before (status %d)", o.status), nil
+}
+
 // prepare makes the interface what the command begins with.
 func (w walker) prepare() (s state, err error) {
 	err = w.ns.Do(func() (err error) {
 		s, err = look(ifname)
 		if err != nil {
+			return err
+		}
+		if err := removeQdisc(ifname, len(s)); err != nil {
 			return err
 		}
 		ready := len(s) == 1 && s[0].visible() && w.c.attached || len(s) == 0 && !w.c.attached
@@ -252,7 +283,7 @@ func (w walker) prepare() (s state, err error) {
 	if err != nil || !w.c.attached || len(s) == 1 {
 		return s, err
 	}
-	o, err := execute(w.ns, commands[0].args(w.hook), false, fault{})
+	o, err := execute(w.ns, commands[0].args(w.at.word), w.at, false, fault{})
 	if err != nil {
 		return nil, err
 	}

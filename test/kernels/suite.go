@@ -36,7 +36,7 @@ func buildSuite(ctx context.Context, o options) (*suite, error) {
 		root:  filepath.Dir(strings.TrimSpace(gomod)),
 		built: filepath.Join(o.dir, "built"),
 		args:  []string{"-test.v=test2json", "-test.short", fmt.Sprintf("-test.timeout=%v", o.timeout/2), "-test.run=" + o.run},
-		env:   []string{fmt.Sprintf("RULES=%d", o.rules)},
+		env:   []string{fmt.Sprintf("RULES=%d", o.rules), "REPACKET_FAULTS=15"},
 	}
 	all, err := kernelPackages(ctx, s.root)
 	if err != nil {
