@@ -3,6 +3,8 @@ package bpf
 import (
 	"github.com/cilium/ebpf/asm"
 
+	"repacket/internal/bpf/assembler"
+	"repacket/internal/plan"
 	"repacket/internal/rule"
 )
 
@@ -16,7 +18,7 @@ const (
 	TC              // struct __sk_buff, at tcx or in a classifier
 )
 
-// site is what differs between the hooks, as linux/bpf.h has it.
+// site are facts about a hook, as linux/bpf.h has them.
 type site struct {
 	// data and end are where the context has the packet's ends.
 	data, end int16
@@ -24,6 +26,8 @@ type site struct {
 	loadBytes asm.BuiltinFunc
 	section   string
 	verdicts  map[rule.Verdict]int32
+	// calls: helpers are called before the last store, whatever the rules are.
+	calls bool
 }
 
 var sites = map[Hook]site{
@@ -33,25 +37,43 @@ var sites = map[Hook]site{
 		verdicts: map[rule.Verdict]int32{rule.Pass: 2, rule.Drop: 1, rule.Reflect: 3, rule.ToInterface: 4},
 	},
 	TC: {
-		data: 76, end: 80, loadBytes: asm.FnSkbLoadBytes, section: "tc",
+		data: 76, end: 80, loadBytes: asm.FnSkbLoadBytes, section: "tc", calls: true,
 		// TCX_NEXT (which is TC_ACT_UNSPEC), so that programs behind run too;
 		// TC_ACT_SHOT; TC_ACT_REDIRECT for both others.
 		verdicts: map[rule.Verdict]int32{rule.Pass: -1, rule.Drop: 2, rule.Reflect: 7, rule.ToInterface: 7},
 	},
 }
 
-func (h Hook) site() site { return sites[h] }
+// redirects reports whether a helper has to send the packet.
+func (s site) redirects(v rule.Verdict) bool { return s.verdicts[v] == s.verdicts[rule.ToInterface] }
 
 // Verdict is what a program returns for a verdict.
-func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(h.site().verdicts[v]) }
+func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(sites[h].verdicts[v]) }
 
-// Places in struct __sk_buff.
-const (
-	skbLength   = 0
-	skbTagged   = 20 // vlan_present
-	skbTag      = 24 // vlan_tci, in the host's order
-	skbTagType  = 28 // vlan_proto, in network order
-	skbIfindex  = 40
-	skbSegments = 164 // gso_segs
-	skbSegment  = 176 // gso_size
-)
+// emitter emits what differs between the hooks.
+type emitter interface {
+	// linearize brings the headers into one buffer. The packet's ends are loaded.
+	linearize()
+	// offloadedTag parses packets whose first VLAN tag is not in their bytes.
+	offloadedTag(p *parser)
+	// thirdTag goes to other where a tag behind so many in the bytes is the third.
+	thirdTag(tags int, other assembler.Label)
+	// begin is what comes first in a chain.
+	begin()
+	// act does what a step says, counts the packet and ends the program.
+	act(s plan.Step)
+	// reflect leaves on the stack where a reflected packet goes, if a helper sends it.
+	reflect()
+	// length leaves in value how long the packet is, in all buffers.
+	length()
+	// measure leaves in packetLength the length that is counted, and returns what
+	// adds to R1 for how many packets the packet counts.
+	measure() asm.Instruction
+}
+
+func emitterFor(c *code) emitter {
+	if c.opt.Hook == TC {
+		return &tc{code: c, skips: map[Reason]assembler.Label{}}
+	}
+	return xdp{c}
+}

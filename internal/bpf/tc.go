@@ -1,240 +1,300 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
+	"repacket/internal/bpf/assembler"
 	"repacket/internal/field"
 	"repacket/internal/plan"
+	"repacket/internal/rule"
 )
 
-// At tc a packet's checksum of layer 4 is complete, or its stack or device makes
-// it later (partial: it holds the pseudo-header's sum alone), or the device has
-// summed the packet up. The kernel's helpers know which, so they carry out what
+// tc emits for tc. There a packet's checksum of layer 4 is complete, or
+// offloaded (CHECKSUM_PARTIAL: it holds the pseudo-header's sum alone, and the
+// stack or the device makes it later), or the device has summed the packet up
+// (CHECKSUM_COMPLETE). The kernel's helpers know which, so they carry out what
 // changes in a checksum of layer 4. They take the verifier's knowledge of the
 // packet away, so they come last: what they need is worked out before, and lies
 // on the stack.
-//
-// A program and the function that it calls have 512 bytes of stack together, so
-// places are used again that served to find the headers.
-const (
-	slotParts   = -240       // what each part of the layer-4 sum changes by; the next is 8 lower
-	slotCheckAt = slotOption // where the layer-4 checksum is, from the packet's start
-	slotL3At    = slotEnd    // how far behind it l3 is
-	slotBytes   = slotLeft   // what bytes change that no checksum covers
-	slotTag     = slotNext   // the tag beside the packet as it will be
-	slotTagType = slotSteps  // and its type
-)
+type tc struct {
+	*code
+	skips map[Reason]assembler.Label // where packets are counted that are skipped
+}
 
-// Flags of bpf_l4_csum_replace.
+// Places in struct __sk_buff.
 const (
-	isPseudo    = 0x10 // BPF_F_PSEUDO_HDR
-	onesForZero = 0x20 // BPF_F_MARK_MANGLED_0: 0xffff where it comes to 0; 0 stays
-	sumsNoByte  = 0x80 // BPF_F_IPV6: the packet's own bytes make up for it
+	skbLength   = 0
+	skbTagged   = 20 // vlan_present
+	skbTag      = 24 // vlan_tci, in the host's order
+	skbTagType  = 28 // vlan_proto, in network order
+	skbIfindex  = 40
+	skbSegments = 164 // gso_segs
+	skbSegment  = 176 // gso_size
 )
 
 // pulled is how many bytes are brought into one buffer. Headers that reach
 // further are not found.
 const pulled = 256
 
-// pull brings the headers into one buffer, where they are not.
-func (c *compiler) pull() {
-	linear := c.newLabel()
-	c.emit(
-		asm.LoadMem(temp, c.reg.ctx, skbLength, asm.Word),
-		asm.Mov.Reg(value, c.reg.end),
-		asm.Sub.Reg(value, c.reg.l3),
-	)
-	c.jumpTo(linear, asm.JGE.Reg(value, temp, ""))
-	c.jumpTo(linear, asm.JGE.Imm(value, pulled, ""))
-	some := c.newLabel()
-	c.emit(asm.Mov.Reg(asm.R2, temp))
-	c.jumpTo(some, asm.JLE.Imm(asm.R2, pulled, ""))
-	c.emit(asm.Mov.Imm(asm.R2, pulled))
-	c.bind(some, false)
-	c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx), asm.FnSkbPullData.Call(), storeLong(slotSegments, 1))
-	c.jumpTo(c.alone(ReasonHeaders), asm.JNE.Imm(asm.R0, 0, ""))
-	c.ends()
-	c.bind(linear, false)
+func (c *tc) loadContext(dst asm.Register, at int16) {
+	c.Emit(asm.LoadMem(dst, c.reg.ctx, at, asm.Word))
 }
 
-// alone is where packets go that are left alone for a reason.
-func (c *compiler) alone(why Reason) label {
-	if c.leftAlone == nil {
-		c.leftAlone = map[Reason]label{}
-	}
-	l, ok := c.leftAlone[why]
+func (c *tc) length() { c.loadContext(value, skbLength) }
+
+func (c *tc) reflect() {
+	c.loadContext(value, skbIfindex)
+	c.save(slotRedirect, value)
+}
+
+func (c *tc) linearize() {
+	linear, some := c.NewLabel(), c.NewLabel()
+	c.loadContext(temp, skbLength)
+	c.Emit(asm.Mov.Reg(value, c.end()), asm.Sub.Reg(value, c.reg.l3))
+	c.Jump(linear, asm.JGE.Reg(value, temp, ""))
+	c.Jump(linear, asm.JGE.Imm(value, pulled, ""))
+	c.Emit(asm.Mov.Reg(asm.R2, temp))
+	c.Jump(some, asm.JLE.Imm(asm.R2, pulled, ""))
+	c.Emit(asm.Mov.Imm(asm.R2, pulled))
+	c.Bind(some)
+	c.Call(asm.FnSkbPullData, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2))
+	c.saveImm(slotSegments, 1)
+	c.Jump(c.skip(ReasonHeaders), asm.JNE.Imm(asm.R0, 0, ""))
+	c.ends()
+	c.Bind(linear)
+}
+
+// measure counts a packet with the tag that may be offloaded, and as many as it
+// stands for.
+func (c *tc) measure() asm.Instruction {
+	c.loadContext(value, skbTagged)
+	c.loadContext(packetLength, skbLength)                          // the context goes
+	c.Emit(asm.LSh.Imm(value, 2), asm.Add.Reg(packetLength, value)) // a tag takes four bytes
+	c.load(segments, slotSegments)
+	return asm.Add.Reg(asm.R1, segments)
+}
+
+// skip is where packets go that are skipped for a reason.
+func (c *tc) skip(why Reason) assembler.Label {
+	l, ok := c.skips[why]
 	if !ok {
-		l = c.newLabel()
-		c.leftAlone[why] = l
+		l = c.NewLabel()
+		c.skips[why] = l
 		c.later(func() {
-			c.bind(l, false)
-			c.about("left alone")
-			c.emit(asm.StoreImm(asm.R10, slotRule, int64(c.opt.Rules)+int64(why), asm.Word))
+			c.frame.Phase = counting
+			c.Bind(l)
+			c.About("skipped")
+			c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotRule), int64(c.opt.Rules)+int64(why), asm.Word))
 			if c.use.verdicts {
-				c.emit(asm.StoreImm(asm.R10, slotVerdict, int64(c.to.verdicts[0]), asm.Word))
+				c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.site.verdicts[rule.Pass]), asm.Word))
 			}
-			c.goTo(c.count)
+			c.Goto(c.count)
 		})
 	}
 	return l
 }
 
-// actTC is act at tc.
-func (c *compiler) actTC(s plan.Step) {
-	c.load, c.compared = held{}, false
+func (c *tc) act(s plan.Step) {
+	c.frame.Phase = examining
+	c.Forget()
 	c.segments()
-	if structural(s) {
-		c.about("segmentation offload")
-		c.emit(asm.LoadMem(value, c.reg.ctx, skbSegment, asm.Word))
-		c.jumpTo(c.alone(ReasonSegments), asm.JNE.Imm(value, 0, ""))
+	check, structural := named(s)
+	if structural {
+		c.About("segmentation offload")
+		c.loadContext(value, skbSegment)
+		c.Jump(c.skip(ReasonSegments), asm.JNE.Imm(value, 0, ""))
 	}
 	if !c.typeStays(s) {
-		c.goTo(c.alone(ReasonTag))
+		c.Goto(c.skip(ReasonTag))
 		return
 	}
-	check := namedLayer4(s)
 	if check == nil {
-		c.finishTC(s, nil, false)
+		actions{c.code}.rewrite(s, &tcRewrite{tc: c})
 		return
 	}
-	partial, whole := c.newLabel(), c.newLabel()
-	adjusted, exact, broken := onPartial(s, check)
-	if exact && tellsWhole(check) {
-		c.wholeSum()
-		c.jumpTo(whole, asm.JNE.Imm(value, 0, ""))
-	}
-	c.tellPartial(s, check, partial)
-	c.bind(whole, false)
-	c.load = held{}
-	c.finishTC(s, check, false)
-	c.bind(partial, false)
-	c.load = held{}
-	if exact {
-		c.goTo(c.alone(ReasonPartial))
-		return
-	}
-	c.finishTC(adjusted, nil, broken)
-}
-
-// structural tells whether a step says how a packet is cut up.
-func structural(s plan.Step) bool {
-	for _, w := range s.Writes {
-		for _, f := range w.Fields {
-			if f.Structural {
-				return true
-			}
-		}
-	}
-	for _, sum := range s.Sums {
-		if sum.Op != plan.Adjust && sum.Check.Structural {
-			return true
-		}
-	}
-	return false
-}
-
-// namedLayer4 is the checksum of layer 4 that a step's rule names, or nil.
-func namedLayer4(s plan.Step) *field.Field {
-	for _, w := range s.Writes {
-		for _, f := range w.Fields {
-			if f.Kind == field.Checksum && f.Proto != field.IP {
-				return f
-			}
-		}
-	}
-	for _, sum := range s.Sums {
-		if sum.Op != plan.Adjust && sum.Check.Proto != field.IP {
-			return sum.Check
-		}
-	}
-	return nil
-}
-
-// onPartial is what a step comes to where the checksum that it names is yet to
-// be made: there is nothing to fix; broken, it is made to come out wrong; an
-// exact value cannot be had.
-func onPartial(s plan.Step, check *field.Field) (out plan.Step, exact, broken bool) {
-	out, exact = s, true
-	out.Sums = nil
-	for _, sum := range s.Sums {
+	// Where the checksum that the rule names is offloaded there is nothing to fix; bad,
+	// it is made to come out wrong; an exact value cannot be had.
+	partial, complete := c.NewLabel(), c.NewLabel()
+	adjusted, exact, broken := s, true, false
+	adjusted.Sums = slices.Clone(s.Sums)
+	for i, sum := range s.Sums {
 		if sum.Check == check {
 			exact, broken = false, sum.Op == plan.Bad
-			sum.Op = plan.Adjust
+			adjusted.Sums[i].Op = plan.Adjust
 		}
-		out.Sums = append(out.Sums, sum)
 	}
-	return out, exact, broken
+	if exact && check.Proto == field.UDP {
+		c.completeSum()
+		c.Jump(complete, asm.JNE.Imm(value, 0, ""))
+	}
+	c.tellPartial(s, check, partial)
+	c.Bind(complete)
+	c.Forget()
+	actions{c.code}.rewrite(s, &tcRewrite{tc: c, check: check})
+	c.frame.Phase = examining
+	c.Bind(partial)
+	c.Forget()
+	if exact {
+		c.Goto(c.skip(ReasonPartial))
+		return
+	}
+	actions{c.code}.rewrite(adjusted, &tcRewrite{tc: c, broken: broken})
 }
 
-// finishTC rewrites and counts. check is the checksum of layer 4 that the rule
-// names, or nil; broken: one that is yet to be made is to come out wrong.
-func (c *compiler) finishTC(s plan.Step, check *field.Field, broken bool) {
-	c.ticketTC()
-	c.compute(s)
-	made := c.workOut(s)
-	bytes := uncovered(s, c.class.Odd)
-	others := len(bytes.Terms) > 0
-	if others {
-		c.bytesChange(bytes)
-	}
-	if made != nil && made.ZeroIsNone {
-		c.noneChange(made, others)
-		others = true
-	}
-	c.fixSums(s.Sums)
-	for _, sum := range s.Sums {
-		if sum.Op == plan.Adjust && sum.Check.Proto == field.IP {
-			c.adjust(sum)
+// named is the checksum of layer 4 that a step's rule names, or nil, and whether
+// the rule sets a field that shapes segmentation.
+func named(s plan.Step) (check *field.Field, structural bool) {
+	see := func(f *field.Field) {
+		structural = structural || f.Structural
+		if check == nil && f.Kind == field.Checksum && f.Proto != field.IP {
+			check = f
 		}
-	}
-	c.storeFixed(s.Sums)
-	for _, e := range s.Exchanges {
-		c.exchange(e)
 	}
 	for _, w := range s.Writes {
-		if !c.beside(w.Window) {
-			c.write(w)
+		for _, f := range w.Fields {
+			see(f)
 		}
 	}
-	last := headerLast(s.Sums)
-	if others && !last {
-		c.remadeChange(s.Sums)
+	for _, sum := range s.Sums {
+		if sum.Op != plan.Adjust {
+			see(sum.Check)
+		}
 	}
-	if last {
-		c.remember()
-	}
-	c.carryOut(made, broken)
-	if last { // the header may reach over the checksum that has just been changed
-		c.reload(s)
-		c.lastSums(s.Sums)
-		c.remadeChange(s.Sums)
-	}
-	if others {
-		same := c.newLabel()
-		c.about("bytes that no checksum covers")
-		c.emit(asm.LoadMem(asm.R2, asm.R10, slotBytes, asm.DWord))
-		c.jumpTo(same, asm.JEq.Imm(asm.R2, 0, ""))
-		c.emit(
-			asm.Mov.Reg(asm.R1, c.reg.ctx),
-			asm.FnCsumUpdate.Call(), // nothing, unless a device has summed the packet up
-		)
-		c.bind(same, false)
-	}
-	if check != nil {
-		const reset = 3 // BPF_CSUM_LEVEL_RESET: what the device found right is not so any more
-		c.about(check.Name)
-		c.emit(asm.Mov.Reg(asm.R1, c.reg.ctx), asm.Mov.Imm(asm.R2, reset), asm.FnCsumLevel.Call())
-	}
-	c.tagBeside(s)
-	c.counted(s)
+	return check, structural
 }
 
-// headerLast tells whether the header's checksum waits for all stores.
-func headerLast(sums []plan.Sum) bool {
-	for _, s := range sums {
-		if s.Last {
-			return true
+// tellPartial jumps to partial if the checksum of layer 4 is offloaded: the
+// kernel then ignores a change that is not the pseudo-header's.
+func (c *tc) tellPartial(s plan.Step, check *field.Field, partial assembler.Label) {
+	const size = 2
+	c.About("is " + check.Name + " partial?")
+	c.saveOffset(slotCheckAt, c.reg.l4, l4Base+int32(check.Byte()))
+	c.remember()
+	c.fetch(value, checkWindow(check))
+	c.save(slotTried, value)
+	c.Call(asm.FnL4CsumReplace, assembler.Reg(c.reg.ctx), c.content(slotCheckAt), assembler.Imm(0), assembler.Imm(1), assembler.Imm(size))
+	c.relocate(s)
+	c.fetch(value, checkWindow(check))
+	c.load(temp, slotTried)
+	c.Jump(partial, asm.JEq.Reg(value, temp, ""))
+	c.Emit(asm.Mov.Reg(value, temp))
+	c.store(checkWindow(check), value)
+}
+
+// remember leaves on the stack where the headers are.
+func (c *tc) remember() {
+	c.saveOffset(slotL4, c.reg.l4, l4Base)
+	c.saveOffset(slotL3Base, c.reg.l3, 0)
+}
+
+// relocate finds the headers again behind a helper that may have moved them. They
+// are where they were, which the verifier has to be shown.
+func (c *tc) relocate(s plan.Step) {
+	c.ends()
+	switch {
+	case c.plan.Link == field.RawIP:
+		c.Emit(asm.Add.Imm(c.reg.l3, -ethLen))
+	case c.chain.OnLink(): // so that what is in front of l3 can be reached
+		c.Emit(asm.Add.Imm(c.reg.l3, int32(tagLen*c.tagsInBytes())))
+	default:
+		c.load(value, slotL3Base)
+		c.Emit(asm.And.Imm(value, 0xf), asm.Add.Reg(c.reg.l3, value)) // two tags at most
+	}
+	network := ipLen // what the step looks at
+	if slices.ContainsFunc(s.Windows(), func(w plan.Window) bool { return w.Header == field.IP6 }) ||
+		slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool { return sum.L3 == field.IP6 }) {
+		network = ip6Len
+	}
+	c.guard(c.reg.l3, ethLen+network, c.pass)
+	c.load(value, slotL4)
+	c.Emit(asm.And.Imm(value, 0x7fff))
+	c.loadContext(c.reg.l4, c.site.data)
+	c.Emit(asm.Add.Reg(c.reg.l4, value), asm.Add.Imm(c.reg.l4, -l4Base))
+	c.guard(c.reg.l4, l4Base+c.chain.Class.L4.Header().Fixed, c.pass)
+	if c.chain.Class.MSS {
+		c.load(temp, slotMSSAt)
+		c.loadMSS(c.pass)
+	}
+}
+
+// tcRewrite is a rewrite at tc.
+type tcRewrite struct {
+	*tc
+	// check is the checksum of layer 4 that the rule names, or nil; broken: one that
+	// is offloaded is to come out wrong.
+	check  *field.Field
+	broken bool
+	// sum is the one of layer 4 that a helper changes, or nil.
+	sum *partedSum
+	// uncovered: in slotBytes is what bytes change by that no checksum covers.
+	uncovered bool
+}
+
+// limit is for packets that stand for several: one that would go beyond the limit
+// is skipped, and gives back what it took. It is counted so that whoever waits for
+// the last packets sees why they do not come.
+func (c *tcRewrite) limit() {
+	if c.opt.Limit == 0 {
+		return
+	}
+	const limit, count = asm.R3, asm.R4
+	within := c.NewLabel()
+	c.About("limit")
+	c.Emit(asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord), asm.LoadMapValue(value, c.opt.Tickets, 0))
+	c.load(count, slotSegments)
+	c.Emit(asm.LoadMem(temp, value, 0, asm.DWord))
+	c.Jump(c.pass, asm.JGE.Reg(temp, limit, ""))
+	c.Emit(asm.Add.Reg(temp, count))
+	c.Jump(c.skip(ReasonLimit), asm.JGT.Reg(temp, limit, ""))
+	c.Emit(asm.Mov.Reg(temp, count), assembler.FetchAdd(value, temp), asm.Add.Reg(temp, count))
+	c.Jump(within, asm.JLE.Reg(temp, limit, ""))
+	c.Emit(asm.Neg.Imm(count, 0), assembler.FetchAdd(value, count))
+	c.Goto(c.skip(ReasonLimit))
+	c.Bind(within)
+}
+
+func (c *tcRewrite) prepare(s plan.Step) (inPlace []adjustment) {
+	for _, sum := range s.Sums {
+		switch {
+		case sum.Op != plan.Adjust:
+		case sum.Check.Proto == field.IP:
+			inPlace = append(inPlace, adjustment{Sum: sum})
+		default: // no packet has two
+			c.sum = c.partsOf(sum)
 		}
 	}
-	return false
+	c.bytesChange(s)
+	return inPlace
+}
+
+func (c *tcRewrite) finish(s plan.Step) {
+	last := slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool { return sum.Last })
+	if last { // the header may reach over the checksum that is changed now
+		c.remember()
+		c.changeSum()
+		c.relocate(s)
+		wholeSums{c.code}.storeLast(s.Sums)
+		c.newSums(s.Sums)
+	} else {
+		if c.uncovered {
+			c.newSums(s.Sums)
+		}
+		c.changeSum()
+	}
+	if c.uncovered {
+		same := c.NewLabel()
+		c.About("bytes that no checksum covers")
+		c.load(asm.R2, slotBytes)
+		c.Jump(same, asm.JEq.Imm(asm.R2, 0, ""))
+		c.Call(asm.FnCsumUpdate, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2)) // nothing, unless a device has summed the packet up
+		c.Bind(same)
+	}
+	if c.check != nil {
+		const reset = 3 // BPF_CSUM_LEVEL_RESET: what the device found right is not so any more
+		c.About(c.check.Name)
+		c.Call(asm.FnCsumLevel, assembler.Reg(c.reg.ctx), assembler.Imm(reset))
+	}
+	c.rewriteTag(s)
 }

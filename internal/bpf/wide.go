@@ -4,111 +4,89 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/field"
-	"repacket/internal/operand"
 	"repacket/internal/plan"
 )
 
-// A value of 128 bits is in two registers while it is worked out: its upper
-// half in upper, its lower one in value.
+// wide has a value of 128 bits in two registers: its upper half in upper, its
+// lower one in value. A third one is to compare with.
+type wide struct{ *code }
+
 const upper = temp
 
-// wide works an address of IPv6 out.
-func (c *compiler) wide(x plan.Compute) {
-	a := x.Action
-	switch a.Op {
-	case operand.Copy:
-		c.loadWide(a.From)
-	case operand.Random, operand.Hash:
-		c.scaled(a)
-		c.emit(asm.LoadImm(upper, int64(a.Range.Lo.Hi), asm.DWord))
-		c.addWide(a.Range.Lo.Lo)
-	case operand.Add:
-		c.loadWide(x.Field)
-		c.addWide(a.Value.Lo)
-		c.stopAtTop()
-	case operand.Sub:
-		c.loadWide(x.Field)
-		c.subtractWide(a.Value.Lo)
-	case operand.AtLeast:
-		c.loadWide(x.Field)
-		c.boundWide(a.Value, asm.JGT, asm.JGE)
-	case operand.AtMost:
-		c.loadWide(x.Field)
-		c.boundWide(a.Value, asm.JLT, asm.JLE)
-	}
-	c.storeWide(x)
-}
-
-func (c *compiler) loadWide(f *field.Field) {
-	base, off := c.at(plan.Window{Header: f.Proto, Off: f.Byte()})
-	c.emit(
-		asm.LoadMem(upper, base, off, asm.DWord),
-		asm.HostTo(asm.BE, upper, asm.DWord),
-		asm.LoadMem(value, base, off+8, asm.DWord),
-		asm.HostTo(asm.BE, value, asm.DWord),
+func (v wide) loadField(f *field.Field) {
+	base, off := v.at(plan.Window{Header: f.Proto, Off: f.Byte()})
+	v.Emit(
+		asm.LoadMem(upper, base, off, asm.DWord), asm.HostTo(asm.BE, upper, asm.DWord),
+		asm.LoadMem(value, base, off+8, asm.DWord), asm.HostTo(asm.BE, value, asm.DWord),
 	)
 }
 
-// addWide adds n and carries.
-func (c *compiler) addWide(n uint64) {
-	carried := c.newLabel()
-	c.emit(asm.LoadImm(c.reg.end, int64(n), asm.DWord), asm.Add.Reg(value, c.reg.end))
-	c.jumpTo(carried, asm.JGE.Reg(value, c.reg.end, ""))
-	c.emit(asm.Add.Imm(upper, 1))
-	c.bind(carried, false)
+func (v wide) choose(x plan.Compute) {
+	values(v).scaled(x.Action)
+	v.Emit(asm.LoadImm(upper, int64(x.Action.Range.Lo.Hi), asm.DWord))
+	v.carry(x.Action.Range.Lo.Lo)
 }
 
-// stopAtTop is for what has just been added to, and fell below: by 2^64 at
-// most, so that the upper half went from all ones to 0, and was not 0 before
-// unless the lower half says so.
-func (c *compiler) stopAtTop() {
-	kept := c.newLabel()
-	c.jumpTo(kept, asm.JNE.Imm(upper, 0, ""))
-	c.jumpTo(kept, asm.JGE.Reg(value, c.reg.end, "")) // nothing was carried
-	c.emit(asm.Mov.Imm(upper, -1), asm.Mov.Imm(value, -1))
-	c.bind(kept, false)
+// carry adds n.
+func (v wide) carry(n uint64) {
+	carried, other := v.NewLabel(), v.spare()
+	v.Emit(asm.LoadImm(other, int64(n), asm.DWord), asm.Add.Reg(value, other))
+	v.Jump(carried, asm.JGE.Reg(value, other, ""))
+	v.Emit(asm.Add.Imm(upper, 1))
+	v.Bind(carried)
 }
 
-// subtractWide subtracts n and borrows; at 0 it stops.
-func (c *compiler) subtractWide(n uint64) {
-	enough, some, done := c.newLabel(), c.newLabel(), c.newLabel()
-	c.emit(asm.LoadImm(c.reg.end, int64(n), asm.DWord))
-	c.jumpTo(enough, asm.JGE.Reg(value, c.reg.end, ""))
-	c.jumpTo(some, asm.JNE.Imm(upper, 0, ""))
-	c.emit(asm.Mov.Imm(value, 0))
-	c.goTo(done)
-	c.bind(some, false)
-	c.emit(asm.Sub.Imm(upper, 1))
-	c.bind(enough, false)
-	c.emit(asm.Sub.Reg(value, c.reg.end))
-	c.bind(done, false)
+// add stops at the top where it falls below: by 2^64 at most, so that the upper
+// half went from all ones to 0, and was not 0 before unless the lower half says so.
+func (v wide) add(_ *field.Field, n uint64) {
+	v.carry(n)
+	kept := v.NewLabel()
+	v.Jump(kept, asm.JNE.Imm(upper, 0, ""))
+	v.Jump(kept, asm.JGE.Reg(value, v.spare(), "")) // nothing was carried
+	v.Emit(asm.Mov.Imm(upper, -1), asm.Mov.Imm(value, -1))
+	v.Bind(kept)
 }
 
-// boundWide makes the value v unless it is beyond it by its upper half, or by
-// its lower one where the upper halves are equal.
-func (c *compiler) boundWide(v field.Value, beyond, lower asm.JumpOp) {
-	keep, set := c.newLabel(), c.newLabel()
-	c.emit(asm.LoadImm(c.reg.end, int64(v.Hi), asm.DWord))
-	c.jumpTo(keep, beyond.Reg(upper, c.reg.end, ""))
-	c.jumpTo(set, asm.JNE.Reg(upper, c.reg.end, ""))
-	c.emit(asm.LoadImm(c.reg.end, int64(v.Lo), asm.DWord))
-	c.jumpTo(keep, lower.Reg(value, c.reg.end, ""))
-	c.bind(set, false)
-	c.emit(asm.LoadImm(upper, int64(v.Hi), asm.DWord), asm.LoadImm(value, int64(v.Lo), asm.DWord))
-	c.bind(keep, false)
+func (v wide) subtract(_ *field.Field, n uint64) {
+	enough, some, done, other := v.NewLabel(), v.NewLabel(), v.NewLabel(), v.spare()
+	v.Emit(asm.LoadImm(other, int64(n), asm.DWord))
+	v.Jump(enough, asm.JGE.Reg(value, other, ""))
+	v.Jump(some, asm.JNE.Imm(upper, 0, ""))
+	v.Emit(asm.Mov.Imm(value, 0))
+	v.Goto(done)
+	v.Bind(some)
+	v.Emit(asm.Sub.Imm(upper, 1)) // borrowed
+	v.Bind(enough)
+	v.Emit(asm.Sub.Reg(value, other))
+	v.Bind(done)
 }
 
-// storeWide leaves the value on the stack as it will be in the packet. The
-// place is aligned to 4 bytes, as the stack wants it.
-func (c *compiler) storeWide(x plan.Compute) {
-	at := c.image(x.Slot)
+func (v wide) atLeast(n field.Value) { v.bound(n, asm.JGT, asm.JGE) }
+func (v wide) atMost(n field.Value)  { v.bound(n, asm.JLT, asm.JLE) }
+
+// bound makes the value n unless it is beyond it by its upper half, or by its
+// lower one where the upper halves are equal.
+func (v wide) bound(n field.Value, beyond, lower asm.JumpOp) {
+	keep, set, other := v.NewLabel(), v.NewLabel(), v.spare()
+	v.Emit(asm.LoadImm(other, int64(n.Hi), asm.DWord))
+	v.Jump(keep, beyond.Reg(upper, other, ""))
+	v.Jump(set, asm.JNE.Reg(upper, other, ""))
+	v.Emit(asm.LoadImm(other, int64(n.Lo), asm.DWord))
+	v.Jump(keep, lower.Reg(value, other, ""))
+	v.Bind(set)
+	v.Emit(asm.LoadImm(upper, int64(n.Hi), asm.DWord), asm.LoadImm(value, int64(n.Lo), asm.DWord))
+	v.Bind(keep)
+}
+
+// saveImage stores halves of 64 bits in two words each: the place is aligned to 4
+// bytes, as the stack wants it.
+func (v wide) saveImage(x plan.Compute) {
+	at := v.image(x.Slot)
 	for i, r := range []asm.Register{upper, value} {
 		half := at + int16(8*i)
-		c.emit(
+		v.Emit(
 			asm.HostTo(asm.BE, r, asm.DWord),
-			asm.StoreMem(asm.R10, half, r, asm.Word),
-			asm.RSh.Imm(r, 32),
-			asm.StoreMem(asm.R10, half+4, r, asm.Word),
+			asm.StoreMem(asm.R10, half, r, asm.Word), asm.RSh.Imm(r, 32), asm.StoreMem(asm.R10, half+4, r, asm.Word),
 		)
 	}
 }

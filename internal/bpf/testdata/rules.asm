@@ -54,7 +54,7 @@
    51: *(u16 *)(r4 +50) = r0
    52: *(u8 *)(r2 +15) = 104                       ; ip_dscp af31 ip_ecn not-ect
    53: *(u16 *)(r4 +48) = 0                        ; tcp_window 0
-   54: *(u32 *)(r10 -8) = 0                        ; count
+   54: *(u32 *)(r10 -4) = 0                        ; count
    55: goto 77
 
 ; if not tcp or ip_ttl 1,5-9 then ip_ttl 64
@@ -78,14 +78,14 @@
    73: r0 += r5
    74: *(u16 *)(r2 +24) = r0
    75: *(u8 *)(r2 +22) = 64                        ; ip_ttl 64
-   76: *(u32 *)(r10 -8) = 1                        ; count
+   76: *(u32 *)(r10 -4) = 1                        ; count
 
    77: r2 = *(u32 *)(r1 +0)                        ; count
    78: r6 = *(u32 *)(r1 +4)
    79: r6 -= r2
-   80: r2 = r10
-   81: r2 += -8
-   82: r1 = repacket_counts ll
+   80: r1 = repacket_counts ll
+   82: r2 = r10
+   83: r2 += -4
    84: call bpf_map_lookup_elem
    85: if r0 == 0x0 goto 92
    86: r1 = *(u64 *)(r0 +0)
@@ -160,5 +160,5 @@
   153: r0 += r5
   154: *(u16 *)(r2 +24) = r0
   155: *(u8 *)(r2 +22) = 64                        ; ip_ttl 64
-  156: *(u32 *)(r10 -8) = 1                        ; count
+  156: *(u32 *)(r10 -4) = 1                        ; count
   157: goto 77

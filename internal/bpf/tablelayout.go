@@ -35,7 +35,7 @@ func layoutOf(t *plan.Table) layout {
 		l.size = up(l.numbers + 2*len(t.Numbers))
 		return l
 	}
-	if !canHalve(t) {
+	if !inMap(t) {
 		l.size = l.numbers
 		return l
 	}
@@ -49,6 +49,12 @@ func layoutOf(t *plan.Table) layout {
 	l.size = up(l.ends + l.endSize*l.intervals)
 	return l
 }
+
+// multiplierShift is log2 of the size of a multiplier.
+const multiplierShift = 2
+
+// inMap reports whether intervals can be searched in a map.
+func inMap(t *plan.Table) bool { return t.Fields[0].Width <= 64 }
 
 // MaxTable is how large a table can be, in bytes: the verifier lets a program
 // reach no further into a map (BPF_MAX_VAR_OFF, kernel/bpf/verifier.c).
@@ -91,7 +97,7 @@ func FillArray(t *plan.Table, out []byte) {
 		// Behind the last interval the highest value is found in its place.
 		end, row := ^uint64(0), t.Intervals[len(t.Intervals)-1].Row
 		if i < len(t.Intervals) {
-			end, row = t.Intervals[i].From.Lo<<shiftOf(t), t.Intervals[i].Row
+			end, row = t.Intervals[i].From.Lo<<keyShift(fieldWindows(t.Fields[0])), t.Intervals[i].Row
 		}
 		binary.LittleEndian.PutUint32(out[lay.numbers+4*i:], uint32(row))
 		if lay.endSize == 8 {
@@ -119,9 +125,4 @@ func (lay layout) hash(t *plan.Table, out []byte) {
 	for i, m := range s.Multipliers {
 		binary.LittleEndian.PutUint32(out[lay.multipliers+4*i:], m)
 	}
-}
-
-// shiftOf is how far values are shifted where they are compared.
-func shiftOf(t *plan.Table) int {
-	return inPlace(fieldWindows(t.Fields[0]))
 }

@@ -1,0 +1,93 @@
+package assembler
+
+import (
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+)
+
+// Arg is an argument of a call: it brings a value into the register that the
+// calling convention asks for.
+type Arg func(dst asm.Register) []asm.Instruction
+
+// Call calls a helper of the kernel. Arguments are brought in from left to
+// right; a helper leaves nothing in R1 to R5, and its result in R0.
+func (a *Assembler) Call(helper asm.BuiltinFunc, args ...Arg) {
+	for i, arg := range args {
+		a.Emit(arg(asm.R1 + asm.Register(i))...)
+	}
+	a.Emit(helper.Call())
+}
+
+// Reg is the value of a register; if it is the argument's own, nothing is done.
+func Reg(src asm.Register) Arg {
+	return func(dst asm.Register) []asm.Instruction {
+		if dst == src {
+			return nil
+		}
+		return []asm.Instruction{asm.Mov.Reg(dst, src)}
+	}
+}
+
+// Imm is a constant.
+func Imm(n int32) Arg {
+	return func(dst asm.Register) []asm.Instruction { return []asm.Instruction{asm.Mov.Imm(dst, n)} }
+}
+
+// Sum is the sum of an argument and a constant.
+func Sum(a Arg, n int32) Arg {
+	return func(dst asm.Register) []asm.Instruction { return append(a(dst), asm.Add.Imm(dst, n)) }
+}
+
+// Stack is the address of a place on the stack.
+func Stack(off int16) Arg { return Sum(Reg(asm.R10), int32(off)) }
+
+// Memory is a word of 64 bits.
+func Memory(base asm.Register, off int16) Arg {
+	return func(dst asm.Register) []asm.Instruction {
+		return []asm.Instruction{asm.LoadMem(dst, base, off, asm.DWord)}
+	}
+}
+
+// Map is the map of a descriptor.
+func Map(fd int) Arg {
+	return func(dst asm.Register) []asm.Instruction { return []asm.Instruction{asm.LoadMapPtr(dst, fd)} }
+}
+
+// Loop calls a function of the program up to R1 times, by bpf_loop (Linux
+// 5.17). The function gets the number of the turn and the frame pointer of its
+// caller, and returns 1 to end the loop.
+func (a *Assembler) Loop(function string) {
+	address := func(dst asm.Register) []asm.Instruction {
+		return []asm.Instruction{asm.Instruction{
+			OpCode: asm.LoadImmOp(asm.DWord), Dst: dst, Src: asm.PseudoFunc, Constant: -1,
+		}.WithReference(function)}
+	}
+	a.Call(asm.FnLoop, Reg(asm.R1), address, Reg(asm.R10), Imm(0))
+}
+
+// LoopFunction is the type of a function for Loop.
+func LoopFunction(name string) *btf.Func {
+	return &btf.Func{Name: name, Linkage: btf.StaticFunc, Type: &btf.FuncProto{
+		Return: &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed},
+		Params: []btf.FuncParam{
+			{Name: "index", Type: &btf.Int{Name: "unsigned int", Size: 4}},
+			{Name: "frame", Type: &btf.Pointer{Target: (*btf.Void)(nil)}},
+		},
+	}}
+}
+
+// StoreLong stores a constant as 64 bits. The library has no constructor for
+// it, since the constant has only 32.
+func StoreLong(base asm.Register, off int16, v int64) asm.Instruction {
+	return asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Dst: base, Offset: off, Constant: v}
+}
+
+// FetchAdd adds src to the 64 bits at dst and leaves what was there in src. The
+// library (v0.22.0) knows the operation but loses its BPF_FETCH flag when it
+// encodes it: what was there would not be fetched.
+func FetchAdd(dst, src asm.Register) asm.Instruction {
+	const flagFetch = 1 // BPF_FETCH of linux/bpf.h
+	ins := asm.FetchAdd.Mem(dst, src, asm.DWord, 0)
+	ins.Constant = flagFetch
+	return ins
+}

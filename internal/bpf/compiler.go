@@ -1,0 +1,255 @@
+package bpf
+
+import (
+	"slices"
+
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/bpf/assembler"
+	"repacket/internal/field"
+	"repacket/internal/plan"
+	"repacket/internal/rule"
+)
+
+// uses is what a program needs beyond the plain way.
+type uses struct {
+	sums     bool // some rule makes a whole sum
+	options  bool // some rule asks for TCP's MSS
+	verdicts bool // some rule does not let the packet pass
+	redirect bool // a helper sends the packet of some rule
+	draws    bool // some rule asks for a random number
+	flows    bool // some rule asks for the hash of a flow
+	acts     bool // there is a rule at all
+	scratch  int  // bytes that values are worked out in
+	searches int  // of ordered tables
+}
+
+func usesOf(p *plan.Program, hook site) uses {
+	u := uses{draws: p.Draws > 0}
+	for _, ch := range p.Chains() {
+		u.options = u.options || ch.Class.MSS
+		u.acts = u.acts || len(ch.Steps) > 0
+		for _, s := range ch.Acting() {
+			u.flows = u.flows || s.Flow != nil
+			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
+			u.verdicts = u.verdicts || s.Verdict != rule.Pass
+			u.redirect = u.redirect || hook.redirects(s.Verdict)
+			u.sums = u.sums || slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool { return sum.Op != plan.Adjust })
+			if s.Lookup != nil && s.Lookup.Table.Kind == plan.Ordered {
+				u.searches++
+			}
+		}
+	}
+	for _, t := range transports(p) { // a chain may be that of packets without the option too
+		u.options = u.options || slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans)
+	}
+	return u
+}
+
+// transports are those of all levels and both versions of IP.
+func transports(p *plan.Program) (out []plan.Transport) {
+	for _, l := range p.Levels {
+		for _, n := range []*plan.Network{l.IP, l.IP6} {
+			if n != nil {
+				out = append(out, n.L4...)
+			}
+		}
+	}
+	return out
+}
+
+// compiler lays a program out: what is common first, each chain once.
+type compiler struct {
+	*code
+	entries map[place]assembler.Label
+	placed  map[place]bool // those that have been emitted
+	queue   []place        // those that may still have to be
+}
+
+// place is where a chain is: once for each place of the first tag, if it looks
+// at the link.
+type place struct {
+	*plan.Chain
+	offloaded bool
+}
+
+func newCompiler(p *plan.Program, o Options) *compiler {
+	at := sites[o.Hook]
+	c := &code{
+		Assembler: assembler.New(ProgramName, CountersName), frame: assembler.NewFrame(slots),
+		plan: p, opt: o, site: at, use: usesOf(p, at), functions: map[string]func(){},
+		reg: registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4},
+	}
+	if o.Timed {
+		c.reg.ctx = asm.R6
+	}
+	if c.use.sums || c.use.options || c.use.draws || at.calls {
+		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
+	}
+	c.pass, c.count = c.NewLabel(), c.NewLabel()
+	c.hook = emitterFor(c)
+	return &compiler{code: c, entries: map[place]assembler.Label{}, placed: map[place]bool{}}
+}
+
+// program emits everything. It is false if it gave up, since that would be too much.
+func (c *compiler) program() bool {
+	c.prologue()
+	if c.plan.Blind() {
+		c.enter(c.plan.Levels[0].Other)
+	} else {
+		(&parser{c}).packet()
+	}
+	c.epilogue()
+	for len(c.rest) > 0 || len(c.queue) > 0 {
+		if len(c.rest) > 0 {
+			next := c.rest[0]
+			c.rest = c.rest[1:]
+			next()
+			continue
+		}
+		next := c.queue[0]
+		c.queue = c.queue[1:]
+		if !c.placed[next] {
+			c.context, c.frame.Phase = context{offloaded: next.offloaded}, parsing
+			c.enter(next.Chain)
+		}
+	}
+	for _, name := range []string{chunkFunction, optionFunction} {
+		if emit := c.functions[name]; emit != nil {
+			c.Function(assembler.LoopFunction(name))
+			emit()
+		}
+	}
+	return c.Len() <= mostEmitted
+}
+
+// prologue gives up at the deadline and loads the packet's ends.
+func (c *compiler) prologue() {
+	c.About("packet")
+	if c.reg.ctx != asm.R1 {
+		c.Emit(asm.Mov.Reg(c.reg.ctx, asm.R1))
+	}
+	if c.opt.Timed {
+		c.About("deadline")
+		c.Call(asm.FnKtimeGetCoarseNs)
+		c.Emit(asm.LoadMapValue(asm.R1, c.opt.Deadline, 0), asm.LoadMem(asm.R1, asm.R1, 0, asm.DWord))
+		c.Jump(c.pass, asm.JGE.Reg(value, asm.R1, ""))
+	}
+	if !c.plan.Blind() {
+		c.About("packet")
+		c.ends()
+		c.hook.linearize()
+	}
+}
+
+// entry is the label of a chain, which is emitted behind all else unless it is
+// entered before; an empty one is the way out.
+func (c *compiler) entry(ch *plan.Chain) assembler.Label {
+	if len(ch.Steps) == 0 {
+		return c.pass
+	}
+	at := c.placeOf(ch)
+	l, ok := c.entries[at]
+	if !ok {
+		l = c.NewLabel()
+		c.entries[at] = l
+		c.queue = append(c.queue, at)
+	}
+	return l
+}
+
+func (c *compiler) placeOf(ch *plan.Chain) place { return place{ch, c.offloaded && ch.OnLink()} }
+
+// enter goes on with a chain, and emits it here if that has not been done.
+func (c *compiler) enter(ch *plan.Chain) {
+	at, l := c.placeOf(ch), c.entry(ch)
+	if c.placed[at] || l == c.pass || !c.Reached(l) {
+		c.Goto(l)
+		return
+	}
+	c.placed[at] = true
+	c.BindLoop(l)
+	before, phase := c.context, c.frame.Phase
+	c.context.chain, c.frame.Phase = ch, matching
+	c.hook.begin()
+	for i, s := range ch.Steps {
+		if c.Len() > mostEmitted {
+			break // a program that is not finished
+		}
+		next := c.pass
+		if i < len(ch.Steps)-1 {
+			next = c.NewLabel()
+		}
+		c.step(s, next)
+		if next != c.pass {
+			c.Bind(next)
+		}
+	}
+	c.ForRule(assembler.NoRule)
+	c.context, c.frame.Phase = before, phase
+}
+
+// step emits a step of the chain at hand, and goes to next if it does not act.
+func (c *compiler) step(s plan.Step, next assembler.Label) {
+	c.frame.Phase = matching
+	c.ForRule(s.Rule)
+	if k, ok := c.Known().(held); ok && k.host {
+		// The verifier would carry one more range of values for each rule
+		// behind, and could prune none of them: quadratic.
+		c.Forget()
+	}
+	switch {
+	case len(s.Select) > 0:
+		tables{c.code}.choose(s.Select, next)
+	case s.Lookup != nil:
+		tables{c.code}.lookup(s, next)
+	default:
+		conditions{c.code}.unless(s.Cond, next)
+		c.hook.act(s)
+	}
+}
+
+// Registers in which the packet's length and, at tc, the number of packets that
+// it stands for outlive the call that finds the counter. The context is not
+// needed behind it.
+const (
+	packetLength = asm.R6
+	segments     = asm.R7
+)
+
+// epilogue counts the packet, whose rule is on the stack, and passes it on.
+func (c *compiler) epilogue() {
+	c.About("count")
+	c.frame.Phase = counting
+	if c.use.acts { // other chains stand behind
+		c.BindLoop(c.count)
+	} else {
+		c.Bind(c.count)
+	}
+	add := c.hook.measure()
+	c.Call(asm.FnMapLookupElem, assembler.Map(c.opt.Counters), c.address(slotRule))
+	c.Jump(c.pass, asm.JEq.Imm(asm.R0, 0, ""))
+	c.Emit(
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), add, asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord), asm.Add.Reg(asm.R1, packetLength), asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
+	)
+	if c.use.verdicts {
+		c.About("verdict")
+		c.Emit(asm.LoadMem(asm.R0, asm.R10, c.frameOffset(slotVerdict), asm.Word))
+		if c.use.redirect {
+			redirect := c.NewLabel()
+			c.Jump(redirect, asm.JEq.Imm32(asm.R0, c.site.verdicts[rule.ToInterface], ""))
+			c.Exit()
+			c.Bind(redirect)
+			c.Call(asm.FnRedirect, c.content(slotRedirect), assembler.Imm(0))
+		}
+		c.Exit()
+	}
+	c.BindLoop(c.pass)
+	c.About("pass")
+	c.Emit(asm.Mov.Imm32(asm.R0, c.site.verdicts[rule.Pass]))
+	c.Exit()
+}
+
+// fieldWindows are those of a field, most significant first.
+func fieldWindows(f *field.Field) []plan.Window { return plan.Compute{Field: f}.Windows() }

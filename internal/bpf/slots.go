@@ -1,0 +1,140 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/bpf/assembler"
+)
+
+// The phases of a program's run for one packet.
+const (
+	parsing   assembler.Phase = iota // headers are looked for
+	matching                         // conditions and look-ups of a chain
+	examining                        // at tc: what kind of packet it is on which a rule acts
+	computing                        // new values and checksums, before the first store
+	storing                          // nothing fails from here on
+	counting                         // the epilogue
+)
+
+// slot is a place on the stack.
+type slot int
+
+const (
+	slotRule slot = iota
+	slotVerdict
+	slotRedirect
+	slotSegments
+	slotL4
+	slotMSSAt
+	slotMSS
+	slotRow
+	slotHeader
+	slotParts
+	slotFixed
+	slotL3
+	slotHeaderLen
+	slotL4Len
+	slotContext
+	slotCheckAt
+	slotL3Base
+	slotBytes
+	slotOld
+	slotWhole
+	slotSum
+	slotFailed
+	slotSeen
+	slotLeft
+	slotNext
+	slotSteps
+	slotOption
+	slotTCPLen
+	slotNumber
+	slotBest
+	slotOrder
+	slotFoundBy
+	slotHeaders
+	slotPeeked
+	slotIPLen
+	slotTried
+	slotTag
+	slotTagType
+)
+
+// slots say what is on the stack, and for how long. Offsets count from the
+// packet's start.
+var slots = []assembler.Slot{
+	slotRule:     assembler.NewSlot("rule that acted, for the epilogue", 4, computing, counting),
+	slotVerdict:  assembler.NewSlot("what becomes of the packet, where not all pass", 4, examining, counting),
+	slotRedirect: assembler.NewSlot("interface that it is sent to", 8, computing, counting),
+	slotSegments: assembler.NewSlot("tc: how many packets a GSO packet stands for", 8, parsing, counting),
+	slotL4:       assembler.NewSlot("offset of the layer-4 header", 8, parsing, storing),
+	slotMSSAt:    assembler.NewSlot("where in the TCP header the option MSS is, or 0", 8, parsing, storing),
+	slotMSS:      assembler.NewSlot("base of the option MSS", 8, parsing, storing),
+	slotRow:      assembler.NewSlot("the row by which a step acts", 8, matching, counting),
+
+	slotHeader:    assembler.NewSlot("copy of the IPv4 header", headerRoom, computing, storing),
+	slotParts:     assembler.NewSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing),
+	slotFixed:     assembler.NewSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, computing, storing),
+	slotL3:        assembler.NewSlot("offset of the IPv4 header", 8, matching, storing),
+	slotHeaderLen: assembler.NewSlot("length of the IPv4 header", 8, matching, storing),
+	slotL4Len:     assembler.NewSlot("length of the layer-4 datagram", 8, matching, computing),
+	slotContext:   assembler.NewSlot("the context, for functions", 8, parsing, computing),
+	slotCheckAt:   assembler.NewSlot("tc: offset of the layer-4 checksum", 8, examining, storing),
+	slotL3Base:    assembler.NewSlot("tc: offset of the base of layer 3", 8, examining, storing),
+	slotBytes:     assembler.NewSlot("tc: what bytes change that no checksum covers", 8, computing, storing),
+	slotOld:       assembler.NewSlot("tc: a checksum of two parts as it was", 8, computing, storing),
+	slotWhole:     assembler.NewSlot("tc: not 0 where the UDP checksum is complete", 8, computing, storing),
+	slotSum:       assembler.NewSlot("sum of the datagram so far", 8, computing, computing),
+	slotFailed:    assembler.NewSlot("not 0 if a chunk could not be read", 8, computing, computing),
+
+	slotSeen:   assembler.NewSlot("what IPv6 extension headers say", 8, parsing, computing),
+	slotLeft:   assembler.NewSlot("payload length of IPv6; for sums, what extension headers leave of it", 8, parsing, matching),
+	slotNext:   assembler.NewSlot("kind of an extension header", 8, parsing, parsing),
+	slotSteps:  assembler.NewSlot("how many have been stepped over", 8, parsing, parsing),
+	slotOption: assembler.NewSlot("where in the TCP header the search for MSS is", 8, parsing, parsing),
+	slotTCPLen: assembler.NewSlot("length of the TCP header", 8, parsing, parsing),
+
+	slotNumber:  assembler.NewSlot("number of a row", 4, matching, matching),
+	slotBest:    assembler.NewSlot("row of the first rule found", 8, matching, matching),
+	slotOrder:   assembler.NewSlot("and its place among all", 8, matching, matching),
+	slotFoundBy: assembler.NewSlot("1 + the place in Select of the step that found it", 8, matching, matching),
+
+	slotHeaders: assembler.NewSlot("tc: length of the headers so far", 8, matching, examining),
+	slotPeeked:  assembler.NewSlot("tc: what has been read there", 8, matching, examining),
+	slotIPLen:   assembler.NewSlot("tc: length of the IP header", 8, matching, examining),
+	slotTried:   assembler.NewSlot("tc: a checksum before it was tried", 8, examining, examining),
+
+	slotTag:     assembler.NewSlot("tc: the offloaded VLAN tag as it will be", 8, storing, storing),
+	slotTagType: assembler.NewSlot("tc: and its type", 8, storing, storing),
+}
+
+const (
+	// headerRoom is for an IPv4 header of at most 60 bytes, in whole words of 64 bits.
+	headerRoom = 64
+	// slotsSize is how much of the stack slots may take; values are worked out
+	// below. A program and the function that it calls have stackSize bytes together.
+	slotsSize = 256
+	stackSize = 512
+)
+
+// frameOffset is where a slot is, from the frame pointer.
+func (c *code) frameOffset(s slot) int16 { return c.frame.At(int(s)) }
+
+func (c *code) load(dst asm.Register, s slot) {
+	c.Emit(asm.LoadMem(dst, asm.R10, c.frameOffset(s), asm.DWord))
+}
+
+func (c *code) save(s slot, src asm.Register) {
+	c.Emit(asm.StoreMem(asm.R10, c.frameOffset(s), src, asm.DWord))
+}
+
+func (c *code) saveImm(s slot, n int64) { c.Emit(assembler.StoreLong(asm.R10, c.frameOffset(s), n)) }
+
+// content and address of a slot are arguments of calls.
+func (c *code) content(s slot) assembler.Arg { return assembler.Memory(asm.R10, c.frameOffset(s)) }
+
+func (c *code) address(s slot) assembler.Arg { return assembler.Stack(c.frameOffset(s)) }
+
+// image is where on the stack a place of the scratch area is, in which values
+// are worked out.
+func (c *code) image(at int) int16 { return int16(at - slotsSize - c.use.scratch) }
