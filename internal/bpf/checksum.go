@@ -71,9 +71,7 @@ func (c checksums) change(s plan.Sum) {
 	most := start
 	if c.holds(s) && terms[0].Window == s.Terms[0].Window { // not halved
 		t := terms[0]
-		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
-			c.Emit(asm.LSh.Imm(value, int32(shift)))
-		}
+		c.shift(asm.LSh, value, bits.TrailingZeros64(uint64(t.factor)))
 		if t.factor < 0 {
 			c.Emit(asm.Neg.Imm(value, 0))
 		} else { // a longer IP header means a shorter TCP segment
@@ -184,9 +182,7 @@ func (c checksums) addTerms(terms []memoryTerm) int64 {
 		if !t.Full() && !t.Computed {
 			c.Emit(asm.And.Imm32(temp, swapped(t.Mask, t.Size)))
 		}
-		if shift := bits.TrailingZeros64(uint64(t.factor)); shift > 0 {
-			c.Emit(asm.LSh.Imm(temp, int32(shift)))
-		}
+		c.shift(asm.LSh, temp, bits.TrailingZeros64(uint64(t.factor)))
 		if t.factor < 0 && !t.complemented() {
 			c.Emit(asm.Sub.Reg(value, temp))
 			continue

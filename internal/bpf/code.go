@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"math/bits"
+
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -126,12 +128,7 @@ func (c *code) offset(base asm.Register, n int32) {
 // swapped is a big-endian constant of size bytes as a little-endian load
 // shows it, in the form of an immediate.
 func swapped(v uint32, size int) int32 {
-	var out uint32
-	for range size {
-		out = out<<8 | v&0xff
-		v >>= 8
-	}
-	return int32(out)
+	return int32(bits.ReverseBytes32(v) >> (32 - 8*size))
 }
 
 func fullMask(size int) uint32 { return uint32(uint64(1)<<(8*size) - 1) }
@@ -161,6 +158,13 @@ func (c *code) tagsInBytes() int {
 		return c.chain.Class.Tags - 1
 	}
 	return c.chain.Class.Tags
+}
+
+// shift shifts a register, unless it is by nothing.
+func (c *code) shift(op asm.ALUOp, dst asm.Register, n int) {
+	if n > 0 {
+		c.Emit(op.Imm(dst, int32(n)))
+	}
 }
 
 // fetch loads a window as it is in memory, store stores one.
@@ -221,11 +225,4 @@ func (c *code) headerLength(dst asm.Register) {
 // tcpHeaderLength leaves 4*tcp_hlen in a register.
 func (c *code) tcpHeaderLength(dst asm.Register) {
 	c.Emit(asm.LoadMem(dst, c.reg.l4, l4Base+lengthAt, asm.Byte), asm.RSh.Imm(dst, 4), asm.LSh.Imm(dst, 2))
-}
-
-// addressesAt is where the addresses of the pseudo-header begin, from the start
-// of the IP header, and how many bytes both take.
-func addressesAt(l3 field.Protocol) (at, bytes int) {
-	src := field.MustByName(l3.Header().Prefix + "_src")
-	return src.Byte(), 2 * src.Size()
 }

@@ -2,6 +2,7 @@ package bpf
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/cilium/ebpf/asm"
 
@@ -101,7 +102,7 @@ func (c conditions) test(t plan.Test, l assembler.Label, when bool) {
 		c.Bind(through)
 		return
 	}
-	if !onlySingles(t.In) || len(t.In) > longestList {
+	if len(t.In) > longestList || slices.ContainsFunc(t.In, func(r field.Range) bool { return r.Lo != r.Hi }) {
 		c.loadWindow(t.Window, true)
 		in, out := l, through
 		if !when {
@@ -145,15 +146,6 @@ func narrowed(t plan.Test) plan.Test {
 		t.In = field.One(field.V(t.In[0].Lo.Lo >> (8 * half)))
 	}
 	return t
-}
-
-func onlySingles(s field.Set) bool {
-	for _, r := range s {
-		if r.Lo != r.Hi {
-			return false
-		}
-	}
-	return true
 }
 
 // anyBit reports whether a test asks no more than whether any bit of its mask

@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -56,11 +58,8 @@ func covered(n *plan.Network) int {
 	if len(n.L4) == 0 {
 		return 0
 	}
-	least := n.L4[0].Proto.Header().Fixed
-	for _, t := range n.L4 {
-		least = min(least, t.Proto.Header().Fixed)
-	}
-	return least
+	fixed := func(t plan.Transport) int { return t.Proto.Header().Fixed }
+	return fixed(slices.MinFunc(n.L4, func(a, b plan.Transport) int { return fixed(a) - fixed(b) }))
 }
 
 // etherType is what an Ethernet type looks like in memory.

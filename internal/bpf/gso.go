@@ -110,7 +110,7 @@ func (c *tc) headersByLink(unknown assembler.Label) {
 			c.Jump(network, asm.JNE.Imm(value, swapped(typeService, 2), ""))
 			c.Bind(tag)
 			c.Emit(asm.Mov.Imm(temp, tagLen))
-			c.behind(temp)
+			c.increase(slotHeaders, temp)
 		}
 	}
 	c.Bind(network)
@@ -126,7 +126,7 @@ func (c *tc) headersByLink(unknown assembler.Label) {
 	c.peek(field.MustByName("ip_protocol").Byte(), asm.Byte, unknown)
 	c.Bind(l4)
 	c.load(temp, slotIPLen)
-	c.behind(temp)
+	c.increase(slotHeaders, temp)
 	c.Jump(udp, asm.JEq.Imm(value, int32(field.UDP.Header().Number), ""))
 	c.Jump(unknown, asm.JNE.Imm(value, int32(field.TCP.Header().Number), ""))
 	c.layer4(udp, unknown)
@@ -152,11 +152,4 @@ func (c *tc) peek(off int, size asm.Size, unknown assembler.Label) {
 		c.address(slotPeeked), assembler.Imm(int32(size.Sizeof())))
 	c.Jump(unknown, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Emit(asm.LoadMem(value, asm.R10, c.frameOffset(slotPeeked), size))
-}
-
-// behind adds to slotHeaders.
-func (c *tc) behind(length asm.Register) {
-	c.load(asm.R1, slotHeaders)
-	c.Emit(asm.Add.Reg(asm.R1, length))
-	c.save(slotHeaders, asm.R1)
 }

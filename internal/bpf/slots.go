@@ -16,97 +16,62 @@ const (
 	counting                         // the epilogue
 )
 
-// slot is a place on the stack.
+// slot is a place on the stack, by its place in slots.
 type slot int
 
-const (
-	slotRule slot = iota
-	slotVerdict
-	slotRedirect
-	slotSegments
-	slotL4
-	slotMSSAt
-	slotMSS
-	slotRow
-	slotHeader
-	slotParts
-	slotFixed
-	slotL3
-	slotHeaderLen
-	slotL4Len
-	slotContext
-	slotCheckAt
-	slotL3Base
-	slotBytes
-	slotOld
-	slotWhole
-	slotSum
-	slotFailed
-	slotSeen
-	slotLeft
-	slotNext
-	slotSteps
-	slotOption
-	slotTCPLen
-	slotNumber
-	slotBest
-	slotOrder
-	slotFoundBy
-	slotHeaders
-	slotPeeked
-	slotIPLen
-	slotTried
-	slotTag
-	slotTagType
-)
+var slots []assembler.Slot
 
-// slots say what is on the stack, and for how long. Offsets count from the
-// packet's start.
-var slots = []assembler.Slot{
-	slotRule:     assembler.NewSlot("rule that acted, for the epilogue", 4, computing, counting),
-	slotVerdict:  assembler.NewSlot("what becomes of the packet, where not all pass", 4, examining, counting),
-	slotRedirect: assembler.NewSlot("interface that it is sent to", 8, computing, counting),
-	slotSegments: assembler.NewSlot("tc: how many packets a GSO packet stands for", 8, parsing, counting),
-	slotL4:       assembler.NewSlot("offset of the layer-4 header", 8, parsing, storing),
-	slotMSSAt:    assembler.NewSlot("where in the TCP header the option MSS is, or 0", 8, parsing, storing),
-	slotMSS:      assembler.NewSlot("base of the option MSS", 8, parsing, storing),
-	slotRow:      assembler.NewSlot("the row by which a step acts", 8, matching, counting),
-
-	slotHeader:    assembler.NewSlot("copy of the IPv4 header", headerRoom, computing, storing),
-	slotParts:     assembler.NewSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing),
-	slotFixed:     assembler.NewSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, computing, storing),
-	slotL3:        assembler.NewSlot("offset of the IPv4 header", 8, matching, storing),
-	slotHeaderLen: assembler.NewSlot("length of the IPv4 header", 8, matching, storing),
-	slotL4Len:     assembler.NewSlot("length of the layer-4 datagram", 8, matching, computing),
-	slotContext:   assembler.NewSlot("the context, for functions", 8, parsing, computing),
-	slotCheckAt:   assembler.NewSlot("tc: offset of the layer-4 checksum", 8, examining, storing),
-	slotL3Base:    assembler.NewSlot("tc: offset of the base of layer 3", 8, examining, storing),
-	slotBytes:     assembler.NewSlot("tc: what bytes change that no checksum covers", 8, computing, storing),
-	slotOld:       assembler.NewSlot("tc: a checksum of two parts as it was", 8, computing, storing),
-	slotWhole:     assembler.NewSlot("tc: not 0 where the UDP checksum is complete", 8, computing, storing),
-	slotSum:       assembler.NewSlot("sum of the datagram so far", 8, computing, computing),
-	slotFailed:    assembler.NewSlot("not 0 if a chunk could not be read", 8, computing, computing),
-
-	slotSeen:   assembler.NewSlot("what IPv6 extension headers say", 8, parsing, computing),
-	slotLeft:   assembler.NewSlot("payload length of IPv6; for sums, what extension headers leave of it", 8, parsing, matching),
-	slotNext:   assembler.NewSlot("kind of an extension header", 8, parsing, parsing),
-	slotSteps:  assembler.NewSlot("how many have been stepped over", 8, parsing, parsing),
-	slotOption: assembler.NewSlot("where in the TCP header the search for MSS is", 8, parsing, parsing),
-	slotTCPLen: assembler.NewSlot("length of the TCP header", 8, parsing, parsing),
-
-	slotNumber:  assembler.NewSlot("number of a row", 4, matching, matching),
-	slotBest:    assembler.NewSlot("row of the first rule found", 8, matching, matching),
-	slotOrder:   assembler.NewSlot("and its place among all", 8, matching, matching),
-	slotFoundBy: assembler.NewSlot("1 + the place in Select of the step that found it", 8, matching, matching),
-
-	slotHeaders: assembler.NewSlot("tc: length of the headers so far", 8, matching, examining),
-	slotPeeked:  assembler.NewSlot("tc: what has been read there", 8, matching, examining),
-	slotIPLen:   assembler.NewSlot("tc: length of the IP header", 8, matching, examining),
-	slotTried:   assembler.NewSlot("tc: a checksum before it was tried", 8, examining, examining),
-
-	slotTag:     assembler.NewSlot("tc: the offloaded VLAN tag as it will be", 8, storing, storing),
-	slotTagType: assembler.NewSlot("tc: and its type", 8, storing, storing),
+func newSlot(name string, size int, first, last assembler.Phase) slot {
+	slots = append(slots, assembler.Slot{Name: name, Size: size, First: first, Last: last})
+	return slot(len(slots) - 1)
 }
+
+// What is on the stack, and for how long. Offsets count from the packet's start.
+var (
+	slotRule     = newSlot("rule that acted, for the epilogue", 4, computing, counting)
+	slotVerdict  = newSlot("what becomes of the packet, where not all pass", 4, examining, counting)
+	slotRedirect = newSlot("interface that it is sent to", 8, computing, counting)
+	slotSegments = newSlot("tc: how many packets a GSO packet stands for", 8, parsing, counting)
+	slotL4       = newSlot("offset of the layer-4 header", 8, parsing, storing)
+	slotMSSAt    = newSlot("where in the TCP header the option MSS is, or 0", 8, parsing, storing)
+	slotMSS      = newSlot("base of the option MSS", 8, parsing, storing)
+	slotRow      = newSlot("the row by which a step acts", 8, matching, counting)
+
+	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, computing, storing)
+	slotParts     = newSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing)
+	slotFixed     = newSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, computing, storing)
+	slotL3        = newSlot("offset of the IPv4 header", 8, matching, storing)
+	slotHeaderLen = newSlot("length of the IPv4 header", 8, matching, storing)
+	slotL4Len     = newSlot("length of the layer-4 datagram", 8, matching, computing)
+	slotContext   = newSlot("the context, for functions", 8, parsing, computing)
+	slotCheckAt   = newSlot("tc: offset of the layer-4 checksum", 8, examining, storing)
+	slotL3Base    = newSlot("tc: offset of the base of layer 3", 8, examining, storing)
+	slotBytes     = newSlot("tc: what bytes change that no checksum covers", 8, computing, storing)
+	slotOld       = newSlot("tc: a checksum of two parts as it was", 8, computing, storing)
+	slotWhole     = newSlot("tc: not 0 where the UDP checksum is complete", 8, computing, storing)
+	slotSum       = newSlot("sum of the datagram so far", 8, computing, computing)
+	slotFailed    = newSlot("not 0 if a chunk could not be read", 8, computing, computing)
+
+	slotSeen   = newSlot("what IPv6 extension headers say", 8, parsing, computing)
+	slotLeft   = newSlot("payload length of IPv6; for sums, what extension headers leave of it", 8, parsing, matching)
+	slotNext   = newSlot("kind of an extension header", 8, parsing, parsing)
+	slotSteps  = newSlot("how many have been stepped over", 8, parsing, parsing)
+	slotOption = newSlot("where in the TCP header the search for MSS is", 8, parsing, parsing)
+	slotTCPLen = newSlot("length of the TCP header", 8, parsing, parsing)
+
+	slotNumber  = newSlot("number of a row", 4, matching, matching)
+	slotBest    = newSlot("row of the first rule found", 8, matching, matching)
+	slotOrder   = newSlot("and its place among all", 8, matching, matching)
+	slotFoundBy = newSlot("1 + the place in Select of the step that found it", 8, matching, matching)
+
+	slotHeaders = newSlot("tc: length of the headers so far", 8, matching, examining)
+	slotPeeked  = newSlot("tc: what has been read there", 8, matching, examining)
+	slotIPLen   = newSlot("tc: length of the IP header", 8, matching, examining)
+	slotTried   = newSlot("tc: a checksum before it was tried", 8, examining, examining)
+
+	slotTag     = newSlot("tc: the offloaded VLAN tag as it will be", 8, storing, storing)
+	slotTagType = newSlot("tc: and its type", 8, storing, storing)
+)
 
 const (
 	// headerRoom is for an IPv4 header of at most 60 bytes, in whole words of 64 bits.

@@ -57,6 +57,9 @@ var tabled = []struct {
 	{"what is the same is worked out", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s then ip_ttl -1 udp_src udp_dest ip_dest %s", d.address(), d.address())
 	}},
+	{"the hash of a flow over IPv6", []plan.TableKind{plan.Hash}, 40, func(d *drawer) string {
+		return d.text("if ip6_dest %s udp then ip6_flow hash udp_src %d", d.address6(), d.port())
+	}},
 	{"prefixes", []plan.TableKind{plan.Ordered}, 80, func(d *drawer) string { return d.text("if ip_dest %s then ip_dscp %d", d.prefix(), d.IntN(64)) }},
 	{"prefixes and a sum", []plan.TableKind{plan.Ordered}, 40, func(d *drawer) string {
 		return d.text("if ip_src %s then ip_src %s udp_src %d", d.prefix(), d.address(), d.port())

@@ -44,21 +44,26 @@ func (c *tc) loadContext(dst asm.Register, at int16) {
 
 func (c *tc) length() { c.loadContext(value, skbLength) }
 
+// increase adds a register to a slot. It takes R1.
+func (c *tc) increase(s slot, by asm.Register) {
+	c.load(asm.R1, s)
+	c.Emit(asm.Add.Reg(asm.R1, by))
+	c.save(s, asm.R1)
+}
+
 func (c *tc) reflect() {
 	c.loadContext(value, skbIfindex)
 	c.save(slotRedirect, value)
 }
 
 func (c *tc) linearize() {
-	linear, some := c.NewLabel(), c.NewLabel()
+	linear := c.NewLabel()
 	c.loadContext(temp, skbLength)
 	c.Emit(asm.Mov.Reg(value, c.end()), asm.Sub.Reg(value, c.reg.l3))
 	c.Jump(linear, asm.JGE.Reg(value, temp, ""))
 	c.Jump(linear, asm.JGE.Imm(value, pulled, ""))
 	c.Emit(asm.Mov.Reg(asm.R2, temp))
-	c.Jump(some, asm.JLE.Imm(asm.R2, pulled, ""))
-	c.Emit(asm.Mov.Imm(asm.R2, pulled))
-	c.Bind(some)
+	c.SkipIf(asm.JLE.Imm(asm.R2, pulled, ""), func() { c.Emit(asm.Mov.Imm(asm.R2, pulled)) })
 	c.Call(asm.FnSkbPullData, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2))
 	c.saveImm(slotSegments, 1)
 	c.Jump(c.skip(ReasonHeaders), asm.JNE.Imm(asm.R0, 0, ""))
@@ -284,12 +289,11 @@ func (c *tcRewrite) finish(s plan.Step) {
 		c.changeSum()
 	}
 	if c.uncovered {
-		same := c.NewLabel()
 		c.About("bytes that no checksum covers")
 		c.load(asm.R2, slotBytes)
-		c.Jump(same, asm.JEq.Imm(asm.R2, 0, ""))
-		c.Call(asm.FnCsumUpdate, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2)) // nothing, unless a device has summed the packet up
-		c.Bind(same)
+		c.SkipIf(asm.JEq.Imm(asm.R2, 0, ""), func() { // it does nothing, unless a device has summed the packet up
+			c.Call(asm.FnCsumUpdate, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2))
+		})
 	}
 	if c.check != nil {
 		const reset = 3 // BPF_CSUM_LEVEL_RESET: what the device found right is not so any more

@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -19,18 +21,8 @@ const (
 type partedSum struct {
 	plan.Sum
 	has [3]bool // by plan.Part
-}
-
-// twoSteps reports whether the sum changes by more than one call, and can become
-// 0 by them.
-func (s *partedSum) twoSteps() bool {
-	n := 0
-	for _, has := range s.has {
-		if has {
-			n++
-		}
-	}
-	return n > 1 && !s.ZeroIsNone
+	// steps: the sum changes by more than one call, and can become 0 by them.
+	steps bool
 }
 
 // part is where it lies what a part changes by.
@@ -45,20 +37,18 @@ func (c *tc) partsOf(sum plan.Sum) *partedSum {
 		if !some {
 			continue
 		}
+		out.steps = !sum.ZeroIsNone && slices.Contains(out.has[:], true)
 		out.has[p] = true
 		c.Forget()
 		if len(part.Terms) == 0 && len(part.Rows) == 0 {
 			c.Emit(asm.Mov.Imm(value, int32(inMemory(part.Const))))
 		} else {
-			some := c.NewLabel()
 			checksums{c.code}.change(part)
-			c.Jump(some, asm.JNE.Imm32(value, modulus, ""))
-			c.Emit(asm.Mov.Imm(value, 0))
-			c.Bind(some)
+			c.SkipIf(asm.JNE.Imm32(value, modulus, ""), func() { c.Emit(asm.Mov.Imm(value, 0)) })
 		}
 		c.Emit(asm.StoreMem(asm.R10, c.part(plan.Part(p)), value, asm.DWord))
 	}
-	if out.twoSteps() {
+	if out.steps {
 		c.fetch(value, checkWindow(sum.Check))
 		c.save(slotOld, value)
 	}
@@ -91,14 +81,11 @@ func (c *tcRewrite) changeSum() {
 			if sum.ZeroIsNone {
 				flags |= onesForZero
 			}
-			same := c.NewLabel()
 			c.About(sum.String())
 			c.Emit(asm.LoadMem(asm.R4, asm.R10, c.part(plan.Part(p)), asm.DWord))
-			c.Jump(same, asm.JEq.Imm(asm.R4, 0, ""))
-			c.replace(flags)
-			c.Bind(same)
+			c.SkipIf(asm.JEq.Imm(asm.R4, 0, ""), func() { c.replace(flags) })
 		}
-		if sum.twoSteps() {
+		if sum.steps {
 			c.keepOnes()
 		}
 	}
@@ -164,9 +151,7 @@ func (c *tcRewrite) bytesChange(s plan.Step) {
 	for p, has := range c.sum.has {
 		if has && plan.Part(p) != plan.Pseudo { // the header's checksum makes up for that
 			c.Emit(asm.LoadMem(temp, asm.R10, c.part(plan.Part(p)), asm.DWord))
-			c.load(value, slotBytes)
-			c.Emit(asm.Add.Reg(value, temp))
-			c.save(slotBytes, value)
+			c.increase(slotBytes, temp)
 		}
 	}
 	c.Bind(some)
@@ -178,10 +163,8 @@ func (c *tcRewrite) bytesChange(s plan.Step) {
 func (c *tc) newSums(sums []plan.Sum) {
 	for _, s := range sums {
 		if s.Op != plan.Adjust {
-			c.load(temp, slotBytes)
 			c.fetch(value, checkWindow(s.Check))
-			c.Emit(asm.Add.Reg(temp, value))
-			c.save(slotBytes, temp)
+			c.increase(slotBytes, value)
 		}
 	}
 }
@@ -197,7 +180,10 @@ func uncovered(s plan.Step, odd bool) plan.Sum {
 		}
 		mask := uint32(0)
 		for _, f := range w.Fields {
-			if !madeUp(s.Sums, f) {
+			madeUp := func(ch plan.Change) bool { return ch.Field == f && (!ch.Pseudo || f.Proto == field.IP6) }
+			if !slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool {
+				return sum.Op == plan.Adjust && slices.ContainsFunc(sum.Changes, madeUp)
+			}) {
 				mask |= w.MaskOf(f)
 			}
 		}
@@ -222,16 +208,4 @@ func uncovered(s plan.Step, odd bool) plan.Sum {
 		}
 	}
 	return out
-}
-
-// madeUp reports whether a checksum in the packet makes up for a change of f.
-func madeUp(sums []plan.Sum, f *field.Field) bool {
-	for _, sum := range sums {
-		for _, ch := range sum.Changes {
-			if sum.Op == plan.Adjust && ch.Field == f && (!ch.Pseudo || f.Proto == field.IP6) {
-				return true
-			}
-		}
-	}
-	return false
 }

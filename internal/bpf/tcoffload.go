@@ -108,13 +108,11 @@ func (c *tcRewrite) changeComplete(done assembler.Label) {
 		c.Emit(asm.Add.Imm(value, one))
 		checksums{c.code}.fold(0xffff+int64(one), 0xffff)
 	}
-	c.onesForZero() // 0 would be none
+	c.zeroToOnes() // 0 would be none
 	c.store(check, value)
 	if c.sum.has[plan.Pseudo] { // the header's checksum makes up for the addresses, nothing for this one
 		c.Emit(asm.LoadMem(temp, asm.R10, c.part(plan.Pseudo), asm.DWord), asm.Xor.Imm(temp, 0xffff))
-		c.load(value, slotBytes)
-		c.Emit(asm.Add.Reg(value, temp))
-		c.save(slotBytes, value)
+		c.increase(slotBytes, temp)
 	}
 	c.Goto(done)
 	c.Bind(offloaded)

@@ -114,9 +114,7 @@ func (v narrow) loadField(f *field.Field) {
 	for i, w := range fieldWindows(f) {
 		if i == 0 {
 			v.loadWindowOnce(w, true)
-			if shift := bits.TrailingZeros32(w.Mask); shift > 0 {
-				v.Emit(asm.RSh.Imm(value, int32(shift)))
-			}
+			v.shift(asm.RSh, value, bits.TrailingZeros32(w.Mask))
 			continue
 		}
 		v.fetch(temp, w) // the windows of an address are full
@@ -138,9 +136,7 @@ func (v narrow) choose(x plan.Compute) {
 	first, skip, n := x.Skip/word, x.Skip%word, x.Field.Width
 	values(v).number(x.Action, first)
 	if skip+n <= word {
-		if below := word - skip - n; below > 0 {
-			v.Emit(asm.RSh.Imm(value, int32(below)))
-		}
+		v.shift(asm.RSh, value, word-skip-n)
 		if skip > 0 {
 			v.Emit(asm.And.Imm32(value, int32(uint32(uint64(1)<<n-1))))
 		}
@@ -176,16 +172,12 @@ func (v narrow) atMost(n field.Value)  { v.bound(asm.JLE, n.Lo) }
 
 // bound makes value n, unless the comparison of the two holds.
 func (v narrow) bound(holds asm.JumpOp, n uint64) {
-	keep := v.NewLabel()
 	if n <= math.MaxInt32 {
-		v.Jump(keep, holds.Imm(value, int32(n), ""))
-		v.Emit(asm.Mov.Imm(value, int32(n)))
-	} else {
-		v.Emit(asm.LoadImm(temp, int64(n), asm.DWord))
-		v.Jump(keep, holds.Reg(value, temp, ""))
-		v.Emit(asm.Mov.Reg(value, temp))
+		v.SkipIf(holds.Imm(value, int32(n), ""), func() { v.Emit(asm.Mov.Imm(value, int32(n))) })
+		return
 	}
-	v.Bind(keep)
+	v.Emit(asm.LoadImm(temp, int64(n), asm.DWord))
+	v.SkipIf(holds.Reg(value, temp, ""), func() { v.Emit(asm.Mov.Reg(value, temp)) })
 }
 
 func (v narrow) saveImage(x plan.Compute) {
@@ -194,12 +186,8 @@ func (v narrow) saveImage(x plan.Compute) {
 	for i := len(list) - 1; i >= 0; i-- {
 		w := list[i]
 		v.Emit(asm.Mov.Reg(temp, value))
-		if below > 0 {
-			v.Emit(asm.RSh.Imm(temp, int32(below)))
-		}
-		if shift := bits.TrailingZeros32(w.Mask); shift > 0 {
-			v.Emit(asm.LSh.Imm(temp, int32(shift)))
-		}
+		v.shift(asm.RSh, temp, below)
+		v.shift(asm.LSh, temp, bits.TrailingZeros32(w.Mask))
 		if w.Size > 1 {
 			v.Emit(asm.HostTo(asm.BE, temp, sizes[w.Size]))
 		}

@@ -163,8 +163,8 @@ func (c wholeSums) pseudoHeader(s plan.Sum) {
 // addAddresses adds the addresses of the pseudo-header to value and returns the
 // most that they can be.
 func (c *code) addAddresses(l3 field.Protocol) (most int64) {
-	at, bytes := addressesAt(l3)
-	for off := at; off < at+bytes; off += 4 {
+	src := field.MustByName(l3.Header().Prefix + "_src")
+	for off := src.Byte(); off < src.Byte()+2*src.Size(); off += 4 { // the destination follows
 		c.Emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
 		most += 0xffffffff
 	}
@@ -191,7 +191,7 @@ func (c wholeSums) finish(s plan.Sum) {
 	checksums{c.code}.fold(most, 0xffff)
 	c.Emit(asm.Xor.Imm(value, 0xffff))
 	if s.Ones {
-		c.onesForZero()
+		c.zeroToOnes()
 	}
 	if s.Op == plan.Bad {
 		c.Emit( // one more in network order; 0x10000 becomes 1
@@ -202,12 +202,9 @@ func (c wholeSums) finish(s plan.Sum) {
 	}
 }
 
-// onesForZero makes a checksum of 0 in value 0xffff, the other way to write it.
-func (c *code) onesForZero() {
-	some := c.NewLabel()
-	c.Jump(some, asm.JNE.Imm(value, 0, ""))
-	c.Emit(asm.Mov.Imm(value, 0xffff))
-	c.Bind(some)
+// zeroToOnes makes a checksum of 0 in value 0xffff, the other way to write it.
+func (c *code) zeroToOnes() {
+	c.SkipIf(asm.JNE.Imm(value, 0, ""), func() { c.Emit(asm.Mov.Imm(value, 0xffff)) })
 }
 
 // A datagram is summed in chunks, each copied to the stack by a helper: the

@@ -29,11 +29,9 @@ func (v wide) choose(x plan.Compute) {
 
 // carry adds n.
 func (v wide) carry(n uint64) {
-	carried, other := v.NewLabel(), v.spare()
+	other := v.spare()
 	v.Emit(asm.LoadImm(other, int64(n), asm.DWord), asm.Add.Reg(value, other))
-	v.Jump(carried, asm.JGE.Reg(value, other, ""))
-	v.Emit(asm.Add.Imm(upper, 1))
-	v.Bind(carried)
+	v.SkipIf(asm.JGE.Reg(value, other, ""), func() { v.Emit(asm.Add.Imm(upper, 1)) })
 }
 
 // add stops at the top where it falls below: by 2^64 at most, so that the upper

@@ -26,14 +26,14 @@ func f(c *compiler, b []byte, n int) bool {
 		}
 		c.fold(int(x))
 	}
-	c.emit(
+	c.Emit(
 		asm.Mov.Imm(value, 1),
 		asm.HostTo(asm.BE, temp, asm.Half),
 	)
-	c.about("words " + c.words(7))
+	c.About("words " + c.words(7))
 	c.list = make([]byte, 9)
-	c.emit(asm.LoadMem(asm.R1, asm.R10, slot, asm.DWord))
-	c.jumpTo(no, asm.JGT.Imm(value, swapped(typeIPv4, 2), ""))
+	c.Emit(asm.LoadMem(asm.R1, asm.R10, slot, asm.DWord))
+	c.Jump(no, asm.JGT.Imm(value, swapped(typeIPv4, 2), ""))
 	return binary.BigEndian.Uint16(b) == 0 || "a"+"b" != ""
 }
 `
@@ -66,12 +66,12 @@ func TestFaults(t *testing.T) {
 			"x == 0x0c -> (x == 0x0c) || true", "x == 0x0c -> (x == 0x0c) && false", "|| -> &&",
 		},
 		kindStatement: {
-			`c.emit(
+			`c.Emit(
 		asm.Mov.Imm(value, 1),
 		asm.HostTo(asm.BE, temp, asm.Half),
 	) -> (nothing)`,
-			"c.list = make([]byte, 9) -> (nothing)", "c.emit(asm.LoadMem(asm.R1, asm.R10, slot, asm.DWord)) -> (nothing)",
-			`c.jumpTo(no, asm.JGT.Imm(value, swapped(typeIPv4, 2), "")) -> (nothing)`,
+			"c.list = make([]byte, 9) -> (nothing)", "c.Emit(asm.LoadMem(asm.R1, asm.R10, slot, asm.DWord)) -> (nothing)",
+			`c.Jump(no, asm.JGT.Imm(value, swapped(typeIPv4, 2), "")) -> (nothing)`,
 			"c.fold(int(x)) -> (nothing)", "continue -> break",
 		},
 		kindInstruction: {

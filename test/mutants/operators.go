@@ -185,11 +185,11 @@ func (f *finder) statements(list []ast.Stmt) {
 	}
 }
 
-// idle tells whether what a call is given decides nothing: room that is set
+// idle reports whether what a call is given decides nothing: room that is set
 // aside, and words for those who read a listing.
 func (f *finder) idle(n *ast.CallExpr) bool {
 	name := f.text(n.Fun)
-	return name == "make" || strings.HasSuffix(name, ".about")
+	return name == "make" || strings.HasSuffix(name, ".About")
 }
 
 // call leaves out an instruction of a list, turns the order of bytes around,
@@ -201,7 +201,7 @@ func (f *finder) call(n *ast.CallExpr) {
 		f.replace(kindOrder, n.Pos(), n.End(), "int32("+f.text(n.Args[0])+")")
 	case name == "inMemory":
 		f.replace(kindOrder, n.Pos(), n.End(), "int64("+f.text(n.Args[0])+")")
-	case strings.HasSuffix(name, ".emit"):
+	case strings.HasSuffix(name, ".Emit"):
 		for i, a := range n.Args {
 			if i+1 < len(n.Args) {
 				f.replace(kindInstruction, a.Pos(), n.Args[i+1].Pos(), "")

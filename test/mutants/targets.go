@@ -47,8 +47,8 @@ var targets = []target{
 	{
 		pkg: "internal/bpf",
 		files: []string{
-			"act.go", "adjust.go", "builder.go", "chunk.go", "compile.go", "compute.go", "cond.go", "count.go", "fix.go",
-			"ipv4.go", "ipv6.go", "option.go", "parse.go", "scatter.go", "table.go", "tablemap.go", "tree.go", "wide.go",
+			"actions.go", "bpf.go", "checksum.go", "code.go", "compiler.go", "conditions.go", "ethernet.go", "flowhash.go", "ipv4.go",
+			"ipv6.go", "search.go", "slots.go", "tablelayout.go", "tables.go", "tcpoption.go", "values.go", "wholesum.go", "wide.go", "xdp.go",
 		},
 		judges: []judge{
 			behaviour,
@@ -58,10 +58,15 @@ var targets = []target{
 		},
 	},
 	{
-		// A test run knows no checksum that is yet to be made, no packet that is
-		// yet to be cut and no tag beside a packet: real packets do.
+		pkg:    "internal/bpf/assembler",
+		files:  []string{"assembler.go", "call.go", "frame.go"},
+		judges: []judge{{"internal/bpf/assembler", ""}, behaviour},
+	},
+	{
+		// A test run knows no offloaded checksum, no GSO packet and no offloaded VLAN
+		// tag: real packets do.
 		pkg:    "internal/bpf",
-		files:  []string{"hook.go", "tc.go", "tcreload.go", "tcsegments.go", "tcsums.go", "tctag.go", "tctunnel.go"},
+		files:  []string{"gso.go", "hook.go", "tc.go", "tcchecksum.go", "tcoffload.go", "tcvlan.go"},
 		judges: []judge{behaviour, {"internal/engine", "^TestLeftAlone$"}, states},
 	},
 	{

@@ -20,8 +20,7 @@ type Assembler struct {
 	note    Note // for the instructions to come
 	labels  []target
 	jumps   []jump
-	here    []Label // bound behind the last instruction
-	dead    bool    // nothing falls through to the next instruction
+	dead    bool // nothing falls through to the next instruction
 	known   any
 }
 
@@ -84,7 +83,6 @@ func (a *Assembler) Emit(ins ...asm.Instruction) {
 }
 
 func (a *Assembler) put(ins asm.Instruction) {
-	a.here = a.here[:0]
 	a.program.Instructions, a.program.Notes = append(a.program.Instructions, ins), append(a.program.Notes, a.note)
 }
 
@@ -102,6 +100,14 @@ func (a *Assembler) Jump(l Label, ins asm.Instruction) {
 	t.jumped = true
 	a.jumps = append(a.jumps, jump{len(a.program.Instructions), l})
 	a.put(ins)
+}
+
+// SkipIf emits what the jump leaves out if it is taken.
+func (a *Assembler) SkipIf(jump asm.Instruction, emit func()) {
+	behind := a.NewLabel()
+	a.Jump(behind, jump)
+	emit()
+	a.Bind(behind)
 }
 
 // Goto jumps to l unconditionally.
@@ -127,7 +133,6 @@ func (a *Assembler) bind(l Label, backwards bool) {
 	a.dropJump(l)
 	t := &a.labels[l]
 	t.at = len(a.program.Instructions)
-	a.here = append(a.here, l)
 	switch {
 	case backwards:
 		a.known = nil
@@ -147,9 +152,6 @@ func (a *Assembler) dropJump(l Label) {
 	}
 	a.known = a.labels[l].known // as it was at the jump, or less
 	a.jumps, p.Instructions, p.Notes, a.dead = a.jumps[:n], p.Instructions[:last], p.Notes[:last], false
-	for _, l := range a.here {
-		a.labels[l].at = last
-	}
 }
 
 // Function begins a function behind what has been emitted, of which nothing

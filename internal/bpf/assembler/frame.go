@@ -16,9 +16,6 @@ type Slot struct {
 	First, Last Phase
 }
 
-// NewSlot returns a slot of size bytes that lives from one phase to another.
-func NewSlot(name string, size int, first, last Phase) Slot { return Slot{name, size, first, last} }
-
 // Frame is the stack frame of a program.
 type Frame struct {
 	// Phase is that of the instructions to come.
