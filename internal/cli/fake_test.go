@@ -304,7 +304,7 @@ func (k *fakeKernel) Counts() ([]tally, error) {
 func (k *fakeKernel) tallies() (out []tally) {
 	for i, c := range k.counts {
 		w := k.jobs[len(k.jobs)-1].Program.Written[i]
-		out = append(out, tally{ruleCount: ruleCount{ruleObject{w.Name, w.Text}, c}, Look: w.Look})
+		out = append(out, tally{ruleCount: ruleCount{ruleObject{w.Name, w.Text}, c}, Look: w.DryRun})
 	}
 	return append(out, k.former...)
 }

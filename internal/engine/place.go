@@ -187,7 +187,7 @@ func (s *Site) meta(mode hook.Mode) hook.Meta {
 		Limit:      s.cfg.Limit,
 	}
 	for _, w := range s.cfg.Program.Written {
-		m.Rules = append(m.Rules, hook.NewMetaRule(w.Name, w.Text, w.Look, len(s.cfg.Program.Written)))
+		m.Rules = append(m.Rules, hook.NewMetaRule(w.Name, w.Text, w.DryRun, len(s.cfg.Program.Written)))
 	}
 	return m
 }

@@ -133,8 +133,8 @@ type Step struct {
 	// Select, if it is not empty, are steps of which the one acts whose row has
 	// the lowest order. All have a Lookup, and the step itself has nothing else.
 	Select []Step
-	// Look: count the packet, change nothing.
-	Look bool
+	// DryRun: count the packet, change nothing.
+	DryRun bool
 	// Flow, if it is not nil, is what the hash is made of that Computes choose by.
 	Flow *Flow
 	// Computes work out new values. They read the packet as it arrived, so they

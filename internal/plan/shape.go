@@ -135,7 +135,7 @@ func signature(p *rule.Program, r *rule.Rule, holes []bool) string {
 	for _, s := range r.Swaps {
 		fmt.Fprintf(&b, ";swap %d", s.Proto)
 	}
-	fmt.Fprintf(&b, ";%d %s %t", r.Verdict, r.Redirect, p.Written[r.Index].Look)
+	fmt.Fprintf(&b, ";%d %s %t", r.Verdict, r.Redirect, p.Written[r.Index].DryRun)
 	return b.String()
 }
 

@@ -31,7 +31,7 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 	return Step{
 		Rule:      r.Index,
 		Cond:      cond,
-		Look:      p.Written[r.Index].Look,
+		DryRun:      p.Written[r.Index].DryRun,
 		Flow:      flowOf(computes, c),
 		Computes:  computes,
 		Sums:      sums(r, list, c, known),

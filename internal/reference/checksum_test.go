@@ -258,7 +258,7 @@ func TestFixWantsWholeDatagrams(t *testing.T) {
 				if acts := got.Index == 0; acts != c.acts {
 					t.Errorf("acts: %v, want %v", acts, c.acts)
 				}
-				if !c.acts && !got.Look {
+				if !c.acts && !got.DryRun {
 					t.Error("the search did not go on")
 				}
 			}

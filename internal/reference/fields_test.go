@@ -189,10 +189,10 @@ func TestFieldsByOutsideLibrary(t *testing.T) {
 				if f.Structural { // it may say that the header is not there any more
 					continue
 				}
-				if !reference.Run(only(rule.Test{Field: f, In: field.One(a.Value)}), want).Look {
+				if !reference.Run(only(rule.Test{Field: f, In: field.One(a.Value)}), want).DryRun {
 					t.Errorf("%s %d in %s: a test of it does not hold", f.Name, v, name)
 				}
-				if reference.Run(only(rule.Test{Field: f, In: field.One(a.Value).Complement(f.Width)}), want).Look {
+				if reference.Run(only(rule.Test{Field: f, In: field.One(a.Value).Complement(f.Width)}), want).DryRun {
 					t.Errorf("%s %d in %s: a test of another value holds", f.Name, v, name)
 				}
 			}

@@ -346,7 +346,7 @@ func TestFix6WantsWholeDatagrams(t *testing.T) {
 				&rule.Rule{Index: 0, Cond: rule.All{}, Actions: []rule.Action{sum(c.field, op)}},
 				&rule.Rule{Index: 1, Cond: rule.All{}},
 			), c.edit(append([]byte(nil), c.frame...)))
-			if acts := got.Index == 0; acts != c.acts || !acts && !got.Look {
+			if acts := got.Index == 0; acts != c.acts || !acts && !got.DryRun {
 				t.Errorf("%s: acts %v, want %v", c.name, acts, c.acts)
 			}
 		}

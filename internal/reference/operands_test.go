@@ -195,8 +195,8 @@ func TestChance(t *testing.T) {
 		{"tcp if chance 50%", []uint32{0}, true},
 	} {
 		got := reference.RunDrawn(field.Ethernet, mustCheck(t, "if "+c.cond), udpPacket().build(t), func(i int) uint32 { return c.draws[i] })
-		if got.Look != c.want {
-			t.Errorf("%s, %d drawn: %v, want %v", c.cond, c.draws, got.Look, c.want)
+		if got.DryRun != c.want {
+			t.Errorf("%s, %d drawn: %v, want %v", c.cond, c.draws, got.DryRun, c.want)
 		}
 	}
 }
@@ -212,7 +212,7 @@ func TestThresholdsAgree(t *testing.T) {
 			if r > math.MaxUint32 {
 				continue
 			}
-			got := reference.RunDrawn(field.Ethernet, only(e), frame, func(int) uint32 { return uint32(r) }).Look
+			got := reference.RunDrawn(field.Ethernet, only(e), frame, func(int) uint32 { return uint32(r) }).DryRun
 			if want := r < e.Threshold(); got != want {
 				t.Fatalf("%d/%d, %d drawn: %v, want %v", e.Num, e.Den, r, got, want)
 			}

@@ -157,7 +157,7 @@ func TestSwaps(t *testing.T) {
 			if d := cmp.Diff(p.build(t), got.Frame); d != "" {
 				t.Errorf("swap %s in %s: -want +got\n%s", proto, name, d)
 			}
-			if acts := got.Rewritten; acts != reference.Run(only(rule.Has{Proto: proto}), in).Look {
+			if acts := got.Rewritten; acts != reference.Run(only(rule.Has{Proto: proto}), in).DryRun {
 				t.Errorf("swap %s in %s: acts %v", proto, name, acts)
 			}
 		}
@@ -192,7 +192,7 @@ func TestVerdicts(t *testing.T) {
 		rule rule.Rule
 		want reference.Result
 	}{
-		{rule.Rule{}, reference.Result{Look: true}},
+		{rule.Rule{}, reference.Result{DryRun: true}},
 		{rule.Rule{Verdict: rule.Drop}, reference.Result{Verdict: rule.Drop, Rewritten: true}},
 		{rule.Rule{Verdict: rule.Reflect}, reference.Result{Verdict: rule.Reflect, Rewritten: true}},
 		{rule.Rule{Verdict: rule.ToInterface, Redirect: "eth7"}, reference.Result{Verdict: rule.ToInterface, Redirect: "eth7", Rewritten: true}},

@@ -33,8 +33,8 @@ type Result struct {
 	// Rewritten: a rule that changes packets or their way acted, even if no
 	// byte differs.
 	Rewritten bool
-	// Look: a rule that changes nothing matched; no byte differs.
-	Look bool
+	// DryRun: a rule that changes nothing matched; no byte differs.
+	DryRun bool
 }
 
 // Run gives an Ethernet frame to the first rule of prog that acts on it. The
@@ -60,7 +60,7 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 		if r := acting(r, p); r != nil {
 			return Result{
 				Rule: i, Index: r.Index, Acted: r, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
-				Rewritten: r.Touches(), Look: !r.Touches(),
+				Rewritten: r.Touches(), DryRun: !r.Touches(),
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func TestFirstRuleActs(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := append([]byte(nil), frame...)
 			got := reference.Run(program(c.rules...), frame)
-			want := reference.Result{Rule: c.rule, Index: c.index, Rewritten: c.written, Look: c.look, Frame: got.Frame}
+			want := reference.Result{Rule: c.rule, Index: c.index, Rewritten: c.written, DryRun: c.look, Frame: got.Frame}
 			if d := cmp.Diff(want, got, butActed); d != "" {
 				t.Errorf("-want +got\n%s", d)
 			}
@@ -136,7 +136,7 @@ func TestConditions(t *testing.T) {
 		{"or of none", rule.Or{X: []rule.Expr{rule.Has{Proto: field.TCP}, is("udp_src", 1)}}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := reference.Run(only(c.cond), frame).Look; got != c.want {
+			if got := reference.Run(only(c.cond), frame).DryRun; got != c.want {
 				t.Errorf("is %v, want %v", got, c.want)
 			}
 		})
@@ -257,12 +257,12 @@ func TestPresenceOfARP(t *testing.T) {
 // present lists the headers for which a rule acts, or says that none does, not
 // even one for all packets.
 func present(link field.Link, frame []byte) string {
-	if !reference.RunOn(link, only(rule.All{}), frame).Look {
+	if !reference.RunOn(link, only(rule.All{}), frame).DryRun {
 		return "none"
 	}
 	var names []string
 	for _, p := range field.Protocols() {
-		if reference.RunOn(link, only(rule.Has{Proto: p}), frame).Look {
+		if reference.RunOn(link, only(rule.Has{Proto: p}), frame).DryRun {
 			names = append(names, strings.Replace(p.String(), field.MSS.Header().Title, "mss", 1))
 		}
 	}

@@ -46,7 +46,7 @@ func TestRows(t *testing.T) {
 	} {
 		got := reference.Run(checkRows(t, c.source+" from a.csv; if all", c.csv), frame)
 		if c.want == "" {
-			if !got.Look || got.Index != 1 {
+			if !got.DryRun || got.Index != 1 {
 				t.Errorf("%s of %q: rule %d acts", c.source, c.csv, got.Index)
 			}
 			continue

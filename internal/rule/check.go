@@ -114,7 +114,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	}
 	c.sets.turn(r.At.End - r.At.Start)
 	c.program.Written = append(c.program.Written, Written{
-		Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, Look: r.DryRun(),
+		Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, DryRun: r.DryRun(),
 	})
 	c.verdict(r)
 	c.read(r)

@@ -41,9 +41,9 @@ func TestWritten(t *testing.T) {
 		return Span{Start: strings.Index(source, first), End: strings.LastIndex(source, last) + len(last)}
 	}
 	want := []Written{
-		{Name: "web", Text: "IF udp_dest 443 and ( tcp or ip_ttl=5 )", Span: at("web:", "=5 )"), Look: true},
+		{Name: "web", Text: "IF udp_dest 443 and ( tcp or ip_ttl=5 )", Span: at("web:", "=5 )"), DryRun: true},
 		{Name: "Look-2", Text: "if dport 53,54 then dport 5353", Span: at("Look", "5353")},
-		{Text: "if udp", Span: at("if udp", "if udp"), Look: true},
+		{Text: "if udp", Span: at("if udp", "if udp"), DryRun: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)

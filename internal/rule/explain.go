@@ -18,8 +18,8 @@ type RuleInfo struct { //nolint:revive // rule.Info would say less where it is u
 	Name string `json:"name,omitempty"`
 	// Text is the rule in the user's words.
 	Text string `json:"text"`
-	// Look: packets that match are counted, not changed.
-	Look bool `json:"look"`
+	// DryRun: packets that match are counted, not changed.
+	DryRun bool `json:"dry_run"`
 	// File is the file whose rows the rule stands for, and Rows their number.
 	File string `json:"file,omitempty"`
 	Rows int    `json:"rows,omitempty"`
@@ -79,7 +79,7 @@ func (p *Program) Explanation() []RuleInfo { return newSolver(p.Source).explanat
 func (v *solver) explanation(p *Program) []RuleInfo {
 	infos := make([]RuleInfo, 0, len(p.Written))
 	for i, w := range p.Written {
-		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, Look: w.Look})
+		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, DryRun: w.DryRun})
 	}
 	for _, r := range p.Rules {
 		info := &infos[r.Index]
@@ -200,7 +200,7 @@ func (p *Program) Explain() string {
 			fmt.Fprintf(&b, "  for each of %s of %s, the first that matches\n", count(info.Rows, "row"), syntax.Printable(info.File))
 		}
 		for _, e := range info.Cases {
-			b.WriteString(e.text(info.Text, info.Look))
+			b.WriteString(e.text(info.Text, info.DryRun))
 		}
 	}
 	return b.String()

@@ -141,7 +141,7 @@ func TestVerdicts(t *testing.T) {
 		for _, r := range p.Rules {
 			got = append(got, Rule{Verdict: r.Verdict, Redirect: r.Redirect})
 			verdicts = verdicts || r.Verdict != Pass
-			if look := p.Written[r.Index].Look; look != (r.Verdict == Pass) {
+			if look := p.Written[r.Index].DryRun; look != (r.Verdict == Pass) {
 				t.Errorf("%s: rule %d looks only: %v", source, r.Index+1, look)
 			}
 		}
@@ -158,7 +158,7 @@ func TestClosing(t *testing.T) {
 	const source = "ssh: if tcp_dest 22 then pass  else  ttl 5,  reflect ;"
 	p := mustCheck(t, source)
 	want := []Written{
-		{Name: "ssh", Text: "if tcp_dest 22 then pass", Span: Span{Start: 0, End: 29}, Look: true},
+		{Name: "ssh", Text: "if tcp_dest 22 then pass", Span: Span{Start: 0, End: 29}, DryRun: true},
 		{Text: "else ttl 5, reflect", Span: Span{Start: 31, End: strings.Index(source, " ;")}},
 	}
 	if diff := cmp.Diff(want, p.Written); diff != "" {

@@ -56,9 +56,9 @@ type Written struct {
 	// Text is the rule in the user's words, name excluded, every run of blanks one space.
 	Text string
 	Span Span
-	// Look: the rule has no actions, or only pass; packets that match are
+	// DryRun: the rule has no actions, or only pass; packets that match are
 	// counted, not changed.
-	Look bool
+	DryRun bool
 }
 
 // Rule is one checked rule: when Cond holds on a packet as it arrived, and
