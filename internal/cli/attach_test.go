@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"syscall"
@@ -152,4 +153,34 @@ func TestNoDemo(t *testing.T) {
 	if _, stdout, _ := newFake(t, "--help").run(); strings.Contains(stdout, "demo") {
 		t.Errorf("help speaks of a demo:\n%s", stdout)
 	}
+}
+
+// TestDetachUnsure: rules that were taken off are detached, though the interface could
+// not be inspected once more.
+func TestDetachUnsure(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "detach", "-i", "eth1")
+	f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in", Hook: "xdp"}}
+	f.kernel.unsure = errors.New("no buffer space available")
+	status, _, stderr := f.run()
+	if status != exitDone {
+		t.Errorf("exit status %d, want 0", status)
+	}
+	wantText(t, "stderr", stderr, "repacket: warning: eth1 could not be inspected once more: no buffer space available\n"+
+		"  hint: repacket list shows what is attached\neth1: detached\n")
+}
+
+// TestListTwoSets: two sets of rules for one direction are one too many, which list
+// says; one for each direction are as they should be.
+func TestListTwoSets(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "list")
+	for _, where := range [][2]string{{"in", "xdp"}, {"out", "tc"}, {"in", "tc"}} {
+		f.kernel.attached = append(f.kernel.attached, Attached{
+			Interface: "eth1", Direction: where[0], Hook: where[1], Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}},
+		})
+	}
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, "repacket: warning: eth1 has 2 sets of rules (xdp, tc) where there should be one: an attach was interrupted\n"+
+		"  hint: to take them off: repacket detach -i eth1\n")
 }

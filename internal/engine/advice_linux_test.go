@@ -1,10 +1,14 @@
 package engine
 
 import (
+	"slices"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
@@ -72,4 +76,26 @@ func advise(cfg Config) ([]Advice, error) {
 		return nil, err
 	}
 	return s.Advice(), nil
+}
+
+// TestDownInterface: rules on an interface that is down see nothing, which is told.
+func TestDownInterface(t *testing.T) {
+	needs.Kernel(t)
+	pair := newPair(t, lab.PairConfig{})
+	check(t, pair.B.Do(func() error {
+		for _, up := range []bool{true, false} {
+			l, err := netlink.LinkByName("right")
+			check(t, err)
+			if !up {
+				check(t, netlink.LinkSetDown(l))
+			}
+			all, err := advise(Config{Program: checked(t, "if udp then ip_ttl 9"), Interface: "right"})
+			check(t, err)
+			warning := Advice{Message: "right is down: the rules see no packets until it is up", Hint: "ip link set right up"}
+			if slices.Contains(all, warning) == up {
+				t.Errorf("up %v: %v", up, all)
+			}
+		}
+		return nil
+	}))
 }

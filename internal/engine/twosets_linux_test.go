@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+
+	"repacket/internal/hook"
+	"repacket/internal/lab"
+	"repacket/test/needs"
+)
+
+// killedAttach leaves what an attach to tc leaves that is killed before it has seen
+// what came to XDP meanwhile: given to tcx here, or else to clsact.
+func killedAttach(t *testing.T, cfg Config) {
+	t.Helper()
+	cfg.Mode = hook.TC
+	s, err := newSite(cfg)
+	check(t, err)
+	l, err := Load(cfg.Program, s.options(hook.TC))
+	check(t, err)
+	defer l.Close()
+	_, err = s.label(l, hook.TC)
+	check(t, err)
+	err = link.RawAttachProgram(link.RawAttachProgramOptions{Target: s.iface.Index, Program: l.Program, Attach: ebpf.AttachTCXIngress})
+	if err != nil && !has(t, hook.TCX) {
+		iface, look := netlink.LinkByName(cfg.Interface)
+		check(t, look)
+		check(t, netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+			LinkIndex: iface.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+		}}))
+		err = netlink.FilterAdd(&netlink.BpfFilter{
+			FilterAttrs: netlink.FilterAttrs{LinkIndex: iface.Attrs().Index, Parent: netlink.HANDLE_MIN_INGRESS, Handle: 0x7270, Priority: 1, Protocol: 3},
+			Fd:          l.Program.FD(), Name: hook.ProgramName, DirectAction: true,
+		})
+	}
+	check(t, err)
+}
+
+func has(t *testing.T, f hook.Feature) bool {
+	there, err := hook.Has(f)
+	check(t, err)
+	return there
+}
+
+// TestTwoSets: an attach that was killed at the wrong moment can leave a second set of
+// rules. Whoever sees both says so, and detach takes both off.
+func TestTwoSets(t *testing.T) {
+	needs.Kernel(t)
+	pair := newPair(t, lab.PairConfig{})
+	check(t, pair.B.Do(func() error {
+		cfg := Config{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Interface: "right", Mode: hook.Native}
+		_, err := Attach(cfg)
+		check(t, err)
+		killedAttach(t, cfg)
+		seen := func(what string, err error) {
+			t.Helper()
+			var taken *hook.ErrTaken
+			if !errors.As(err, &taken) || len(taken.Also) != 1 || taken.Hint() != "take them off first: repacket detach -i right" {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		for _, mode := range []hook.Mode{hook.Native, hook.TC, hook.Auto} {
+			cfg.Mode = mode
+			_, err := Attach(cfg)
+			seen("attach to "+mode.String(), err)
+			_, err = Start(cfg)
+			seen("run on "+mode.String(), err)
+			_, err = Replace(cfg)
+			seen("replace on "+mode.String(), err)
+		}
+		all, err := List()
+		check(t, err)
+		if len(all) != 2 {
+			t.Errorf("%d programs are listed", len(all))
+		}
+		wantPrograms(t, "right", hook.ProgramName, hook.ProgramName)
+		done, err := Detach("right", hook.In)
+		if !done.Found || done.Unsure != nil {
+			t.Errorf("detached: %+v", done)
+		}
+		wantPrograms(t, "right")
+		return err
+	}))
+}
+
+// TestTwoSetsOneOfARun: detach takes off what is not held by a process, and says what is.
+func TestTwoSetsOneOfARun(t *testing.T) {
+	needs.Kernel(t)
+	pair := newPair(t, lab.PairConfig{})
+	check(t, pair.B.Do(func() error {
+		cfg := Config{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Interface: "right", Mode: hook.Native}
+		run, err := Start(cfg)
+		check(t, err)
+		cfg.Stay = true
+		killedAttach(t, cfg)
+		done, err := Detach("right", hook.In)
+		var taken *hook.ErrTaken
+		if !done.Found || !errors.As(err, &taken) || taken.PID == 0 {
+			t.Errorf("detached: %+v, %v", done, err)
+		}
+		wantPrograms(t, "right", hook.ProgramName)
+		_, err = run.Close()
+		return err
+	}))
+}
+
+// TestMovedAway: an interface that is moved to another network namespace takes the rules
+// of a run along. What has its number here then is not what the rules are on.
+func TestMovedAway(t *testing.T) {
+	needs.Kernel(t)
+	for _, mode := range []hook.Mode{hook.Native, hook.TC} {
+		t.Run(mode.String(), func(t *testing.T) {
+			pair := newPair(t, lab.PairConfig{})
+			elsewhere := newNamespace(t)
+			check(t, pair.B.Do(func() error {
+				r, err := Start(Config{Program: checked(t, "if udp"), Interface: "right", Mode: mode})
+				check(t, err)
+				moved, err := netlink.LinkByName("right")
+				check(t, err)
+				check(t, netlink.LinkSetNsFd(moved, elsewhere.FD()))
+				check(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other", Index: moved.Attrs().Index}, PeerName: "end"}))
+				if name, err := r.InterfaceName(); !errors.Is(err, ErrMoved) {
+					t.Errorf("it is said to be %q, %v", name, err)
+				}
+				if err := r.Replace(checked(t, "if udp then udp_dest 53")); !errors.Is(err, ErrMoved) {
+					t.Errorf("replaced: %v", err)
+				}
+				_, err = r.Close()
+				return err
+			}))
+		})
+	}
+}
