@@ -15,12 +15,12 @@ import (
 func (w *writer) act(s plan.Step) string {
 	var lines []string
 	if w.options.Hook == TC {
-		w.need(tagOffloaded) // for counting
+		w.need("tag_offloaded") // for counting
 		lines = w.editAtTC(s)
 	} else {
 		lines = w.edit(s)
 	}
-	w.need(count)
+	w.need("count")
 	lines = append(lines, fmt.Sprintf("count(ctx, %d);", s.Rule), w.verdict(s))
 	return strings.Join(lines, "\n")
 }
@@ -94,7 +94,7 @@ func (w *writer) swaps(list []plan.Exchange) []string {
 			continue
 		}
 		done[e.Swap.Proto] = true
-		w.need(swap)
+		w.need("swap")
 		src, dest := e.Swap.Fields()
 		lines = append(lines, fmt.Sprintf("swap(%s, %s, %d);", w.address(src), w.address(dest), src.Size()))
 	}
@@ -179,9 +179,9 @@ func (w *writer) write(g group, of func(*field.Field) content) string {
 
 // adjust changes a checksum by what changes under it.
 func (w *writer) adjust(s plan.Sum) []string {
-	check, function := w.place(memberOf(s.Check)), adjusted
+	check, function := w.place(memberOf(s.Check)), "adjusted"
 	if s.ZeroIsNone {
-		function = adjustedUDP
+		function = "adjusted_udp"
 	}
 	w.need(function)
 	change, names := w.change(s.Changes)
@@ -272,7 +272,7 @@ func (w *writer) difference(more, less string) string {
 	if less == "0" {
 		return bracketed(more)
 	}
-	w.need(minus)
+	w.need("minus")
 	less = "minus(" + less + ")"
 	if more == "0" {
 		return less

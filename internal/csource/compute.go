@@ -118,29 +118,29 @@ func (w *writer) computed(c plan.Compute, shared map[int]bool) string {
 		}
 		return w.chosen(c, number(0))
 	case operand.AtLeast:
-		return w.limited(atLeast, f, w.value(f, a.Value))
+		return w.limited("at_least", f, w.value(f, a.Value))
 	case operand.AtMost:
-		return w.limited(atMost, f, w.value(f, a.Value))
+		return w.limited("at_most", f, w.value(f, a.Value))
 	case operand.Sub:
 		if f.Wraps {
 			return w.wrapping(f, " - ", a.Value)
 		}
-		return w.limited(lowered, f, amount(a.Value))
+		return w.limited("lowered", f, amount(a.Value))
 	case operand.Add:
 		switch {
 		case f.Wraps:
 			return w.wrapping(f, " + ", a.Value)
 		case f.Width > 64: // as high as the type is
-			return w.limited(raised, f, amount(a.Value))
+			return w.limited("raised", f, amount(a.Value))
 		}
-		return w.limited(raised, f, amount(a.Value), w.constant(f, f.Max().Lo))
+		return w.limited("raised", f, amount(a.Value), w.constant(f, f.Max().Lo))
 	}
 	panic(fmt.Sprintf("csource: nothing works out %v", a.Op))
 }
 
 // limited writes the call of a function for a field's old value, of the one
 // for 128 bits if the field is as wide.
-func (w *writer) limited(function snippet, f *field.Field, more ...string) string {
+func (w *writer) limited(function string, f *field.Field, more ...string) string {
 	if f.Width > 64 {
 		function += "6"
 	}
@@ -160,10 +160,10 @@ func (w *writer) wrapping(f *field.Field, op string, n field.Value) string {
 
 // chosen writes a value of a range, which has at most 2^32 of them.
 func (w *writer) chosen(c plan.Compute, number string) string {
-	w.need(chosen)
+	w.need("chosen")
 	r := c.Action.Range
 	size := r.Hi.Lo - r.Lo.Lo + 1 // the upper halves differ by a carry at most
-	text := fmt.Sprintf("%s(%s, %s)", chosen, number, amount(field.V(size)))
+	text := fmt.Sprintf("chosen(%s, %s)", number, amount(field.V(size)))
 	if r.Lo.IsZero() {
 		return text
 	}
@@ -175,8 +175,8 @@ func (w *writer) value(f *field.Field, v field.Value) string {
 	if f.Width <= 64 {
 		return w.constant(f, v.Lo)
 	}
-	w.need(value6)
-	return fmt.Sprintf("%s(0x%x, 0x%x)", value6, v.Hi, v.Lo)
+	w.need("value6")
+	return fmt.Sprintf("value6(0x%x, 0x%x)", v.Hi, v.Lo)
 }
 
 // amount writes a number of at most 64 bits. A large decimal one would be a
@@ -190,14 +190,14 @@ func amount(v field.Value) string {
 
 // whole writes the value of a field of any width as a number.
 func (w *writer) whole(f *field.Field) string {
-	list, function := pieces(f), number6
+	list, function := pieces(f), "number6"
 	switch {
 	case len(list) == 1:
 		return w.number(f)
 	case f.Width == 32: // an address between two words
 		return fmt.Sprintf("((__u32)%s << 16 | %s)", w.number(list[0]), w.number(list[1]))
 	case f.Width == 48:
-		function = number48
+		function = "number48"
 	}
 	w.need(function)
 	return fmt.Sprintf("%s(%s)", function, w.address(f))
@@ -205,15 +205,15 @@ func (w *writer) whole(f *field.Field) string {
 
 // draw writes the random number at a place among those of the packet.
 func (w *writer) draw(place int) string {
-	w.need(draw)
-	return fmt.Sprintf("%s(%d)", draw, place)
+	w.need("draw")
+	return fmt.Sprintf("draw(%d)", place)
 }
 
 // flow writes the state of the hash of the packet's flow.
 func (w *writer) flow(f plan.Flow) string {
-	function, fragment, header := flowState, "", w.header(f.L3)
+	function, fragment, header := "flow_state", "", w.header(f.L3)
 	if f.L3 == field.IP6 {
-		function = flowState6
+		function = "flow_state6"
 	}
 	w.need(function)
 	without := fmt.Sprintf("%s(%s, %s, 0)", function, header, w.place(memberOf(protocolField(f.L3))))
@@ -240,8 +240,8 @@ func protocolField(p field.Protocol) *field.Field {
 
 // flowNumber writes a number of the hash of the packet's flow.
 func (w *writer) flowNumber(i int) string {
-	w.need(flowNumber)
-	return fmt.Sprintf("%s(flow, %d)", flowNumber, i)
+	w.need("flow_number")
+	return fmt.Sprintf("flow_number(flow, %d)", i)
 }
 
 // chosenBits writes bits of numbers, at most 32 of them, behind so many others.

@@ -173,9 +173,9 @@ func (w *writer) list(f *field.Field, in field.Set) string {
 
 // wholeDatagram writes that a datagram is all here.
 func (w *writer) wholeDatagram(c plan.WholeDatagram) expr {
-	whole, length := wholeDatagram, datagramLength
+	whole, length := "whole_datagram", "datagram_length"
 	if c.L3 == field.IP6 {
-		whole, length = wholeDatagram6, datagramLength6
+		whole, length = "whole_datagram6", "datagram_length6"
 	}
 	out := atom(w.call(whole))
 	if c.Proto != field.UDP {
@@ -192,7 +192,7 @@ func (w *writer) wholeHeader(c plan.WholeHeader) expr {
 	if c.Words > 0 {
 		return atom(fmt.Sprintf("l3 + %d * 4 <= bpf_xdp_get_buff_len(ctx)", c.Words))
 	}
-	w.need(headerLength)
+	w.need("header_length")
 	w.use(ipHeader)
 	return all([]expr{
 		atom("header_length(ip) >= sizeof(*ip)"),

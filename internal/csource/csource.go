@@ -33,13 +33,13 @@ const ProgramName = "repacket"
 
 // Print writes the program of a plan in C. p is what the plan was made of.
 func Print(p *rule.Program, pl *plan.Program, o Options) string {
-	w := &writer{program: p, options: o, needs: map[snippet]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
-	w.needs[map[Hook]snippet{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
-	w.needs[map[bool]snippet{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
+	w := &writer{program: p, options: o, needs: map[string]bool{}, masks: map[*field.Field]bool{}, lists: map[string]string{}}
+	w.needs[map[Hook]string{XDP: hookXDP, TC: hookTC}[o.Hook]] = true
+	w.needs[map[bool]string{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
 	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
 		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters(), w.draws(pl.Draws)},
-		w.library(), w.written(main), []string{main, license})
+		w.functions(), w.written(main), []string{main, license})
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
 	return o.words(strings.Join(parts, "\n"))
 }
@@ -49,7 +49,7 @@ func Print(p *rule.Program, pl *plan.Program, o Options) string {
 type writer struct {
 	program *rule.Program
 	options Options
-	needs   map[snippet]bool
+	needs   map[string]bool
 	masks   map[*field.Field]bool // fields whose bits are named
 	// lists are the functions that know long lists of values, by what they say.
 	lists map[string]string
@@ -121,7 +121,7 @@ struct {
 // draws is the definition of the map with so many random numbers, if they are
 // handed in.
 func (w *writer) draws(n int) string {
-	if !w.options.HandedDraws || !w.needs[draw] {
+	if !w.options.HandedDraws || !w.needs["draw"] {
 		return ""
 	}
 	return fmt.Sprintf(`struct draws {

@@ -135,7 +135,7 @@ func (w *writer) levelBody(l plan.Level, ip, ip6 *routine) string {
 		}
 	}
 	if l.ARP != nil {
-		w.need(isARP)
+		w.need("is_arp")
 		fmt.Fprintf(&b, "\tif (type == bpf_htons(%s) && is_arp(at, end))\n\t\treturn %s;\n",
 			w.etherType(field.ARP), w.callOf(w.chains[l.ARP], at))
 	}
@@ -187,7 +187,7 @@ func (w *writer) rawEntry(l plan.Level) string {
 		version int
 	}{{l.IP, field.IP, 4}, {l.IP6, field.IP6, 6}} {
 		if n.network != nil {
-			w.need(begins)
+			w.need("begins")
 			body += fmt.Sprintf("\tif (begins(data, end, %d, sizeof(struct %s)))\n\t\treturn %s;\n",
 				n.version, w.structure(n.proto), w.callOf(w.network(n.network, n.proto), at))
 		}
@@ -204,7 +204,7 @@ func (w *writer) locals(more string) string {
 	if w.options.Hook != TC {
 		return locals + more + "\n"
 	}
-	w.need(pull)
+	w.need("pull")
 	return "\tvoid *data, *end;\n" + more + `
 	if (pull(ctx))
 		return XDP_PASS;
@@ -224,20 +224,20 @@ func (w *writer) ethernetEntry(r *routine) string {
 // frameType writes the type of a frame, whose tag may be offloaded at tc.
 func (w *writer) frameType(inPacket string) string {
 	if w.options.Hook == TC {
-		w.need(tagOffloaded)
+		w.need("tag_offloaded")
 	}
 	return "tag_offloaded(ctx) ? (__be16)ctx->vlan_proto : " + inPacket
 }
 
 // frameEntry steps over the tags of a frame.
 func (w *writer) frameEntry(r *routine) string {
-	w.need(behindTags)
+	w.need("behind_tags")
 	w.params = map[param]bool{}
 	r.name, r.title = "frame", "Frames, by what they carry"
 	call := w.callOf(r, given{insideType: "*type", inside: "data + l3", "eth": "data", outerType: w.frameType("*(__be16 *)(data + 12)")})
 	tags := ""
 	if w.options.Hook == TC {
-		w.need(tagOffloaded)
+		w.need("tag_offloaded")
 		tags = ", tag_offloaded(ctx) ? 1 : 2"
 	}
 	return w.locals("\t__u32 l3;\n\t__be16 *type;\n") + `	l3 = behind_tags(data, end` + tags + `);
@@ -249,7 +249,7 @@ func (w *writer) frameEntry(r *routine) string {
 
 // tagsEntry tells frames apart by their tags.
 func (w *writer) tagsEntry(levels []*routine) string {
-	w.need(isTag)
+	w.need("is_tag")
 	w.structure(field.Eth)
 	w.structure(field.VLAN)
 	w.params = map[param]bool{}
@@ -291,7 +291,7 @@ func (w *writer) outerTag(b *strings.Builder, untagged, used string) {
 		b.WriteString("\t" + without + "\n\t\treturn " + untagged + ";\n")
 		return
 	}
-	w.need(tagOffloaded)
+	w.need("tag_offloaded")
 	offloaded := "\tif (tag_offloaded(ctx)) {\n\t\tvlan = data + 10;\n"
 	in := "\t} else {\n\t\t" + without + "\n\t\t\treturn " + untagged + ";\n"
 	for _, v := range []struct {

@@ -188,14 +188,14 @@ struct extension {
 func (w *writer) wayDefines() string {
 	text := ""
 	for _, d := range []struct {
-		snippet
+		string
 		text string
 	}{
 		{noWay, "#define NO_WAY (59 << 16) /* no next header */\n"},
 		{routedFlag, "#define WAY_ROUTED 0x01000000 /* a routing header has segments left */\n"},
 		{moreFlag, "#define WAY_MORE 0x02000000 /* more fragments follow */\n"},
 	} {
-		if w.needs[d.snippet] {
+		if w.needs[d.string] {
 			text += d.text
 		}
 	}

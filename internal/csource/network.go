@@ -15,9 +15,10 @@ func (w *writer) networkBody(n *plan.Network, p field.Protocol) string {
 	w.use(param(variable(p)))
 	text := "\tvoid *l4 = (void *)ip + header_length(ip);\n\n"
 	if p == field.IP {
-		w.need(carries)
+		w.need("carries")
 	} else {
-		w.need(carries6)
+		w.need("way_behind")
+		w.need("carries6")
 		w.use(frameOffset)
 		text = "\t__u32 way = way_behind(ctx, l3);\n\tvoid *l4 = (void *)ip6 + way_offset(way);\n\n"
 	}
@@ -70,7 +71,7 @@ func scans(ways []plan.Leaf) bool {
 
 // scan writes the search for the option MSS.
 func (w *writer) scan(p field.Protocol) string {
-	w.need(findMSS)
+	w.need("find_mss")
 	w.use(frameOffset)
 	find := "find_mss(ctx, l3 + header_length(ip), l3 + extent(ip))"
 	if p == field.IP6 {

@@ -10,17 +10,17 @@ import (
 
 // recompute sums up anew what a checksum covers, to fix or to break it.
 func (w *writer) recompute(s plan.Sum) []string {
-	w.need(sumBytes)
-	w.need(checksum)
+	w.need("sum_bytes")
+	w.need("checksum")
 	check := w.place(memberOf(s.Check))
 	sum := append([]string{"sum_bytes(ctx, " + strings.Join(w.covered(s), ", ") + ")"}, w.pseudoHeader(s)...)
 	word, open, end := "fix", "checksum(", ");"
 	if s.Ones {
-		w.need(nonzero)
+		w.need("nonzero")
 		open, end = "nonzero("+open, ")"+end
 	}
 	if s.Op == plan.Bad {
-		w.need(wrong)
+		w.need("wrong")
 		word, open, end = "bad", "wrong("+open, ")"+end
 	}
 	return []string{
@@ -37,12 +37,12 @@ func (w *writer) covered(s plan.Sum) []string {
 	w.use(frameOffset)
 	switch {
 	case s.Check.Proto == field.IP:
-		return []string{"l3", w.call(headerLength)}
+		return []string{"l3", w.call("header_length")}
 	case s.L3 == field.IP6:
 		w.use(wayParam)
-		return []string{"l3 + way_offset(way)", w.call(datagramLength6)}
+		return []string{"l3 + way_offset(way)", w.call("datagram_length6")}
 	}
-	return []string{"l3 + " + w.call(headerLength), w.call(datagramLength)}
+	return []string{"l3 + " + w.call("header_length"), w.call("datagram_length")}
 }
 
 // pseudoHeader writes what a checksum covers apart from the header and what
@@ -52,8 +52,8 @@ func (w *writer) pseudoHeader(s plan.Sum) []string {
 	case s.Check.Proto == field.IP, s.Check.Proto == field.ICMP:
 		return nil
 	case s.L3 == field.IP:
-		return []string{w.call(pseudoHeader)}
+		return []string{w.call("pseudo_header")}
 	}
-	w.need(pseudoHeader6)
-	return []string{fmt.Sprintf("pseudo_header6(ip6, %s, %s)", w.protocol(s.Check.Proto), w.call(datagramLength6))}
+	w.need("pseudo_header6")
+	return []string{fmt.Sprintf("pseudo_header6(ip6, %s, %s)", w.protocol(s.Check.Proto), w.call("datagram_length6"))}
 }

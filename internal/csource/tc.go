@@ -17,7 +17,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 	l4 := w.layer4(s)
 	lines := append(w.computes(s), l4.before...)
 	if terms := w.uncovered(s); len(terms) > 0 {
-		w.need(fold)
+		w.need("fold")
 		lines = append(lines, total("__u64 bytes = ", terms)+";")
 		l4.after = append(l4.after, "bpf_csum_update(ctx, bpf_htons(fold(bytes)));")
 	}
@@ -38,7 +38,7 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 			lines = append(lines, w.adjust(sum)...)
 		default:
 			last = w.recomputeAtTC(sum, "l3 + 10", "l3", "length")
-			l4.stored = append(l4.stored, "__u32 length = "+w.call(headerLength)+";")
+			l4.stored = append(l4.stored, "__u32 length = "+w.call("header_length")+";")
 		}
 	}
 	lines = append(lines, w.swaps(s.Exchanges)...)
@@ -51,7 +51,7 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 		lines = append(lines, "bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET); /* it may be wrong now */")
 	}
 	if sets(s, field.VLAN, 0) {
-		w.need(retag)
+		w.need("retag")
 		lines = append(lines, "retag(ctx, tci);")
 	}
 	if check := valueOf4(s); check != nil {
@@ -64,8 +64,9 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 // a value, is offloaded. To ask takes the pointers into the packet
 // away, so those that the lines behind use are found again.
 func (w *writer) sparePartial(check *field.Field, behind []string) []string {
-	w.need(isPartial)
-	w.need(again)
+	w.need("is_partial")
+	w.need("offset_of")
+	w.need("again")
 	l4 := w.header(check.Proto)
 	var lines, found, missing []string
 	for _, p := range field.Protocols() {
@@ -109,11 +110,11 @@ func (w *writer) skipUnsupported(s plan.Step) []string {
 	var conds []string
 	fields, _ := written(s.Writes)
 	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
-		w.need(isGSO)
+		w.need("is_gso")
 		conds = append(conds, "is_gso(ctx)")
 	}
 	if sets(s, field.Eth, 12) {
-		w.need(tagOffloaded)
+		w.need("tag_offloaded")
 		conds = append(conds, "tag_offloaded(ctx)")
 	}
 	if len(conds) == 0 {
@@ -163,12 +164,12 @@ func (w *writer) layer4(s plan.Step) steps4 {
 	}
 	if sum.Op == plan.Adjust {
 		if len(own) > 0 {
-			w.need(replace)
+			w.need("replace")
 			out.after = follow(keep("own", own), fmt.Sprintf("replace(ctx, %s, own, %s);", place, flags))
 		}
 		out.after = append(out.after, pseudoCall...)
 		if len(own) > 0 && len(pseudo) > 0 && !sum.ZeroIsNone {
-			w.need(keepOnes)
+			w.need("keep_ones")
 			out.before = append(out.before, "__be16 was = "+w.place(memberOf(sum.Check))+";")
 			out.after = append(out.after, "keep_ones(ctx, "+place+", was);")
 		}
@@ -179,7 +180,7 @@ func (w *writer) layer4(s plan.Step) steps4 {
 }
 
 func (w *writer) replacePseudo(place, change, flags string) string {
-	w.need(replace)
+	w.need("replace")
 	if flags == "0" {
 		flags = "BPF_F_PSEUDO_HDR"
 	} else {
@@ -191,10 +192,10 @@ func (w *writer) replacePseudo(place, change, flags string) string {
 // named4 fixes or breaks a checksum. One that is offloaded (CHECKSUM_PARTIAL) gets only
 // what changes in the pseudo-header, and to be broken one more.
 func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags string, out *steps4) {
-	w.need(isPartial)
-	length := datagramLength
+	w.need("is_partial")
+	length := "datagram_length"
 	if sum.L3 == field.IP6 {
-		length = datagramLength6
+		length = "datagram_length6"
 	}
 	out.before = append(out.before, "__u32 carried = "+w.call(length)+";")
 	pseudoSum := "0"
@@ -222,9 +223,9 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 
 // recomputeAtTC sums up anew what a checksum covers, without pointers.
 func (w *writer) recomputeAtTC(s plan.Sum, place, at, length string) []string {
-	w.need(sumBytes)
-	w.need(checksum)
-	w.need(store)
+	w.need("sum_bytes")
+	w.need("checksum")
+	w.need("store")
 	w.use(frameOffset)
 	sum := fmt.Sprintf("sum_bytes(ctx, %s, %s)", at, length)
 	word, open, end := "fix", "checksum(", ")"
@@ -232,11 +233,11 @@ func (w *writer) recomputeAtTC(s plan.Sum, place, at, length string) []string {
 		sum += " + pseudo_sum"
 	}
 	if s.Ones {
-		w.need(nonzero)
+		w.need("nonzero")
 		open, end = "nonzero("+open, ")"+end
 	}
 	if s.Op == plan.Bad {
-		w.need(wrong)
+		w.need("wrong")
 		word, open, end = "bad", "wrong("+open, ")"+end
 	}
 	lines := []string{

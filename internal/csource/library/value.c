@@ -1,68 +1,32 @@
-package csource
-
-import "repacket/internal/field"
-
-// drawFunctions are where random numbers come from.
-var drawFunctions = []function{
-	{name: draw, text: `
-{RANDOM}/* The random number at a place: no packet asks for one twice. */
-{DRAWS}/* The random number at a place, as handed in. */
-static __always_inline __u32 draw(__u32 place)
-{
-{RANDOM}	(void)place;
-{RANDOM}	return bpf_get_prandom_u32();
-{DRAWS}	__u32 zero = 0;
-{DRAWS}	struct draws *draws = bpf_map_lookup_elem(&repacket_draws, &zero);
-{DRAWS}
-{DRAWS}	return draws ? draws->number[place] : 0;
-}
-`},
-	{name: chosen, text: `
-/* One of so many numbers from 0 on, at most 2^32. */
-static __always_inline __u32 chosen(__u32 drawn, __u64 many)
-{
-	return drawn * many >> 32;
-}
-`},
-}
-
-// valueFunctions work out new values.
-var valueFunctions = []function{
-	{name: raised, text: `
 /* So much more, but not above the highest. */
 static __always_inline __u64 raised(__u64 value, __u64 by, __u64 highest)
 {
 	return value + by < highest ? value + by : highest;
 }
-`},
-	{name: lowered, text: `
+
 /* So much less, but not below 0. */
 static __always_inline __u64 lowered(__u64 value, __u64 by)
 {
 	return value > by ? value - by : 0;
 }
-`},
-	{name: atLeast, text: `
+
 static __always_inline __u64 at_least(__u64 value, __u64 lowest)
 {
 	return value > lowest ? value : lowest;
 }
-`},
-	{name: atMost, text: `
+
 static __always_inline __u64 at_most(__u64 value, __u64 highest)
 {
 	return value < highest ? value : highest;
 }
-`},
-	{name: flowMix, text: `
+
 /* Takes a word into the hash of a flow. */
 static __always_inline __u64 flow_mix(__u64 hash, __u64 word)
 {
 	hash = (hash ^ word) * 0x9e3779b97f4a7c15;
 	return hash ^ hash >> 32;
 }
-`},
-	{name: flowState, needs: []snippet{flowMix, headerOf(field.IP)}, text: `
+
 /* The hash of a flow: the same for all of its packets. Fragments have no ports. */
 static __always_inline __u64 flow_state(const struct ip_header *ip, __u8 protocol, __u32 ports)
 {
@@ -70,8 +34,7 @@ static __always_inline __u64 flow_state(const struct ip_header *ip, __u8 protoco
 
 	return flow_mix(hash, (__u64)ports << 32 | protocol);
 }
-`},
-	{name: flowState6, needs: []snippet{flowMix, headerOf(field.IP6)}, text: `
+
 /* The hash of a flow: the same for all of its packets. Fragments have no ports. */
 static __always_inline __u64 flow_state6(const struct ip6_header *ip6, __u8 protocol, __u32 ports)
 {
@@ -85,8 +48,7 @@ static __always_inline __u64 flow_state6(const struct ip6_header *ip6, __u8 prot
 		hash = flow_mix(hash, (__u64)bpf_ntohl(ip6->dest[i]) << 32 | bpf_ntohl(ip6->dest[i + 1]));
 	return flow_mix(hash, (__u64)ports << 32 | protocol);
 }
-`},
-	{name: flowNumber, text: `
+
 /* A number of the hash: the state, mixed as MurmurHash3 ends. */
 static __always_inline __u32 flow_number(__u64 flow, __u64 number)
 {
@@ -95,8 +57,7 @@ static __always_inline __u32 flow_number(__u64 flow, __u64 number)
 	flow = (flow ^ flow >> 33) * 0xc4ceb9fe1a85ec53;
 	return flow >> 32;
 }
-`},
-	{name: number48, text: `
+
 /* The number that an Ethernet address is. */
 static __always_inline __u64 number48(const void *address)
 {
@@ -105,46 +66,38 @@ static __always_inline __u64 number48(const void *address)
 
 	return (__u64)bpf_ntohs(a[0]) << 32 | (__u32)bpf_ntohs(a[1]) << 16 | bpf_ntohs(a[2]);
 }
-`},
-	{name: value6, text: `
+
 /* A number of 128 bits, as an IPv6 address is one. */
 static __always_inline __uint128_t value6(__u64 high, __u64 low)
 {
 	return (__uint128_t)high << 64 | low;
 }
-`},
-	{name: number6, needs: []snippet{value6}, text: `
+
 /* The number that an IPv6 address is. */
 static __always_inline __uint128_t number6(const __be32 *address)
 {
 	return value6((__u64)bpf_ntohl(address[0]) << 32 | bpf_ntohl(address[1]),
 		      (__u64)bpf_ntohl(address[2]) << 32 | bpf_ntohl(address[3]));
 }
-`},
-	{name: raised6, text: `
+
 /* So much more, but not above the highest address. */
 static __always_inline __uint128_t raised6(__uint128_t value, __u64 by)
 {
 	return value + by < value ? ~(__uint128_t)0 : value + by;
 }
-`},
-	{name: lowered6, text: `
+
 /* So much less, but not below 0. */
 static __always_inline __uint128_t lowered6(__uint128_t value, __u64 by)
 {
 	return value > by ? value - by : 0;
 }
-`},
-	{name: atLeast6, text: `
+
 static __always_inline __uint128_t at_least6(__uint128_t value, __uint128_t lowest)
 {
 	return value > lowest ? value : lowest;
 }
-`},
-	{name: atMost6, text: `
+
 static __always_inline __uint128_t at_most6(__uint128_t value, __uint128_t highest)
 {
 	return value < highest ? value : highest;
-}
-`},
 }

@@ -1,0 +1,40 @@
+/* In bytes, options included. */
+static __always_inline __u32 header_length(const struct ip_header *ip)
+{
+	return (ip->ver_hl & IP_HL) * 4;
+}
+
+/*
+ * How much of a frame counts from the IPv4 header on. Segmentation offload sends
+ * a total length of 0; then all of it does.
+ */
+static __always_inline __u32 extent(const struct ip_header *ip)
+{
+	return ip->tot_len ? bpf_ntohs(ip->tot_len) : 0x7fffffff;
+}
+
+/*
+ * Whether an IPv4 packet goes on with a header of that protocol: in version 4
+ * and the first fragment only, and only if its fixed part lies inside both the
+ * frame and what counts of it.
+ */
+static __always_inline int carries(const struct ip_header *ip, const void *l4, const void *end,
+				   __u8 protocol, __u32 fixed)
+{
+	return ip->ver_hl >> 4 == 4 && header_length(ip) >= sizeof(*ip) &&
+	       !(ip->flags_offset & bpf_htons(IP_OFFSET)) && ip->protocol == protocol &&
+	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
+}
+
+/* The length of what the IPv4 header carries. */
+static __always_inline __u16 datagram_length(const struct ip_header *ip)
+{
+	return bpf_ntohs(ip->tot_len) - header_length(ip);
+}
+
+/* Whether the datagram is all here; that it is no later fragment is known. */
+static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
+{
+	return !(ip->flags_offset & bpf_htons(IP_FLAG_MF)) && ip->tot_len &&
+	       l3 + bpf_ntohs(ip->tot_len) <= bpf_xdp_get_buff_len(ctx);
+}
