@@ -36,25 +36,23 @@ func article(k field.Kind) string {
 
 // address reads an address of the field's kind.
 func (l literal) address() field.Value {
-	if kind := syntax.AddressKind(l.word); kind != l.f.Kind && kind != field.Number {
+	if v, ok := syntax.ParseAddress(l.f.Kind, l.text); ok {
+		return v
+	}
+	kind := syntax.AddressKind(l.word)
+	switch {
+	case kind != l.f.Kind && kind != field.Number:
 		l.fail(l.at, "", "%s takes %s, not %s", l.name, article(l.f.Kind), syntax.Crop(l.word)).Propose(l.addressField(kind)...)
-		return field.Value{}
+	case l.f.Kind == field.Address4:
+		l.noAddress4()
+	case l.f.Kind == field.Address6:
+		l.noAddress6()
+	case strings.Count(l.word, "-") > 5:
+		l.fail(l.at, "in a range, addresses with colons", "%s is not a MAC address", orNothing(l.text))
+	default:
+		l.fail(l.at, "six bytes in hexadecimal, with colons between them", "%s is not a MAC address", orNothing(l.text))
 	}
-	switch l.f.Kind {
-	case field.Address4:
-		return l.address4()
-	case field.Address6:
-		return l.address6()
-	}
-	v, ok := syntax.ParseMAC(l.text)
-	if !ok {
-		hint := "six bytes in hexadecimal, with colons between them"
-		if strings.Count(l.word, "-") > 5 {
-			hint = "in a range, addresses with colons"
-		}
-		l.fail(l.at, hint, "%s is not a MAC address", orNothing(l.text))
-	}
-	return v
+	return field.Value{}
 }
 
 // maskLength suggests the length for a mask in its place.
@@ -88,12 +86,8 @@ func (l literal) withPort() (hint string, meant []syntax.Suggestion) {
 	return hint, []syntax.Suggestion{l.becomes(hint+": ", address+" "+side+port)}
 }
 
-// address4 reads an IPv4 address.
-func (l literal) address4() field.Value {
-	if a, err := netip.ParseAddr(l.text); err == nil && a.Is4() {
-		b := a.As4()
-		return field.V(uint64(binary.BigEndian.Uint32(b[:])))
-	}
+// noAddress4 is the error for what is no IPv4 address.
+func (l literal) noAddress4() {
 	parts := strings.Split(l.text, ".")
 	for _, part := range parts {
 		octet, err := strconv.ParseUint(part, 10, 64)
@@ -107,19 +101,16 @@ func (l literal) address4() field.Value {
 			l.fail(l.at, "", "%s is not an IPv4 address: %s begins with 0, which some read as octal", syntax.Crop(l.text), syntax.Crop(part))
 		}
 	}
-	return field.Value{}
 }
 
-// address6 reads an IPv6 address.
-func (l literal) address6() field.Value {
-	v, ok := syntax.ParseIPv6(l.text)
-	if bare, _, zone := strings.Cut(l.text, "%"); zone && !ok {
+// noAddress6 is the error for what is no IPv6 address.
+func (l literal) noAddress6() {
+	if bare, _, zone := strings.Cut(l.text, "%"); zone {
 		l.fail(l.at, "", "%s has a zone, which no packet carries", syntax.Crop(l.text)).
 			Propose(syntax.Replace("without the zone: ", l.at, bare, ""))
-	} else if !ok {
-		l.fail(l.at, "groups in hexadecimal with colons between them, :: for a run of zeros", "%s is not an IPv6 address", orNothing(l.text))
+		return
 	}
-	return v
+	l.fail(l.at, "groups in hexadecimal with colons between them, :: for a run of zeros", "%s is not an IPv6 address", orNothing(l.text))
 }
 
 // partners are the fields of ARP that hold the two addresses of one host.

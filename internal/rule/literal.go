@@ -59,10 +59,13 @@ func (l literal) value() field.Value {
 // rangeDash is the place of the hyphen that makes a range of a word, or
 // negative: an Ethernet address may have hyphens of its own.
 func (l literal) rangeDash() int {
-	if _, ok := syntax.ParseMAC(l.text); ok && l.f.Kind == field.MAC {
-		return -1
+	dash := strings.IndexByte(l.text, '-')
+	if dash > 0 && l.f.Kind == field.MAC {
+		if _, ok := syntax.ParseMAC(l.text); ok {
+			return -1
+		}
 	}
-	return strings.IndexByte(l.text, '-')
+	return dash
 }
 
 // number reads a decimal or hexadecimal number and checks that it fits.

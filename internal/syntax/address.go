@@ -24,13 +24,19 @@ func ParseMAC(text string) (v field.Value, ok bool) {
 	return v, true
 }
 
-// ParseIPv6 reads an IPv6 address without a zone.
-func ParseIPv6(text string) (v field.Value, ok bool) {
+// ParseAddress reads an address of a kind; one of IPv6 has no zone.
+func ParseAddress(kind field.Kind, text string) (v field.Value, ok bool) {
+	if kind == field.MAC {
+		return ParseMAC(text)
+	}
 	a, err := netip.ParseAddr(text)
-	if err != nil || a.Is4() || a.Zone() != "" {
+	if err != nil || a.Is4() != (kind == field.Address4) || a.Zone() != "" {
 		return v, false
 	}
 	b := a.As16()
+	if a.Is4() {
+		return field.V(uint64(binary.BigEndian.Uint32(b[12:]))), true
+	}
 	return field.Value{Hi: binary.BigEndian.Uint64(b[:8]), Lo: binary.BigEndian.Uint64(b[8:])}, true
 }
 
@@ -46,12 +52,10 @@ func AddressKind(word string) field.Kind {
 	if _, ok := ParseMAC(word); ok {
 		return field.MAC
 	}
-	a, err := netip.ParseAddr(word)
-	switch {
-	case err != nil:
-		return field.Number
-	case a.Is4():
-		return field.Address4
+	for _, kind := range []field.Kind{field.Address4, field.Address6} {
+		if _, ok := ParseAddress(kind, word); ok {
+			return kind
+		}
 	}
-	return field.Address6
+	return field.Number
 }
