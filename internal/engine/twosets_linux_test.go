@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -134,4 +135,42 @@ func TestMovedAway(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// TestCommentsAreNotKept: what is kept in the kernel is the rules' own words.
+func TestCommentsAreNotKept(t *testing.T) {
+	needs.Kernel(t)
+	pair := newPair(t, lab.PairConfig{})
+	comment := "# " + strings.Repeat("<", 1<<20) + "\n"
+	check(t, pair.B.Do(func() error {
+		_, err := Attach(Config{Program: checked(t, comment+"web: if udp_dest 443 "+comment+"then udp_dest 8080"), Interface: "right"})
+		check(t, err)
+		ours, err := hook.Ours(ifindexOf(t, "right"), hook.In)
+		check(t, err)
+		prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(ours[0].ProgramID))
+		check(t, err)
+		defer prog.Close()
+		info, err := prog.Info()
+		check(t, err)
+		ids, _ := info.MapIDs()
+		for _, id := range ids {
+			m, err := ebpf.NewMapFromID(id)
+			check(t, err)
+			if m.ValueSize() > 4096 {
+				t.Errorf("%s has values of %d bytes", m, m.ValueSize())
+			}
+			check(t, m.Close())
+		}
+		if text, whole := ours[0].Meta.Source(); text != "web: if udp_dest 443 then udp_dest 8080" || !whole {
+			t.Errorf("kept: %.100q, %v", text, whole)
+		}
+		_, err = Detach("right", hook.In)
+		return err
+	}))
+}
+
+func ifindexOf(t *testing.T, name string) int {
+	l, err := netlink.LinkByName(name)
+	check(t, err)
+	return l.Attrs().Index
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"repacket/test/kernels/job"
+	"repacket/test/needs"
 )
 
 // suite is what runs on every kernel.
@@ -35,8 +36,8 @@ func buildSuite(ctx context.Context, o options) (*suite, error) {
 	s := &suite{
 		root:  filepath.Dir(strings.TrimSpace(gomod)),
 		built: filepath.Join(o.dir, "built"),
-		args:  []string{"-test.v=test2json", "-test.short", fmt.Sprintf("-test.timeout=%v", o.timeout/2), "-test.run=" + o.run},
-		env:   []string{fmt.Sprintf("RULES=%d", o.rules), "REPACKET_FAULTS=15"},
+		args:  []string{"-test.v=test2json", fmt.Sprintf("-test.timeout=%v", o.timeout/2), "-test.run=" + o.run},
+		env:   []string{fmt.Sprintf("RULES=%d", o.rules), needs.FewVariable + "=1"},
 	}
 	all, err := kernelPackages(ctx, s.root)
 	if err != nil {

@@ -22,6 +22,13 @@ func Kernel(t testing.TB) {
 	}
 }
 
+// FewVariable is set where tests that try many things at random, or in turn, are to try
+// few of them: in a virtual machine of make kernels.
+const FewVariable = "REPACKET_FEW"
+
+// Few reports whether FewVariable is set.
+func Few() bool { return os.Getenv(FewVariable) != "" }
+
 // KernelMain is Kernel for all tests of a package. It is called first in its
 // TestMain.
 func KernelMain() {

@@ -43,7 +43,7 @@ const (
 	viaTC         = 4
 	onRaw         = 8
 	withRows      = 5
-	framesIfShort = 150 // under an emulator
+	framesIfFew   = 150 // under an emulator
 	together      = 16  // rule sets that one clang compiles
 )
 
@@ -203,8 +203,8 @@ func (total *tally) try(t *testing.T, x *trial) {
 	}
 	defer c.close()
 	frames := framesPerRule
-	if testing.Short() {
-		frames = framesIfShort
+	if needs.Few() {
+		frames = framesIfFew
 	}
 	var tried []packet
 	for range frames {

@@ -16,7 +16,7 @@ import (
 func TestManyRules(t *testing.T) {
 	needs.Kernel(t)
 	sizes := []int{100, 100, 100, 300, 300, 1000, 1000, 3000, 10_000}
-	if testing.Short() {
+	if needs.Few() {
 		sizes = sizes[:4]
 	}
 	r := rand.New(rand.NewPCG(seed(t), 5))
