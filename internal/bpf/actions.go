@@ -27,7 +27,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	r.limit()
 	values{c.code}.compute(s)
 	adjusted := r.prepare(s)
-	wholeSums{c.code}.fix(s.Sums)
+	recompute{c.code}.fix(s.Sums)
 
 	// Nothing from here on can fail, and the packet is as it arrived: who looks at it
 	// as it was begins here.
@@ -35,7 +35,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	for _, sum := range adjusted {
 		checksums{c.code}.adjust(sum)
 	}
-	wholeSums{c.code}.storeFixed(s.Sums)
+	recompute{c.code}.storeFixed(s.Sums)
 	for _, e := range s.Exchanges {
 		c.About(e.String())
 		c.fetch(value, e.A)
@@ -55,7 +55,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	c.counted(s)
 }
 
-// write stores a constant, or what has been worked out; bits beside it in the
+// write stores a constant, or what has been worked out; other bits in the
 // same bytes stay.
 func (c actions) write(w plan.Write) {
 	c.About(w.String())
@@ -95,7 +95,7 @@ func (c actions) counted(s plan.Step) {
 	}
 	if c.use.verdicts {
 		c.About(s.Verdict.String())
-		c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.site.verdicts[s.Verdict]), asm.Word))
+		c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.abi.verdicts[s.Verdict]), asm.Word))
 		switch s.Verdict {
 		case rule.ToInterface:
 			c.saveImm(slotRedirect, int64(c.opt.Redirect[s.Redirect]))

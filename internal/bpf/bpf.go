@@ -113,7 +113,7 @@ func Annotate(p *plan.Program, o Options) (*Program, error) {
 	if !c.program() {
 		return nil, &TooLargeError{mostEmitted, true}
 	}
-	out := &Program{c.Finish(), c.site.section}
+	out := &Program{c.Finish(), c.abi.section}
 	if o.Fragments {
 		out.section += ".frags"
 	}
@@ -128,10 +128,14 @@ func Annotate(p *plan.Program, o Options) (*Program, error) {
 // a limit or a deadline cannot be written.
 func (p *Program) ELF(rules int) ([]byte, error) {
 	word := &btf.Int{Name: "unsigned long long", Size: 8}
-	return object.Write(p.Program, p.section, object.Map{
+	out, err := object.Write(p.Program, p.section, object.Map{
 		Type: int(ebpf.PerCPUArray), Entries: rules, Key: &btf.Int{Name: "unsigned int", Size: 4},
 		Value: &btf.Struct{Name: "counter", Size: CounterSize, Members: []btf.Member{
 			{Name: "packets", Type: word}, {Name: "bytes", Type: word, Offset: 64},
 		}},
 	})
+	if err != nil {
+		return nil, fmt.Errorf("write the object: %w", err)
+	}
+	return out, nil
 }

@@ -42,7 +42,6 @@ func (c checksums) adjust(s adjustment) {
 	case len(s.Terms) == 0 && len(s.Rows) == 0:
 		c.fetch(temp, check)
 		c.Emit(asm.Add.Imm(temp, -int32(inMemory(s.Const))))
-		c.borrow()
 	default:
 		// The change is subtracted (RFC 1624 equation 4). One of 0 modulo 65535 leaves
 		// the bytes alone; any other gives 0 for 0 modulo 65535, as the sender would have.
@@ -52,16 +51,13 @@ func (c checksums) adjust(s adjustment) {
 		}
 		c.fetch(temp, check)
 		c.Emit(asm.Sub.Reg(temp, value))
-		c.borrow()
+	}
+	if !s.ZeroIsNone { // below 0 one is borrowed from the end
+		c.Emit(asm.Mov.Reg(value, temp), asm.ArSh.Imm(value, 63), asm.Add.Reg(value, temp))
 	}
 	c.store(check, value)
 	c.Bind(skip)
 	c.Forget()
-}
-
-// borrow leaves temp in value; below 0 it borrows one from the end.
-func (c checksums) borrow() {
-	c.Emit(asm.Mov.Reg(value, temp), asm.ArSh.Imm(value, 63), asm.Add.Reg(value, temp))
 }
 
 // change leaves in value what the writes change, from 1 to 65535.
@@ -215,10 +211,8 @@ func (c *code) loadMade(w plan.Window, s plan.Source) {
 // given the most that it can be.
 func (c checksums) fold(most, limit int64) {
 	for most > limit {
-		c.Emit(
-			asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 16),
-			asm.And.Imm(value, 0xffff), asm.Add.Reg(value, temp),
-		)
+		c.Emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 16))
+		c.Emit(asm.And.Imm(value, 0xffff), asm.Add.Reg(value, temp))
 		if most <= 0x1fffe { // 1 and at most 0xfffe
 			return
 		}

@@ -17,7 +17,7 @@ type code struct {
 	plan  *plan.Program
 	opt   Options
 	use   uses
-	site  site
+	abi   abi
 	hook  emitter
 	frame *assembler.Frame
 	reg   registers
@@ -97,10 +97,8 @@ func (c *code) later(emit func()) {
 
 // ends loads the packet's ends.
 func (c *code) ends() {
-	c.Emit(
-		asm.LoadMem(c.reg.l3, c.reg.ctx, c.site.data, asm.Word),
-		asm.LoadMem(c.reg.end, c.reg.ctx, c.site.end, asm.Word),
-	)
+	c.Emit(asm.LoadMem(c.reg.l3, c.reg.ctx, c.abi.data, asm.Word))
+	c.Emit(asm.LoadMem(c.reg.end, c.reg.ctx, c.abi.end, asm.Word))
 	c.endLost = false
 }
 
@@ -119,10 +117,8 @@ func (c *code) saveOffset(s slot, base asm.Register, n int32) {
 }
 
 func (c *code) offset(base asm.Register, n int32) {
-	c.Emit(
-		asm.LoadMem(asm.R1, c.reg.ctx, c.site.data, asm.Word),
-		asm.Mov.Reg(value, base), asm.Sub.Reg(value, asm.R1), asm.Add.Imm(value, n),
-	)
+	c.Emit(asm.LoadMem(asm.R1, c.reg.ctx, c.abi.data, asm.Word))
+	c.Emit(asm.Mov.Reg(value, base), asm.Sub.Reg(value, asm.R1), asm.Add.Imm(value, n))
 }
 
 // swapped is a big-endian constant of size bytes as a little-endian load

@@ -24,10 +24,9 @@ type uses struct {
 	searches int  // of ordered tables
 }
 
-func usesOf(p *plan.Program, hook site) uses {
+func usesOf(p *plan.Program, hook abi) uses {
 	u := uses{draws: p.Draws > 0}
 	for _, ch := range p.Chains() {
-		u.options = u.options || ch.Class.MSS
 		u.acts = u.acts || len(ch.Steps) > 0
 		for _, s := range ch.Acting() {
 			u.flows = u.flows || s.Flow != nil
@@ -40,7 +39,7 @@ func usesOf(p *plan.Program, hook site) uses {
 			}
 		}
 	}
-	for _, t := range transports(p) { // a chain may be that of packets without the option too
+	for _, t := range transports(p) {
 		u.options = u.options || slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans)
 	}
 	return u
@@ -61,23 +60,28 @@ func transports(p *plan.Program) (out []plan.Transport) {
 // compiler lays a program out: what is common first, each chain once.
 type compiler struct {
 	*code
-	entries map[place]assembler.Label
-	placed  map[place]bool // those that have been emitted
-	queue   []place        // those that may still have to be
+	entries map[location]*entry
+	queue   []location // chains that may still have to be emitted
 }
 
-// place is where a chain is: once for each place of the first tag, if it looks
+// location is where a chain is: once for each place of the first tag, if it looks
 // at the link.
-type place struct {
+type location struct {
 	*plan.Chain
 	offloaded bool
 }
 
+// entry is where a chain begins.
+type entry struct {
+	assembler.Label
+	placed bool // it has been emitted
+}
+
 func newCompiler(p *plan.Program, o Options) *compiler {
-	at := sites[o.Hook]
+	at := abis[o.Hook]
 	c := &code{
 		Assembler: assembler.New(ProgramName, CountersName), frame: assembler.NewFrame(slots),
-		plan: p, opt: o, site: at, use: usesOf(p, at), functions: map[string]func(){},
+		plan: p, opt: o, abi: at, use: usesOf(p, at), functions: map[string]func(){},
 		reg: registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4},
 	}
 	if o.Timed {
@@ -88,7 +92,7 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()
 	c.hook = emitterFor(c)
-	return &compiler{code: c, entries: map[place]assembler.Label{}, placed: map[place]bool{}}
+	return &compiler{code: c, entries: map[location]*entry{}}
 }
 
 // program emits everything. It is false if it gave up, since that would be too much.
@@ -109,7 +113,7 @@ func (c *compiler) program() bool {
 		}
 		next := c.queue[0]
 		c.queue = c.queue[1:]
-		if !c.placed[next] {
+		if !c.entries[next].placed {
 			c.context, c.frame.Phase = context{offloaded: next.offloaded}, parsing
 			c.enter(next.Chain)
 		}
@@ -148,26 +152,23 @@ func (c *compiler) entry(ch *plan.Chain) assembler.Label {
 	if len(ch.Steps) == 0 {
 		return c.pass
 	}
-	at := c.placeOf(ch)
-	l, ok := c.entries[at]
-	if !ok {
-		l = c.NewLabel()
-		c.entries[at] = l
+	at := location{ch, c.offloaded && ch.OnLink()}
+	if c.entries[at] == nil {
+		c.entries[at] = &entry{Label: c.NewLabel()}
 		c.queue = append(c.queue, at)
 	}
-	return l
+	return c.entries[at].Label
 }
-
-func (c *compiler) placeOf(ch *plan.Chain) place { return place{ch, c.offloaded && ch.OnLink()} }
 
 // enter goes on with a chain, and emits it here if that has not been done.
 func (c *compiler) enter(ch *plan.Chain) {
-	at, l := c.placeOf(ch), c.entry(ch)
-	if c.placed[at] || l == c.pass || !c.Reached(l) {
+	l := c.entry(ch)
+	to := c.entries[location{ch, c.offloaded && ch.OnLink()}]
+	if l == c.pass || to.placed || !c.Reached(l) {
 		c.Goto(l)
 		return
 	}
-	c.placed[at] = true
+	to.placed = true
 	c.BindLoop(l)
 	before, phase := c.context, c.frame.Phase
 	c.context.chain, c.frame.Phase = ch, matching
@@ -229,16 +230,14 @@ func (c *compiler) epilogue() {
 	add := c.hook.measure()
 	c.Call(asm.FnMapLookupElem, assembler.Map(c.opt.Counters), c.address(slotRule))
 	c.Jump(c.pass, asm.JEq.Imm(asm.R0, 0, ""))
-	c.Emit(
-		asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), add, asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord), asm.Add.Reg(asm.R1, packetLength), asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord),
-	)
+	c.Emit(asm.LoadMem(asm.R1, asm.R0, 0, asm.DWord), add, asm.StoreMem(asm.R0, 0, asm.R1, asm.DWord))
+	c.Emit(asm.LoadMem(asm.R1, asm.R0, 8, asm.DWord), asm.Add.Reg(asm.R1, packetLength), asm.StoreMem(asm.R0, 8, asm.R1, asm.DWord))
 	if c.use.verdicts {
 		c.About("verdict")
 		c.Emit(asm.LoadMem(asm.R0, asm.R10, c.frameOffset(slotVerdict), asm.Word))
 		if c.use.redirect {
 			redirect := c.NewLabel()
-			c.Jump(redirect, asm.JEq.Imm32(asm.R0, c.site.verdicts[rule.ToInterface], ""))
+			c.Jump(redirect, asm.JEq.Imm32(asm.R0, c.abi.verdicts[rule.ToInterface], ""))
 			c.Exit()
 			c.Bind(redirect)
 			c.Call(asm.FnRedirect, c.content(slotRedirect), assembler.Imm(0))
@@ -247,7 +246,7 @@ func (c *compiler) epilogue() {
 	}
 	c.BindLoop(c.pass)
 	c.About("pass")
-	c.Emit(asm.Mov.Imm32(asm.R0, c.site.verdicts[rule.Pass]))
+	c.Emit(asm.Mov.Imm32(asm.R0, c.abi.verdicts[rule.Pass]))
 	c.Exit()
 }
 

@@ -29,10 +29,10 @@ func (c conditions) branch(cond plan.Cond, l assembler.Label, when bool) {
 		c.test(cond, l, when)
 	case plan.Chance:
 		c.chance(cond, l, when)
-	case plan.WholeDatagram:
-		c.inverted(l, when, func(no assembler.Label) { wholeSums{c.code}.wholeDatagram(cond, no) })
+	case plan.WholeDatagram: // the plan has these at the top alone, where what fails jumps
+		recompute{c.code}.wholeDatagram(cond, l)
 	case plan.WholeHeader:
-		c.inverted(l, when, func(no assembler.Label) { wholeSums{c.code}.wholeHeader(cond, no) })
+		recompute{c.code}.wholeHeader(cond, l)
 	}
 }
 
@@ -51,18 +51,6 @@ func (c conditions) list(parts []plan.Cond, l assembler.Label, when, decides boo
 	}
 	c.branch(parts[len(parts)-1], l, when)
 	c.Bind(through)
-}
-
-// inverted serves conditions that only know how to jump when they fail.
-func (c conditions) inverted(l assembler.Label, when bool, failTo func(assembler.Label)) {
-	if !when {
-		failTo(l)
-		return
-	}
-	no := c.NewLabel()
-	failTo(no)
-	c.Goto(l)
-	c.Bind(no)
 }
 
 // chance jumps to l if the outcome is when.

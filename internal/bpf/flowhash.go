@@ -22,10 +22,8 @@ const (
 func (v values) flowHash(f plan.Flow) {
 	ratio := v.spare()
 	mix := func() { // takes the word in temp into the hash in value
-		v.Emit(
-			asm.Xor.Reg(value, temp), asm.Mul.Reg(value, ratio),
-			asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 32), asm.Xor.Reg(value, temp),
-		)
+		v.Emit(asm.Xor.Reg(value, temp), asm.Mul.Reg(value, ratio))
+		v.Emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 32), asm.Xor.Reg(value, temp))
 	}
 	v.About("hash of the flow")
 	v.Forget()
@@ -57,10 +55,8 @@ func (v values) flowPorts(f plan.Flow) {
 			v.Emit(asm.LoadMem(temp, v.reg.l3, fragmentAt, asm.Byte))
 			v.Jump(bare, asm.JSet.Imm(temp, moreFragments, ""))
 		}
-		v.Emit(
-			asm.LoadMem(temp, v.reg.l4, l4Base, asm.Word), asm.HostTo(asm.BE, temp, asm.Word),
-			asm.LSh.Imm(temp, 32), asm.Or.Imm(temp, int32(f.L4.Header().Number)),
-		)
+		v.Emit(asm.LoadMem(temp, v.reg.l4, l4Base, asm.Word), asm.HostTo(asm.BE, temp, asm.Word))
+		v.Emit(asm.LSh.Imm(temp, 32), asm.Or.Imm(temp, int32(f.L4.Header().Number)))
 		v.Goto(done)
 		v.Bind(bare)
 	}
@@ -76,10 +72,8 @@ func (v values) flowNumber(i int) {
 		v.Emit(asm.LoadImm(temp, signed(uint64(i)*goldenRatio), asm.DWord), asm.Add.Reg(value, temp))
 	}
 	for _, factor := range []uint64{firstFactor, secondFactor} {
-		v.Emit(
-			asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 33), asm.Xor.Reg(value, temp),
-			asm.LoadImm(temp, signed(factor), asm.DWord), asm.Mul.Reg(value, temp),
-		)
+		v.Emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 33), asm.Xor.Reg(value, temp))
+		v.Emit(asm.LoadImm(temp, signed(factor), asm.DWord), asm.Mul.Reg(value, temp))
 	}
 	v.Emit(asm.RSh.Imm(value, 32))
 }

@@ -72,10 +72,8 @@ func (c *tc) divide(unknown assembler.Label) {
 	c.loadContext(temp, skbSegment)
 	c.loadContext(asm.R1, skbLength)
 	c.Jump(unknown, asm.JGE.Reg(value, asm.R1, "")) // nobody made it: the stack will drop it
-	c.Emit(
-		asm.Sub.Reg(asm.R1, value), asm.Add.Reg(asm.R1, temp), asm.Add.Imm(asm.R1, -1), asm.Div.Reg(asm.R1, temp),
-		asm.Mov.Reg(value, asm.R1),
-	)
+	c.Emit(asm.Sub.Reg(asm.R1, value), asm.Add.Reg(asm.R1, temp), asm.Add.Imm(asm.R1, -1), asm.Div.Reg(asm.R1, temp))
+	c.Emit(asm.Mov.Reg(value, asm.R1))
 }
 
 // headersByL3 leaves in value how long all headers are, where no rule asks for
@@ -97,8 +95,7 @@ func (c *tc) headersByL3(unknown assembler.Label) {
 
 // headersByLink is headersByL3 where not even the network header is known.
 func (c *tc) headersByLink(unknown assembler.Label) {
-	ip, l4, udp := c.NewLabel(), c.NewLabel(), c.NewLabel()
-	network := c.NewLabel()
+	network, ip, l4, udp := c.NewLabel(), c.NewLabel(), c.NewLabel(), c.NewLabel()
 	if c.plan.Link == field.RawIP {
 		c.saveImm(slotHeaders, 0)
 	} else {

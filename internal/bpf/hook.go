@@ -18,8 +18,8 @@ const (
 	TC              // struct __sk_buff, at tcx or in a classifier
 )
 
-// site are facts about a hook, as linux/bpf.h has them.
-type site struct {
+// abi are facts about a hook, as linux/bpf.h has them.
+type abi struct {
 	// data and end are where the context has the packet's ends.
 	data, end int16
 	// loadBytes copies bytes of the packet, in whichever buffer they are.
@@ -30,7 +30,7 @@ type site struct {
 	calls bool
 }
 
-var sites = map[Hook]site{
+var abis = map[Hook]abi{
 	XDP: {
 		data: 0, end: 4, loadBytes: asm.FnXdpLoadBytes, section: "xdp",
 		// XDP_PASS, XDP_DROP, XDP_TX, XDP_REDIRECT
@@ -45,10 +45,10 @@ var sites = map[Hook]site{
 }
 
 // redirects reports whether a helper has to send the packet.
-func (s site) redirects(v rule.Verdict) bool { return s.verdicts[v] == s.verdicts[rule.ToInterface] }
+func (s abi) redirects(v rule.Verdict) bool { return s.verdicts[v] == s.verdicts[rule.ToInterface] }
 
 // Verdict is what a program returns for a verdict.
-func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(sites[h].verdicts[v]) }
+func (h Hook) Verdict(v rule.Verdict) uint32 { return uint32(abis[h].verdicts[v]) }
 
 // emitter emits what differs between the hooks.
 type emitter interface {

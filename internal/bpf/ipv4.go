@@ -76,10 +76,8 @@ func (p *parser) ipOptions(n *plan.Network, here, joined, bare assembler.Label) 
 	p.Emit(asm.LSh.Imm(value, 2))
 	p.totalLength()
 	p.Jump(bare, asm.JLT.Reg32(temp, value, ""))
-	p.Emit(
-		asm.Add.Imm(value, -ipLen), asm.Sub.Reg32(temp, value),
-		asm.Mov.Reg(p.reg.l4, p.reg.l3), asm.Add.Reg(p.reg.l4, value),
-	)
+	p.Emit(asm.Add.Imm(value, -ipLen), asm.Sub.Reg32(temp, value))
+	p.Emit(asm.Mov.Reg(p.reg.l4, p.reg.l3), asm.Add.Reg(p.reg.l4, value))
 	if covered(n) > 0 {
 		p.guard(p.reg.l4, l4Base+covered(n), bare)
 	}

@@ -66,12 +66,12 @@ func (p *parser) ip6(n *plan.Network, other assembler.Label) {
 	}
 	p.About("next header")
 	p.Emit(asm.Add.Imm(temp, ipLen-1), asm.LoadMem(value, p.reg.l3, nextAt, asm.Byte))
-	entries := p.nextHeaders(n)
+	layer4 := p.nextHeaders(n, bare)
 	for _, id := range []int32{hopByHop, routing, fragmentID, destination} {
 		p.Jump(walk, asm.JEq.Imm(value, id, ""))
 	}
 	p.Goto(bare)
-	p.transports(n, entries, bare, plan.Direct)
+	layer4(plan.Direct)
 	p.Bind(walk)
 	p.walk(n, bare)
 }
@@ -81,20 +81,19 @@ func (p *parser) loadBE(dst asm.Register, at int16) {
 	p.Emit(asm.LoadMem(dst, p.reg.l3, at, asm.Half), asm.HostTo(asm.BE, dst, asm.Half))
 }
 
-// nextHeaders goes by the next header in value to one of the entries.
-func (p *parser) nextHeaders(n *plan.Network) []assembler.Label {
+// nextHeaders goes by the next header in value, and returns what emits where it
+// goes to.
+func (p *parser) nextHeaders(n *plan.Network, bare assembler.Label) func(plan.Way) {
 	entries := make([]assembler.Label, len(n.L4))
 	for i, t := range n.L4 {
 		entries[i] = p.NewLabel()
 		p.Jump(entries[i], asm.JEq.Imm(value, int32(t.Proto.Header().Number), ""))
 	}
-	return entries
-}
-
-func (p *parser) transports(n *plan.Network, entries []assembler.Label, bare assembler.Label, way plan.Way) {
-	for i, t := range n.L4 {
-		p.Bind(entries[i])
-		p.transport(t, 0, bare, way)
+	return func(way plan.Way) {
+		for i, t := range n.L4 {
+			p.Bind(entries[i])
+			p.transport(t, 0, bare, way)
+		}
 	}
 }
 
@@ -127,9 +126,9 @@ func (p *parser) walk(n *plan.Network, bare assembler.Label) {
 	p.Goto(step)
 	p.Bind(walked)
 	p.walked(bare)
-	entries := p.nextHeaders(n)
+	layer4 := p.nextHeaders(n, bare)
 	p.Goto(bare)
-	p.transports(n, entries, bare, plan.Extended)
+	layer4(plan.Extended)
 }
 
 // anyTags makes packets look the same to the verifier whatever tags have been
@@ -140,7 +139,7 @@ func (p *parser) anyTags() {
 	p.About("ip6 header")
 	if len(p.plan.Levels) == 1 && p.plan.Link != field.RawIP {
 		p.Emit(
-			asm.LoadMem(temp, p.reg.ctx, p.site.data, asm.Word),
+			asm.LoadMem(temp, p.reg.ctx, p.abi.data, asm.Word),
 			asm.Sub.Reg(p.reg.l3, temp),
 			asm.And.Imm(p.reg.l3, maxTags*tagLen|tagLen), // a difference of pointers may be anything to it
 			asm.Add.Reg(p.reg.l3, temp),
@@ -178,10 +177,8 @@ func (p *parser) payload(n *plan.Network, bare assembler.Label) {
 // at the end: each takes something, so what is left then is less than nothing.
 func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 	is := func(kind int32) { // turns temp into 1 if it is kind, else into 0
-		p.Emit(
-			asm.Xor.Imm(temp, kind), asm.Add.Imm(temp, -1),
-			asm.RSh.Imm(temp, 63), // the sign: of 0 less 1 alone
-		)
+		p.Emit(asm.Xor.Imm(temp, kind), asm.Add.Imm(temp, -1))
+		p.Emit(asm.RSh.Imm(temp, 63)) // the sign: of 0 less 1 alone
 	}
 	see := func() { // notes what is in value
 		p.load(temp, slotSeen)

@@ -26,7 +26,7 @@ var proved = []struct{ name, text string }{
 	{"every packet alike", "if all"},
 	{"packets without IPv4 only", "if not ip"},
 	{"all classes", "if not ip else if tcp else if udp else if icmp else if ip"},
-	{"a class of its own beside IPv4", "if udp then ip_ttl 9 else if all then ip_dscp ef"},
+	{"a class of its own next to IPv4", "if udp then ip_ttl 9 else if all then ip_dscp ef"},
 	{"no layer 4 asked for", "if ip_ttl lt 5 then ip_ttl 5 else if ip_ttl gt 250"},
 
 	{"one value", "if udp_dest 443 then udp_dest 8080"},

@@ -22,11 +22,11 @@ func (c tables) tree(l *plan.Lookup, miss assembler.Label) {
 	t := tree{tables: c, key: l.Key, found: c.NewLabel(), miss: miss}
 	if len(l.Key) <= 2 {
 		c.loadKey(l.Key)
-		var cuts []cut
+		var boundaries []boundary
 		for _, in := range l.Table.Intervals {
-			cuts = append(cuts, cut{from: in.From.Lo << keyShift(l.Key), row: in.Row})
+			boundaries = append(boundaries, boundary{from: in.From.Lo << keyShift(l.Key), row: in.Row})
 		}
-		t.search(cuts)
+		t.search(boundaries)
 	} else {
 		c.loadKey(l.Key[:2])
 		t.search(halves(l.Table.Intervals))
@@ -51,37 +51,37 @@ func (c tables) loadKey(key []plan.Window) {
 	}
 }
 
-// cut is an interval of what is in a register: it has a row, or none (-1), or is
+// boundary is an interval of what is in a register: it has a row, or none (-1), or is
 // a single value behind which the lower half decides.
-type cut struct {
+type boundary struct {
 	from  uint64
 	row   int32
-	lower []cut
+	lower []boundary
 }
 
 // halves are the intervals of a field of 128 bits by its upper half.
-func halves(list []field.Interval) []cut {
-	var out []cut
+func halves(list []field.Interval) []boundary {
+	var out []boundary
 	for i, in := range list {
 		last := len(out) - 1
 		if i > 0 && out[last].lower != nil && in.From.Hi > out[last].from && in.From.Hi-out[last].from > 1 {
-			out = append(out, cut{from: out[last].from + 1, row: list[i-1].Row})
+			out = append(out, boundary{from: out[last].from + 1, row: list[i-1].Row})
 			last++
 		}
 		switch {
 		case in.From.Lo == 0:
-			out = append(out, cut{from: in.From.Hi, row: in.Row})
+			out = append(out, boundary{from: in.From.Hi, row: in.Row})
 		case out[last].from == in.From.Hi:
 			if out[last].lower == nil {
-				out[last].lower = []cut{{row: out[last].row}}
+				out[last].lower = []boundary{{row: out[last].row}}
 			}
-			out[last].lower = append(out[last].lower, cut{from: in.From.Lo, row: in.Row})
+			out[last].lower = append(out[last].lower, boundary{from: in.From.Lo, row: in.Row})
 		default:
-			out = append(out, cut{from: in.From.Hi, lower: []cut{{row: list[i-1].Row}, {from: in.From.Lo, row: in.Row}}})
+			out = append(out, boundary{from: in.From.Hi, lower: []boundary{{row: list[i-1].Row}, {from: in.From.Lo, row: in.Row}}})
 		}
 	}
 	if last := out[len(out)-1]; last.lower != nil && last.from != math.MaxUint64 {
-		out = append(out, cut{from: last.from + 1, row: list[len(list)-1].Row})
+		out = append(out, boundary{from: last.from + 1, row: list[len(list)-1].Row})
 	}
 	return out
 }
@@ -93,10 +93,10 @@ type tree struct {
 	found, miss assembler.Label
 }
 
-// search goes on with the one of the cuts, the first of which begins with the
+// search goes on with the one of the boundaries, the first of which begins with the
 // least that value can be.
-func (t *tree) search(cuts []cut) {
-	if at := cuts[0]; len(cuts) == 1 {
+func (t *tree) search(boundaries []boundary) {
+	if at := boundaries[0]; len(boundaries) == 1 {
 		switch {
 		case at.lower != nil:
 			t.loadKey(t.key[2:])
@@ -109,8 +109,8 @@ func (t *tree) search(cuts []cut) {
 		}
 		return
 	}
-	mid := len(cuts) / 2
-	above, v := t.NewLabel(), cuts[mid].from
+	mid := len(boundaries) / 2
+	above, v := t.NewLabel(), boundaries[mid].from
 	switch {
 	case len(t.key) == 1:
 		t.Jump(above, asm.JGE.Imm32(value, int32(uint32(v)), ""))
@@ -120,9 +120,9 @@ func (t *tree) search(cuts []cut) {
 		t.Emit(asm.LoadImm(temp, int64(v), asm.DWord))
 		t.Jump(above, asm.JGE.Reg(value, temp, ""))
 	}
-	t.search(cuts[:mid])
+	t.search(boundaries[:mid])
 	t.Bind(above)
-	t.search(cuts[mid:])
+	t.search(boundaries[mid:])
 }
 
 // bisect searches the intervals in a map, by halves and without a jump: jumps

@@ -38,7 +38,7 @@ func super(t *testing.T, headers ...gopacket.SerializableLayer) []byte {
 	return buf.Bytes()
 }
 
-// TestSegments: a packet counts for as many as it is cut into, whether a rule
+// TestSegments: a GSO packet counts for as many as it is segmented into, whether a rule
 // asks for its headers or not, and whether its sender has said how many.
 func TestSegments(t *testing.T) {
 	eth := func(of layers.EthernetType) gopacket.SerializableLayer {
@@ -125,7 +125,7 @@ func (c *comparison) packets(t *testing.T) (n uint64) {
 }
 
 // TestHeadersNotToBeHad: a packet whose headers the kernel does not bring into
-// one buffer is left alone and counted. It does that but for want of memory, so
+// one buffer is skipped and counted. That happens for want of memory only, so
 // here the program is made to ask for more than there is.
 func TestHeadersNotToBeHad(t *testing.T) {
 	counters, err := ebpf.NewMap(&ebpf.MapSpec{
@@ -152,7 +152,7 @@ func TestHeadersNotToBeHad(t *testing.T) {
 	defer prog.Close()
 	verdict, out, err := prog.Test(udpFrame)
 	if err != nil || verdict != bpf.TC.Verdict(rule.Pass) || !bytes.Equal(out, udpFrame) {
-		t.Errorf("%x leaves with verdict %d, %v; want it left alone", out, verdict, err)
+		t.Errorf("%x leaves with verdict %d, %v; want it skipped", out, verdict, err)
 	}
 	for entry, want := range []bpf.Counter{1 + bpf.ReasonHeaders: {Packets: 1, Bytes: uint64(len(udpFrame))}} {
 		var got bpf.Counter

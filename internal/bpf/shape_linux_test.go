@@ -19,7 +19,7 @@ func compiled(t *testing.T, text string) asm.Instructions {
 	return ins
 }
 
-// TestShort counts by hand what a condition or an action takes beside the
+// TestShort counts by hand what a condition or an action takes in addition to the
 // program without it. Every packet pays for each instruction.
 func TestShort(t *testing.T) {
 	for _, test := range []struct {

@@ -8,7 +8,7 @@ type Reason int
 // The reasons.
 const (
 	// ReasonSegments: the rule sets fields that shape segmentation, and the packet
-	// is one of segmentation offload (GSO), yet to be segmented.
+	// is a GSO packet, which is segmented later.
 	ReasonSegments Reason = iota
 	// ReasonPartial: the rule sets a checksum of layer 4 to a value, and that of
 	// the packet is offloaded (CHECKSUM_PARTIAL).

@@ -3,6 +3,7 @@ package bpf
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"repacket/internal/plan"
 )
@@ -22,31 +23,31 @@ type layout struct {
 }
 
 func layoutOf(t *plan.Table) layout {
-	const align = 8
-	up := func(n int) int { return (n + align - 1) / align * align }
+	var l layout
+	room := func(n int) (at int) {
+		at = l.size
+		l.size += (n + 7) &^ 7
+		return at
+	}
 	if t.Kind == plan.Hash {
-		s, l := t.PerfectHash(), layout{slotSize: t.RowSize + t.KeySize}
-		l.multipliers = up(len(s.Slots) * l.slotSize)
-		l.size = up(l.multipliers + len(s.Multipliers)<<multiplierShift)
+		s := t.PerfectHash()
+		l.slotSize = t.RowSize + t.KeySize
+		room(len(s.Slots) * l.slotSize)
+		l.multipliers = room(len(s.Multipliers) << multiplierShift)
 		return l
 	}
-	l := layout{numbers: up(t.Len() * t.RowSize)}
-	if t.Kind == plan.Dense {
-		l.size = up(l.numbers + 2*len(t.Numbers))
-		return l
+	room(t.Len() * t.RowSize)
+	switch {
+	case t.Kind == plan.Dense:
+		l.numbers = room(2 * len(t.Numbers))
+	case inMap(t):
+		l.intervals, l.endSize = 1<<bits.Len(uint(len(t.Intervals)-1)), 4
+		if t.Fields[0].Width > 32 {
+			l.endSize = 8
+		}
+		l.numbers = room(4 * l.intervals)
+		l.ends = room(l.endSize * l.intervals)
 	}
-	if !inMap(t) {
-		l.size = l.numbers
-		return l
-	}
-	for l.intervals = 1; l.intervals < len(t.Intervals); l.intervals *= 2 {
-	}
-	l.endSize = 4
-	if t.Fields[0].Width > 32 {
-		l.endSize = 8
-	}
-	l.ends = up(l.numbers + 4*l.intervals)
-	l.size = up(l.ends + l.endSize*l.intervals)
 	return l
 }
 
@@ -111,16 +112,14 @@ func FillArray(t *plan.Table, out []byte) {
 // hash fills in the slots and the multipliers of a hash.
 func (lay layout) hash(t *plan.Table, out []byte) {
 	s := t.PerfectHash()
-	spare := make([]byte, t.KeySize)
-	t.KeyBytes(s.Spare, spare)
 	for i, row := range s.Slots {
 		slot := out[i*lay.slotSize:][:lay.slotSize]
-		if row < 0 {
-			copy(slot[t.RowSize:], spare)
-			continue
+		key := s.Spare
+		if row >= 0 {
+			key = int(row)
+			t.Row(key, slot[:t.RowSize])
 		}
-		t.Row(int(row), slot[:t.RowSize])
-		t.KeyBytes(int(row), slot[t.RowSize:])
+		t.KeyBytes(key, slot[t.RowSize:])
 	}
 	for i, m := range s.Multipliers {
 		binary.LittleEndian.PutUint32(out[lay.multipliers+4*i:], m)

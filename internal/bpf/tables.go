@@ -73,10 +73,8 @@ func (c tables) perfectHash(l *plan.Lookup, miss assembler.Label) {
 	c.hash(l.Key, s.Factor)
 	c.Emit(asm.Mov.Reg(value, at), asm.RSh.Imm(at, int32(s.BucketShift())), asm.LSh.Imm(at, multiplierShift))
 	c.address(l.Table, lay.multipliers)
-	c.Emit(
-		asm.Add.Reg(temp, at), asm.LoadMem(temp, temp, 0, asm.Word),
-		asm.Mul.Reg(value, temp), asm.RSh.Imm(value, int32(s.SlotShift())),
-	)
+	c.Emit(asm.Add.Reg(temp, at), asm.LoadMem(temp, temp, 0, asm.Word))
+	c.Emit(asm.Mul.Reg(value, temp), asm.RSh.Imm(value, int32(s.SlotShift())))
 	if n := lay.slotSize; n&(n-1) == 0 {
 		c.Emit(asm.LSh.Imm(value, int32(bits.TrailingZeros(uint(n)))))
 	} else {

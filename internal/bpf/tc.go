@@ -93,7 +93,7 @@ func (c *tc) skip(why Reason) assembler.Label {
 			c.About("skipped")
 			c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotRule), int64(c.opt.Rules)+int64(why), asm.Word))
 			if c.use.verdicts {
-				c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.site.verdicts[rule.Pass]), asm.Word))
+				c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.abi.verdicts[rule.Pass]), asm.Word))
 			}
 			c.Goto(c.count)
 		})
@@ -215,7 +215,7 @@ func (c *tc) relocate(s plan.Step) {
 	c.guard(c.reg.l3, ethLen+network, c.pass)
 	c.load(value, slotL4)
 	c.Emit(asm.And.Imm(value, 0x7fff))
-	c.loadContext(c.reg.l4, c.site.data)
+	c.loadContext(c.reg.l4, c.abi.data)
 	c.Emit(asm.Add.Reg(c.reg.l4, value), asm.Add.Imm(c.reg.l4, -l4Base))
 	c.guard(c.reg.l4, l4Base+c.chain.Class.L4.Header().Fixed, c.pass)
 	if c.chain.Class.MSS {
@@ -280,7 +280,7 @@ func (c *tcRewrite) finish(s plan.Step) {
 		c.remember()
 		c.changeSum()
 		c.relocate(s)
-		wholeSums{c.code}.storeLast(s.Sums)
+		recompute{c.code}.storeLast(s.Sums)
 		c.newSums(s.Sums)
 	} else {
 		if c.uncovered {

@@ -71,13 +71,7 @@ func (c *tcRewrite) changeSum() {
 			if !has {
 				continue
 			}
-			flags := int32(0)
-			if plan.Part(p) != plan.Own {
-				flags |= isPseudo
-			}
-			if plan.Part(p) == plan.PseudoIP6 {
-				flags |= sumsNoByte
-			}
+			flags := [...]int32{plan.Own: 0, plan.Pseudo: isPseudo, plan.PseudoIP6: isPseudo | sumsNoByte}[p]
 			if sum.ZeroIsNone {
 				flags |= onesForZero
 			}
@@ -158,7 +152,7 @@ func (c *tcRewrite) bytesChange(s plan.Step) {
 	c.Forget()
 }
 
-// newSums adds to slotBytes the checksums that have been made anew; what they
+// newSums adds to slotBytes the checksums that have been recomputed; what they
 // were has been taken away.
 func (c *tc) newSums(sums []plan.Sum) {
 	for _, s := range sums {

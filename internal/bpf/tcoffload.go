@@ -43,7 +43,7 @@ func (c *tc) completeSum() {
 		// That the header is there the verifier may have forgotten, and the register
 		// for the packet's end may serve for something else by now.
 		other := c.NewLabel()
-		c.loadContext(asm.R1, c.site.end)
+		c.loadContext(asm.R1, c.abi.end)
 		c.Emit(asm.Mov.Reg(value, c.reg.l3), asm.Add.Imm(value, ethLen+ip6Len))
 		c.Jump(c.pass, asm.JGT.Reg(value, asm.R1, ""))
 		c.Emit(asm.LoadMem(value, c.reg.l3, nextAt, asm.Byte))
@@ -62,10 +62,8 @@ func (c *tc) pseudoSum(l3 field.Protocol) {
 	start := int64(swapped(uint32(field.UDP.Header().Number), 2))
 	c.Emit(asm.Mov.Imm(value, int32(start)))
 	most := start + c.addAddresses(l3)
-	c.Emit(
-		asm.LoadMem(temp, c.reg.l4, l4Base+udpLengthAt, asm.Half), asm.Add.Reg(value, temp),
-		asm.LoadMem(temp, c.reg.l4, l4Base+checkAt, asm.Half), asm.Xor.Imm(temp, 0xffff), asm.Add.Reg(value, temp),
-	)
+	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+udpLengthAt, asm.Half), asm.Add.Reg(value, temp))
+	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+checkAt, asm.Half), asm.Xor.Imm(temp, 0xffff), asm.Add.Reg(value, temp))
 	checksums{c.code}.fold(most+2*0xffff, 0xffff)
 	c.Emit(asm.Xor.Imm(value, 0xffff))
 }

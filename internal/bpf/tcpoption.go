@@ -62,10 +62,8 @@ func (p *parser) scan(l plan.Leaf) {
 // loadMSS leaves in slotMSS the base of the option MSS, which is as far from the
 // TCP header as temp says.
 func (c *code) loadMSS(short assembler.Label) {
-	c.Emit(
-		asm.And.Imm(temp, 0x3f), // a header has at most 60 bytes
-		asm.Mov.Reg(asm.R1, c.reg.l4), asm.Add.Reg(asm.R1, temp),
-	)
+	c.Emit(asm.And.Imm(temp, 0x3f)) // a header has at most 60 bytes
+	c.Emit(asm.Mov.Reg(asm.R1, c.reg.l4), asm.Add.Reg(asm.R1, temp))
 	c.guard(asm.R1, l4Base+lenMSS, short)
 	c.save(slotMSS, asm.R1)
 }
@@ -88,7 +86,7 @@ func (p *parser) findMSS() {
 	load(asm.R1, slotContext)
 	load(asm.R2, slotL4)
 	p.Emit(asm.Add.Reg(asm.R2, at))
-	p.Call(p.site.loadBytes, assembler.Reg(asm.R1), assembler.Reg(asm.R2), assembler.Stack(room), assembler.Imm(2))
+	p.Call(p.abi.loadBytes, assembler.Reg(asm.R1), assembler.Reg(asm.R2), assembler.Stack(room), assembler.Imm(2))
 	p.Jump(done, asm.JNE.Imm(asm.R0, 0, ""))
 	p.Emit(asm.LoadMem(value, asm.R10, room, asm.Byte), asm.Mov.Imm(length, 1))
 	p.Jump(done, asm.JEq.Imm(value, kindEnd, ""))

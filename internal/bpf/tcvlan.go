@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -64,12 +66,9 @@ func (c *code) loadTag(w plan.Window) {
 // typeStays reports whether the type of an offloaded tag stays one that the
 // kernel offloads.
 func (c *tc) typeStays(s plan.Step) bool {
-	for _, w := range s.Writes {
-		if c.inTag(w.Window) && w.Header == field.Eth && (w.Made() || w.Value != typeTag && w.Value != typeService) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s.Writes, func(w plan.Write) bool {
+		return c.inTag(w.Window) && w.Header == field.Eth && (w.Made() || w.Value != typeTag && w.Value != typeService)
+	})
 }
 
 // rewriteTag pushes an offloaded tag in the place of the one that is there.
@@ -121,7 +120,7 @@ func (c *tc) rewriteTag(s plan.Step) {
 		// There is no memory for the tag, and without it the packet is another's.
 		c.Bind(lost)
 		c.About("no memory")
-		c.Emit(asm.Mov.Imm(asm.R0, c.site.verdicts[rule.Drop]))
+		c.Emit(asm.Mov.Imm(asm.R0, c.abi.verdicts[rule.Drop]))
 		c.Exit()
 	})
 }

@@ -145,10 +145,8 @@ func (v narrow) choose(x plan.Compute) {
 	upper := v.spare() // outlives the second call
 	v.Emit(asm.Mov.Reg(upper, value))
 	values(v).number(x.Action, first+1)
-	v.Emit(
-		asm.LSh.Imm(upper, word), asm.Or.Reg(value, upper),
-		asm.LSh.Imm(value, int32(skip)), asm.RSh.Imm(value, int32(2*word-n)),
-	)
+	v.Emit(asm.LSh.Imm(upper, word), asm.Or.Reg(value, upper))
+	v.Emit(asm.LSh.Imm(value, int32(skip)), asm.RSh.Imm(value, int32(2*word-n)))
 }
 
 // add leaves it to the store to cut a value that wraps around: such fields are

@@ -27,10 +27,8 @@ func (c xdp) measure() asm.Instruction {
 		c.length()
 		c.Emit(asm.Mov.Reg(packetLength, asm.R0))
 	} else {
-		c.Emit(
-			asm.LoadMem(asm.R2, c.reg.ctx, c.site.data, asm.Word), asm.LoadMem(packetLength, c.reg.ctx, c.site.end, asm.Word),
-			asm.Sub.Reg(packetLength, asm.R2),
-		)
+		c.Emit(asm.LoadMem(asm.R2, c.reg.ctx, c.abi.data, asm.Word), asm.LoadMem(packetLength, c.reg.ctx, c.abi.end, asm.Word))
+		c.Emit(asm.Sub.Reg(packetLength, asm.R2))
 	}
 	return asm.Add.Imm(asm.R1, 1)
 }
@@ -50,10 +48,8 @@ func (c *xdpRewrite) limit() {
 	limit := c.spare()
 	c.About("limit")
 	c.Forget()
-	c.Emit(
-		asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord),
-		asm.LoadMapValue(value, c.opt.Tickets, 0), asm.LoadMem(temp, value, 0, asm.DWord),
-	)
+	c.Emit(asm.LoadImm(limit, int64(c.opt.Limit), asm.DWord))
+	c.Emit(asm.LoadMapValue(value, c.opt.Tickets, 0), asm.LoadMem(temp, value, 0, asm.DWord))
 	c.Jump(c.pass, asm.JGE.Reg(temp, limit, ""))
 	c.Emit(asm.Mov.Imm(temp, 1), assembler.FetchAdd(value, temp))
 	c.Jump(c.pass, asm.JGE.Reg(temp, limit, ""))
@@ -90,6 +86,6 @@ func (c *xdpRewrite) prepare(s plan.Step) (out []adjustment) {
 }
 
 func (c *xdpRewrite) finish(s plan.Step) {
-	wholeSums{c.code}.storeLast(s.Sums)
+	recompute{c.code}.storeLast(s.Sums)
 	c.Bind(c.done)
 }

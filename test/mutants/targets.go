@@ -48,7 +48,7 @@ var targets = []target{
 		pkg: "internal/bpf",
 		files: []string{
 			"actions.go", "bpf.go", "checksum.go", "code.go", "compiler.go", "conditions.go", "ethernet.go", "flowhash.go", "ipv4.go",
-			"ipv6.go", "search.go", "slots.go", "tablelayout.go", "tables.go", "tcpoption.go", "values.go", "wholesum.go", "wide.go", "xdp.go",
+			"ipv6.go", "recompute.go", "search.go", "slots.go", "tablelayout.go", "tables.go", "tcpoption.go", "values.go", "widevalues.go", "xdp.go",
 		},
 		judges: []judge{
 			behaviour,

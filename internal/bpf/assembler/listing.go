@@ -54,7 +54,7 @@ func (p *Program) Offsets() []int {
 }
 
 // Disassemble lists the program: offsets, instructions in the notation of the
-// verifier, and beside them what they are for. rules are the rules as written,
+// verifier, and next to them what they are for. rules are the rules as written,
 // in the words that are to stand before the instructions of each.
 func (p *Program) Disassemble(rules []string) string {
 	const column = 50

@@ -9,10 +9,10 @@ import (
 
 // file is an ELF file in the making.
 type file struct {
-	sections      []section // section 0, which is empty, aside
-	names         *stringTable
-	local, global []elf.Sym64
-	relocations   []relocation
+	sections    []section // section 0, which is empty, aside
+	names       *stringTable
+	symbols     []elf.Sym64 // local ones first
+	relocations []relocation
 }
 
 type section struct {
@@ -34,11 +34,7 @@ func (f *file) section(name string, flags elf.SectionFlag, data []byte) {
 
 // symbol names a place in the section that was added last.
 func (f *file) symbol(name string, bind elf.SymBind, kind elf.SymType, at, size int) {
-	list := &f.global
-	if bind == elf.STB_LOCAL {
-		list = &f.local
-	}
-	*list = append(*list, elf.Sym64{
+	f.symbols = append(f.symbols, elf.Sym64{
 		Name: f.names.add(name), Info: elf.ST_INFO(bind, kind), Shndx: uint16(len(f.sections)), Value: uint64(at), Size: uint64(size),
 	})
 }
@@ -48,7 +44,8 @@ func (f *file) symbol(name string, bind elf.SymBind, kind elf.SymType, at, size 
 // begins at a multiple of eight bytes.
 func (f *file) bytes(program string) []byte {
 	const headerSize, align, relocationType = 64, 8, 1 // R_BPF_64_64: the address in a load of 64 bits
-	symbols := slices.Concat([]elf.Sym64{{}}, f.local, f.global)
+	symbols := append([]elf.Sym64{{}}, f.symbols...)
+	isGlobal := func(s elf.Sym64) bool { return elf.ST_BIND(s.Info) == elf.STB_GLOBAL }
 	var relocations []elf.Rel64
 	for _, r := range f.relocations {
 		name := f.names.add(r.symbol)
@@ -59,7 +56,7 @@ func (f *file) bytes(program string) []byte {
 	names := uint32(len(f.sections) + 3)
 	f.sections = append(f.sections,
 		section{elf.Section64{Type: uint32(elf.SHT_REL), Link: names - 1, Info: uint32(number), Entsize: 16}, ".rel" + program, encode(relocations)},
-		section{elf.Section64{Type: uint32(elf.SHT_SYMTAB), Link: names, Info: uint32(1 + len(f.local)), Entsize: elf.Sym64Size}, ".symtab", encode(symbols)},
+		section{elf.Section64{Type: uint32(elf.SHT_SYMTAB), Link: names, Info: uint32(slices.IndexFunc(symbols, isGlobal)), Entsize: elf.Sym64Size}, ".symtab", encode(symbols)},
 		section{elf.Section64{Type: uint32(elf.SHT_STRTAB)}, ".strtab", nil},
 	)
 	for i := range f.sections {

@@ -7,7 +7,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/cilium/ebpf/asm"
@@ -40,7 +39,7 @@ const (
 func Write(p *assembler.Program, section string, m Map) ([]byte, error) {
 	f := &file{names: newStringTable()}
 	if err := f.code(p, section); err != nil {
-		return nil, fmt.Errorf("write the object: %w", err)
+		return nil, err
 	}
 	f.section("license", writable, []byte(license))
 	f.symbol("LICENSE", elf.STB_GLOBAL, elf.STT_OBJECT, 0, len(license))
@@ -48,7 +47,7 @@ func Write(p *assembler.Program, section string, m Map) ([]byte, error) {
 	f.symbol(p.MapName, elf.STB_GLOBAL, elf.STT_OBJECT, 0, mapSize)
 	types, extended, err := typeInfo(p, section, m)
 	if err != nil {
-		return nil, fmt.Errorf("write the object: %w", err)
+		return nil, err
 	}
 	f.section(".BTF", 0, types)
 	f.section(".BTF.ext", 0, extended)

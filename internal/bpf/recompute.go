@@ -8,13 +8,13 @@ import (
 	"repacket/internal/plan"
 )
 
-// wholeSums emits sums over whole headers and datagrams, and what has to hold for
-// them.
-type wholeSums struct{ *code }
+// recompute emits checksums that are made from whole headers and datagrams (fix
+// and bad), and the conditions for that.
+type recompute struct{ *code }
 
 // wholeDatagram jumps to no unless the layer-4 datagram is all here, and
 // leaves its place and length on the stack. That the header is there is known.
-func (c wholeSums) wholeDatagram(w plan.WholeDatagram, no assembler.Label) {
+func (c recompute) wholeDatagram(w plan.WholeDatagram, no assembler.Label) {
 	const moreFragments = 0x2000
 	c.About("if " + w.String())
 	c.Forget()
@@ -44,7 +44,7 @@ func (c wholeSums) wholeDatagram(w plan.WholeDatagram, no assembler.Label) {
 }
 
 // wholeHeader jumps to no unless the IPv4 header is all here.
-func (c wholeSums) wholeHeader(w plan.WholeHeader, no assembler.Label) {
+func (c recompute) wholeHeader(w plan.WholeHeader, no assembler.Label) {
 	c.About("if " + w.String())
 	c.Forget()
 	if w.Words > 0 {
@@ -60,7 +60,7 @@ func (c wholeSums) wholeHeader(w plan.WholeHeader, no assembler.Label) {
 
 // inFrame jumps to no unless the bytes from an offset on are in the packet,
 // in whichever buffer.
-func (c wholeSums) inFrame(offset, length slot, no assembler.Label) {
+func (c recompute) inFrame(offset, length slot, no assembler.Label) {
 	c.hook.length()
 	c.load(temp, offset)
 	c.load(asm.R3, length)
@@ -71,7 +71,7 @@ func (c wholeSums) inFrame(offset, length slot, no assembler.Label) {
 
 // fixed are the checksums of a step that are to be fixed or broken, and where the
 // new ones are kept until the packet is rewritten.
-func (c wholeSums) fixed(sums []plan.Sum, each func(s plan.Sum, at int16)) {
+func (c recompute) fixed(sums []plan.Sum, each func(s plan.Sum, at int16)) {
 	at := c.frameOffset(slotFixed) + 8
 	for _, s := range sums {
 		if s.Op != plan.Adjust {
@@ -85,7 +85,7 @@ func (c wholeSums) fixed(sums []plan.Sum, each func(s plan.Sum, at int16)) {
 // fix works out the checksums to fix or break. It stands before the first store
 // because reading the packet's bytes can fail, and then the packet passes
 // untouched.
-func (c wholeSums) fix(sums []plan.Sum) {
+func (c recompute) fix(sums []plan.Sum) {
 	c.fixed(sums, func(s plan.Sum, at int16) {
 		if s.Check.Proto == field.IP {
 			c.header()
@@ -98,7 +98,7 @@ func (c wholeSums) fix(sums []plan.Sum) {
 }
 
 // storeFixed stores what fix has worked out.
-func (c wholeSums) storeFixed(sums []plan.Sum) {
+func (c recompute) storeFixed(sums []plan.Sum) {
 	c.fixed(sums, func(s plan.Sum, at int16) {
 		c.Emit(asm.LoadMem(value, asm.R10, at, asm.DWord))
 		c.store(checkWindow(s.Check), value)
@@ -107,7 +107,7 @@ func (c wholeSums) storeFixed(sums []plan.Sum) {
 
 // storeLast makes the sums that have to wait until everything is stored. They
 // read what fix has read already, so reading cannot fail here.
-func (c wholeSums) storeLast(sums []plan.Sum) {
+func (c recompute) storeLast(sums []plan.Sum) {
 	for _, s := range sums {
 		if s.Last {
 			c.About(s.String())
@@ -119,20 +119,20 @@ func (c wholeSums) storeLast(sums []plan.Sum) {
 }
 
 // sum is where bytes have been added up: no guard is to come.
-func (c wholeSums) sum() asm.Register { return c.spare() }
+func (c recompute) sum() asm.Register { return c.spare() }
 
 // header adds up the IPv4 header as it is, of which the length is a multiple of
 // four.
-func (c wholeSums) header() {
+func (c recompute) header() {
 	c.zero(c.frameOffset(slotHeader), headerRoom)
-	c.Call(c.site.loadBytes, assembler.Reg(c.reg.ctx), c.content(slotL3), c.address(slotHeader), c.content(slotHeaderLen))
+	c.Call(c.abi.loadBytes, assembler.Reg(c.reg.ctx), c.content(slotL3), c.address(slotHeader), c.content(slotHeaderLen))
 	c.Jump(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Call(asm.FnCsumDiff, assembler.Imm(0), assembler.Imm(0), c.address(slotHeader), c.content(slotHeaderLen), assembler.Imm(0))
 	c.Emit(asm.Mov.Reg(c.sum(), asm.R0))
 }
 
 // datagram adds up the pseudo-header and the datagram as it arrived.
-func (c wholeSums) datagram(s plan.Sum) {
+func (c recompute) datagram(s plan.Sum) {
 	c.pseudoHeader(s)
 	c.save(slotSum, c.sum())
 	c.save(slotContext, c.reg.ctx)
@@ -148,7 +148,7 @@ func (c wholeSums) datagram(s plan.Sum) {
 
 // pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC
 // 768, RFC 8200 section 8.1).
-func (c wholeSums) pseudoHeader(s plan.Sum) {
+func (c recompute) pseudoHeader(s plan.Sum) {
 	c.Emit(asm.Mov.Imm(c.sum(), 0))
 	if s.Check.Proto == field.ICMP {
 		return
@@ -180,11 +180,11 @@ func (c *code) zero(at, size int16) {
 
 // finish turns the sum of the packet as it arrived into the checksum of
 // the packet as it leaves, in memory order, in value.
-func (c wholeSums) finish(s plan.Sum) {
+func (c recompute) finish(s plan.Sum) {
 	c.Forget()
 	terms := memoryTerms(s.Terms, -1)
 	start := unsigned(inMemory(s.Const)+modulus, terms, 1)
-	c.fetch(value, checkWindow(s.Check)) // the checksum counts as 0, so its complement goes in beside it
+	c.fetch(value, checkWindow(s.Check)) // the checksum counts as 0, so its complement is added
 	c.Emit(asm.Xor.Imm(value, 0xffff), asm.Add.Reg(value, c.sum()), asm.Add.Imm(value, int32(start)))
 	most := 0xffffffff + 0xffff + start + checksums{c.code}.addTerms(terms)
 	most += tables{c.code}.addRows(s, asm.Add)
@@ -216,12 +216,12 @@ func (c *code) zeroToOnes() {
 // rule needs more than 192 bytes of it: a field takes 4, an address up to 16.
 //
 // The chunks are a function that bpf_loop calls. A loop in the program itself
-// would be walked by the verifier 255 times, each time beside all earlier ones:
+// would be walked by the verifier 255 times, each time next to all earlier ones:
 // 80 ms to load.
 const chunkFunction = "sum_chunk"
 
 // chunkShift is the binary logarithm of a chunk's size in bytes.
-func (c wholeSums) chunkShift() int32 {
+func (c recompute) chunkShift() int32 {
 	shift := int32(8)
 	for c.use.scratch > stackSize-slotsSize-1<<shift {
 		shift--
@@ -232,7 +232,7 @@ func (c wholeSums) chunkShift() int32 {
 // sumChunk is the function: it adds chunk number R1 to the sum. R2 is the frame
 // pointer of the program, so that the program's slots can be used; it returns
 // 1 to end the loop early.
-func (c wholeSums) sumChunk() {
+func (c recompute) sumChunk() {
 	const frame, offset, size = asm.R6, asm.R7, asm.R8
 	c.frame.Phase = computing
 	chunk := int32(1) << c.chunkShift()
@@ -250,16 +250,14 @@ func (c wholeSums) sumChunk() {
 	c.zero(int16(-chunk), int16(chunk)) // so that an odd last byte counts as RFC 1071 wants it
 	c.Bind(whole)
 	at := func(dst asm.Register) []asm.Instruction { return append(caller(slotL4)(dst), asm.Add.Reg(dst, offset)) }
-	c.Call(c.site.loadBytes, caller(slotContext), at, assembler.Stack(int16(-chunk)), assembler.Reg(size))
+	c.Call(c.abi.loadBytes, caller(slotContext), at, assembler.Stack(int16(-chunk)), assembler.Reg(size))
 	c.Jump(fail, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Emit(asm.Add.Imm(size, 3), asm.RSh.Imm(size, 2), asm.LSh.Imm(size, 2))
 	c.Call(asm.FnCsumDiff, assembler.Imm(0), assembler.Imm(0), assembler.Stack(int16(-chunk)), assembler.Reg(size), caller(slotSum))
 	c.Emit(asm.StoreMem(frame, c.frameOffset(slotSum), asm.R0, asm.DWord), asm.Mov.Imm(asm.R0, 0))
 	c.Exit()
 	c.Bind(fail)
-	c.Emit(
-		asm.Mov.Imm(asm.R1, 1), asm.StoreMem(frame, c.frameOffset(slotFailed), asm.R1, asm.DWord),
-		asm.Mov.Imm(asm.R0, 1),
-	)
+	c.Emit(asm.Mov.Imm(asm.R1, 1), asm.StoreMem(frame, c.frameOffset(slotFailed), asm.R1, asm.DWord))
+	c.Emit(asm.Mov.Imm(asm.R0, 1))
 	c.Exit()
 }

@@ -15,10 +15,8 @@ const upper = temp
 
 func (v wide) loadField(f *field.Field) {
 	base, off := v.at(plan.Window{Header: f.Proto, Off: f.Byte()})
-	v.Emit(
-		asm.LoadMem(upper, base, off, asm.DWord), asm.HostTo(asm.BE, upper, asm.DWord),
-		asm.LoadMem(value, base, off+8, asm.DWord), asm.HostTo(asm.BE, value, asm.DWord),
-	)
+	v.Emit(asm.LoadMem(upper, base, off, asm.DWord), asm.HostTo(asm.BE, upper, asm.DWord))
+	v.Emit(asm.LoadMem(value, base, off+8, asm.DWord), asm.HostTo(asm.BE, value, asm.DWord))
 }
 
 func (v wide) choose(x plan.Compute) {
@@ -82,9 +80,7 @@ func (v wide) saveImage(x plan.Compute) {
 	at := v.image(x.Slot)
 	for i, r := range []asm.Register{upper, value} {
 		half := at + int16(8*i)
-		v.Emit(
-			asm.HostTo(asm.BE, r, asm.DWord),
-			asm.StoreMem(asm.R10, half, r, asm.Word), asm.RSh.Imm(r, 32), asm.StoreMem(asm.R10, half+4, r, asm.Word),
-		)
+		v.Emit(asm.HostTo(asm.BE, r, asm.DWord))
+		v.Emit(asm.StoreMem(asm.R10, half, r, asm.Word), asm.RSh.Imm(r, 32), asm.StoreMem(asm.R10, half+4, r, asm.Word))
 	}
 }
