@@ -80,7 +80,7 @@ type Rule struct {
 	Rows *Rows
 }
 
-// Touches reports whether the rule changes the packet or its way.
+// Touches reports whether the rule rewrites, drops, reflects or redirects packets.
 func (r *Rule) Touches() bool {
 	return len(r.Actions) > 0 || len(r.Swaps) > 0 || r.Verdict != Pass
 }

@@ -224,7 +224,7 @@ func (c *checker) lineOf(i int) int {
 
 // overlaps notes that rule j and an earlier one, not joined by else, take
 // common packets and do different things: people may expect both to act, unless
-// the earlier one takes the packets off their way.
+// the earlier one drops, reflects or redirects them.
 func (c *checker) overlaps(all []reach, j int, earlier []int) bool {
 	late := all[j]
 	if late.node.Closing {

@@ -33,7 +33,7 @@ func (c *checker) verdict(r syntax.RuleNode) {
 }
 
 // lacking warns of each not of a field test that also holds where the header
-// is missing, in a rule that takes such packets off their way: once, however
+// is missing, in a rule that drops, reflects or redirects such packets: once, however
 // many copies the rule has.
 func (c *checker) lacking(copies []*Rule) {
 	for i := range nots(copies[0].Cond) {

@@ -24,7 +24,7 @@ type (
 		Swaps   []Swap
 		// Verdicts is one at most, unless the rule is wrong.
 		Verdicts []VerdictNode
-		// File is what stands behind from, as a token, and columns are all places
+		// File is what stands behind from, as a token, and Columns are all places
 		// where a column of it stands, in order.
 		File    Token
 		Columns []ColumnNode
@@ -75,10 +75,11 @@ func (a ActionNode) Refs() []FieldRef {
 	return []FieldRef{a.Ref}
 }
 
-// DryRun reports whether a rule changes neither a packet nor its way.
+// DryRun reports whether a rule neither rewrites packets nor drops, reflects or
+// redirects them.
 func (r RuleNode) DryRun() bool { return len(r.Actions) == 0 && len(r.Swaps) == 0 && !r.Final() }
 
-// Final reports whether a rule takes its packets off their way.
+// Final reports whether a rule drops, reflects or redirects its packets.
 func (r RuleNode) Final() bool {
 	return slices.ContainsFunc(r.Verdicts, func(v VerdictNode) bool { return v.Verdict != Pass })
 }
@@ -199,7 +200,7 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Pass        Verdict = iota // it goes on its way
+	Pass        Verdict = iota // it continues on its path
 	Drop                       // it ends here
 	Reflect                    // it leaves by the interface that it came in by, as it is
 	ToInterface                // it leaves by another interface
