@@ -36,8 +36,17 @@ func startsAction(t Token) bool {
 	return set || verdict || t.Text == "swap" || t.Text == "tcp.ack"
 }
 
+// sets reports whether a token is set before the field of an action, as in other tools.
+func (x text) sets(t Token) bool {
+	_, ok := ResolveField(x.after(t))
+	return t.Text == "set" && ok
+}
+
 func (p *parser) action(r *RuleNode) {
 	t := p.next()
+	if p.sets(t) {
+		t = p.next()
+	}
 	verdict, isVerdict := verdictByWord(t.Text)
 	ref, isField := ResolveField(t)
 	switch {
@@ -53,7 +62,9 @@ func (p *parser) action(r *RuleNode) {
 		r.Verdicts = append(r.Verdicts, v)
 	case isField:
 		a := ActionNode{Ref: ref}
-		p.accept("=")
+		if !p.accept("=") {
+			p.accept("set")
+		}
 		start := p.peek().At.Start
 		a.Operand = p.operand(ref)
 		a.Operand.At = p.from(start)

@@ -52,6 +52,7 @@ func (p *parser) unary() Node {
 	}
 	defer func() { p.depth-- }()
 	if t.Text == "not" {
+		p.behindNot(t)
 		x := p.unary()
 		return NotNode{X: x, At: p.from(t.At.Start)}
 	}
@@ -229,7 +230,7 @@ func (p *parser) strayInCondition(t Token) {
 	case looksLikeValue(t.Text):
 		hint, meant := p.fieldless(t)
 		p.fail(t.At, hint, "%s is a value, and no field stands before it", word).Propose(meant...)
-	case startsAction(t):
+	case startsAction(t), p.sets(t):
 		p.fail(t.At, "is `then` missing?", "%s is an action", word).Propose(p.thenBefore(t))
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "a test is missing before %s", word)

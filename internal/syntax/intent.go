@@ -168,7 +168,7 @@ func looseTokens(source string) []Token {
 		out = append(out, t)
 		pos = t.At.End
 	}
-	return out
+	return joinFields(out)
 }
 
 // statementEnd is the end of the rule, or of what was meant as one, that begins at

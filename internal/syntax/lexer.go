@@ -73,7 +73,7 @@ func lex(source string) ([]Token, *Diagnostic) {
 	if n := len(tokens); n > 0 {
 		last = tokens[n-1].At.End
 	}
-	return append(tokens, Token{At: Span{last, last}}), nil
+	return append(joinFields(tokens), Token{At: Span{last, last}}), nil
 }
 
 // lexOne reads the token that starts at pos, behind others, if there is one.

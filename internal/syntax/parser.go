@@ -101,7 +101,7 @@ func (p *parser) program() []RuleNode {
 		r.OrElse = p.accept("else")
 		rules = append(rules, r)
 		switch t := p.peek(); {
-		case r.OrElse && startsAction(t):
+		case r.OrElse && (startsAction(t) || p.sets(t)):
 			return append(rules, p.closing(word))
 		case r.OrElse && t.Text == "":
 			p.fail(t.At, "else if CONDITION then ACTIONS, or else ACTIONS", "else needs a rule, or actions")
