@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -32,12 +31,8 @@ func (a *app) openOnce(path string, limit int64) (io.ReadCloser, error) {
 // openFile is openOnce. With again it does not wait for the other end of a pipe, and
 // the error for what is no regular file is errNotRegular.
 func (a *app) openFile(path string, limit int64, again bool) (f *os.File, err error) {
-	flags := os.O_RDONLY
-	if again {
-		flags |= syscall.O_NONBLOCK
-	}
 	err = a.env.AsCaller(func() (err error) {
-		f, err = os.OpenFile(path, flags, 0)
+		f, err = openUnpolled(path, !again)
 		return err
 	})
 	if err != nil {

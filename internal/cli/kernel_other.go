@@ -22,11 +22,11 @@ var errNeedsLinux = &Failure{
 	Hint:   "repacket check and repacket fields work here",
 }
 
-func (noKernel) DefaultInterface() (string, error) { return "", errNeedsLinux }
-func (noKernel) Interface(string) (string, error)  { return "", errNeedsLinux }
-func (noKernel) Number(string) (int, error)        { return 0, errNeedsLinux }
-func (noKernel) Interfaces() ([]string, error)     { return nil, errNeedsLinux }
-func (noKernel) Look(Job) (Site, error)            { return nil, errNeedsLinux }
-func (noKernel) Detach(_, _ string) (bool, error)  { return false, errNeedsLinux }
-func (noKernel) Verify(proofJob) (Verified, error) { return Verified{}, errNeedsLinux }
-func (noKernel) List() ([]Attached, error)         { return nil, errNeedsLinux }
+func (noKernel) DefaultInterface() (string, error)    { return "", errNeedsLinux }
+func (noKernel) Interface(string) (string, error)     { return "", errNeedsLinux }
+func (noKernel) Number(string) (int, error)           { return 0, errNeedsLinux }
+func (noKernel) Interfaces() ([]string, error)        { return nil, errNeedsLinux }
+func (noKernel) Look(Job) (Site, error)               { return nil, errNeedsLinux }
+func (noKernel) Detach(_, _ string) (Detached, error) { return Detached{}, errNeedsLinux }
+func (noKernel) Verify(proofJob) (Verified, error)    { return Verified{}, errNeedsLinux }
+func (noKernel) List() ([]Attached, error)            { return nil, errNeedsLinux }

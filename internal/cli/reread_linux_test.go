@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +16,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"repacket/internal/lab"
 	"repacket/test/needs"
+	"repacket/test/testnet"
 )
 
 // A CSV file in whose place a pipe has come is not waited for, and a file that takes
@@ -47,84 +51,130 @@ const (
 	fuseOpen    = 14
 	fuseRead    = 15
 	fuseInit    = 26
+	fusePoll    = 40
 )
 
 // deadMount is a file system with the file rules, which can stop to answer one kind
-// of request.
+// of request. It is served by a process of its own: one that waits for its own answer
+// could not even be killed.
 type deadMount struct {
-	file    string
-	fd      int
-	mu      sync.Mutex
-	dead    uint32   // the request that is not answered, or 0
-	waiting []uint64 // the numbers of those that were not
+	file string
+	in   io.Writer // takes the number of a request to stop to answer, 0 for none
+	done *bufio.Reader
+	t    *testing.T
 }
 
-func (m *deadMount) die(request uint32) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dead = request
-}
-
-// revive answers again, and to what waits that it has failed.
-func (m *deadMount) revive() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dead = 0
-	for _, unique := range m.waiting {
-		m.answer(unique, unix.EIO, nil)
-	}
-}
-
-// takes reports whether a request is to be answered.
-func (m *deadMount) takes(kind uint32, unique uint64) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if kind == m.dead {
-		m.waiting = append(m.waiting, unique)
-	}
-	return kind != m.dead
-}
-
-// answer sends an answer, which begins with struct fuse_out_header.
-func (m *deadMount) answer(unique uint64, failed unix.Errno, body []byte) {
-	out := binary.NativeEndian.AppendUint32(nil, uint32(16+len(body)))
-	out = binary.NativeEndian.AppendUint32(out, uint32(-int32(failed)))
-	out = binary.NativeEndian.AppendUint64(out, unique)
-	_, _ = unix.Write(m.fd, append(out, body...)) // a request that was taken back takes none
+// die stops to answer a kind of request. With 0 all are answered again, and to what
+// waits, so many requests, that it has failed.
+func (m *deadMount) die(request uint32) (waited int) {
+	m.t.Helper()
+	_, err := fmt.Fprintln(m.in, request)
+	must(m.t, err)
+	_, err = fmt.Fscanln(m.done, &waited)
+	must(m.t, err)
+	return waited
 }
 
 // mountDead mounts the file system until the test ends.
 func mountDead(t *testing.T) *deadMount {
 	t.Helper()
 	needs.Kernel(t)
-	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	must(t, err)
 	folder := t.TempDir()
-	must(t, unix.Mount("repacket", folder, "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40755,user_id=0,group_id=0", fd)))
-	m := &deadMount{file: filepath.Join(folder, "rules"), fd: fd}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		m.serve()
-	}()
+	exe, err := os.Executable()
+	must(t, err)
+	ns, err := lab.NewNamespace() // whose end is that of the process, whatever happens
+	must(t, err)
+	cmd := testnet.Command(ns, exe, folder)
+	cmd.Args[0], cmd.Stderr = "dead-mount", os.Stderr // see TestMain
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	m := &deadMount{filepath.Join(folder, "rules"), in, bufio.NewReader(out), t}
 	t.Cleanup(func() {
-		// The connection ends, and with it what waits for an answer.
+		must(t, in.Close()) // then it ends the connection, and with it what waits for an answer
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
 		if err := unix.Unmount(folder, unix.MNT_FORCE|unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
-		<-served
-		_ = unix.Close(fd)
+		must(t, ns.Close())
 	})
+	_, err = m.done.ReadString('\n')
+	must(t, err)
 	return m
+}
+
+// server is the process of a deadMount.
+type server struct {
+	fd      int
+	mu      sync.Mutex
+	dead    uint32   // the request that is not answered, or 0
+	waiting []uint64 // the numbers of those that were not
+}
+
+// serveDeadMount mounts the file system in a folder and serves it until stdin ends.
+func serveDeadMount() int {
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Mount("repacket", os.Args[1], "fuse", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("fd=%d,rootmode=40755,user_id=0,group_id=0", fd))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mount a file system of FUSE:", err)
+		return 1
+	}
+	s := &server{fd: fd}
+	go s.serve()
+	fmt.Println("mounted")
+	for {
+		var request uint32
+		if _, err := fmt.Scanln(&request); err != nil {
+			return 0 // which closes the connection
+		}
+		fmt.Println(s.die(request))
+	}
+}
+
+func (s *server) die(request uint32) (waited int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waited = len(s.waiting)
+	if s.dead = request; request == 0 {
+		for _, unique := range s.waiting {
+			s.answer(unique, unix.EIO, nil)
+		}
+		s.waiting = nil
+	}
+	return waited
+}
+
+// takes reports whether a request is to be answered.
+func (s *server) takes(kind uint32, unique uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if kind == s.dead {
+		s.waiting = append(s.waiting, unique)
+	}
+	return kind != s.dead
+}
+
+// answer sends an answer, which begins with struct fuse_out_header.
+func (s *server) answer(unique uint64, failed unix.Errno, body []byte) {
+	out := binary.NativeEndian.AppendUint32(nil, uint32(16+len(body)))
+	out = binary.NativeEndian.AppendUint32(out, uint32(-int32(failed)))
+	out = binary.NativeEndian.AppendUint64(out, unique)
+	_, _ = unix.Write(s.fd, append(out, body...)) // a request that was taken back takes none
 }
 
 // serve answers until the file system is unmounted. Each request begins with struct
 // fuse_in_header, which is 40 bytes long.
-func (m *deadMount) serve() {
+func (s *server) serve() {
 	native := binary.NativeEndian
 	request := make([]byte, 1<<20)
 	for {
-		n, err := unix.Read(m.fd, request)
+		n, err := unix.Read(s.fd, request)
 		if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ENOENT) { // a request was taken back
 			continue
 		}
@@ -132,7 +182,7 @@ func (m *deadMount) serve() {
 			return
 		}
 		kind, unique, node := native.Uint32(request[4:]), native.Uint64(request[8:]), native.Uint64(request[16:])
-		if !m.takes(kind, unique) {
+		if !s.takes(kind, unique) {
 			continue
 		}
 		switch kind {
@@ -141,20 +191,20 @@ func (m *deadMount) serve() {
 			native.PutUint32(body, 7) // the version, 7.31
 			native.PutUint32(body[4:], 31)
 			native.PutUint32(body[20:], 4096) // max_write
-			m.answer(unique, 0, body)
+			s.answer(unique, 0, body)
 		case fuseLookup:
-			m.answer(unique, 0, append(native.AppendUint64(nil, 2), append(make([]byte, 32), fuseAttributes(2)...)...))
+			s.answer(unique, 0, append(native.AppendUint64(nil, 2), append(make([]byte, 32), fuseAttributes(2)...)...))
 		case fuseGetattr:
-			m.answer(unique, 0, append(make([]byte, 16), fuseAttributes(node)...))
+			s.answer(unique, 0, append(make([]byte, 16), fuseAttributes(node)...))
 		case fuseOpen:
 			body := make([]byte, 16)
 			native.PutUint32(body[8:], 1) // FOPEN_DIRECT_IO: each read is asked for
-			m.answer(unique, 0, body)
+			s.answer(unique, 0, body)
 		case fuseRead:
 			offset := min(native.Uint64(request[40+8:]), uint64(len(oldRules)))
-			m.answer(unique, 0, []byte(oldRules[offset:]))
+			s.answer(unique, 0, []byte(oldRules[offset:]))
 		default: // such as flush and release
-			m.answer(unique, unix.ENOSYS, nil)
+			s.answer(unique, unix.ENOSYS, nil)
 		}
 	}
 }
@@ -191,7 +241,7 @@ func TestReloadGivesUpADeadMount(t *testing.T) {
 			if told := r.stderr.String(); strings.Count(told, "it does not answer") != maxStuck || strings.Count(told, "still do not") != 2 {
 				t.Errorf("told:\n%s", told)
 			}
-			m.revive()
+			m.die(0)
 			for n := maxStuck + 3; !strings.Contains(r.stderr.String(), "as it is now"); n++ {
 				r.send(syscall.SIGHUP) // until what was stuck has come back
 				r.awaitTimes("eth1: ", n+1)
@@ -201,6 +251,25 @@ func TestReloadGivesUpADeadMount(t *testing.T) {
 				t.Errorf("exit status %d", got)
 			}
 		})
+	}
+}
+
+// What a mount does not answer is not asked for where it is not needed: package os
+// would poll the file, and all goroutines would wait.
+func TestReloadDoesNotPoll(t *testing.T) {
+	m := mountDead(t)
+	m.die(fusePoll)
+	r := &fileRun{path: m.file}
+	r.fake = newFake(t, "-i", "eth1", "-f", m.file)
+	r.begin()
+	r.send(syscall.SIGHUP)
+	r.await(&r.stderr, "as it is now")
+	r.send(syscall.SIGINT)
+	if got := r.wait(); got != exitDone {
+		t.Errorf("exit status %d", got)
+	}
+	if asked := m.die(0); asked != 0 {
+		t.Errorf("polled %d times", asked)
 	}
 }
 

@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 			}
 			os.Exit(Run(env))
 		},
+		"dead-mount":     func() { os.Exit(serveDeadMount()) },
 		"session-leader": func() { os.Exit(leadSession()) },
 	})
 }
