@@ -95,7 +95,7 @@ type builder struct {
 	asked   asked
 	chains  []*Chain
 	effort  *effort
-	tables  *tables // nil: none are made
+	tables  *tables
 	// written are the rules whose rows are tested one by one.
 	written []*rule.Rule
 }
@@ -241,17 +241,29 @@ func (s Step) Windows() []Window {
 
 func conditionWindows(c Cond) []Window {
 	var out []Window
+	for _, x := range leaves(c) {
+		if t, is := x.(Test); is {
+			out = append(out, t.Window)
+		}
+	}
+	return out
+}
+
+// leaves are the parts of a condition that are no And and no Or.
+func leaves(c Cond) []Cond {
+	var list, out []Cond
 	switch c := c.(type) {
-	case Test:
-		out = append(out, c.Window)
+	case nil:
+		return nil
 	case And:
-		for _, x := range c {
-			out = append(out, conditionWindows(x)...)
-		}
+		list = c
 	case Or:
-		for _, x := range c {
-			out = append(out, conditionWindows(x)...)
-		}
+		list = c
+	default:
+		return []Cond{c}
+	}
+	for _, x := range list {
+		out = append(out, leaves(x)...)
 	}
 	return out
 }

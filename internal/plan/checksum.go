@@ -23,7 +23,7 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		udp := check.Proto == field.UDP
 		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
-			s.Op, s.L3 = sumOp(op), c.L3
+			s.Op, s.L3 = map[operand.Op]SumOp{operand.Fix: Fix, operand.Bad: Bad}[op], c.L3
 			s.Last = check.Proto == field.IP && c.L4 != field.None && headerWords(r) != 0
 		}
 		for _, e := range list {
@@ -60,13 +60,6 @@ func namedOp(r *rule.Rule, check *field.Field) (operand.Op, bool) {
 		}
 	}
 	return 0, false
-}
-
-func sumOp(op operand.Op) SumOp {
-	if op == operand.Fix {
-		return Fix
-	}
-	return Bad
 }
 
 // cover adds what a change of a field changes in s: its new value, less the old

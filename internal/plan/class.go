@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"slices"
 
 	"repacket/internal/field"
@@ -101,10 +102,7 @@ func (c Class) weight(f *field.Field, cover field.Cover) int {
 type facts map[string]field.Set
 
 func (f facts) with(t test) facts {
-	out := make(facts, len(f)+1)
-	for k, v := range f {
-		out[k] = v
-	}
+	out := maps.Clone(f)
 	out[t.field.Name] = f.of(t.field).Intersect(t.in)
 	return out
 }
@@ -114,18 +112,6 @@ func (f facts) of(fd *field.Field) field.Set {
 		return s
 	}
 	return field.All(fd.Width)
-}
-
-// stepsOneByOne are the rules that can act on packets of the class, in order. They
-// end behind a rule that takes all that is left.
-func (b *builder) stepsOneByOne(c Class) []Step {
-	w := b.newWalk(c)
-	for _, r := range b.program.Rules {
-		if headersThere(r, c) {
-			w.rule(r)
-		}
-	}
-	return w.out
 }
 
 // walk makes the steps of a class, rule by rule.

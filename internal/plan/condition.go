@@ -102,7 +102,7 @@ func (e *effort) simplify(n node, known facts) node {
 // simplifyAll merges the tests of each field into one and lets them tell the
 // other parts what is known.
 func (e *effort) simplifyAll(n allOf, known facts) node {
-	parts := e.merge(flattenAll(n), func(t test, all []test) field.Set {
+	parts := e.merge(flatten[allOf](n), func(t test, all []test) field.Set {
 		var outside field.Set
 		for _, x := range all {
 			outside = append(outside, x.in.Complement(t.field.Width)...)
@@ -138,13 +138,13 @@ func (e *effort) simplifyAll(n allOf, known facts) node {
 	if again && e.err == nil { // an "or" came down to one half: its tests can merge with ours
 		return e.simplifyAll(out, known)
 	}
-	return unwrap(out, always, func(l []node) node { return allOf(l) })
+	return unwrap[allOf](out, always)
 }
 
 // simplifyAny merges the tests of each field into one.
 func (e *effort) simplifyAny(n anyOf, known facts) node {
 	var parts []node
-	for _, x := range flattenAny(n) {
+	for _, x := range flatten[anyOf](n) {
 		x = e.simplify(x, known)
 		if x == always {
 			return always
@@ -165,7 +165,7 @@ func (e *effort) simplifyAny(n anyOf, known facts) node {
 			return always
 		}
 	}
-	return unwrap(parts, never, func(l []node) node { return anyOf(l) })
+	return unwrap[anyOf](parts, never)
 }
 
 // merge puts one test in the place of the first one of each field, for the
@@ -175,15 +175,12 @@ func (e *effort) merge(list []node, in func(t test, all []test) field.Set) []nod
 	at := map[*field.Field]int{}
 	all := map[*field.Field][]test{}
 	for _, x := range list {
-		t, ok := x.(test)
-		if ok {
-			all[t.field] = append(all[t.field], t)
+		if t, ok := x.(test); ok {
 			e.spend(1 + len(t.in))
-		}
-		if ok && len(all[t.field]) > 1 {
-			continue
-		}
-		if ok {
+			all[t.field] = append(all[t.field], t)
+			if len(all[t.field]) > 1 {
+				continue
+			}
 			at[t.field] = len(out)
 		}
 		out = append(out, x)
@@ -196,33 +193,23 @@ func (e *effort) merge(list []node, in func(t test, all []test) field.Set) []nod
 	return out
 }
 
-func unwrap(list []node, empty node, wrap func([]node) node) node {
+// unwrap is the condition that T makes of a list, which needs none around one member.
+func unwrap[T ~[]node](list []node, empty node) node {
 	switch len(list) {
 	case 0:
 		return empty
 	case 1:
 		return list[0]
 	}
-	return wrap(list)
+	return T(list)
 }
 
-func flattenAll(list []node) []node {
+// flatten puts the members of each T in a list in its place.
+func flatten[T ~[]node](list []node) []node {
 	var out []node
 	for _, x := range list {
-		if inner, ok := x.(allOf); ok {
-			out = append(out, flattenAll(inner)...)
-			continue
-		}
-		out = append(out, x)
-	}
-	return out
-}
-
-func flattenAny(list []node) []node {
-	var out []node
-	for _, x := range list {
-		if inner, ok := x.(anyOf); ok {
-			out = append(out, flattenAny(inner)...)
+		if inner, ok := x.(T); ok {
+			out = append(out, flatten[T](inner)...)
 			continue
 		}
 		out = append(out, x)

@@ -76,22 +76,10 @@ func (e *effort) add(c *Chain) {
 
 // leavesOf is how many tests there are in a condition.
 func leavesOf(c Cond) int {
-	var list []Cond
-	switch c := c.(type) {
-	case nil:
-		return 0
-	case And:
-		list = c
-	case Or:
-		list = c
-	case Test:
-		return max(1, len(c.In))
-	default:
-		return 1
-	}
 	n := 0
-	for _, x := range list {
-		n += leavesOf(x)
+	for _, x := range leaves(c) {
+		t, _ := x.(Test)
+		n += max(1, len(t.In))
 	}
 	return n
 }

@@ -8,9 +8,8 @@ import (
 // Left are the steps and the parts that planning rules left, with tables or
 // without. Where they were over both are a little below 0 at most.
 func Left(p *rule.Program, withTables bool) (steps, parts int, err error) {
-	b := builder{program: p, link: field.Ethernet, asked: askedFor(p), effort: effortFor(p)}
+	b := newBuilder(p, field.Ethernet, effortFor(p))
 	if withTables {
-		b.tables = &tables{bundles: map[bundleKey]*bundle{}}
 		if b.tables.items, err = b.items(); err != nil {
 			return 0, 0, err
 		}

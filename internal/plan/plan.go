@@ -357,17 +357,23 @@ type Term struct {
 // has been refused by the checker. Rows of files are written out, see WrittenOut.
 // It goes on as long as it takes: BuildOneByOne is for rules of any length.
 func Build(p *rule.Program, link field.Link) *Program {
-	p = p.WrittenOut()
-	b := builder{program: p, link: link, asked: askedFor(p), effort: noEnd()}
-	return b.build()
+	return newBuilder(p.WrittenOut(), link, noEnd()).build()
 }
 
 // BuildOneByOne is Build, but gives up where rules come to more than any program
 // can have. The error is a *TooLargeError or that of rule.Program.TooComplex.
 func BuildOneByOne(p *rule.Program, link field.Link) (*Program, error) {
 	p = p.WrittenOut()
-	b := builder{program: p, link: link, asked: askedFor(p), effort: effortFor(p)}
+	b := newBuilder(p, link, effortFor(p))
 	return b.build(), b.effort.err
+}
+
+func newBuilder(p *rule.Program, link field.Link, e *effort) *builder {
+	b := &builder{program: p, link: link, asked: askedFor(p), effort: e, tables: &tables{bundles: map[bundleKey]*bundle{}}}
+	for _, r := range p.Rules {
+		b.tables.items = append(b.tables.items, item{rule: r})
+	}
+	return b
 }
 
 func (b *builder) build() *Program {

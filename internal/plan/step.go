@@ -31,7 +31,7 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 	return Step{
 		Rule:      r.Index,
 		Cond:      cond,
-		DryRun:      p.Written[r.Index].DryRun,
+		DryRun:    p.Written[r.Index].DryRun,
 		Flow:      flowOf(computes, c),
 		Computes:  computes,
 		Sums:      sums(r, list, c, known),
@@ -148,12 +148,7 @@ func fieldTest(t test) Cond {
 }
 
 func singles(s field.Set) bool {
-	for _, r := range s {
-		if r.Lo != r.Hi {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(s, func(r field.Range) bool { return r.Lo != r.Hi })
 }
 
 // inPlace shifts the values of a field to where they stand in its window.
@@ -197,16 +192,14 @@ func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 // headerWords is the length that the rule gives the IPv4 header, -1 if that is
 // 0, or 0 if the rule does not change it.
 func headerWords(r *rule.Rule) int {
-	for _, a := range r.Actions {
-		if a.Field.Name != "ip_hl" {
-			continue
-		}
-		if a.Value.IsZero() {
-			return -1
-		}
-		return int(a.Value.Lo)
+	i := slices.IndexFunc(r.Actions, func(a rule.Action) bool { return a.Field.Name == "ip_hl" })
+	switch {
+	case i < 0:
+		return 0
+	case r.Actions[i].Value.IsZero():
+		return -1
 	}
-	return 0
+	return int(r.Actions[i].Value.Lo)
 }
 
 // writes are the stores of what the edits say, less the bits that are known to

@@ -4,15 +4,13 @@ import (
 	"slices"
 
 	"repacket/internal/field"
+	"repacket/internal/rule"
 )
-
-// exact reports whether a row says what the fields of the key were.
-func (t *Table) exact() bool { return t.single }
 
 // tableFor is the table of rules by the tests that vary, made once; nil if no
 // kind serves.
 func (ts *tables) tableFor(m *bundle, list []vary) *Table {
-	t := &Table{source: m, single: true}
+	t := &Table{source: m, single: true, seen: map[int32]int{}}
 	for _, v := range list {
 		t.Fields = append(t.Fields, v.field)
 		t.single = t.single && m.single(v.cell)
@@ -60,21 +58,10 @@ func (ts *tables) tableFor(m *bundle, list []vary) *Table {
 func (t *Table) like(o *Table) bool {
 	same := func(a, b []field.Value) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 	a, b := t.source, o.source
-	if t.Kind != o.Kind || len(t.key) != len(o.key) || (a != b && (a.rule != nil || b.rule != nil || a.order != nil || b.order != nil)) {
+	sameRows := a == b || a.rule == nil && b.rule == nil && a.order == nil && b.order == nil && a.rows().Len == b.rows().Len &&
+		slices.EqualFunc(a.rows().Cells, b.rows().Cells, func(c, d rule.Cells) bool { return same(c.Lo, d.Lo) && same(c.Hi, d.Hi) })
+	if t.Kind != o.Kind || !sameRows || !slices.EqualFunc(t.key, o.key, func(v, w image) bool { return sameColumn(v, w) }) {
 		return false
-	}
-	if a != b && (a.rows().Len != b.rows().Len || len(a.rows().Cells) != len(b.rows().Cells)) {
-		return false
-	}
-	for i, c := range a.rows().Cells {
-		if a != b && (!same(c.Lo, b.rows().Cells[i].Lo) || !same(c.Hi, b.rows().Cells[i].Hi)) {
-			return false
-		}
-	}
-	for i := range t.key {
-		if !sameColumn(t.key[i], o.key[i]) {
-			return false
-		}
 	}
 	return t.Kind != Ordered || t.Fields[0].Width == o.Fields[0].Width && t.Fields[0].Shift() == o.Fields[0].Shift()
 }
@@ -98,16 +85,8 @@ func (m *bundle) single(cell int) bool {
 
 // number fills in the numbers of rows by the values of the window.
 func (t *Table) number(v vary, w Window) {
-	cells := t.source.rows().Cells[v.cell]
-	t.Numbers = make([]uint16, 1<<(8*w.Size))
-	for i := range t.Numbers {
-		t.Numbers[i] = NoRow
-	}
-	hi := cells.Hi
-	if hi == nil {
-		hi = cells.Lo
-	}
-	list := field.Intervals(cells.Lo, hi, v.field.Width)
+	t.Numbers = slices.Repeat([]uint16{NoRow}, 1<<(8*w.Size))
+	list := t.intervals(v)
 	place := t.key[0].pieces[0]
 	for i, in := range list {
 		last := v.field.Max()
@@ -130,9 +109,6 @@ func (t *Table) number(v vary, w Window) {
 
 // numbered is the number of a row of the source here.
 func (t *Table) numbered(row int32) int {
-	if t.seen == nil {
-		t.seen = map[int32]int{}
-	}
 	n, known := t.seen[row]
 	if !known {
 		n = len(t.rows)
@@ -142,14 +118,18 @@ func (t *Table) numbered(row int32) int {
 	return n
 }
 
+// intervals are those of the rows of the source.
+func (t *Table) intervals(v vary) []field.Interval {
+	cells := t.source.rows().Cells[v.cell]
+	if cells.Hi == nil {
+		return field.Intervals(cells.Lo, cells.Lo, v.field.Width)
+	}
+	return field.Intervals(cells.Lo, cells.Hi, v.field.Width)
+}
+
 // divide fills in the intervals.
 func (t *Table) divide(v vary) {
-	cells := t.source.rows().Cells[v.cell]
-	hi := cells.Hi
-	if hi == nil {
-		hi = cells.Lo
-	}
-	t.Intervals = field.Intervals(cells.Lo, hi, v.field.Width)
+	t.Intervals = t.intervals(v)
 	for i := range t.Intervals {
 		if in := &t.Intervals[i]; in.Row >= 0 {
 			in.Row = int32(t.numbered(in.Row))

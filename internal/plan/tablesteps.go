@@ -11,13 +11,12 @@ import (
 // step that looks a row up, so that their number does not count. The error is a
 // *RowsError, a *TooLargeError or that of rule.Program.TooComplex.
 func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
-	b := builder{program: p, link: link, asked: askedFor(p), effort: effortFor(p)}
-	t := &tables{bundles: map[bundleKey]*bundle{}}
+	b := newBuilder(p, link, effortFor(p))
+	t := b.tables
 	var err error
 	if t.items, err = b.items(); err != nil {
 		return nil, err
 	}
-	b.tables = t
 	out := b.build()
 	out.Tables, out.OneByOne = t.all, b.written
 	if t.err == nil {
@@ -26,7 +25,8 @@ func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
 	return out, t.err
 }
 
-// tables is what a builder needs to make tables; it is nil where none are made.
+// tables are the rules of a builder in order, and the tables that are made of them;
+// without shapes there are none.
 type tables struct {
 	items   []item
 	bundles map[bundleKey]*bundle
@@ -42,12 +42,10 @@ type bundleKey struct {
 	count int
 }
 
-// steps are the steps of a class.
+// steps are the steps of a class: of the rules that can act on its packets, in order.
+// They end behind a rule that takes all that is left.
 func (b *builder) steps(c Class) []Step {
-	if b.tables == nil {
-		return b.stepsOneByOne(c)
-	}
-	w := tableWalk{walk: b.newWalk(c), b: b}
+	w := tableWalk{walk: b.newWalk(c), b: b, live: map[*shape]bool{}}
 	var run []item
 	for _, it := range b.tables.items {
 		switch {
@@ -78,9 +76,6 @@ type tableWalk struct {
 func (w *tableWalk) acts(s *shape) bool {
 	acts, known := w.live[s]
 	if !known {
-		if w.live == nil {
-			w.live = map[*shape]bool{}
-		}
 		acts = w.simplified(s.pattern, w.class.facts()) != never
 		w.live[s] = acts
 	}
@@ -240,12 +235,7 @@ func (w *tableWalk) choose(run []item, shapes int) bool {
 // makesSums reports whether a step makes a whole sum; then its condition leaves
 // something behind that another one would change.
 func makesSums(s Step) bool {
-	for _, sum := range s.Sums {
-		if sum.Op != Adjust {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.Sums, func(sum Sum) bool { return sum.Op != Adjust })
 }
 
 // Acting are the steps that act: those of a Select in its place.

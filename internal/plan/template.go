@@ -1,7 +1,7 @@
 package plan
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 
 	"repacket/internal/field"
@@ -32,12 +32,8 @@ func varies(n node) bool {
 // parted is a condition that is a conjunction of varying tests and the rest; ok
 // is false if it is none.
 func parted(n node) (list []vary, rest node, ok bool) {
-	all, isAll := n.(allOf)
-	if !isAll {
-		all = allOf{n}
-	}
-	var others allOf
-	for _, x := range all {
+	var others []node
+	for _, x := range flatten[allOf]([]node{n}) {
 		v, is := x.(vary)
 		switch {
 		case is && v.not, !is && varies(x):
@@ -48,7 +44,7 @@ func parted(n node) (list []vary, rest node, ok bool) {
 			others = append(others, x)
 		}
 	}
-	return list, unwrap(others, always, func(l []node) node { return allOf(l) }), len(list) > 0
+	return list, unwrap[allOf](others, always), len(list) > 0
 }
 
 // table makes the step of rules of one shape in the class. It is false where no
@@ -67,7 +63,8 @@ func (w *tableWalk) table(m *bundle) (Step, bool) {
 		return Step{}, false
 	}
 	// What moves a prefix does the same to each packet of a row as to its first one.
-	p := probing{walk: w.walk, bundle: m, keys: list, rest: rest, exact: t.exact() || moved >= 0, moved: moved}
+	p := probing{walk: w.walk, bundle: m, keys: list, rest: rest, exact: t.single || moved >= 0, moved: moved}
+	p.fields = fieldsOf(list, p.exact, m.pattern.Actions)
 	s, ok := p.template(t)
 	if !ok {
 		return Step{}, false
@@ -102,7 +99,10 @@ func overlapping(list []vary, rest node) bool {
 		}
 		bits.of(v.field.Proto).put(v.field, v.field.Max())
 	}
-	return slices.ContainsFunc(testsIn(rest), func(t test) bool { return overlaps(bits, t.field) })
+	return slices.ContainsFunc(flatten[allOf]([]node{rest}), func(n node) bool { // those in an "or" do not count
+		t, is := n.(test)
+		return is && overlaps(bits, t.field)
+	})
 }
 
 func overlaps(bits patterns, f *field.Field) bool {
@@ -113,21 +113,6 @@ func overlaps(bits patterns, f *field.Field) bool {
 		}
 	}
 	return false
-}
-
-// testsIn are the tests that a condition needs: those that are not in an "or".
-func testsIn(n node) []test {
-	switch n := n.(type) {
-	case test:
-		return []test{n}
-	case allOf:
-		var out []test
-		for _, x := range n {
-			out = append(out, testsIn(x)...)
-		}
-		return out
-	}
-	return nil
 }
 
 // keyWindows are what the key is made of, the widest first, so that each is
@@ -160,6 +145,8 @@ type probing struct {
 	rest   node
 	exact  bool
 	moved  int // the action that moves a prefix, or -1
+	// fields are those of the cells that the step can depend on.
+	fields map[int]*field.Field
 }
 
 // probes are how often other values are tried where some came to something
@@ -184,7 +171,7 @@ func (p *probing) template(t *Table) (Step, bool) {
 func (p *probing) values(seed int) []field.Value {
 	out := make([]field.Value, len(p.bundle.rows().Cells))
 	for _, cell := range p.cells() {
-		f := p.fieldOf(cell)
+		f := p.fields[cell]
 		out[cell] = low(field.V(uint64(0x1234567*(seed+1)+0x2345*(cell+1)*(2*seed+3))), f.Width)
 		if out[cell] == f.Max() {
 			out[cell] = out[cell].Dec()
@@ -211,19 +198,16 @@ func (p *probing) rule(values []field.Value) *rule.Rule {
 
 // plan is the step with values in the cells.
 func (p *probing) plan(values []field.Value) (Step, bool) {
-	n := allOf{p.rest}
-	if all, is := p.rest.(allOf); is {
-		n = slices.Clone(all)
-	}
-	if p.rest == always {
-		n = nil
+	var n []node
+	if p.rest != always {
+		n = flatten[allOf]([]node{p.rest})
 	}
 	if p.exact {
 		for _, k := range p.keys {
 			n = append(n, test{k.field, field.One(values[k.cell])})
 		}
 	}
-	return step(p.program, p.rule(values), unwrap(n, always, func(l []node) node { return allOf(l) }), p.class)
+	return step(p.program, p.rule(values), unwrap[allOf](n, always), p.class)
 }
 
 // try makes the step from values, and is false if these are special.
@@ -291,36 +275,24 @@ func (l linear) at(value func(cell int) field.Value) uint32 {
 	return uint32(sum % modulus)
 }
 
-// fieldOf is the field that a cell is for.
-func (p *probing) fieldOf(cell int) *field.Field {
-	for _, k := range p.keys {
-		if k.cell == cell {
-			return k.field
-		}
-	}
-	for _, a := range p.bundle.pattern.Actions {
-		if a.Cell == cell+1 {
-			return a.Field
-		}
-	}
-	panic(fmt.Sprintf("plan: cell %d is not used", cell))
-}
-
 // cells are those that the step can depend on.
-func (p *probing) cells() []int {
-	var out []int
-	for _, k := range p.keys {
-		if p.exact {
-			out = append(out, k.cell)
-		}
-	}
-	for _, a := range p.bundle.pattern.Actions {
+func (p *probing) cells() []int { return slices.Sorted(maps.Keys(p.fields)) }
+
+// fieldsOf are the fields of the cells that a step can depend on: those of the key, if
+// a row says what they were, and those of the actions.
+func fieldsOf(keys []vary, exact bool, actions []rule.Action) map[int]*field.Field {
+	out := map[int]*field.Field{}
+	for _, a := range actions {
 		if a.Cell > 0 {
-			out = append(out, a.Cell-1)
+			out[a.Cell-1] = a.Field
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	for _, k := range keys {
+		if exact {
+			out[k.cell] = k.field
+		}
+	}
+	return out
 }
 
 // write makes a write take from the row what differs. It is false if a prefix
@@ -352,18 +324,7 @@ func (p *probing) write(t *Table, w *Write) bool {
 
 // alike reports whether two steps differ in nothing but constants.
 func alike(a, b Step) bool {
-	if len(a.Sums) != len(b.Sums) || len(a.Writes) != len(b.Writes) {
-		return false
-	}
-	for i := range a.Sums {
-		if a.Sums[i].Check != b.Sums[i].Check || len(a.Sums[i].Changes) != len(b.Sums[i].Changes) || !slices.Equal(a.Sums[i].Terms, b.Sums[i].Terms) {
-			return false
-		}
-	}
-	for i := range a.Writes {
-		if a.Writes[i].Window != b.Writes[i].Window {
-			return false
-		}
-	}
-	return true
+	return slices.EqualFunc(a.Sums, b.Sums, func(s, t Sum) bool {
+		return s.Check == t.Check && len(s.Changes) == len(t.Changes) && slices.Equal(s.Terms, t.Terms)
+	}) && slices.EqualFunc(a.Writes, b.Writes, func(v, w Write) bool { return v.Window == w.Window })
 }
