@@ -112,8 +112,5 @@ func elements(p *field.Field) int {
 // bitsOf are the bits of a piece, given the whole field's value.
 func bitsOf(f, piece *field.Field, v field.Value) uint64 {
 	below := f.Bit + f.Width - piece.Bit - piece.Width
-	if below >= 64 {
-		return v.Hi >> (below - 64) & piece.Max().Lo
-	}
-	return (v.Lo>>below | v.Hi<<(64-below)) & piece.Max().Lo
+	return v.Shr(below).Low(piece.Width).Lo
 }

@@ -48,6 +48,17 @@ func (v Value) Or(o Value) Value { return Value{v.Hi | o.Hi, v.Lo | o.Lo} }
 // AndNot is the bitwise v &^ o.
 func (v Value) AndNot(o Value) Value { return Value{v.Hi &^ o.Hi, v.Lo &^ o.Lo} }
 
+// Shr is v without its lowest n bits (0 to 128).
+func (v Value) Shr(n int) Value {
+	if n >= 64 {
+		return V(v.Hi >> (n - 64))
+	}
+	return Value{v.Hi >> n, v.Lo>>n | v.Hi<<(64-n)}
+}
+
+// Low is the lowest n bits of v.
+func (v Value) Low(n int) Value { return v.AndNot(Value{^uint64(0), ^uint64(0)}.AndNot(Ones(n))) }
+
 // IsZero reports whether v is 0.
 func (v Value) IsZero() bool { return v.Hi|v.Lo == 0 }
 

@@ -100,8 +100,7 @@ func (m *rowMaker) rows() *rule.Rows {
 	return out
 }
 
-// bundleOf makes rules of one shape one pattern with rows. It is nil if nothing
-// that they test differs, or if they would have too many rows.
+// bundleOf makes rules of one shape one pattern with rows, or nil; see gather.
 func bundleOf(items []item) *bundle {
 	s := items[0].shape
 	sets := make([][]field.Set, len(items)) // by rule and test
@@ -109,46 +108,51 @@ func bundleOf(items []item) *bundle {
 		eachTest(it.rule.Cond, true, func(t rule.Test, _ bool) { sets[i] = append(sets[i], t.In) })
 	}
 	var tests, actions []int // that differ
-	single := true
 	for t, hole := range s.holes {
-		differs := false
-		for i := range sets {
-			differs = differs || hole && !sets[i][t].Equal(sets[0][t])
-		}
-		if !differs {
-			continue
-		}
-		tests = append(tests, t)
-		for i := range sets {
-			single = single && few(sets[i][t])
+		if hole && slices.ContainsFunc(sets, func(of []field.Set) bool { return !of[t].Equal(sets[0][t]) }) {
+			tests = append(tests, t)
 		}
 	}
 	for a, first := range items[0].rule.Actions {
-		for _, it := range items {
-			if it.rule.Actions[a].Value != first.Value {
-				actions = append(actions, a)
-				break
-			}
+		if slices.ContainsFunc(items, func(it item) bool { return it.rule.Actions[a].Value != first.Value }) {
+			actions = append(actions, a)
 		}
 	}
-	if len(tests) == 0 || !single && len(tests) > 1 {
-		return nil
-	}
-	m := rowMaker{single: single}
+	list := make([]variant, len(items))
 	for i, it := range items {
-		var in []field.Set
-		var values []field.Value
+		list[i] = variant{rule: uint32(it.rule.Index), order: it.order}
 		for _, t := range tests {
-			in = append(in, sets[i][t])
+			list[i].tests = append(list[i].tests, sets[i][t])
 		}
 		for _, a := range actions {
-			values = append(values, it.rule.Actions[a].Value)
+			list[i].values = append(list[i].values, it.rule.Actions[a].Value)
 		}
-		if !m.add(in, values, uint32(it.rule.Index), it.order) {
+	}
+	return gather(items[0].rule, tests, actions, list)
+}
+
+// variant is what differs between rules of one shape: the values of some tests and
+// actions, the rule and its place.
+type variant struct {
+	tests       []field.Set
+	values      []field.Value
+	rule, order uint32
+}
+
+// gather makes a bundle of variants of a rule, whose tests and actions of these places
+// differ. It is nil if nothing that they test does, or if they would have too many rows.
+func gather(r *rule.Rule, tests, actions []int, list []variant) *bundle {
+	more := func(s field.Set) bool { return !few(s) }
+	m := rowMaker{single: !slices.ContainsFunc(list, func(v variant) bool { return slices.ContainsFunc(v.tests, more) })}
+	if len(tests) == 0 || !m.single && len(tests) > 1 {
+		return nil
+	}
+	for _, v := range list {
+		if !m.add(v.tests, v.values, v.rule, v.order) {
 			return nil
 		}
 	}
-	return m.bundle(items[0].rule, tests, actions, len(items))
+	return m.bundle(r, tests, actions, len(list))
 }
 
 // bundle is the pattern of the rule r, whose tests and actions of these places
@@ -231,28 +235,19 @@ func bundleOfRows(r *rule.Rule, order uint32) *bundle {
 	if plain {
 		return &bundle{pattern: r, count: rows.Len, first: order}
 	}
-	m := rowMaker{single: true}
-	sets := make([][]field.Set, rows.Len)
-	for i := range sets {
+	list := make([]variant, rows.Len)
+	for i := range list {
+		list[i] = variant{rule: uint32(r.Index), order: uint32(i)}
 		for _, t := range tests {
-			in := rows.In(t, i)
-			sets[i] = append(sets[i], in)
-			m.single = m.single && few(in)
+			list[i].tests = append(list[i].tests, rows.In(t, i))
 		}
-	}
-	if !m.single && len(tests) > 1 {
-		return nil
-	}
-	for i := range sets {
-		var values []field.Value
 		for _, a := range actions {
-			values = append(values, rows.Cells[r.Actions[a].Cell-1].Lo[i])
-		}
-		if !m.add(sets[i], values, uint32(r.Index), uint32(i)) {
-			return nil
+			list[i].values = append(list[i].values, rows.Cells[r.Actions[a].Cell-1].Lo[i])
 		}
 	}
-	out := m.bundle(r, at, actions, rows.Len)
-	out.rule, out.first = nil, order
+	out := gather(r, at, actions, list)
+	if out != nil {
+		out.rule, out.first = nil, order
+	}
 	return out
 }

@@ -111,7 +111,7 @@ func upperBits(f *field.Field, v field.Value, n int) []edit {
 	var out []edit
 	for _, p := range pieces(f, 0, n) {
 		below := f.Bit + f.Width - p.Bit - p.Width
-		out = append(out, edit{field: p, value: low(without(v, below), p.Width)})
+		out = append(out, edit{field: p, value: v.Shr(below).Low(p.Width)})
 	}
 	return out
 }
@@ -143,14 +143,6 @@ func bitsOf(f *field.Field, at, width int) *field.Field {
 		p.Covers[i] = c
 	}
 	return &p
-}
-
-// without is v without its lowest n bits (0 to 128).
-func without(v field.Value, n int) field.Value {
-	if n == 0 {
-		return v
-	}
-	return shifted(v, n)
 }
 
 // factor is what one unit of a window adds to a sum in which one unit of the

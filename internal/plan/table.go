@@ -232,7 +232,7 @@ func (p piece) of(v field.Value) uint32 {
 	case p.shift == 0:
 		return uint32(v.Lo) & p.mask
 	}
-	return uint32(shifted(v, p.shift).Lo) & p.mask
+	return uint32(v.Shr(p.shift).Lo) & p.mask
 }
 
 // Description says how many rules it holds and how they are found, in words.

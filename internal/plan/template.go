@@ -172,7 +172,7 @@ func (p *probing) values(seed int) []field.Value {
 	out := make([]field.Value, len(p.bundle.rows().Cells))
 	for _, cell := range p.cells() {
 		f := p.fields[cell]
-		out[cell] = low(field.V(uint64(0x1234567*(seed+1)+0x2345*(cell+1)*(2*seed+3))), f.Width)
+		out[cell] = field.V(uint64(0x1234567*(seed+1) + 0x2345*(cell+1)*(2*seed+3))).Low(f.Width)
 		if out[cell] == f.Max() {
 			out[cell] = out[cell].Dec()
 		}

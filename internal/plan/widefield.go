@@ -55,8 +55,8 @@ func split(in field.Set, below int) (whole field.Set, parts []halves) {
 	}
 	ones := field.Ones(below)
 	for _, r := range in {
-		lo, hi := shifted(r.Lo, below), shifted(r.Hi, below)
-		from, to := low(r.Lo, below), low(r.Hi, below)
+		lo, hi := r.Lo.Shr(below), r.Hi.Shr(below)
+		from, to := r.Lo.Low(below), r.Hi.Low(below)
 		if lo == hi && (!from.IsZero() || to != ones) {
 			add(lo, from, to)
 			continue
@@ -108,20 +108,6 @@ next:
 		out[i].upper = field.NewSet(out[i].upper...)
 	}
 	return out
-}
-
-// shifted is v without its lowest n bits (1 to 127).
-func shifted(v field.Value, n int) field.Value {
-	if n >= 64 {
-		return field.V(v.Hi >> (n - 64))
-	}
-	return field.Value{Hi: v.Hi >> n, Lo: v.Lo>>n | v.Hi<<(64-n)}
-}
-
-// low is the lowest n bits of v.
-func low(v field.Value, n int) field.Value {
-	ones := field.Ones(n)
-	return field.Value{Hi: v.Hi & ones.Hi, Lo: v.Lo & ones.Lo}
 }
 
 // negated holds where c does not.
