@@ -15,7 +15,7 @@ type rewriter interface {
 	// limit lets the packet pass untouched if the limit is reached.
 	limit()
 	// prepare works out what cannot be any more behind the first store, and returns
-	// the checksums that are changed in place.
+	// the checksums that are changed in place. Nothing in it fails.
 	prepare(s plan.Step) []adjustment
 	// finish stands behind the stores.
 	finish(s plan.Step)
@@ -26,11 +26,12 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	c.frame.Phase = computing
 	r.limit()
 	values{c.code}.compute(s)
-	adjusted := r.prepare(s)
 	recompute{c.code}.fix(s.Sums)
 
-	// Nothing from here on can fail, and the packet is as it arrived: who looks at it
-	// as it was begins here.
+	// The packet is as it arrived, and will be rewritten: what records it begins here,
+	// and ends below. All ways from here lead there but those to c.abort, for want of
+	// memory or because the verifier has to be shown a bounds check again.
+	adjusted := r.prepare(s)
 	c.frame.Phase = storing
 	for _, sum := range adjusted {
 		checksums{c.code}.adjust(sum)
@@ -50,7 +51,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	}
 	r.finish(s)
 
-	// The packet is as it leaves: who looks at it ends here.
+	// The packet is as it leaves: what records it ends here.
 	c.frame.Phase = counting
 	c.counted(s)
 }

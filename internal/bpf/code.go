@@ -23,6 +23,7 @@ type code struct {
 	reg   registers
 
 	pass, count assembler.Label // leave the packet; count it, then leave it
+	abort       assembler.Label // leave the packet in the middle of a rewrite
 	rest        []func()        // what stands behind the exit
 	functions   map[string]func()
 }

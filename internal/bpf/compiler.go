@@ -91,6 +91,7 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()
+	c.abort = c.pass
 	c.hook = emitterFor(c)
 	return &compiler{code: c, entries: map[location]*entry{}}
 }

@@ -88,7 +88,7 @@ func (c recompute) fixed(sums []plan.Sum, each func(s plan.Sum, at int16)) {
 func (c recompute) fix(sums []plan.Sum) {
 	c.fixed(sums, func(s plan.Sum, at int16) {
 		if s.Check.Proto == field.IP {
-			c.header()
+			c.header(c.pass)
 		} else {
 			c.datagram(s)
 		}
@@ -111,7 +111,7 @@ func (c recompute) storeLast(sums []plan.Sum) {
 	for _, s := range sums {
 		if s.Last {
 			c.About(s.String())
-			c.header()
+			c.header(c.abort)
 			c.finish(plan.Sum{Check: s.Check, Op: s.Op})
 			c.store(checkWindow(s.Check), value)
 		}
@@ -122,11 +122,11 @@ func (c recompute) storeLast(sums []plan.Sum) {
 func (c recompute) sum() asm.Register { return c.spare() }
 
 // header adds up the IPv4 header as it is, of which the length is a multiple of
-// four.
-func (c recompute) header() {
+// four. It goes to failed if it cannot be read.
+func (c recompute) header(failed assembler.Label) {
 	c.zero(c.frameOffset(slotHeader), headerRoom)
 	c.Call(c.abi.loadBytes, assembler.Reg(c.reg.ctx), c.content(slotL3), c.address(slotHeader), c.content(slotHeaderLen))
-	c.Jump(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
+	c.Jump(failed, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Call(asm.FnCsumDiff, assembler.Imm(0), assembler.Imm(0), c.address(slotHeader), c.content(slotHeaderLen), assembler.Imm(0))
 	c.Emit(asm.Mov.Reg(c.sum(), asm.R0))
 }

@@ -131,7 +131,7 @@ func (c *tc) act(s plan.Step) {
 		}
 	}
 	if exact && check.Proto == field.UDP {
-		c.completeSum()
+		c.completeSum(c.pass)
 		c.Jump(complete, asm.JNE.Imm(value, 0, ""))
 	}
 	c.tellPartial(s, check, partial)
@@ -180,7 +180,7 @@ func (c *tc) tellPartial(s plan.Step, check *field.Field, partial assembler.Labe
 	c.fetch(value, checkWindow(check))
 	c.save(slotTried, value)
 	c.Call(asm.FnL4CsumReplace, assembler.Reg(c.reg.ctx), c.content(slotCheckAt), assembler.Imm(0), assembler.Imm(1), assembler.Imm(size))
-	c.relocate(s)
+	c.relocate(s, c.pass)
 	c.fetch(value, checkWindow(check))
 	c.load(temp, slotTried)
 	c.Jump(partial, asm.JEq.Reg(value, temp, ""))
@@ -196,7 +196,7 @@ func (c *tc) remember() {
 
 // relocate finds the headers again behind a helper that may have moved them. They
 // are where they were, which the verifier has to be shown.
-func (c *tc) relocate(s plan.Step) {
+func (c *tc) relocate(s plan.Step, short assembler.Label) {
 	c.ends()
 	switch {
 	case c.plan.Link == field.RawIP:
@@ -212,15 +212,15 @@ func (c *tc) relocate(s plan.Step) {
 		slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool { return sum.L3 == field.IP6 }) {
 		network = ip6Len
 	}
-	c.guard(c.reg.l3, ethLen+network, c.pass)
+	c.guard(c.reg.l3, ethLen+network, short)
 	c.load(value, slotL4)
 	c.Emit(asm.And.Imm(value, 0x7fff))
 	c.loadContext(c.reg.l4, c.abi.data)
 	c.Emit(asm.Add.Reg(c.reg.l4, value), asm.Add.Imm(c.reg.l4, -l4Base))
-	c.guard(c.reg.l4, l4Base+c.chain.Class.L4.Header().Fixed, c.pass)
+	c.guard(c.reg.l4, l4Base+c.chain.Class.L4.Header().Fixed, short)
 	if c.chain.Class.MSS {
 		c.load(temp, slotMSSAt)
-		c.loadMSS(c.pass)
+		c.loadMSS(short)
 	}
 }
 
@@ -279,7 +279,7 @@ func (c *tcRewrite) finish(s plan.Step) {
 	if last { // the header may reach over the checksum that is changed now
 		c.remember()
 		c.changeSum()
-		c.relocate(s)
+		c.relocate(s, c.abort)
 		recompute{c.code}.storeLast(s.Sums)
 		c.newSums(s.Sums)
 	} else {

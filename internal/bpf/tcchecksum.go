@@ -54,7 +54,7 @@ func (c *tc) partsOf(sum plan.Sum) *partedSum {
 	}
 	c.saveOffset(slotCheckAt, c.reg.l4, l4Base+int32(sum.Check.Byte()))
 	if sum.Check.Proto == field.UDP {
-		c.completeSum()
+		c.completeSum(c.abort)
 		c.save(slotWhole, value)
 	}
 	return out

@@ -25,7 +25,7 @@ import (
 // if it is the pseudo-header's sum alone (RFC 768, RFC 8200 section 8.1), or if
 // there are IPv6 extension headers: behind some, the pseudo-header's destination is
 // not in the header.
-func (c *tc) completeSum() {
+func (c *tc) completeSum(short assembler.Label) {
 	ip, ip6 := c.carriers()
 	six, done := c.NewLabel(), c.NewLabel()
 	c.About("is udp_check complete?")
@@ -45,7 +45,7 @@ func (c *tc) completeSum() {
 		other := c.NewLabel()
 		c.loadContext(asm.R1, c.abi.end)
 		c.Emit(asm.Mov.Reg(value, c.reg.l3), asm.Add.Imm(value, ethLen+ip6Len))
-		c.Jump(c.pass, asm.JGT.Reg(value, asm.R1, ""))
+		c.Jump(short, asm.JGT.Reg(value, asm.R1, ""))
 		c.Emit(asm.LoadMem(value, c.reg.l3, nextAt, asm.Byte))
 		c.Jump(other, asm.JNE.Imm(value, int32(field.UDP.Header().Number), ""))
 		c.pseudoSum(field.IP6)

@@ -113,11 +113,12 @@ func (c *tc) rewriteTag(s plan.Step) {
 	}
 	lost := c.NewLabel()
 	c.Call(asm.FnSkbVlanPop, assembler.Reg(c.reg.ctx))
-	c.Jump(c.pass, asm.JNE.Imm(asm.R0, 0, ""))
+	c.Jump(c.abort, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Call(asm.FnSkbVlanPush, assembler.Reg(c.reg.ctx), c.content(slotTagType), c.content(slotTag))
 	c.Jump(lost, asm.JNE.Imm(asm.R0, 0, ""))
 	c.later(func() {
-		// There is no memory for the tag, and without it the packet is another's.
+		// There is no memory for the tag, and without it the packet is another's. Like
+		// c.abort, this leaves in the middle of a rewrite.
 		c.Bind(lost)
 		c.About("no memory")
 		c.Emit(asm.Mov.Imm(asm.R0, c.abi.verdicts[rule.Drop]))
