@@ -52,6 +52,8 @@ type Operand struct {
 	Argument Argument
 	// Kinds are those of the fields that take the operand.
 	Kinds []field.Kind
+	// Test is the comparison that means in a test what the word does in an action.
+	Test string
 	// Neutral, if it is not nil, is the argument that changes nothing, whatever the
 	// field holds.
 	Neutral func(*field.Field) field.Value

@@ -246,7 +246,7 @@ func (e Chance) Threshold() uint64 {
 type Action struct {
 	Field *field.Field
 	Op    operand.Op
-	// Value is the operand of Set, Add, Sub, AtLeast and AtMost, and for Prefix
+	// Value is the operand's argument, if that is a value or an amount, and for Prefix
 	// the upper bits, in their place, with no others set. It fits in the field.
 	Value field.Value
 	// From is the field that Copy reads. It is of the kind of Field, not wider,

@@ -170,7 +170,7 @@ func (p *parser) noValue(n TestNode, t Token) {
 		meant = list(Replace(hint+": ", t.At, "ne", "").Showing(Span{n.Ref.Name.At.Start, p.second().At.End}))
 	case worded && o.Argument == operand.Value:
 		hint = "in a test: ge for at least, le for at most"
-		meant = p.comparison(n, t)
+		meant = list(Replace("in a test: ", t.At, o.Test, "").Showing(Span{n.Ref.Name.At.Start, p.second().At.End}))
 	case worded:
 		hint = t.Text + " is an action: is `then` missing?"
 		meant = list(insert(hint+"  ", n.Ref.Name.At.Start, "then "))
@@ -178,15 +178,6 @@ func (p *parser) noValue(n TestNode, t Token) {
 		hint = "an unquoted < or > is taken by the shell (and may have made a file): write lt, le, gt, ge"
 	}
 	p.fail(t.At, hint, "%s needs a value", name).Propose(meant...)
-}
-
-// comparison suggests the comparison that the word of an action means in a test.
-func (p *parser) comparison(n TestNode, t Token) []Suggestion {
-	word := map[string]string{"atleast": "ge", "atmost": "le"}[t.Text]
-	if word == "" {
-		return nil
-	}
-	return list(Replace("in a test: ", t.At, word, "").Showing(Span{n.Ref.Name.At.Start, p.second().At.End}))
 }
 
 // flagOn suggests that a flag without a value is to be on.

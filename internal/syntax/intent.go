@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 )
 
 // sending is a verdict as somebody wrote it, in rules or in words that are none yet.
@@ -103,7 +104,10 @@ func classOf(word string) string {
 	switch word {
 	case "or", "not", "all", "chance":
 		return word
-	case "lt", "le", "gt", "ge", "atleast", "atmost":
+	case "lt", "le", "gt", "ge":
+		return "operator"
+	}
+	if o, worded := operand.ByWord(word); worded && o.Test != "" {
 		return "operator"
 	}
 	switch {

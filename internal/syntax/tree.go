@@ -93,7 +93,7 @@ func (r RuleNode) Drops() bool {
 type ColumnNode struct {
 	Name string // as written, without its @
 	Ref  FieldRef
-	Use  string // item, set, +, -, atleast, atmost, lt, le, gt or ge
+	Use  string // item, set, a comparison, or the word or the sign of an operand
 	At   Span   // of @ and the name, and of a sign before them
 }
 
