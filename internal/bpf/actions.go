@@ -25,8 +25,8 @@ type rewriter interface {
 func (c actions) rewrite(s plan.Step, r rewriter) {
 	c.frame.Phase = computing
 	r.limit()
-	values{c.code}.compute(s)
-	recompute{c.code}.fix(s.Sums)
+	values(c).compute(s)
+	recompute(c).fix(s.Sums)
 
 	// The packet is as it arrived, and will be rewritten: what records it begins here,
 	// and ends below. All ways from here lead there but those to c.abort, for want of
@@ -34,9 +34,9 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	adjusted := r.prepare(s)
 	c.frame.Phase = storing
 	for _, sum := range adjusted {
-		checksums{c.code}.adjust(sum)
+		checksums(c).adjust(sum)
 	}
-	recompute{c.code}.storeFixed(s.Sums)
+	recompute(c).storeFixed(s.Sums)
 	for _, e := range s.Exchanges {
 		c.About(e.String())
 		c.fetch(value, e.A)
@@ -91,7 +91,7 @@ func (c actions) counted(s plan.Step) {
 	if s.Lookup == nil || s.Lookup.Rule == 0 {
 		c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotRule), int64(s.Rule), asm.Word))
 	} else {
-		tables{c.code}.column(s.Lookup.Rule, 4)
+		tables(c).column(s.Lookup.Rule, 4)
 		c.Emit(asm.StoreMem(asm.R10, c.frameOffset(slotRule), temp, asm.Word))
 	}
 	if c.use.verdicts {

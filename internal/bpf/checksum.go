@@ -36,7 +36,7 @@ func (c checksums) adjust(s adjustment) {
 		add = unsigned(add, terms, int64(len(s.Rows))*modulus)
 		c.Emit(asm.Add.Imm(value, int32(add)))
 		most := 0xffff + add + c.addTerms(terms)
-		tables{c.code}.addRows(s.Sum, asm.Sub)
+		tables(c).addRows(s.Sum, asm.Sub)
 		c.fold(most, 0x1fffe)
 		c.Emit(asm.Mov.Reg(temp, value), asm.RSh.Imm(temp, 16), asm.Add.Reg(value, temp))
 	case len(s.Terms) == 0 && len(s.Rows) == 0:
@@ -65,7 +65,9 @@ func (c checksums) change(s plan.Sum) {
 	terms := halved(memoryTerms(s.Terms, -1))
 	start := unsigned(inMemory(s.Const), terms, 1)
 	most := start
-	if c.holds(s) && terms[0].Window == s.Terms[0].Window { // not halved
+	inPlace := len(s.Terms) == 1 && len(s.Rows) == 0 && !s.Terms[0].Made() &&
+		c.Known() == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()} // it has just been compared
+	if inPlace && terms[0].Window == s.Terms[0].Window { // not halved
 		t := terms[0]
 		c.shift(asm.LSh, value, bits.TrailingZeros64(uint64(t.factor)))
 		if t.factor < 0 {
@@ -77,14 +79,9 @@ func (c checksums) change(s plan.Sum) {
 	} else {
 		c.Emit(asm.Mov.Imm(value, int32(start)))
 		most += c.addTerms(terms)
-		most += tables{c.code}.addRows(s, asm.Add)
+		most += tables(c).addRows(s, asm.Add)
 	}
 	c.fold(most, 0xffff)
-}
-
-// holds reports whether the only term is in value: it has just been compared.
-func (c checksums) holds(s plan.Sum) bool {
-	return len(s.Terms) == 1 && len(s.Rows) == 0 && !s.Terms[0].Made() && c.Known() == held{win: s.Terms[0].Window, masked: !s.Terms[0].Full()}
 }
 
 // checkWindow is where a checksum is.

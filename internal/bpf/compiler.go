@@ -39,22 +39,14 @@ func usesOf(p *plan.Program, hook abi) uses {
 			}
 		}
 	}
-	for _, t := range transports(p) {
-		u.options = u.options || slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans)
-	}
-	return u
-}
-
-// transports are those of all levels and both versions of IP.
-func transports(p *plan.Program) (out []plan.Transport) {
 	for _, l := range p.Levels {
 		for _, n := range []*plan.Network{l.IP, l.IP6} {
-			if n != nil {
-				out = append(out, n.L4...)
-			}
+			u.options = u.options || n != nil && slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
+				return slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans)
+			})
 		}
 	}
-	return out
+	return u
 }
 
 // compiler lays a program out: what is common first, each chain once.
@@ -172,7 +164,7 @@ func (c *compiler) enter(ch *plan.Chain) {
 	to.placed = true
 	c.BindLoop(l)
 	before, phase := c.context, c.frame.Phase
-	c.context.chain, c.frame.Phase = ch, matching
+	c.chain, c.frame.Phase = ch, matching
 	c.hook.begin()
 	for i, s := range ch.Steps {
 		if c.Len() > mostEmitted {
@@ -206,7 +198,7 @@ func (c *compiler) step(s plan.Step, next assembler.Label) {
 	case s.Lookup != nil:
 		tables{c.code}.lookup(s, next)
 	default:
-		conditions{c.code}.unless(s.Cond, next)
+		conditions{c.code}.branch(s.Cond, next, false)
 		c.hook.act(s)
 	}
 }

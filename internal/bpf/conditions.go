@@ -14,11 +14,8 @@ import (
 // conditions emits what decides whether a step acts.
 type conditions struct{ *code }
 
-// unless jumps to no if the condition does not hold, and falls through if it does.
-func (c conditions) unless(cond plan.Cond, no assembler.Label) { c.branch(cond, no, false) }
-
 // branch jumps to l if the condition's outcome is when, and falls through if
-// it is not.
+// it is not; so it does if there is no condition.
 func (c conditions) branch(cond plan.Cond, l assembler.Label, when bool) {
 	switch cond := cond.(type) {
 	case plan.And:
@@ -30,9 +27,9 @@ func (c conditions) branch(cond plan.Cond, l assembler.Label, when bool) {
 	case plan.Chance:
 		c.chance(cond, l, when)
 	case plan.WholeDatagram: // the plan has these at the top alone, where what fails jumps
-		recompute{c.code}.wholeDatagram(cond, l)
+		recompute(c).wholeDatagram(cond, l)
 	case plan.WholeHeader:
-		recompute{c.code}.wholeHeader(cond, l)
+		recompute(c).wholeHeader(cond, l)
 	}
 }
 
@@ -56,7 +53,7 @@ func (c conditions) list(parts []plan.Cond, l assembler.Label, when, decides boo
 // chance jumps to l if the outcome is when.
 func (c conditions) chance(x plan.Chance, l assembler.Label, when bool) {
 	c.About("if " + x.String())
-	values{c.code}.draw(x.Index)
+	values(c).draw(x.Index)
 	op := asm.JLT
 	if when == x.Not {
 		op = asm.JGE
@@ -79,14 +76,13 @@ func (c conditions) test(t plan.Test, l assembler.Label, when bool) {
 		raw := t.Window
 		raw.Mask = fullMask(raw.Size)
 		c.loadWindow(raw, false)
-		to := l
-		if when != set {
-			to = through
+		jump := asm.JSet.Imm32(value, swapped(t.Mask, t.Size), "")
+		if when == set {
+			c.Jump(l, jump)
+			return
 		}
-		c.Jump(to, asm.JSet.Imm32(value, swapped(t.Mask, t.Size), ""))
-		if when != set {
-			c.Goto(l)
-		}
+		c.Jump(through, jump)
+		c.Goto(l)
 		c.Bind(through)
 		return
 	}

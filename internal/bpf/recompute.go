@@ -9,7 +9,8 @@ import (
 )
 
 // recompute emits checksums that are made from whole headers and datagrams (fix
-// and bad), and the conditions for that.
+// and bad), and the conditions for that. Sums are
+// added up in the spare register.
 type recompute struct{ *code }
 
 // wholeDatagram jumps to no unless the layer-4 datagram is all here, and
@@ -118,9 +119,6 @@ func (c recompute) storeLast(sums []plan.Sum) {
 	}
 }
 
-// sum is where bytes have been added up: no guard is to come.
-func (c recompute) sum() asm.Register { return c.spare() }
-
 // header adds up the IPv4 header as it is, of which the length is a multiple of
 // four. It goes to failed if it cannot be read.
 func (c recompute) header(failed assembler.Label) {
@@ -128,13 +126,13 @@ func (c recompute) header(failed assembler.Label) {
 	c.Call(c.abi.loadBytes, assembler.Reg(c.reg.ctx), c.content(slotL3), c.address(slotHeader), c.content(slotHeaderLen))
 	c.Jump(failed, asm.JNE.Imm(asm.R0, 0, ""))
 	c.Call(asm.FnCsumDiff, assembler.Imm(0), assembler.Imm(0), c.address(slotHeader), c.content(slotHeaderLen), assembler.Imm(0))
-	c.Emit(asm.Mov.Reg(c.sum(), asm.R0))
+	c.Emit(asm.Mov.Reg(c.spare(), asm.R0))
 }
 
 // datagram adds up the pseudo-header and the datagram as it arrived.
 func (c recompute) datagram(s plan.Sum) {
 	c.pseudoHeader(s)
-	c.save(slotSum, c.sum())
+	c.save(slotSum, c.spare())
 	c.save(slotContext, c.reg.ctx)
 	c.saveImm(slotFailed, 0)
 	c.load(asm.R1, slotL4Len)
@@ -143,21 +141,21 @@ func (c recompute) datagram(s plan.Sum) {
 	c.functions[chunkFunction] = c.sumChunk
 	c.load(value, slotFailed)
 	c.Jump(c.pass, asm.JNE.Imm(value, 0, ""))
-	c.load(c.sum(), slotSum)
+	c.load(c.spare(), slotSum)
 }
 
 // pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC
 // 768, RFC 8200 section 8.1).
 func (c recompute) pseudoHeader(s plan.Sum) {
-	c.Emit(asm.Mov.Imm(c.sum(), 0))
+	c.Emit(asm.Mov.Imm(c.spare(), 0))
 	if s.Check.Proto == field.ICMP {
 		return
 	}
 	c.load(value, slotL4Len)
 	c.Emit(asm.HostTo(asm.BE, value, asm.Half), asm.Add.Imm(value, swapped(uint32(s.Check.Proto.Header().Number), 2)))
 	most := c.addAddresses(s.L3)
-	checksums{c.code}.fold(most+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
-	c.Emit(asm.Mov.Reg(c.sum(), value))
+	checksums(c).fold(most+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
+	c.Emit(asm.Mov.Reg(c.spare(), value))
 }
 
 // addAddresses adds the addresses of the pseudo-header to value and returns the
@@ -185,10 +183,10 @@ func (c recompute) finish(s plan.Sum) {
 	terms := memoryTerms(s.Terms, -1)
 	start := unsigned(inMemory(s.Const)+modulus, terms, 1)
 	c.fetch(value, checkWindow(s.Check)) // the checksum counts as 0, so its complement is added
-	c.Emit(asm.Xor.Imm(value, 0xffff), asm.Add.Reg(value, c.sum()), asm.Add.Imm(value, int32(start)))
-	most := 0xffffffff + 0xffff + start + checksums{c.code}.addTerms(terms)
-	most += tables{c.code}.addRows(s, asm.Add)
-	checksums{c.code}.fold(most, 0xffff)
+	c.Emit(asm.Xor.Imm(value, 0xffff), asm.Add.Reg(value, c.spare()), asm.Add.Imm(value, int32(start)))
+	most := 0xffffffff + 0xffff + start + checksums(c).addTerms(terms)
+	most += tables(c).addRows(s, asm.Add)
+	checksums(c).fold(most, 0xffff)
 	c.Emit(asm.Xor.Imm(value, 0xffff))
 	if s.Ones {
 		c.zeroToOnes()

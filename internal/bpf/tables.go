@@ -134,7 +134,7 @@ func (c tables) lookup(s plan.Step, next assembler.Label) {
 	if s.Lookup.Rule != 0 {
 		c.ForRule(assembler.NoRule)
 	}
-	conditions{c.code}.unless(s.Cond, next)
+	conditions(c).branch(s.Cond, next, false)
 	c.find(s.Lookup, next)
 	c.save(slotRow, temp)
 	c.hook.act(s)
@@ -152,7 +152,7 @@ func (c tables) choose(list []plan.Step, next assembler.Label) {
 	c.Forget()
 	for i, s := range list {
 		skip := c.NewLabel()
-		conditions{c.code}.unless(s.Cond, skip)
+		conditions(c).branch(s.Cond, skip, false)
 		c.find(s.Lookup, skip)
 		c.About("is it the first?")
 		c.Emit(asm.LoadMem(value, temp, int16(s.Lookup.Order.Offset()), asm.Word), asm.Add.Imm(value, int32(s.Lookup.First)))

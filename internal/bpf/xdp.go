@@ -20,7 +20,7 @@ func (c xdp) thirdTag(int, assembler.Label) {}
 func (c xdp) begin()                        {}
 func (c xdp) reflect()                      {}
 func (c xdp) length()                       { c.Call(asm.FnXdpGetBuffLen, assembler.Reg(c.reg.ctx)) }
-func (c xdp) act(s plan.Step)               { actions{c.code}.rewrite(s, &xdpRewrite{c, c.NewLabel()}) }
+func (c xdp) act(s plan.Step)               { actions(c).rewrite(s, &xdpRewrite{c, c.NewLabel()}) }
 
 func (c xdp) measure() asm.Instruction {
 	if c.opt.Fragments {

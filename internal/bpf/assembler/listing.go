@@ -71,9 +71,9 @@ func (p *Program) Disassemble(rules []string) string {
 			functions = functions[1:]
 		}
 		note := p.Notes[i]
-		switch {
-		case note.Rule == last.Rule:
-		case note.Rule == NoRule:
+		switch note.Rule {
+		case last.Rule:
+		case NoRule:
 			b.WriteString("\n")
 		default:
 			b.WriteString("\n; " + rules[note.Rule] + "\n")

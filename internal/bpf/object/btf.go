@@ -22,8 +22,10 @@ func (m Map) variable(name string) *btf.Datasec {
 	}
 	definition := &btf.Struct{Size: mapSize}
 	for i, member := range []btf.Member{
-		{Name: "type", Type: number(m.Type)}, {Name: "max_entries", Type: number(m.Entries)},
-		{Name: "key", Type: m.Key}, {Name: "value", Type: m.Value},
+		{Name: "type", Type: number(m.Type)},
+		{Name: "max_entries", Type: number(m.Entries)},
+		{Name: "key", Type: m.Key},
+		{Name: "value", Type: m.Value},
 	} {
 		member.Type, member.Offset = &btf.Pointer{Target: member.Type}, btf.Bits(64*i)
 		definition.Members = append(definition.Members, member)

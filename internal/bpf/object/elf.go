@@ -66,7 +66,7 @@ func (f *file) bytes(program string) []byte {
 	headers := []elf.Section64{{}}
 	var body bytes.Buffer
 	for _, s := range f.sections {
-		s.Off, s.Section64.Size, s.Addralign = uint64(headerSize+body.Len()), uint64(len(s.data)), align
+		s.Off, s.Size, s.Addralign = uint64(headerSize+body.Len()), uint64(len(s.data)), align
 		headers = append(headers, s.Section64)
 		body.Write(s.data)
 		body.Write(make([]byte, -len(s.data)&(align-1)))
