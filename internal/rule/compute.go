@@ -19,7 +19,11 @@ func (c *checker) action(a syntax.ActionNode) Action {
 	out := Action{Field: f, Op: o.Op, At: a.At}
 	l := literal{&c.report, f, a.Ref.Name.Text, a.Ref.Name.At, o.Word.Text, o.Word.Text, o.Word.At}
 	if o.Word.Text != "" && syntax.IsColumn(o.Word) {
-		c.newColumn(&out, o.Word)
+		cell := c.sheet.cell(o.Word)
+		out.Cell = 1 + cell
+		if out.Op == operand.Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil { // of one prefix all are
+			out.Op = operand.Prefix
+		}
 		return out
 	}
 	switch is := o.Op.Operand(); {
@@ -34,16 +38,6 @@ func (c *checker) action(a syntax.ActionNode) Action {
 		out.Value = l.argument(is)
 	}
 	return out
-}
-
-// newColumn is what a column gives to the field. Where one of its rows holds a
-// prefix all of them are.
-func (c *checker) newColumn(a *Action, word syntax.Token) {
-	cell := c.sheet.cell(word)
-	a.Cell = 1 + cell
-	if a.Op == operand.Set && c.sheet != nil && c.sheet.rows.Cells[cell].Hi != nil {
-		a.Op = operand.Prefix
-	}
 }
 
 // newValue is what a plain operand gives to the field: a value or a prefix.

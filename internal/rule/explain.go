@@ -216,18 +216,12 @@ func (e Case) text(written string, look bool) string {
 		text += "  " + strings.Join(lines, "\n  ") + "\n"
 	}
 	switch {
-	case look && passes(written):
+	case look && strings.HasSuffix(strings.ToLower(written), " pass"): // no test ends in it
 		return text + "  then pass: packets that match are counted, none is changed\n"
 	case look:
 		return text + "  no then: packets that match are counted, none is changed\n"
 	}
 	return text + e.rewrites() + e.way()
-}
-
-// passes reports whether a rule ends in pass, which no test does.
-func passes(written string) bool {
-	words := strings.Fields(strings.ToLower(written))
-	return words[len(words)-1] == "pass"
 }
 
 // rewrites says what becomes of the packet's bytes.

@@ -163,7 +163,8 @@ func (l literal) leadingZero() {
 
 // noNumber is the error for a word that is no value of a field of numbers.
 func (l literal) noNumber() {
-	word := syntax.Crop(l.text)
+	word, kind := syntax.Crop(l.text), syntax.AddressKind(l.text)
+	hex, noHex := strconv.ParseUint(l.text, 16, 64)
 	hint, meant := syntax.MeantValue(l.at, l.text, l.f)
 	if l.f.Kind == field.Flag {
 		l.fail(l.at, hint, "%s is a flag: on or off, not %s", l.name, word).Propose(meant...)
@@ -177,16 +178,16 @@ func (l literal) noNumber() {
 		l.fail(l.at, "", "%s takes %s, not %s", l.name, takes(l.f), word)
 		return
 	case strings.Contains(l.text, "/"):
-		l.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, kindOf(l.f))
+		is := map[bool]string{true: "number", false: l.f.Kind.String()}[l.f.Kind == field.Checksum]
+		l.fail(l.at, "", "%s is no %s: only addresses have prefixes", word, is)
 		return
-	case syntax.AddressKind(l.text) != field.Number:
-		kind := syntax.AddressKind(l.text)
+	case kind != field.Number:
 		l.fail(l.at, "", "%s is %s: %s takes %s", word, article(kind), l.name, takes(l.f)).Propose(l.addressField(kind)...)
 		return
 	case isColonRange(l.text):
 		hint = "a range has a hyphen"
 		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, strings.Replace(l.text, ":", "-", 1), "")}
-	case meant == nil && l.isHex():
+	case meant == nil && noHex == nil && field.V(hex).Cmp(l.f.Max()) <= 0:
 		hint = "hexadecimal begins with 0x"
 		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, "0x"+l.text, "")}
 	case meant == nil && hint == "" && syntax.IsLetter(l.text[0]) && len(l.f.Names) > 0:
@@ -199,20 +200,6 @@ func (l literal) noNumber() {
 func isColonRange(word string) bool {
 	lo, hi, ok := strings.Cut(word, ":")
 	return ok && onlyDigits(lo, 10) && onlyDigits(hi, 10)
-}
-
-// isHex reports whether a word is a hexadecimal number, without its 0x, that fits.
-func (l literal) isHex() bool {
-	n, err := strconv.ParseUint(l.text, 16, 64)
-	return err == nil && field.V(n).Cmp(l.f.Max()) <= 0
-}
-
-// kindOf names the kind of a field's value for messages.
-func kindOf(f *field.Field) string {
-	if f.Kind == field.Checksum {
-		return "number"
-	}
-	return f.Kind.String()
 }
 
 // items is the set of values that a list of words stands for.
