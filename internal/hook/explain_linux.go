@@ -130,7 +130,7 @@ var refusals = []struct {
 // driverRefuses is the driver's reason to refuse native XDP, or nil.
 func driverRefuses(err error, s scene) error {
 	for _, r := range refusals {
-		if r.err == unix.ENOMEM && !s.hardware {
+		if errors.Is(r.err, unix.ENOMEM) && !s.hardware {
 			continue // it is memory
 		}
 		if errors.Is(err, r.err) {

@@ -20,10 +20,7 @@ import (
 type event struct {
 	Event     string
 	Interface string
-	Direction string
-	Hook      string
 	Found     bool
-	Message   string
 }
 
 // outcome is what a command with a fault has led to.

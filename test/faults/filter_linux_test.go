@@ -2,6 +2,7 @@ package faults
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -103,7 +104,7 @@ func receive(listener int) (n notification, ok bool, err error) {
 	for {
 		fds := []unix.PollFd{{Fd: int32(listener), Events: unix.POLLIN}}
 		if _, err := unix.Poll(fds, -1); err != nil {
-			if err == unix.EINTR {
+			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			return n, false, err
@@ -142,7 +143,7 @@ func reply(listener int, n notification, with unix.Errno) (delivered bool, err e
 
 // word reads 4 bytes of another process's memory, or is 0.
 func word(pid uint32, at uint64) uint32 {
-	return uint32(binary.NativeEndian.Uint32(memory(pid, at, 4)))
+	return binary.NativeEndian.Uint32(memory(pid, at, 4))
 }
 
 // text reads a string of another process's memory, or a part of a long one.
