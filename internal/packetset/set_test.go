@@ -111,9 +111,12 @@ func TestManyStatesHoldEveryPacket(t *testing.T) {
 		name := []string{"udp_dest", "tcp_dest"}[v%2]
 		parts = append(parts, all(where(name, v), where("ip_ttl", v)))
 		out = plenty().Union(out, parts[v])
+		if v == MaxStates-1 && !out.Exact() {
+			t.Error("as many states as are kept, and not exact")
+		}
 	}
-	if out.Exact() {
-		t.Errorf("%d states, and exact", len(out.states))
+	if out.Exact() || len(out.states) != MaxStates {
+		t.Errorf("%d states, exact: %v", len(out.states), out.Exact())
 	}
 	for v, one := range parts {
 		if !plenty().Meets(out, one) {
@@ -243,5 +246,40 @@ func TestSpan(t *testing.T) {
 	}
 	if got, ok := With(field.ARP).Span(ttl); ok {
 		t.Errorf("ARP has %v", got)
+	}
+}
+
+// TestSteps counts by hand: a step for each pair of states, and for each fact and
+// range that is looked at or kept.
+func TestSteps(t *testing.T) {
+	x, y := where("udp_dest", 5), where("ip_ttl", 7)
+	if x.Size() != 3 || all(x, y).Size() != 5 {
+		t.Errorf("sizes: %d, %d", x.Size(), all(x, y).Size())
+	}
+	for name, c := range map[string]struct {
+		do   func(*Budget)
+		want int
+	}{
+		"meets":     {func(b *Budget) { b.Meets(x, y) }, 1 + 2},
+		"intersect": {func(b *Budget) { b.Intersect(x, y) }, 1 + 2 + 2 + 1 + 4},
+		"union":     {func(b *Budget) { b.Union(x, y) }, 1 + 2 + 2}, // the first field tells that they stay apart
+	} {
+		b := plenty()
+		if c.do(b); b.Spent() != c.want {
+			t.Errorf("%s: %d steps, want %d", name, b.Spent(), c.want)
+		}
+	}
+}
+
+// TestInexact: what is made of a set that holds too much does so too.
+func TestInexact(t *testing.T) {
+	x, y := where("udp_dest", 5), where("ip_ttl", 7)
+	for name, s := range map[string]Set{
+		"intersect": plenty().Intersect(x.Around(), y), "intersect, second": plenty().Intersect(x, y.Around()),
+		"union": plenty().Union(x.Around(), y), "union, second": plenty().Union(x, y.Around()),
+	} {
+		if s.Exact() {
+			t.Errorf("%s: exact", name)
+		}
 	}
 }

@@ -2,8 +2,8 @@ package syntax
 
 import (
 	"encoding/binary"
+	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"repacket/internal/field"
@@ -11,17 +11,11 @@ import (
 
 // ParseMAC reads six bytes with colons or hyphens between them.
 func ParseMAC(text string) (v field.Value, ok bool) {
-	if len(text) != len("aa:bb:cc:dd:ee:ff") || text[2] != ':' && text[2] != '-' {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(text) != len("aa:bb:cc:dd:ee:ff") {
 		return v, false
 	}
-	for i := 0; i < len(text); i += 3 {
-		n, err := strconv.ParseUint(text[i:i+2], 16, 8)
-		if err != nil || i > 0 && text[i-1] != text[2] {
-			return v, false
-		}
-		v.Lo = v.Lo<<8 | n
-	}
-	return v, true
+	return field.V(binary.BigEndian.Uint64(append([]byte{0, 0}, mac...))), true
 }
 
 // ParseAddress reads an address of a kind; one of IPv6 has no zone.
