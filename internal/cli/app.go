@@ -16,6 +16,7 @@ type app struct {
 	flags *pflag.FlagSet
 	root  *cobra.Command
 	takes map[*cobra.Command][]string // the names of the flags
+	topic topic                       // what help was asked for, if it is no command's
 	out   *output
 }
 
@@ -55,6 +56,10 @@ func (a *app) execute() error {
 	var command []string
 	if l.command != "" {
 		command = []string{l.command}
+	}
+	if a.topic.text != nil {
+		a.out.printf("%s", a.topic.text())
+		return nil
 	}
 	if a.opt.help {
 		return a.cobra(append([]string{"help"}, command...))
@@ -141,6 +146,10 @@ func (a *app) helpTopic(l *line) error {
 		return nil
 	}
 	word := l.words[0]
+	if found, ok := topicByName(word); ok {
+		a.topic = found
+		return nil
+	}
 	if !a.isCommand(word) && word != "completion" { // which is cobra's
 		if command := a.mistyped([]string{word}); command != nil {
 			return command
@@ -178,9 +187,15 @@ func (a *app) mistyped(words []string) error {
 			names = append(names, c.Name())
 		}
 	}
+	for _, t := range topics {
+		names = append(names, t.name)
+	}
 	near := otherNames[strings.ToLower(word)]
 	if near == "" {
 		near = nearest(strings.ToLower(word), names)
+	}
+	if _, ok := topicByName(near); ok {
+		near = "help " + near
 	}
 	if near != "" {
 		return usage(fmt.Sprintf("did you mean repacket %s?", near), "unknown command %q", word)

@@ -6,34 +6,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const rootHelp = `Rewrite header fields of live packets, in the kernel, from one line.
-
-A rule says which packets, and what they become. Without then it looks, and
-touches nothing: that is how a rule is tried out. Of several rules the first
-that matches acts. Flags may stand anywhere.
-
-A file of rules (-f) holds them one after the other, over as many lines as they
-take; # begins a comment. A rule that ends in from FILE stands for one rule a
-row of a CSV file, whose first row names the columns; @NAME is the value of a
-column. In a file of rules FILE is looked for beside that file.`
-
-const rootExamples = `  repacket -i eth1 if udp_dest 443 then udp_dest 8080
-  repacket -i eth1 if ip_src 10.20.0.0/16 then ip_dscp af31
-  repacket -c 10 if tcp_syn on
-  repacket -i eth1 if ip_dest @old then ip_dest @new from moves.csv
-  repacket check -f rules.txt
-  repacket -i eth1 -Q out if all then ip_ttl 65
-  repacket attach -i eth1 if all then ip_ttl 64
-  repacket detach -i eth1`
-
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
 	root := a.command(&cobra.Command{
-		Use:     "repacket [flags] RULES",
-		Short:   "Rewrite header fields of live packets",
-		Long:    rootHelp,
-		Example: rootExamples,
-		RunE:    func(_ *cobra.Command, words []string) error { return a.run(words) },
+		Use:   "repacket [flags] RULES",
+		Short: "Rewrite header fields of live packets",
+		Long:  rootHelp + showTopics(),
+		RunE:  func(_ *cobra.Command, words []string) error { return a.run(words) },
 	}, whereFlags, startFlags, ruleFlags, []string{"version"})
 	root.AddCommand(
 		a.command(&cobra.Command{
@@ -93,6 +72,7 @@ func (a *app) commands() *cobra.Command {
 // its groups of flags noted.
 func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
+	c.Example = examples[c.Name()]
 	c.SilenceErrors, c.SilenceUsage = true, true
 	c.DisableFlagsInUseLine = true
 	c.SetOut(a.env.Stdout)

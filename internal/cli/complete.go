@@ -29,6 +29,7 @@ func (a *app) completions(root *cobra.Command) {
 			return a.completeInterface(), cobra.ShellCompDirectiveNoFileComp
 		})
 	}
+	completeHelp(root)
 	if c, _, err := root.Find([]string{"fields"}); err == nil {
 		c.ValidArgsFunction = cobra.FixedCompletions(fieldNames(), cobra.ShellCompDirectiveNoFileComp)
 	}

@@ -20,4 +20,6 @@ var otherNames = map[string]string{
 	"status": "list", "show": "list", "ls": "list",
 	"start": "attach", "add": "attach", "load": "attach",
 	"test": "check", "validate": "check", "lint": "check",
+	"rules": "help rules", "language": "help rules", "syntax": "help rules", "examples": "help rules",
+	"packets": "help packets",
 }

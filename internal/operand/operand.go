@@ -64,6 +64,8 @@ type Operand struct {
 	Draws bool
 	// Explain says of a Choice where the value comes from.
 	Explain string
+	// Usage is how the operand is written, and Meaning one line for help.
+	Usage, Meaning string
 }
 
 // Sums reports whether the operation computes a whole checksum: Fix and Bad.
@@ -94,6 +96,15 @@ func (o *Operand) Whole(f *field.Field) field.Range {
 		whole.Lo = field.V(1)
 	}
 	return whole
+}
+
+// All lists the operands.
+func All() []*Operand {
+	var out []*Operand
+	for i := range table {
+		out = append(out, &table[i])
+	}
+	return out
 }
 
 // ByWord finds the operand that begins with a word.

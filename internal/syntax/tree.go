@@ -208,6 +208,27 @@ const (
 
 var verdictWords = [...]string{Pass: "pass", Drop: "drop", Reflect: "reflect", ToInterface: "redirect"}
 
+// Verdicts lists the verdicts.
+func Verdicts() []Verdict { return []Verdict{Pass, Drop, Reflect, ToInterface} }
+
+// Usage is the verdict's word with what follows it.
+func (v Verdict) Usage() string {
+	if v == ToInterface {
+		return v.String() + " INTERFACE"
+	}
+	return v.String()
+}
+
+// Meaning is one line for help.
+func (v Verdict) Meaning() string { return verdictMeanings[v] }
+
+var verdictMeanings = [...]string{
+	Pass:        "the packet goes on its way, rewritten or not; the default",
+	Drop:        "the packet ends here; takes no other actions",
+	Reflect:     "the packet leaves by the interface it came in on; its addresses stay unless they are swapped",
+	ToInterface: "the packet leaves by another interface, as it is or as rewritten",
+}
+
 // String is the verdict's word in the language.
 func (v Verdict) String() string { return verdictWords[v] }
 
