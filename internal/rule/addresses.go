@@ -2,8 +2,10 @@ package rule
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math/bits"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -50,9 +52,20 @@ func (l literal) address() field.Value {
 	case strings.Count(l.word, "-") > 5:
 		l.fail(l.at, "in a range, addresses with colons", "%s is not a MAC address", orNothing(l.text))
 	default:
-		l.fail(l.at, "six bytes in hexadecimal, with colons between them", "%s is not a MAC address", orNothing(l.text))
+		l.fail(l.at, "six bytes in hexadecimal, with colons between them", "%s is not a MAC address", orNothing(l.text)).
+			Propose(l.withColons()...)
 	}
 	return field.Value{}
+}
+
+// withColons suggests a MAC address for one that is written in another way, such as
+// Cisco's aabb.ccdd.eeff.
+func (l literal) withColons() []syntax.Suggestion {
+	digits := strings.NewReplacer(".", "", "-", "", ":", "").Replace(l.text)
+	if b, err := hex.DecodeString(digits); err == nil && len(b) == 6 {
+		return []syntax.Suggestion{l.becomes("with colons: ", net.HardwareAddr(b).String())}
+	}
+	return nil
 }
 
 // maskLength suggests the length for a mask in its place.

@@ -27,12 +27,15 @@ const (
 // shown, with those that belong beside it. If none does, the hint is the prose that
 // stands there already.
 func settle(d *syntax.Diagnostic) {
+	m := mender{written: fault(d), tries: maxTries}
 	list := d.Suggestions
 	d.Suggestions = nil
+	if d.Severity == syntax.Error && m.written.at.End-m.written.at.Start <= maxMended {
+		list = withPhrases(m.written, d.At, list)
+	}
 	if len(list) == 0 {
 		return
 	}
-	m := mender{written: fault(d), tries: maxTries}
 	if c, err := m.check(m.text()); err == nil {
 		m.accepted = c
 	}
@@ -99,6 +102,13 @@ func fault(d *syntax.Diagnostic) piece {
 	return all
 }
 
+// withPhrases are the suggestions for what is wrong at a place and, before and behind them,
+// what the words there mean in other tools.
+func withPhrases(p piece, at Span, list []syntax.Suggestion) []syntax.Suggestion {
+	rows, single := syntax.Phrases(p.source, p.at, at)
+	return slices.Concat(rows, list, single)
+}
+
 // try applies a suggestion and what follows from it until the source is accepted,
 // and gives what is to be shown and that source.
 func (m *mender) try(s syntax.Suggestion) (shown, fixed string, ok bool) {
@@ -138,8 +148,9 @@ func (m *mender) mend(text string, steps int) (fixed string, direct, ok bool) {
 	if err == nil {
 		return text, true, m.keeps(c)
 	}
-	for _, s := range err.Suggestions {
-		next, ok := syntax.Apply(text, Span{Start: 0, End: len(text)}, s.Edits)
+	at := Span{Start: 0, End: len(text)}
+	for _, s := range withPhrases(piece{text, at}, err.At, err.Suggestions) {
+		next, ok := syntax.Apply(text, at, s.Edits)
 		if !ok || s.Alone != "" {
 			continue
 		}

@@ -49,7 +49,7 @@ func TestHintsLeadToRules(t *testing.T) {
 		{"deny", ""},
 		{"if ill then drop", ""},
 		{"if 22 then drop", ""},
-		{"if tcp 22 drop", ""},
+		{"if tcp 22 drop", "if tcp_dest 22 then drop"},
 		{"if udp; drop", ""},
 		{"udp drop if tcp_dest 22", ""},
 		{"udp else tcp_dest 22 reflect", ""},

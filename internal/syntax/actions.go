@@ -1,6 +1,7 @@
 package syntax
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -120,6 +121,9 @@ func (p *parser) iface(redirect Token) string {
 	case t.Text == "to" && p.second().word && !isLanguage(p.second()) && !p.startsRule(p.second()):
 		p.fail(t.At, "leave out to", "redirect takes the interface alone").
 			Propose(p.without(t).Showing(Span{redirect.At.Start, p.second().At.End}))
+	case redirectedPort.MatchString(name), t.Text == "port" || t.Text == "to":
+		p.fail(t.At, "a port is a field, and redirect takes the name of an interface", "redirect takes an interface, not %s", name).
+			Propose(p.portSet(redirect)...)
 	case len(name) > maxIface:
 		p.fail(t.At, "", "the name of an interface has %d bytes at most, %s has %d", maxIface, Crop(name), len(name))
 	case strings.ContainsAny(name, "/:") || name == "." || name == "..":
@@ -127,6 +131,21 @@ func (p *parser) iface(redirect Token) string {
 	}
 	p.next()
 	return name
+}
+
+// redirectedPort is what people write behind redirect who mean a port.
+var redirectedPort = regexp.MustCompile(`^:?[0-9]+$`)
+
+// portSet suggests the action that sets a port in the place of redirect [ to ] [ port ] N.
+func (x text) portSet(redirect Token) []Suggestion {
+	t := x.after(redirect)
+	for t.Text == "to" || t.Text == "port" {
+		t = x.after(t)
+	}
+	if !redirectedPort.MatchString(t.Text) {
+		return nil
+	}
+	return list(Replace(didYouMean, Span{redirect.At.Start, t.At.End}, "dport "+strings.TrimPrefix(t.Text, ":"), ""))
 }
 
 // strayInActions is the error for a token that stands where an action, or the
@@ -148,7 +167,7 @@ func (p *parser) strayInActions(t Token) {
 	case t.Text == "chance":
 		p.fail(t.At, "chance is a test", "chance stands before then").Propose(p.chanceMoved(t)...)
 	case looksLikeValue(t.Text):
-		p.operandWord(p.tokens[max(0, p.pos-2)])
+		p.valueWord(t, operand.Words(field.Number))
 		p.fail(t.At, "an action sets one field to one value", "%s is a value, and no field stands before it", word)
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "an action is missing before %s", word)
@@ -161,11 +180,16 @@ func (p *parser) strayInActions(t Token) {
 	}
 }
 
-// operandWord rejects what was read as a value if a value that follows it shows
-// that it was meant as another word.
-func (p *parser) operandWord(t Token) {
-	word := Nearest(t.Text, operand.Words(field.Number))
-	if word != "" && len(t.Text) >= 4 && IsLetter(t.Text[0]) && !isLanguage(t) {
-		p.fail(t.At, "", "unknown word %s", p.words(t.At)).Propose(Replace(didYouMean, t.At, word, ""))
+// valueWord rejects what was read as the value of a field, if it is none by its looks and a
+// value behind it shows that it was meant as another word.
+func (p *parser) valueWord(behind Token, words []string) {
+	t := p.before(behind)
+	if !t.word || !IsLetter(t.Text[0]) || classOf(t.Text) != "unknown" || isLanguage(t) {
+		return
 	}
+	hint, meant := Meant(t.At, t.Text, words)
+	if Nearest(t.Text, []string{"port", "host", "address", "value", "equals"}) != "" {
+		meant = append(meant, p.without(t).Showing(Span{p.before(t).At.Start, behind.At.End}))
+	}
+	p.fail(t.At, hint, "unknown word %s", p.words(t.At)).Propose(meant...)
 }

@@ -215,11 +215,13 @@ func (p *parser) strayInCondition(t Token) {
 	case t.Text == "tcp.ack":
 		p.tcpAck(t)
 	case t.Text == ",":
-		p.fail(t.At, "between tests write and, or nothing", "a comma stands only between the values of one test")
+		p.fail(t.At, "between tests write and, or nothing", "a comma stands only between the values of one test").
+			Propose(Replace("", t.At, " and ", "").Whole())
 	case t.Text == "-" || t.Text == "/":
 		p.fail(t.At, "a range and a prefix are one word, without blanks", "%s stands alone", word).Propose(p.joinedRange(t)...)
 	case looksLikeValue(t.Text):
 		hint, meant := p.fieldless(t)
+		p.valueWord(t, []string{"eq", "ne", "lt", "le", "gt", "ge"})
 		p.fail(t.At, hint, "%s is a value, and no field stands before it", word).Propose(meant...)
 	case startsAction(t), p.sets(t):
 		p.fail(t.At, "is `then` missing?", "%s is an action", word).Propose(p.thenBefore(t))

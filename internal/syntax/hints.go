@@ -72,21 +72,12 @@ func namedAfter(f *field.Field, header Token) string {
 // fieldless is the hint for a value in a condition that stands behind no field.
 func (x text) fieldless(t Token) (hint string, meant []Suggestion) {
 	before := x.before(t)
-	operator := ""
 	switch before.Text {
 	case "if", "and", "or", "not", "(":
 		return "a field stands before its value", nil
-	case "less", "below", "under", "lower":
-		operator = "lt"
-	case "more", "above", "over", "greater", "higher":
-		operator = "gt"
-	default:
-		if proto, ok := field.ProtocolByName(before.Text); ok {
-			return "the fields of " + proto.Header().Title + ": repacket fields " + before.Text, nil
-		}
 	}
-	if operator != "" {
-		return "", list(Replace(didYouMean, before.At, operator, ""))
+	if proto, ok := field.ProtocolByName(before.Text); ok {
+		return "the fields of " + proto.Header().Title + ": repacket fields " + before.Text, nil
 	}
 	name, ok := x.fieldBefore(t)
 	if !ok {

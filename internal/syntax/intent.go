@@ -2,6 +2,7 @@ package syntax
 
 import (
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"repacket/internal/field"
@@ -278,6 +279,8 @@ func contents(tokens []Token) []string {
 			}
 		case text == "ne":
 			out = append(out, "not")
+		case strings.HasSuffix(text, "%") && (i == 0 || tokens[i-1].Text != "chance"):
+			out = append(out, "chance", text)
 		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set"}, text):
 		default:
 			out = append(out, text)

@@ -182,6 +182,8 @@ func (p *parser) noIf(named bool) {
 			"%s is no name of a rule", p.words(t.At)).Propose(p.renamed(t)...)
 	case ref || proto || t.Text == "all" || t.Text == "chance" || t.Text == "not" || t.Text == "(":
 		p.fail(t.At, ruleForm, "a rule begins with if").Propose(p.restructured(t)...)
+	case wishes()[t.Text] != "":
+		p.fail(t.At, wishes()[t.Text], "unknown word %s", p.words(t.At))
 	default:
 		p.fail(t.At, ruleForm, "a rule begins with if, not %s", p.words(t.At)).Propose(p.strange(t)...)
 	}

@@ -134,6 +134,9 @@ func (x text) renamed(t Token) []Suggestion {
 // strange suggests what a word may mean that no rule begins with.
 func (x text) strange(t Token) []Suggestion {
 	out := list()
+	if x.sets(t) && !x.restOfStatement(x.after(t), "if") {
+		out = append(out, insert("", t.At.Start, "if all then "))
+	}
 	if x.after(t).Text == "if" && classOf(t.Text) == "unknown" || t.Text == "set" {
 		out = append(out, x.without(t).Whole())
 	}

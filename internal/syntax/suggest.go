@@ -33,20 +33,53 @@ var confusions = sync.OnceValue(func() map[string]string {
 		"ipv6": "ip6", "icmpv6": "icmp6", "ipv6_src": "ip6_src", "ipv6_dst": "ip6_dest",
 		"ip6_ttl": "ip6_hlim", "ip6_protocol": "ip6_next", "hoplimit": "ip6_hlim, or ttl for both",
 		"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
+		"tp_src": "sport", "tp_dst": "dport", "nw_src": "ip_src", "nw_dst": "ip_dest", "nw_proto": "ip_protocol", "nw_tos": "ip_tos",
+		"nw_ttl": "ip_ttl", "nw_ecn": "ip_ecn", "dl_src": "eth_src", "dl_dst": "eth_dest", "dl_type": "eth_type", "dl_vlan": "vlan_id",
+		"dl_vlan_pcp": "vlan_pcp", "vlan_tci": "vlan_id", "vlanid": "vlan_id", "prio": "vlan_pcp",
+		"src_mac": "eth_src", "dst_mac": "eth_dest", "smac": "eth_src", "dmac": "eth_dest", "mac_src": "eth_src", "mac_dst": "eth_dest",
+		"source_mac": "eth_src", "dest_mac": "eth_dest", "destination_mac": "eth_dest", "hwsrc": "arp_sha", "hwdst": "arp_tha",
+		"psrc": "arp_spa", "pdst": "arp_tpa", "srcip": "ip_src", "dstip": "ip_dest", "sip": "ip_src", "dip": "ip_dest",
+		"source_ip": "ip_src", "dest_ip": "ip_dest", "destination_ip": "ip_dest", "src_addr": "ip_src", "dst_addr": "ip_dest",
+		"source_address": "ip_src", "destination_address": "ip_dest", "source": "ip_src for the address, sport for the port",
+		"destination": "ip_dest for the address, dport for the port", "dest_port": "dport", "dpt": "dport", "spt": "sport",
+		"dports": "dport", "sports": "sport", "hlim": "ip6_hlim", "hop_limit": "ip6_hlim", "hoplim": "ip6_hlim",
+		"protocol": "ip_protocol", "l4proto": "ip_protocol", "nexthdr": "ip6_next", "dsfield": "ip_tos", "tclass": "dscp", "tc": "dscp",
+		"traffic_class": "dscp", "flowlabel": "ip6_flow", "flow_label": "ip6_flow",
+		"dontfrag": "ip_flag_df", "chksum": "ip_check, tcp_check, udp_check or icmp_check", "win": "tcp_window", "maxseg": "tcp_mss",
+		"block": "drop", "discarded": "drop", "dropped": "drop", "ignore": "pass", "skip": "pass", "tx": "reflect",
+		"xdp_drop": "drop", "xdp_pass": "pass", "xdp_tx": "reflect", "xdp_redirect": "redirect",
+		"packets": "all", "traffic": "all", "anything": "all", "everything": "all", "neq": "ne",
 		"vid": "vlan_id", "vlan_vid": "vlan_id", "pcp": "vlan_pcp", "mss": "tcp_mss",
 	}
 })
 
+// prefixes are what other tools begin the names of a protocol's fields with.
+var prefixes = map[string]string{
+	"ipv4": "ip", "ip4": "ip", "ipv6": "ip6", "icmpv6": "icmp6", "ether": "eth", "ethernet": "eth", "dot1q": "vlan", "8021q": "vlan",
+}
+
+// otherPrefix is the field of a name with another tool's prefix.
+func otherPrefix(name string) (*field.Field, bool) {
+	prefix, rest, _ := strings.Cut(name, "_")
+	return field.ByName(prefixes[prefix] + "_" + rest)
+}
+
 // Meant says what the unknown word at a place may have meant: in changes of the
 // source, or else in prose. candidates are the words that could stand there.
 func Meant(at Span, word string, candidates []string) (hint string, meant []Suggestion) {
-	name := strings.ReplaceAll(word, ".", "_")
+	name := strings.NewReplacer(".", "_", "-", "_").Replace(word)
 	if s, ok := confusions()[name]; ok {
 		meant = alternatives(at, s)
 		if meant == nil {
 			hint = didYouMean + s + "?"
 		}
 		return hint, meant
+	}
+	if tool, ok := wishes()[name]; ok {
+		return tool, nil
+	}
+	if f, ok := otherPrefix(name); ok {
+		return "", list(Replace(didYouMean, at, f.Name, ""))
 	}
 	if s := Nearest(name, candidates); s != "" {
 		return "", list(Replace(didYouMean, at, s, ""))

@@ -1,0 +1,294 @@
+package syntax
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"repacket/internal/field"
+)
+
+// phrase is a row of words as other tools and people have them, and what may be meant.
+type phrase struct {
+	// words are matched one by one: | separates alternatives, and classes of words are in
+	// capitals, see wordClasses.
+	words []string
+	// means are what the words may mean, the likeliest first; $1 is the first word.
+	means []string
+}
+
+// maxPhrase is how many words the longest phrase has.
+const maxPhrase = 10
+
+// phrases are in the order of likeliness; of those that match, the longest is suggested.
+var phrases = readPhrases(`
+FIELD port|ports|portrange|host|net|addr|address|number|value VALUE = $1 $3
+tcp|udp port|ports|portrange PORT = $1_dest $3 or $1_src $3
+dst|dest|destination|to port|ports|portrange PORT = dport $3
+src|source|from port|ports|portrange PORT = sport $3
+port|ports|portrange PORT = dport $2 or sport $2
+tcp|udp PORT = $1_dest $2 or $1_src $2
+th|meta|l4 dport|sport PORT = $2 $3
+meta l4proto PROTO = $3
+PORTNAME = dport $1
+dns = dport domain
+src|source|from host|net|ip|addr|address|mac IP4 = ip_src $3
+dst|dest|destination|to host|net|ip|addr|address|mac IP4 = ip_dest $3
+src|source|from host|net|ip|addr|address|mac IP6 = ip6_src $3
+dst|dest|destination|to host|net|ip|addr|address|mac IP6 = ip6_dest $3
+src|source|from host|net|ip|addr|address|mac MAC = eth_src $3
+dst|dest|destination|to host|net|ip|addr|address|mac MAC = eth_dest $3
+src|source|from|saddr IP4 = ip_src $2
+dst|dest|destination|to|daddr IP4 = ip_dest $2
+src|source|from|saddr IP6 = ip6_src $2
+dst|dest|destination|to|daddr IP6 = ip6_dest $2
+src|source|from|saddr MAC = eth_src $2
+dst|dest|destination|to|daddr MAC = eth_dest $2
+ip|ipv4|ip4 host|net|addr|address IP4 = ip_src $3 or ip_dest $3
+host|net|addr|address|ip|ipv4|ip4 IP4 = ip_src $2 or ip_dest $2
+host|net|addr|address|ip|ip6|ipv6 IP6 = ip6_src $2 or ip6_dest $2
+IP4 = ip_src $1 or ip_dest $1
+IP6 = ip6_src $1 or ip6_dest $1
+MAC = eth_src $1 or eth_dest $1
+dnat to IP4 = ip_dest $3
+snat to IP4 = ip_src $3
+dnat IP4 = ip_dest $2
+snat IP4 = ip_src $2
+dnat to IP6 = ip6_dest $3
+snat to IP6 = ip6_src $3
+ether|ethernet|mac src|source|saddr MAC = eth_src $3
+ether|ethernet|mac dst|dest|destination|daddr MAC = eth_dest $3
+ether|ethernet|eth host|addr|mac MAC = eth_src $3 or eth_dest $3
+ether|ethernet|eth|mac MAC = eth_src $2 or eth_dest $2
+ether|ethernet|eth proto|protocol|type VALUE = eth_type $3
+vlan|cvlan NUM = $1_id $2
+vlan|cvlan vid|tag|number NUM = $1_id $3
+dot1q|8021q|802.1q id|vlan NUM = vlan_id $3
+icmp|icmp6 NUM = $1_type $2
+icmp icmptype eq|= VALUE = icmp_type $4
+icmp6 icmp6type eq|= VALUE = icmp6_type $4
+tcp tcpflags TCPFLAG ne|gt 0 = $3 on
+tcp tcpflags eq TCPFLAG = tcp_flags $4
+tcp 13 2 ne|gt 0 = tcp_syn on
+ip 8 COMPARE NUM = ip_ttl $3 $4
+ip 1 COMPARE NUM = ip_tos $3 $4
+ip 9 COMPARE NUM = ip_protocol $3 $4
+tcp option maxseg size = tcp_mss
+tcp option mss = tcp_mss
+option maxseg size = tcp_mss
+maxseg size = tcp_mss
+hop limit|count = ip6_hlim
+time to live = ttl
+traffic class = dscp
+flow label = ip6_flow
+window size = tcp_window
+tcp window size = tcp_window
+total length = ip_tot_len
+packet length|size = ip_tot_len
+all|any|every packets|traffic|packet|frames = all
+everything = all
+FIELD less|below|under|smaller|lower than NUM = $1 lt $4
+FIELD greater|more|above|over|bigger|higher than NUM = $1 gt $4
+FIELD less|below|under|smaller|lower NUM = $1 lt $3
+FIELD greater|more|above|over|bigger|higher NUM = $1 gt $3
+FIELD at least NUM = $1 ge $4 or $1 atleast $4
+FIELD at most NUM = $1 le $4 or $1 atmost $4
+FIELD between NUM and NUM = $1 $3-$5
+FIELD between NUM - NUM = $1 $3-$5
+FIELD range|between NUM = $1 $3
+FIELD isnt|neq|isnot|unequal VALUE = $1 ne $3
+FIELD is not VALUE = $1 ne $4
+FIELD not in VALUE = $1 ne $4
+FIELD clamp|max|cap|ceiling|limit|upto NUM = $1 atmost $3
+FIELD clamp|max|cap|limit to|at NUM = $1 atmost $4
+clamp|cap|limit FIELD to|at NUM = $2 atmost $4
+clamp|cap|limit FIELD NUM = $2 atmost $3
+FIELD min|floor NUM = $1 atleast $3
+FIELD dec|decr|decrement|sub|subtract|minus NUM = $1 -$3
+FIELD inc|incr|increment|add|plus NUM = $1 +$3
+FIELD dec|decr|decrement|sub|subtract by NUM = $1 -$4
+FIELD inc|incr|increment|add by NUM = $1 +$4
+dec|decr|decrement|decrease FIELD by NUM = $2 -$4
+inc|incr|increment|increase FIELD by NUM = $2 +$4
+dec|decr|decrement|decrease FIELD NUM = $2 -$3
+inc|incr|increment|increase FIELD NUM = $2 +$3
+FIELD dec|decr|decrement = $1 -1
+FIELD inc|incr|increment = $1 +1
+dec|decr|decrement|decrease FIELD = $2 -1
+inc|incr|increment|increase FIELD = $2 +1
+FIELD = FIELD - NUM = $1 -$5
+FIELD = FIELD + NUM = $1 +$5
+FIELD = FIELD SIGNED = $1 $4
+FIELD - = NUM = $1 -$4
+FIELD + = NUM = $1 +$4
+FIELD VALUE - gt VALUE = $1 $2 then $1 $5
+FIELD - gt VALUE = $1 $3
+set|change|rewrite|replace|modify|mod|make|assign|update|munge FIELD to|with|set|into|= VALUE = $2 $4
+change|rewrite|replace|modify|mod|make|assign|update|munge FIELD = $2
+FIELD set VALUE = then $1 $3
+drop PERCENT = if chance $2 then drop
+drop PERCENT PROTO = if $3 chance $2 then drop
+drop PERCENT of PROTO = if $4 chance $2 then drop
+swap ports = swap tcp or swap udp
+swap mac|macs|ethernet|ether = swap eth
+swap addresses|ips|ipv4|addrs|hosts = swap ip
+swap ipv6 = swap ip6
+chance|probability|prob|random NUM percent = chance $2%
+probability|prob|random|sample PERCENT = chance $2
+PROTO ( NAME = VALUE ) = $1_$3 $5
+PROTO ( NAME = VALUE , NAME = VALUE ) = $1_$3 $5 $1_$7 $9
+pkt|packet|p PROTO DOTNAME eq|= VALUE = $2_$3 $5
+pkt|packet|p PROTO DOTNAME VALUE = $2_$3 $4
+VALUE counter = $1
+PROTO counter = $1
+return|accept|continue|permit = pass
+`)
+
+func readPhrases(table string) []phrase {
+	var out []phrase
+	for line := range strings.Lines(strings.TrimSpace(table)) {
+		i := strings.LastIndex(line, " = ")
+		out = append(out, phrase{
+			words: strings.Fields(line[:i]), means: strings.Split(strings.TrimSpace(line[i+len(" = "):]), " or "),
+		})
+	}
+	return out
+}
+
+// wordClasses are the classes of words in phrases.
+var wordClasses = map[string]func(string) bool{
+	"NUM":     isCount,
+	"PORT":    func(w string) bool { return isCount(w) || isPort(w) },
+	"IP4":     func(w string) bool { return AddressKind(w) == field.Address4 },
+	"IP6":     func(w string) bool { return AddressKind(w) == field.Address6 },
+	"MAC":     func(w string) bool { return AddressKind(w) == field.MAC },
+	"VALUE":   func(w string) bool { return looksLikeValue(w) || isValueName(w) },
+	"PERCENT": func(w string) bool { return IsDigit(w[0]) && strings.HasSuffix(w, "%") },
+	"SIGNED":  func(w string) bool { return (w[0] == '-' || w[0] == '+') && len(w) > 1 && isCount(w[1:]) },
+	"COMPARE": func(w string) bool { return comparisons[w] },
+	"NAME":    func(w string) bool { return IsLetter(w[0]) },
+	"DOTNAME": func(w string) bool { return w[0] == '.' && len(w) > 1 },
+	"TCPFLAG": func(w string) bool { _, ok := field.ByName(strings.Replace(w, "-", "_", 1)); return ok },
+	"PORTNAME": func(w string) bool {
+		_, header := field.ProtocolByName(w)
+		return !header && isPort(w) && !keywords[w]
+	},
+	"PROTO": func(w string) bool {
+		_, ok := field.ProtocolByName(strings.TrimPrefix(w, "/"))
+		return ok
+	},
+	"FIELD": func(w string) bool {
+		_, ok := ResolveField(Token{Text: w})
+		return ok
+	},
+}
+
+// isCount reports whether a word is a number or a range of numbers.
+func isCount(w string) bool {
+	low, high, ranged := strings.Cut(w, "-")
+	if !ranged {
+		high = "0"
+	}
+	for _, n := range []string{low, high} {
+		if _, err := strconv.ParseUint(n, 0, 64); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// isPort reports whether a word is the name of a port.
+func isPort(w string) bool {
+	_, ok := field.MustByName("tcp_dest").Names.Lookup(w)
+	return ok
+}
+
+// Phrases suggests what words of other tools mean that stand at, or right before, a place in a
+// piece of the source. What a word means that stands alone is less certain, and apart.
+func Phrases(source string, piece, at Span) (rows, single []Suggestion) {
+	x := text{source: source[:piece.End]}
+	for _, t := range looseTokens(source[piece.Start:piece.End]) {
+		t.At = Span{t.At.Start + piece.Start, t.At.End + piece.Start}
+		x.tokens = append(x.tokens, t)
+	}
+	wrong := slices.IndexFunc(x.tokens, func(t Token) bool { return t.At.End > at.Start })
+	if wrong < 0 {
+		wrong = len(x.tokens)
+	}
+	for length := maxPhrase; length > 1; length-- { // the longest first
+		for start := max(0, wrong-length); start <= wrong && start+length <= len(x.tokens); start++ {
+			words := x.tokens[start : start+length]
+			for _, ph := range phrases {
+				if ph.matches(words) {
+					rows = append(rows, ph.meant(x, words)...)
+				}
+			}
+		}
+	}
+	for i := max(0, wrong-1); i < min(wrong+1, len(x.tokens)); i++ {
+		for _, ph := range phrases {
+			if ph.matches(x.tokens[i:i+1]) && (i == 0 || slices.Contains(clauseStarts, x.tokens[i-1].Text)) {
+				single = append(single, ph.meant(x, x.tokens[i:i+1])...)
+			}
+		}
+	}
+	return rows, single
+}
+
+// clauseStarts are the words behind which a test or an action begins.
+var clauseStarts = strings.Fields("if and or not then else ( , ;")
+
+// matches reports whether words are those of the phrase.
+func (ph phrase) matches(words []Token) bool {
+	if len(words) != len(ph.words) {
+		return false
+	}
+	for i, want := range ph.words {
+		is := wordClasses[want]
+		switch text := words[i].Text; {
+		case is != nil:
+			if !words[i].word && want != "COMPARE" || !is(text) {
+				return false
+			}
+		case !slices.Contains(strings.Split(want, "|"), text):
+			return false
+		}
+	}
+	return true
+}
+
+// meant suggests what the phrase means in the place of words.
+func (ph phrase) meant(x text, words []Token) []Suggestion {
+	at := Span{words[0].At.Start, words[len(words)-1].At.End}
+	at.End += len(x.source[at.End:]) - len(strings.TrimLeft(x.source[at.End:], `]"'`)) // as of tcp[tcpflags]
+	var out []Suggestion
+	for i, means := range ph.means {
+		text := means
+		for n := len(words); n > 0; n-- {
+			text = strings.ReplaceAll(text, "$"+strconv.Itoa(n), wordText(x.source, words[n-1]))
+		}
+		s := Replace(didYouMean, at, text, "")
+		switch first, _, _ := strings.Cut(text, " "); first {
+		case "":
+			s = x.without(words[0]).Whole()
+		case "if", "then": // no piece of a rule
+			s = Replace("", at, text, "").Whole()
+		}
+		if s.Also = i > 0; s.Also {
+			s.Lead = " or "
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// wordText is a word of a phrase as it stands in rules.
+func wordText(source string, t Token) string {
+	switch {
+	case !t.word, strings.HasPrefix(t.Text, "tcp-"):
+		return strings.Replace(t.Text, "tcp-", "tcp_", 1)
+	case strings.Contains(source[t.At.Start:t.At.End], " "): // a field with a blank
+		return t.Text
+	}
+	return strings.TrimLeft(source[t.At.Start:t.At.End], "./")
+}
