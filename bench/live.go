@@ -9,6 +9,7 @@ import (
 
 	"repacket/internal/engine"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -78,13 +79,13 @@ func (s ruleSet) attach(ns *lab.Namespace, device string) (off func() error, err
 		return nil, err
 	}
 	err = ns.Do(func() error {
-		run, err := engine.Start(engine.Config{Program: p, Interface: device})
+		session, err := engine.Start(run.Options{Program: p, Target: run.Target{Interface: device}})
 		if err != nil {
 			return err
 		}
 		off = func() error {
-			counts, err := run.Close()
-			for _, c := range counts {
+			counts, err := session.Close()
+			for _, c := range counts.Rules {
 				if c.Rewritten > 0 {
 					return err
 				}

@@ -46,14 +46,14 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(os.Stdout, o, flag.Args()); err != nil {
+	if err := report(os.Stdout, o, flag.Args()); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "bench: error:", err)
 		os.Exit(1)
 	}
 }
 
-// run prints the parts that are asked for, or all of them.
-func run(w io.Writer, o options, asked []string) error {
+// report prints the parts that are asked for, or all of them.
+func report(w io.Writer, o options, asked []string) error {
 	for _, name := range asked {
 		if !slices.ContainsFunc(parts(), func(p part) bool { return p.name == name }) {
 			return fmt.Errorf("there is no part %q, only %s", name, partNames())

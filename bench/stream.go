@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 const (
@@ -26,7 +26,7 @@ const (
 // streaming is one way for a stream to go, and how fast it went.
 type streaming struct {
 	name string
-	mode hook.Mode
+	mode run.Hook
 	off  bool // no rules at all
 	rate []float64
 }
@@ -45,9 +45,9 @@ func streamPart(options) (_ string, err error) {
 	defer func() { err = errors.Join(err, pair.Close()) }()
 	ways := []*streaming{
 		{name: "no rules", off: true},
-		{name: "default hook", mode: hook.Auto},
-		{name: "--hook xdp", mode: hook.Native},
-		{name: "--hook xdp-generic", mode: hook.Generic},
+		{name: "default hook", mode: run.Auto},
+		{name: "--hook xdp", mode: run.XDP},
+		{name: "--hook xdp-generic", mode: run.GenericXDP},
 	}
 	for range streamRounds {
 		for _, w := range ways {
@@ -67,17 +67,17 @@ func streamPart(options) (_ string, err error) {
 // once lets one stream go this way.
 func (w *streaming) once(pair *lab.Pair, p *rule.Program) (err error) {
 	if !w.off {
-		var run *engine.Run
+		var session *engine.Session
 		err = pair.B.Do(func() (err error) {
-			run, err = engine.Start(engine.Config{Program: p, Interface: pair.Config.B.Name, Mode: w.mode})
+			session, err = engine.Start(run.Options{Program: p, Target: run.Target{Interface: pair.Config.B.Name}, Hook: w.mode})
 			return err
 		})
 		if err != nil {
 			return err
 		}
 		defer func() {
-			counts, closing := run.Close()
-			if closing == nil && counts[0].Rewritten == 0 {
+			counts, closing := session.Close()
+			if closing == nil && counts.Total().Rewritten == 0 {
 				closing = errors.New("nothing was rewritten")
 			}
 			err = errors.Join(err, closing)

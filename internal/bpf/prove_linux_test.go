@@ -191,8 +191,8 @@ func word(f *field.Field, v field.Value) string {
 // too few packets were acted on to say anything.
 func proves(t *testing.T, p *rule.Program, o engine.LoadOptions, packets int) {
 	t.Helper()
-	proof, err := engine.Prove(p, o, packets)
-	var d *engine.Difference
+	proof, err := engine.SelfTest(p, o, packets)
+	var d *engine.DifferenceError
 	if errors.As(err, &d) {
 		t.Fatalf("%+v:\n%s", o, d.Report())
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"repacket/internal/run"
 )
 
 // app is one call of the command.
@@ -30,6 +32,7 @@ func Run(env Env) int {
 		err = a.out.err
 	}
 	if err != nil {
+		err = a.reported(err)
 		a.out.fail(err)
 	}
 	return status(err)
@@ -203,25 +206,17 @@ func (a *app) mistyped(words []string) error {
 	return nil
 }
 
-// where is the interface that -i names, by its name proper, or that of the default
-// route.
-func (a *app) where() (string, error) {
-	name, err := a.named()
-	if err != nil || a.opt.iface == "" {
-		return name, err
+// target is what -i and -Q name; without -i it is the interface of the default route.
+func (a *app) target() (run.Target, error) {
+	dir, _ := run.ParseDirection(a.opt.direction) // checked with the flags
+	t := run.Target{Interface: a.opt.iface, Direction: dir}
+	if t.Interface == "" {
+		name, err := a.env.Kernel.DefaultInterface()
+		if err != nil {
+			return t, err
+		}
+		t.Interface = name
+		a.out.status("%s: the interface of the default route (choose with -i)", name)
 	}
-	return a.env.Kernel.Interface(name)
-}
-
-// named is where, but does not ask whether there is an interface of that name.
-func (a *app) named() (string, error) {
-	if a.opt.iface != "" {
-		return a.opt.iface, nil
-	}
-	name, err := a.env.Kernel.DefaultInterface()
-	if err != nil {
-		return "", err
-	}
-	a.out.status("%s: the interface of the default route (choose with -i)", name)
-	return name, nil
+	return t, nil
 }

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -11,12 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
 
 const replaceHelp = `Put rules in the place of those that are attached, without a gap.
 
-Each packet meets the old rules or the new ones. They are proved first; whatever
+Each packet meets the old rules or the new ones. They are tested first; whatever
 fails, the old ones stay. Rules of the same words (and name) count on, -c and
 --for begin again. Where nothing is attached it does as attach. Rules that a
 process holds in the foreground are its own: with -f it reads its file again
@@ -31,30 +30,30 @@ func (a *app) replaceCommand() *cobra.Command {
 	}, whereFlags, startFlags, ruleFlags)
 }
 
-// attach gives rules to an interface. With replace they take the place of those
-// that are there.
+// attach attaches rules that stay. With replace they take the place of those that are
+// there.
 func (a *app) attach(words []string, replace bool) error {
 	a.env.IgnoreBrokenPipes()
-	job, site, err := a.job(words, Job{Stay: true, Replace: replace})
+	opt, prepared, err := a.prepare(words, run.Options{Stay: true, Replace: replace})
 	if err == nil {
 		err = a.out.err // whoever cannot be told has nothing attached
 	}
 	if err != nil {
 		return err
 	}
-	done, err := site.Attach()
+	done, err := prepared.Attach()
 	if err != nil {
-		return a.taken(job, err)
+		return a.taken(opt, err)
 	}
-	a.out.advise(done.Late)
 	event, did := "attached", "attached"
 	if done.Replaced {
 		event, did = "replaced", "replaced; attached"
 	}
-	a.attached(event, job, done.Hook, done.Note)
-	detach := "repacket detach -i " + spelling.InShell(job.Interface) + directionFlag(job.Direction)
+	a.out.advise(done.Advice)
+	a.out.attached(event, done, opt.Program)
+	detach := "repacket detach " + opt.Flags()
 	a.out.status("%s until: %s%s", did, detach, a.opt.limited())
-	a.untold("the rules are attached", "to take them off: "+detach)
+	a.untold("the rules are attached", "to detach them: "+detach)
 	return nil
 }
 
@@ -74,23 +73,21 @@ func (a *app) untold(done, hint string) {
 
 // taken adds to an error that other rules are there what can be done where these act no
 // more, because a limit of theirs is reached.
-func (a *app) taken(job Job, err error) error {
-	var failure *Failure
-	if !errors.As(err, &failure) || failure.Status != exitTaken {
+func (a *app) taken(opt run.Options, err error) error {
+	if status(err) != exitTaken {
 		return err
 	}
-	all, listErr := a.env.Kernel.List()
+	all, listErr := a.env.Kernel.List(opt.Interface)
 	if listErr != nil {
 		return err // what cannot be seen is not told
 	}
 	for _, there := range all {
-		if there.Interface != job.Interface || there.Direction != job.Direction || there.PID != 0 || there.Over == "" {
+		if there.Target != opt.Target || there.PID != 0 || there.Over == "" {
 			continue
 		}
-		where := "-i " + spelling.InShell(job.Interface) + directionFlag(job.Direction)
-		hint := "take them off: repacket detach " + where
-		if job.Stay {
-			hint = "put yours in their place: repacket replace " + where + " RULES; or " + hint
+		hint := "detach them: repacket detach " + opt.Flags()
+		if opt.Stay {
+			hint = "put yours in their place: repacket replace " + opt.Flags() + " RULES; or " + hint
 		}
 		return &Failure{exitTaken, fmt.Errorf("%w; %s, so these rules let all packets pass", err, overWords[there.Over]), hint}
 	}
@@ -98,19 +95,11 @@ func (a *app) taken(job Job, err error) error {
 }
 
 // overWords say which limit was reached.
-var overWords = map[string]string{"count": "-c is reached", "time": "--for is over"}
-
-// directionFlag is the flag that names a direction, or "" for the default.
-func directionFlag(direction string) string {
-	if direction == "out" {
-		return " -Q out"
-	}
-	return ""
-}
+var overWords = map[run.Limit]string{run.LimitCount: "-c is reached", run.LimitTime: "--for is over"}
 
 // leaving says in words that it is about packets that leave.
-func leaving(direction string) string {
-	if direction == "out" {
+func leaving(direction run.Direction) string {
+	if direction == run.Out {
 		return ", packets that leave"
 	}
 	return ""
@@ -119,38 +108,36 @@ func leaving(direction string) string {
 // detachedEvent tells what detach found.
 type detachedEvent struct {
 	event
-	Interface string `json:"interface"`
-	Direction string `json:"direction"`
-	Found     bool   `json:"found"`
+	run.Target
+	Found bool `json:"found"`
 	// Stays is the other direction, where it has rules of ours too.
 	Stays string `json:"stays,omitempty"`
 }
 
-// detach takes our rules off an interface. Where there are none it says so
+// detach detaches our rules from an interface. Where there are none it says so
 // and all is well.
 func (a *app) detach(words []string) error {
 	if err := noWords("detach", words); err != nil {
 		return err
 	}
-	iface, err := a.where()
+	target, err := a.target()
 	if err != nil {
 		return err
 	}
 	a.env.IgnoreBrokenPipes()
-	done, err := a.env.Kernel.Detach(iface, a.opt.direction)
+	done, err := a.env.Kernel.Detach(target)
 	if err != nil {
 		return err
 	}
-	event := detachedEvent{a.out.event("detached"), iface, a.opt.direction, done.Found, ""}
-	other, err := a.otherDirection(iface)
-	if other != nil {
-		event.Stays = other.Direction
-	}
-	if unsure := cmp.Or(done.Unsure, err); unsure != nil {
-		a.out.advise([]Advice{{Message: fmt.Sprintf("%s could not be inspected once more: %v", iface, unsure), Hint: "repacket list shows what is attached"}})
+	if done.Unsure != nil {
+		a.out.advise([]run.Advice{{Message: fmt.Sprintf("%s could not be inspected once more: %v", done.Interface, done.Unsure), Hint: "repacket list shows what is attached"}})
 	}
 	if a.out.json {
-		a.out.object(event)
+		e := detachedEvent{event: a.out.event("detached"), Target: done.Target, Found: done.Found}
+		if done.Other != nil {
+			e.Stays = done.Other.Direction.String()
+		}
+		a.out.object(e)
 		if done.Found {
 			a.untold("the rules are detached", "")
 		}
@@ -160,42 +147,30 @@ func (a *app) detach(words []string) error {
 	if done.Found {
 		did = "detached"
 	}
-	a.out.status("%s: %s%s", iface, did, leaving(a.opt.direction))
-	if other != nil {
-		a.stays(other)
+	a.out.status("%s: %s%s", done.Interface, did, leaving(done.Direction))
+	if done.Other != nil {
+		a.out.stays(done.Other)
 	}
 	return nil
 }
 
-// otherDirection finds rules of ours on an interface in the direction that was not
-// asked for, or nil.
-func (a *app) otherDirection(iface string) (*Attached, error) {
-	all, err := a.env.Kernel.List()
-	for _, other := range all {
-		if other.Interface == iface && other.Direction != a.opt.direction {
-			return &other, err
-		}
-	}
-	return nil, err
-}
-
 // stays tells that rules of the other direction are still there.
-func (a *app) stays(other *Attached) {
+func (o *output) stays(other *run.Attached) {
 	which := "come in"
-	if other.Direction == "out" {
+	if other.Direction == run.Out {
 		which = "leave"
 	}
+	until := "until: repacket detach -i " + spelling.InShell(other.Interface) + " -Q " + other.Direction.String()
 	if other.PID != 0 {
-		a.out.status("%s: rules on packets that %s go on while their process runs: repacket list", other.Interface, which)
-		return
+		until = "while their process runs: repacket list"
 	}
-	a.out.status("%s: rules on packets that %s go on until: repacket detach -i %s -Q %s", other.Interface, which, spelling.InShell(other.Interface), other.Direction)
+	o.status("%s: rules on packets that %s go on %s", other.Interface, which, until)
 }
 
 // listEvent is one program of ours as JSON.
 type listEvent struct {
 	event
-	Attached
+	run.Attached
 }
 
 // list shows the programs of ours on all interfaces, or on that of -i, and in
@@ -204,19 +179,12 @@ func (a *app) list(words []string) error {
 	if err := noWords("list", words); err != nil {
 		return err
 	}
-	all, err := a.env.Kernel.List()
+	all, err := a.env.Kernel.List(a.opt.iface)
 	if err != nil {
 		return err
 	}
-	if a.opt.iface != "" {
-		name, err := a.where()
-		if err != nil {
-			return err
-		}
-		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Interface != name })
-	}
 	if a.flags.Changed("direction") {
-		all = slices.DeleteFunc(all, func(p Attached) bool { return p.Direction != a.opt.direction })
+		all = slices.DeleteFunc(all, func(p run.Attached) bool { return p.Direction.String() != a.opt.direction })
 	}
 	a.out.advise(several(all))
 	switch {
@@ -232,75 +200,69 @@ func (a *app) list(words []string) error {
 	return nil
 }
 
-// several warns of more than one set of rules for one direction of an interface.
-func several(all []Attached) []Advice {
-	var warnings []Advice
-	for i, p := range all {
-		same := func(o Attached) bool { return o.Interface == p.Interface && o.Direction == p.Direction }
-		if slices.IndexFunc(all, same) != i {
-			continue // told
-		}
-		var hooks []string
-		for _, o := range all {
-			if same(o) {
-				hooks = append(hooks, o.Hook)
-			}
-		}
-		if len(hooks) > 1 {
-			warnings = append(warnings, Advice{
-				Message: fmt.Sprintf("%s has %d sets of rules (%s%s) where there should be one: an attach was interrupted", p.Interface, len(hooks), strings.Join(hooks, ", "), leaving(p.Direction)),
-				Hint:    "to take them off: repacket detach -i " + spelling.InShell(p.Interface) + directionFlag(p.Direction),
+// several warns of more than one set of rules for one target.
+func several(all []run.Attached) []run.Advice {
+	var warnings []run.Advice
+	hooks := map[run.Target][]string{}
+	for _, p := range all {
+		hooks[p.Target] = append(hooks[p.Target], p.Hook.String())
+	}
+	for _, p := range all {
+		if there := hooks[p.Target]; len(there) > 1 {
+			warnings = append(warnings, run.Advice{
+				Message: fmt.Sprintf("%s has %d sets of rules (%s%s) where there should be one: an attach was interrupted", p.Interface, len(there), strings.Join(there, ", "), leaving(p.Direction)),
+				Hint:    "to detach them: repacket detach " + p.Flags(),
 			})
+			delete(hooks, p.Target)
 		}
 	}
 	return warnings
 }
 
-// left says what is left of limits.
-func (p Attached) left() string {
-	var parts []string
+// until says what ends the rules, and what is left of their limits.
+func until(p run.Attached) string {
+	text := "detach"
+	if p.PID != 0 {
+		elsewhere := ""
+		if p.PIDElsewhere {
+			elsewhere = " of another PID namespace"
+		}
+		text = fmt.Sprintf("process %d%s ends", p.PID, elsewhere)
+	}
+	if over := overWords[p.Over]; over != "" {
+		text += " (" + over + ")"
+	}
+	var left []string
 	if p.PacketsLeft > 0 {
-		parts = append(parts, fmt.Sprintf("%d more pkts", p.PacketsLeft))
+		left = append(left, fmt.Sprintf("%d more pkts", p.PacketsLeft))
 	}
 	if p.SecondsLeft > 0 {
-		left := time.Duration(p.SecondsLeft * float64(time.Second))
-		parts = append(parts, left.Round(time.Second).String()+" more")
+		left = append(left, time.Duration(p.SecondsLeft*float64(time.Second)).Round(time.Second).String()+" more")
 	}
-	if parts == nil {
-		return ""
+	if left != nil {
+		text += " (" + strings.Join(left, ", ") + ")"
 	}
-	return " (" + strings.Join(parts, ", ") + ")"
+	return text
 }
 
 // listLines is a table with a line for each rule.
-func listLines(all []Attached) []string {
+func listLines(all []run.Attached) []string {
 	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
 	for _, p := range all {
-		where := []string{p.Interface, p.Direction, p.Hook, "detach"}
-		if p.PID != 0 {
-			where[3] = fmt.Sprintf("process %d ends", p.PID)
-			if p.PIDElsewhere {
-				where[3] = fmt.Sprintf("process %d of another PID namespace ends", p.PID)
-			}
+		where := []string{p.Interface, p.Direction.String(), p.Hook.String(), until(p)}
+		row := func(cells ...string) {
+			rows = append(rows, slices.Concat(where, cells))
+			where = []string{"", "", "", ""}
 		}
-		if over := overWords[p.Over]; over != "" {
-			where[3] += " (" + over + ")"
-		}
-		where[3] += p.left()
 		for _, r := range p.Rules {
 			text := r.Text
 			if r.Name != "" {
 				text = r.Name + ": " + text
 			}
-			rows = append(rows, slices.Concat(where, []string{
-				strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), text,
-			}))
-			where = []string{"", "", "", ""}
+			row(strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), text)
 		}
-		for _, left := range p.LeftAlone {
-			rows = append(rows, slices.Concat(where, []string{
-				strconv.FormatUint(left.Packets, 10), "", "left alone: " + left.Why,
-			}))
+		for _, s := range p.Skipped {
+			row(strconv.FormatUint(s.Packets, 10), "", "skipped: "+s.Why)
 		}
 	}
 	return columns(rows, 4, 5)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"repacket/internal/run"
 )
 
 func TestAttach(t *testing.T) {
@@ -42,24 +44,24 @@ func TestDetach(t *testing.T) {
 	const nothing = "eth1: nothing of Repacket is attached, packets that leave\n"
 	for _, tt := range []struct {
 		args, stdout, stderr string
-		more                 []Attached
+		more                 []run.Attached
 	}{
 		{"detach -i eth1", "", "eth1: detached\n", nil},
 		{"-d -i eth1", "", "eth1: detached\n", nil},
 		{"detach -i eth1 -Q out", "", nothing + "eth1: rules on packets that come in go on until: repacket detach -i eth1 -Q in\n", nil},
 		{
 			"detach -i eth1", "", "eth1: detached\neth1: rules on packets that leave go on while their process runs: repacket list\n",
-			[]Attached{{Interface: "eth0", Direction: "out"}, {Interface: "eth1", Direction: "out", PID: 7}},
+			[]run.Attached{{Target: run.Target{Interface: "eth0", Direction: run.Out}}, {Target: run.Target{Interface: "eth1", Direction: run.Out}, PID: 7}},
 		},
 		{
 			"detach -j -i eth1", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","found":true,"stays":"out"}` + "\n", "",
-			[]Attached{{Interface: "eth1", Direction: "out"}},
+			[]run.Attached{{Target: run.Target{Interface: "eth1", Direction: run.Out}}},
 		},
 		{"detach", "", "eth0: the interface of the default route (choose with -i)\neth0: nothing of Repacket is attached\n", nil},
 		{"detach -j -i eth0", `{"version":1,"event":"detached","time":"2023-11-14T22:13:20Z","interface":"eth0","direction":"in","found":false}` + "\n", "", nil},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)
-		f.kernel.attached = append([]Attached{{Interface: "eth1", Direction: "in"}}, tt.more...)
+		f.kernel.attached = append([]run.Attached{{Target: run.Target{Interface: "eth1", Direction: run.In}}}, tt.more...)
 		status, stdout, stderr := f.run()
 		if status != exitDone {
 			t.Errorf("%s: exit status %d, want 0", tt.args, status)
@@ -78,19 +80,19 @@ func TestDetachTakesNoRules(t *testing.T) {
 	wantText(t, "stderr", stderr, "repacket: error: detach takes no \"if\"\n  hint: repacket detach --help\n")
 }
 
-var twoAttached = []Attached{
-	{Interface: "eth0", Direction: "in", Hook: "xdp", Rules: []ruleCount{
-		{ruleObject{"web", "if tcp_dest 80 then tcp_dest 8080"}, Count{Matched: 12, MatchedBytes: 720, Rewritten: 12, RewrittenBytes: 720}},
-		{ruleObject{"", "if udp"}, Count{Matched: 3, MatchedBytes: 90}},
-	}},
-	{Interface: "eth1", Direction: "in", Hook: "xdp-generic", PID: 4711, Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}}},
+var twoAttached = []run.Attached{
+	{Target: run.Target{Interface: "eth0", Direction: run.In}, Hook: run.XDP, Counts: run.Counts{Rules: []run.RuleCount{
+		{Rule: run.Rule{Name: "web", Text: "if tcp_dest 80 then tcp_dest 8080"}, Count: run.Count{Matched: 12, MatchedBytes: 720, Rewritten: 12, RewrittenBytes: 720}},
+		{Rule: run.Rule{Name: "", Text: "if udp"}, Count: run.Count{Matched: 3, MatchedBytes: 90}},
+	}}},
+	{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.GenericXDP, PID: 4711, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}}},
 }
 
 func TestList(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		args     string
-		attached []Attached
+		attached []run.Attached
 		stdout   string
 		stderr   string
 	}{
@@ -101,16 +103,18 @@ eth0       in         xdp          detach               12    720  web: if tcp_d
 eth1       in         xdp-generic  process 4711 ends     0      0  if all
 `, ""},
 		{"list -Q out", twoAttached, "", "nothing of Repacket is attached\n"},
-		{"list -Q out", []Attached{{
-			Interface: "eth1", Direction: "out", Hook: "tc", Rules: []ruleCount{{ruleObject{"", "if all then ip_id 5"}, Count{Matched: 1, MatchedBytes: 60}}},
-			LeftAlone: []LeftAlone{{12, "they are large"}},
+		{"list -Q out", []run.Attached{{
+			Target: run.Target{Interface: "eth1", Direction: run.Out}, Hook: run.TC, Counts: run.Counts{
+				Rules:   []run.RuleCount{{Rule: run.Rule{Text: "if all then ip_id 5"}, Count: run.Count{Matched: 1, MatchedBytes: 60}}},
+				Skipped: []run.Skipped{{Packets: 12, Why: "they are large"}},
+			},
 		}}, `INTERFACE  DIRECTION  HOOK  UNTIL   PKTS  BYTES  RULES
 eth1       out        tc    detach     1     60  if all then ip_id 5
-                                      12         left alone: they are large
+                                      12         skipped: they are large
 `, ""},
-		{"list", []Attached{
-			{Interface: "eth0", Direction: "in", Hook: "xdp", Over: "count", Rules: []ruleCount{{ruleObject{"", "if all"}, Count{Matched: 5, MatchedBytes: 300}}}},
-			{Interface: "eth1", Direction: "in", Hook: "xdp", PID: 1, PIDElsewhere: true, Over: "time", Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}}},
+		{"list", []run.Attached{
+			{Target: run.Target{Interface: "eth0", Direction: run.In}, Hook: run.XDP, Over: run.LimitCount, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}, Count: run.Count{Matched: 5, MatchedBytes: 300}}}}},
+			{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.XDP, PID: 1, PIDElsewhere: true, Over: run.LimitTime, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}}},
 		}, `INTERFACE  DIRECTION  HOOK  UNTIL                                                    PKTS  BYTES  RULES
 eth0       in         xdp   detach (-c is reached)                                      5    300  if all
 eth1       in         xdp   process 1 of another PID namespace ends (--for is over)     0      0  if all
@@ -155,12 +159,12 @@ func TestNoDemo(t *testing.T) {
 	}
 }
 
-// TestDetachUnsure: rules that were taken off are detached, though the interface could
+// TestDetachUnsure: detach reports what it has detached, though the interface could
 // not be inspected once more.
 func TestDetachUnsure(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "detach", "-i", "eth1")
-	f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in", Hook: "xdp"}}
+	f.kernel.attached = []run.Attached{{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.XDP}}
 	f.kernel.unsure = errors.New("no buffer space available")
 	status, _, stderr := f.run()
 	if status != exitDone {
@@ -175,12 +179,16 @@ func TestDetachUnsure(t *testing.T) {
 func TestListTwoSets(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "list")
-	for _, where := range [][2]string{{"in", "xdp"}, {"out", "tc"}, {"in", "tc"}} {
-		f.kernel.attached = append(f.kernel.attached, Attached{
-			Interface: "eth1", Direction: where[0], Hook: where[1], Rules: []ruleCount{{ruleObject{"", "if all"}, Count{}}},
+	for _, where := range []struct {
+		dir  run.Direction
+		hook run.Hook
+	}{{run.In, run.XDP}, {run.Out, run.TC}, {run.In, run.TC}} {
+		f.kernel.attached = append(f.kernel.attached, run.Attached{
+			Target: run.Target{Interface: "eth1", Direction: where.dir}, Hook: where.hook,
+			Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}},
 		})
 	}
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "repacket: warning: eth1 has 2 sets of rules (xdp, tc) where there should be one: an attach was interrupted\n"+
-		"  hint: to take them off: repacket detach -i eth1\n")
+		"  hint: to detach them: repacket detach -i eth1\n")
 }

@@ -33,16 +33,13 @@ func (a *app) check(words []string) error {
 		return err
 	}
 	planned, err := a.explain(program)
-	if err != nil {
-		return tooLarge(err)
-	}
-	if planned == nil {
-		return nil
+	if err != nil || planned == nil {
+		return err
 	}
 	return a.fits(program, planned)
 }
 
-// leaving refuses what can never be for packets that leave, on any machine.
+// leaving rejects what can never be for packets that leave, on any machine.
 func (a *app) leaving(program *rule.Program) error {
 	if a.opt.hook == "xdp" || a.opt.hook == "xdp-generic" {
 		return usage("leave out --hook, or --hook tc", "XDP sees only packets that arrive, not those that leave")
@@ -53,12 +50,12 @@ func (a *app) leaving(program *rule.Program) error {
 	return nil
 }
 
-// fits refuses rules that are more than a program can hold, at the hook where
+// fits rejects rules that are more than a program can hold, at the hook where
 // it holds most if none was named.
 func (a *app) fits(program *rule.Program, planned *plan.Program) error {
 	for _, t := range planned.Tables {
 		if _, err := bpf.ArraySize(t); err != nil {
-			return tooLarge(err)
+			return err
 		}
 	}
 	o := bpf.Options{Rules: len(program.Written)}
@@ -66,7 +63,7 @@ func (a *app) fits(program *rule.Program, planned *plan.Program) error {
 		o.Hook = bpf.TC
 	}
 	if _, err := bpf.Compile(planned, o); err != nil {
-		return tooLarge(err)
+		return err
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
-	"repacket/internal/syntax"
 )
 
 // compile shows the program that the rules become. It needs no privilege.
@@ -47,7 +46,7 @@ func (a *app) redirects(p *rule.Program) (map[string]int, error) {
 		if r.Verdict != rule.ToInterface {
 			continue
 		}
-		n, err := a.env.Kernel.Number(r.Redirect)
+		n, err := a.env.Kernel.Interface(r.Redirect)
 		switch {
 		case err == nil:
 			numbers[r.Redirect] = n
@@ -63,7 +62,7 @@ func (a *app) redirects(p *rule.Program) (map[string]int, error) {
 func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byte, error) {
 	planned, err := planFor(p, form)
 	if err != nil {
-		return nil, tooLarge(err)
+		return nil, err
 	}
 	inC := csource.Options{Interfaces: redirect}
 	o := bpf.Options{Rules: len(p.Written), Redirect: redirect}
@@ -77,7 +76,7 @@ func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byt
 	}
 	program, err := bpf.Annotate(planned, o)
 	if err != nil {
-		return nil, tooLarge(err)
+		return nil, err
 	}
 	if form == "object" {
 		return program.ELF(counters)
@@ -100,15 +99,6 @@ func planFor(p *rule.Program, form string) (*plan.Program, error) {
 		return nil, err
 	}
 	return plan.BuildOneByOne(written, field.Ethernet)
-}
-
-// tooLarge is the failure of rules that no program can hold, or, if it has a
-// place in them, err itself.
-func tooLarge(err error) error {
-	if d := (*syntax.Diagnostic)(nil); errors.As(err, &d) {
-		return d
-	}
-	return &Failure{Status: exitUnsupported, Err: err, Hint: "fewer rules, or ranges and prefixes in place of single values; rules of one shape are one look-up where they stand side by side"}
 }
 
 // writeFile writes a file. What was there is gone, even if there is no room.

@@ -8,6 +8,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
+	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
 
@@ -46,7 +47,7 @@ func (a *app) completeInterface() []string {
 // flagValues are the words that flags choose from.
 var flagValues = map[string][]string{
 	"direction": {"in", "out"},
-	"hook":      {"auto", "xdp", "xdp-generic", "tc"},
+	"hook":      run.Hooks(),
 	"backend":   {"builtin", "clang"},
 	"emit":      {"asm", "c", "object"},
 	"color":     {"auto", "always", "never"},
@@ -139,7 +140,7 @@ func clauses(acts bool) []string {
 	return offer
 }
 
-// inActions tells whether the words end behind a then or an else.
+// inActions reports whether the words end behind a then or an else.
 func inActions(words []string) bool {
 	for _, w := range slices.Backward(words) {
 		switch strings.ToLower(w) {

@@ -5,19 +5,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// Finding is what the doctor says of one thing.
-type Finding struct {
-	Name string `json:"name"`
-	// Interface is what it is about; "" is the machine.
-	Interface string `json:"interface,omitempty"`
-	// Level is ok, note, unknown, warning or error.
-	Level string `json:"level"`
-	Text  string `json:"text"`
-	// Command mends it, or changes it where it is a note.
-	Command string `json:"command,omitempty"`
-}
+	"repacket/internal/doctor"
+)
 
 // ifaceFlags are for commands that look at packets of no direction.
 var ifaceFlags = []string{"interface"}
@@ -33,7 +23,7 @@ func (a *app) doctorCommand() *cobra.Command {
 // findingEvent is a finding as JSON.
 type findingEvent struct {
 	event
-	Finding
+	doctor.Row
 }
 
 // doctor says whether Repacket can work here, and what mends it where not.
@@ -54,7 +44,7 @@ func (a *app) doctor(words []string) error {
 	}
 	var broken []string
 	for _, f := range all {
-		if f.Level == "error" {
+		if f.Level == doctor.Error {
 			broken = append(broken, f.Name)
 		}
 	}
@@ -69,13 +59,13 @@ func (a *app) doctor(words []string) error {
 
 // findings prints one finding a line, and below it its command, unless it has been
 // told already.
-func (a *app) findings(all []Finding) {
+func (a *app) findings(all []doctor.Row) {
 	rows := make([][]string, len(all))
 	for i, f := range all {
 		if f.Interface != "" && a.opt.iface == "" { // one row of each interface
 			f.Text = f.Interface + ": " + f.Text
 		}
-		rows[i] = []string{f.Level, f.Name, strings.Map(visible, f.Text)}
+		rows[i] = []string{f.Level.String(), f.Name, strings.Map(visible, f.Text)}
 	}
 	told := map[string]bool{"": true}
 	for i, line := range columns(rows) {

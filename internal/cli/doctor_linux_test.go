@@ -6,6 +6,7 @@ import (
 
 	"repacket/internal/doctor"
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
 // patient is a machine with a network card as clouds have it, for the doctor.
@@ -39,13 +40,13 @@ func (p patient) Interfaces() ([]hook.Iface, error) {
 	return []hook.Iface{i}, err
 }
 
-func (patient) Programs(_ int, dir hook.Direction) ([]hook.Attached, error) {
-	if dir == hook.In {
-		return []hook.Attached{{Mode: hook.Generic, ProgramID: 12}}, &hook.ErrPrivilege{Missing: []string{"CAP_SYS_ADMIN"}, Err: os.ErrPermission}
+func (patient) Programs(_ int, dir run.Direction) ([]hook.Attached, error) {
+	if dir == run.In {
+		return []hook.Attached{{Hook: run.GenericXDP, ProgramID: 12}}, &hook.PrivilegeError{Missing: []string{"CAP_SYS_ADMIN"}, Err: os.ErrPermission}
 	}
 	return []hook.Attached{
-		{Mode: hook.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 13, ProgramName: "repacket", Ours: true, Meta: hook.Meta{PID: 4711, Foreground: true}},
-		{Mode: hook.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 9, ProgramName: "shaper"},
+		{Hook: run.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 13, ProgramName: "repacket", Ours: true, Meta: hook.Meta{PID: 4711, Foreground: true}},
+		{Hook: run.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 9, ProgramName: "shaper"},
 	}, nil
 }
 
@@ -62,9 +63,8 @@ func (patient) Channels(string) (doctor.Channels, error) {
 // examined is a kernel whose doctor sees the patient.
 type examined struct{ *fakeKernel }
 
-func (examined) Doctor(iface string) ([]Finding, error) {
-	rows, err := doctor.Report(patient{}, iface)
-	return findings(rows), err
+func (examined) Doctor(iface string) ([]doctor.Row, error) {
+	return doctor.Report(patient{}, iface)
 }
 
 // The whole report, as it is read.

@@ -13,7 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"repacket/internal/doctor"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // fake is an environment without a machine: a kernel that does as it is told,
@@ -35,7 +37,7 @@ type fake struct {
 func newFake(t *testing.T, args ...string) *fake {
 	f := &fake{
 		t: t, vars: map[string]string{}, signals: make(chan os.Signal), exit: make(chan int, 1),
-		kernel: &fakeKernel{hook: "xdp", over: "count", done: make(chan struct{})},
+		kernel: &fakeKernel{hook: run.XDP, over: run.LimitCount, done: make(chan struct{})},
 		clock:  &fakeClock{now: time.Unix(1700000000, 0).UTC(), beat: make(chan time.Time)},
 	}
 	f.Env = Env{
@@ -174,31 +176,33 @@ func (c *fakeClock) Tick(time.Duration) (<-chan time.Time, func()) { return c.be
 // fakeKernel has the interfaces eth0, of the default route, and eth1.
 type fakeKernel struct {
 	mu       sync.Mutex
-	hook     string
+	hook     run.Hook
 	note     string
 	err      error // of Start, Attach, Detach and List
 	unsure   error // of Detach
 	countErr error // of Counts
 	closeErr error // of Close
 	noRoute  bool
-	counts   []Count
-	attached []Attached
-	alone    []LeftAlone
-	late     []Advice
+	counts   []run.Count
+	attached []run.Attached
+	skipped  []run.Skipped
+	late     []run.Advice
 	done     chan struct{}
-	jobs     []Job         // started or attached
-	former   []tally       // what Counts gives behind the rules
-	swapErr  error         // of Replace
-	swap     chan struct{} // Replace waits for it, if there is one
-	swapped  []string      // sources of the rules that Replace was given
-	advice   []Advice
-	proofs   []proofJob
+	jobs     []run.Options   // started or attached
+	former   []run.RuleCount // what Counts gives behind the rules
+	swapErr  error           // of Replace
+	swap     chan struct{}   // Replace waits for it, if there is one
+	swapped  []string        // sources of the rules that Replace was given
+	advice   []run.Advice
+	fresh    []run.Advice // of the rules that Replace was given
+	proofs   []run.Options
+	packets  int // of the last proof
 	closed   int
 	closing  chan struct{}      // Close waits for it, if there is one
 	renamed  string             // the name that the interface has by now, if it is another
-	over     string             // the limit that done tells
+	over     run.Limit          // the limit that done tells
 	starting func(ready func()) // what Start does before it attaches, if it is set
-	findings []Finding
+	findings []doctor.Row
 	others   []string // more names that Interfaces gives
 }
 
@@ -209,16 +213,9 @@ func (k *fakeKernel) DefaultInterface() (string, error) {
 	return "eth0", nil
 }
 
-func (k *fakeKernel) Interface(name string) (string, error) {
+func (k *fakeKernel) Interface(name string) (int, error) {
 	if name != "eth0" && name != "eth1" {
-		return "", usage("", "there is no interface %s", name)
-	}
-	return name, nil
-}
-
-func (k *fakeKernel) Number(name string) (int, error) {
-	if _, err := k.Interface(name); err != nil {
-		return 0, err
+		return 0, usage("", "there is no interface %s", name)
 	}
 	return int(name[3] - '0'), nil
 }
@@ -227,89 +224,109 @@ func (k *fakeKernel) Interfaces() ([]string, error) {
 	return append([]string{"eth0", "eth1"}, k.others...), nil
 }
 
-func (k *fakeKernel) Look(j Job) (Site, error) {
-	if _, err := k.Interface(j.Interface); err != nil {
+func (k *fakeKernel) Prepare(o run.Options) (run.Prepared, error) {
+	if _, err := k.Interface(o.Interface); err != nil {
 		return nil, err
 	}
-	return fakeSite{k, j}, nil
+	return fakePrepared{k, o}, nil
 }
 
-// fakeSite is where a job of the fake kernel is to be done.
-type fakeSite struct {
+// fakePrepared is a run that the fake kernel has prepared.
+type fakePrepared struct {
 	k   *fakeKernel
-	job Job
+	opt run.Options
 }
 
-func (s fakeSite) InterfaceName() string { return s.job.Interface }
-func (s fakeSite) Advice() []Advice      { return s.k.advice }
+func (p fakePrepared) Target() run.Target   { return p.opt.Target }
+func (p fakePrepared) Advice() []run.Advice { return p.k.advice }
 
-func (s fakeSite) Start(ready func()) (Session, error) {
-	if s.k.starting != nil {
-		s.k.starting(ready)
+func (p fakePrepared) Start(ready func()) (run.Session, error) {
+	if p.k.starting != nil {
+		p.k.starting(ready)
 	} else {
 		ready()
 	}
-	s.k.jobs = append(s.k.jobs, s.job)
-	if s.k.err != nil {
-		return nil, s.k.err
+	p.k.jobs = append(p.k.jobs, p.opt)
+	if p.k.err != nil {
+		return nil, p.k.err
 	}
-	return s.k, nil
+	return p.k, nil
 }
 
-func (s fakeSite) Attach() (Attached, error) {
-	k, j := s.k, s.job
-	k.jobs = append(k.jobs, j)
-	_, there := k.find(j.Interface, j.Direction)
-	return Attached{Interface: j.Interface, Direction: j.Direction, Hook: k.hook, Note: k.note, Late: k.late, Replaced: j.Replace && there}, k.err
+func (p fakePrepared) Attach() (run.Attachment, error) {
+	k := p.k
+	k.jobs = append(k.jobs, p.opt)
+	there := k.find(p.opt.Target) != nil
+	return run.Attachment{Target: p.opt.Target, Hook: k.hook, Note: k.note, Advice: k.late, Replaced: p.opt.Replace && there}, k.err
 }
 
-func (k *fakeKernel) Detach(iface, direction string) (Detached, error) {
-	_, there := k.find(iface, direction)
-	return Detached{there, k.unsure}, k.err
+func (k *fakeKernel) Detach(t run.Target) (run.Detached, error) {
+	if _, err := k.Interface(t.Interface); err != nil {
+		return run.Detached{}, err
+	}
+	other := run.Target{Interface: t.Interface, Direction: t.Direction.Other()}
+	return run.Detached{Target: t, Found: k.find(t) != nil, Other: k.find(other), Unsure: k.unsure}, k.err
 }
 
-func (k *fakeKernel) find(iface, direction string) (Attached, bool) {
+func (k *fakeKernel) find(t run.Target) *run.Attached {
 	for _, a := range k.attached {
-		if a.Interface == iface && a.Direction == direction {
-			return a, true
+		if a.Target == t {
+			return &a
 		}
 	}
-	return Attached{}, false
+	return nil
 }
 
-func (k *fakeKernel) List() ([]Attached, error) { return slices.Clone(k.attached), k.err }
+func (k *fakeKernel) List(iface string) ([]run.Attached, error) {
+	if iface != "" {
+		if _, err := k.Interface(iface); err != nil {
+			return nil, err
+		}
+	}
+	elsewhere := func(a run.Attached) bool { return iface != "" && a.Interface != iface }
+	return slices.DeleteFunc(slices.Clone(k.attached), elsewhere), k.err
+}
 
-func (k *fakeKernel) Verify(j proofJob) (Verified, error) {
-	k.proofs = append(k.proofs, j)
-	return Verified{Packets: 2 * j.Packets, Acted: j.Packets, Instructions: 47, Nanoseconds: 1.6}, k.err
+func (k *fakeKernel) Verify(o run.Options, packets int) (run.Verified, error) {
+	k.proofs, k.packets = append(k.proofs, o), packets
+	return run.Verified{Packets: 2 * packets, Acted: packets, Instructions: 47, Nanoseconds: 1.6}, k.err
+}
+
+func (k *fakeKernel) Doctor(iface string) ([]doctor.Row, error) {
+	if iface != "" {
+		if _, err := k.Interface(iface); err != nil {
+			return nil, err
+		}
+	}
+	return k.findings, k.err
 }
 
 // The kernel is its one session too.
 
-func (k *fakeKernel) InterfaceName() (string, error) {
-	return cmp.Or(k.renamed, k.jobs[0].Interface), nil
+func (k *fakeKernel) Attachment() run.Attachment {
+	return run.Attachment{Target: k.jobs[0].Target, Hook: k.hook, Note: k.note, Advice: k.late}
 }
-func (k *fakeKernel) Hook() string          { return k.hook }
-func (k *fakeKernel) Note() string          { return k.note }
 func (k *fakeKernel) Done() <-chan struct{} { return k.done }
-func (k *fakeKernel) Over() string          { return k.over }
+func (k *fakeKernel) Over() run.Limit       { return k.over }
 
-func (k *fakeKernel) Counts() ([]tally, error) {
+func (k *fakeKernel) Counts() (run.Counts, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.tallies(), k.countErr
+	return k.total(), k.countErr
 }
 
-// tallies puts the counts to the rules that were started.
-func (k *fakeKernel) tallies() (out []tally) {
+// total puts the counts to the rules that were started.
+func (k *fakeKernel) total() run.Counts {
+	out := run.Counts{Skipped: k.skipped}
 	for i, c := range k.counts {
 		w := k.jobs[len(k.jobs)-1].Program.Written[i]
-		out = append(out, tally{ruleCount: ruleCount{ruleObject{w.Name, w.Text}, c}, Look: w.DryRun})
+		out.Rules = append(out.Rules, run.RuleCount{Rule: run.Rule{Name: w.Name, Text: w.Text}, Count: c, DryRun: w.DryRun})
 	}
-	return append(out, k.former...)
+	out.Rules = append(out.Rules, k.former...)
+	return out
 }
 
-func (k *fakeKernel) Replace(p *rule.Program) error {
+func (k *fakeKernel) Replace(p *rule.Program) (run.Attachment, error) {
 	if k.swap != nil { // tells that the rules have been read, and waits
 		k.swap <- struct{}{}
 		<-k.swap
@@ -317,14 +334,12 @@ func (k *fakeKernel) Replace(p *rule.Program) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.swapped = append(k.swapped, p.Source)
-	return k.swapErr
+	a := k.Attachment()
+	a.Interface, a.Note, a.Advice = cmp.Or(k.renamed, a.Interface), "", k.fresh
+	return a, k.swapErr
 }
 
-func (k *fakeKernel) Late() []Advice { return k.late }
-
-func (k *fakeKernel) LeftAlone() ([]LeftAlone, error) { return k.alone, nil }
-
-func (k *fakeKernel) Close() ([]tally, error) {
+func (k *fakeKernel) Close() (run.Counts, error) {
 	if k.closing != nil { // tells that it has begun, and waits
 		k.closing <- struct{}{}
 		<-k.closing
@@ -332,11 +347,11 @@ func (k *fakeKernel) Close() ([]tally, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed++
-	return k.tallies(), k.closeErr
+	return k.total(), k.closeErr
 }
 
 // count sets what the rules have done.
-func (k *fakeKernel) count(counts ...Count) {
+func (k *fakeKernel) count(counts ...run.Count) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.counts = counts

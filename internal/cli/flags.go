@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"repacket/internal/run"
 )
 
 // options are the flags as given, before they are checked.
@@ -108,7 +110,7 @@ func (o *options) checkValues() error {
 	return o.checkWhere()
 }
 
-// isSeparator tells what is between the words of a list; "or" is no value.
+// isSeparator reports what is between the words of a list; "or" is no value.
 func isSeparator(r rune) bool { return r == ' ' || r == ',' }
 
 // checkWhere refuses the interfaces, directions and hooks that are not one
@@ -118,16 +120,13 @@ func (o *options) checkWhere() error {
 		return usage("one run for each interface: repacket -i eth0 RULES & repacket -i eth1 RULES",
 			"-i any: rules are attached to one interface at a time")
 	}
-	switch o.direction {
-	case "in", "out":
-	case "inout":
+	if o.direction == "inout" {
 		return usage("one run for each direction: repacket -Q in RULES & repacket -Q out RULES", "-Q inout: rules are attached to one direction at a time")
-	default:
+	}
+	if _, ok := run.ParseDirection(o.direction); !ok {
 		return usage("-Q in or -Q out", "-Q takes in or out, not %q", o.direction)
 	}
-	switch o.hook {
-	case "auto", "xdp", "xdp-generic", "tc":
-	default:
+	if _, ok := run.ParseHook(o.hook); !ok {
 		return usage("--hook auto, xdp, xdp-generic or tc", "--hook does not know %q", o.hook)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"testing"
@@ -18,10 +17,9 @@ func TestKernelsFilesMissing(t *testing.T) {
 		"/proc/self/mountinfo":             {exitUnsupported, "the kernel's files are looked for in /proc: mount -t proc proc /proc"},
 		"/system/file":                     {exitFailed, ""},
 	} {
-		err := failure(fmt.Errorf("make the counters: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}))
-		var f *Failure
-		if !errors.As(err, &f) || f.Status != want.status || f.Hint != want.hint {
-			t.Errorf("%s: %+v", path, err)
+		err := fmt.Errorf("make the counters: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist})
+		if status, hint := explain(err); status != want.status || hint != want.hint {
+			t.Errorf("%s: %d, %q", path, status, hint)
 		}
 	}
 }

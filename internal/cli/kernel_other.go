@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"repacket/internal/doctor"
+	"repacket/internal/run"
 )
 
 // systemDemo: there is no demo where there are no network namespaces.
@@ -22,11 +25,13 @@ var errNeedsLinux = &Failure{
 	Hint:   "repacket check and repacket fields work here",
 }
 
-func (noKernel) DefaultInterface() (string, error)    { return "", errNeedsLinux }
-func (noKernel) Interface(string) (string, error)     { return "", errNeedsLinux }
-func (noKernel) Number(string) (int, error)           { return 0, errNeedsLinux }
-func (noKernel) Interfaces() ([]string, error)        { return nil, errNeedsLinux }
-func (noKernel) Look(Job) (Site, error)               { return nil, errNeedsLinux }
-func (noKernel) Detach(_, _ string) (Detached, error) { return Detached{}, errNeedsLinux }
-func (noKernel) Verify(proofJob) (Verified, error)    { return Verified{}, errNeedsLinux }
-func (noKernel) List() ([]Attached, error)            { return nil, errNeedsLinux }
+func (noKernel) DefaultInterface() (string, error)         { return "", errNeedsLinux }
+func (noKernel) Interface(string) (int, error)             { return 0, errNeedsLinux }
+func (noKernel) Interfaces() ([]string, error)             { return nil, errNeedsLinux }
+func (noKernel) Prepare(run.Options) (run.Prepared, error) { return nil, errNeedsLinux }
+func (noKernel) Detach(run.Target) (run.Detached, error)   { return run.Detached{}, errNeedsLinux }
+func (noKernel) List(string) ([]run.Attached, error)       { return nil, errNeedsLinux }
+func (noKernel) Verify(run.Options, int) (run.Verified, error) {
+	return run.Verified{}, errNeedsLinux
+}
+func (noKernel) Doctor(string) ([]doctor.Row, error) { return nil, errNeedsLinux }

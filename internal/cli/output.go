@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode"
 
+	"repacket/internal/run"
 	"repacket/internal/syntax"
 )
 
@@ -118,15 +119,12 @@ func (o *output) refuse(err error) { o.trouble(problem{event: o.event("refused")
 func (o *output) trouble(p problem, err error) {
 	p.Message = err.Error()
 	text := "error: " + err.Error() + "\n"
-	var failure *Failure
 	var diagnostic *syntax.Diagnostic
-	switch {
-	case errors.As(err, &diagnostic):
+	if errors.As(err, &diagnostic) {
 		p.place(diagnostic)
 		text = diagnostic.Format()
-	case errors.As(err, &failure) && failure.Hint != "":
-		p.Hint = failure.Hint
-		text += "  hint: " + failure.Hint + "\n"
+	} else if _, p.Hint = explain(err); p.Hint != "" {
+		text += "  hint: " + p.Hint + "\n"
 	}
 	if o.json && o.err == nil {
 		o.object(p)
@@ -149,7 +147,7 @@ func (o *output) warn(d *syntax.Diagnostic) {
 }
 
 // advise passes on what should be known about rules where they are attached.
-func (o *output) advise(all []Advice) {
+func (o *output) advise(all []run.Advice) {
 	for _, w := range all {
 		kind := syntax.Warning
 		if w.Note {

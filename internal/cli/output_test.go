@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"repacket/internal/run"
 )
 
 const badRule = "if all then ip_dscp 64"
@@ -86,7 +88,7 @@ func TestWarnings(t *testing.T) {
 		{[]string{"-j", rules}, `"event":"warning"`, ""},
 	} {
 		f := newFake(t, tt.args...)
-		f.kernel.count(Count{}, Count{})
+		f.kernel.count(run.Count{}, run.Count{})
 		close(f.kernel.done)
 		status, stdout, stderr := f.run()
 		if status != exitDone {
@@ -161,9 +163,9 @@ func TestReadmeLines(t *testing.T) {
 // TestManyRules: of many rules the summary has those that matched.
 func TestManyRules(t *testing.T) {
 	t.Parallel()
-	counts := make([]tally, 22)
+	counts := make([]run.RuleCount, 22)
 	for i := range counts {
-		counts[i].Text, counts[i].Look = "if udp", true
+		counts[i].Text, counts[i].DryRun = "if udp", true
 	}
 	counts[4].Matched = 7
 	for _, tt := range []struct {
@@ -173,7 +175,7 @@ func TestManyRules(t *testing.T) {
 	}{{false, "5   7 pkts  0 bytes  if udp\n21 more rules have matched nothing (-v shows them)\n", 3}, {true, "1   0 pkts  0 bytes  if udp\n", 23}} {
 		var said bytes.Buffer
 		r := &report{out: &output{stderr: &said}, byRule: tt.verbose}
-		r.lines(counts, nil, 0)
+		r.lines(run.Counts{Rules: counts}, 0)
 		if got := said.String(); !strings.HasPrefix(got, tt.first) || strings.Count(got, "\n") != tt.lines {
 			t.Errorf("-v %v:\n%s", tt.verbose, got)
 		}
@@ -191,12 +193,12 @@ func TestFullDisk(t *testing.T) {
 	defer full.Close()
 	const why = ", but that could not be told: write /dev/full: no space left on device\n"
 	for _, tt := range []struct{ command, stderr string }{
-		{"attach -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to take them off: repacket detach -i eth1\n"},
-		{"replace -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to take them off: repacket detach -i eth1\n"},
+		{"attach -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to detach them: repacket detach -i eth1\n"},
+		{"replace -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to detach them: repacket detach -i eth1\n"},
 		{"detach -i eth1", "repacket: warning: the rules are detached" + why},
 	} {
 		f := newFake(t, append([]string{"--json"}, strings.Fields(tt.command)...)...)
-		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
+		f.kernel.attached = []run.Attached{{Target: run.Target{Interface: "eth1", Direction: run.In}}}
 		f.Stdout = full
 		status, _, stderr := f.run()
 		if status != exitDone {
@@ -210,7 +212,7 @@ func TestFullDisk(t *testing.T) {
 func TestFullDiskBefore(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "--json", "attach", "-i", "eth1", "if", "udp")
-	f.kernel.advice = []Advice{{Message: "it is slow"}}
+	f.kernel.advice = []run.Advice{{Message: "it is slow"}}
 	f.Stdout = fullDisk{}
 	status, _, stderr := f.run()
 	if status != exitFailed || len(f.kernel.jobs) > 0 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // rereads reports whether there is a file of rules that a signal can ask to read again.
@@ -36,14 +37,13 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 // reloaded is how rules that were read again have fared.
 type reloaded struct {
 	program *rule.Program // nil if they are wrong
-	iface   string        // its name by now
-	advice  []Advice
-	err     error
+	run.Attachment
+	err error
 }
 
 // readAgain begins to read the rules again and to put them in the place of
 // those that run. Meanwhile the run goes on and can be stopped, however long it
-// takes to read a file and to prove what is in it.
+// takes to read a file and to test what is in it.
 func (r *running) readAgain() {
 	r.report.clear()
 	if r.reloading {
@@ -51,34 +51,13 @@ func (r *running) readAgain() {
 		return
 	}
 	r.reloading = true
-	before := r.job
-	go func() { r.reloaded <- r.reloadInto(before) }()
-}
-
-// reloadInto reads the rules again and puts them in the place of those of a
-// job. It prints nothing: the run does, meanwhile.
-func (r *running) reloadInto(before Job) (o reloaded) {
-	if o.program, o.err = r.reload(); o.err != nil {
-		return reloaded{err: o.err}
-	}
-	if o.iface, o.err = r.session.InterfaceName(); o.err != nil {
-		return o
-	}
-	before.Interface = o.iface
-	var known []Advice
-	if site, err := r.env.Kernel.Look(before); err == nil {
-		known = site.Advice()
-	}
-	job := before
-	job.Hook, job.Program = r.session.Hook(), o.program
-	site, err := r.env.Kernel.Look(job)
-	if err != nil {
-		o.err = err
-		return o
-	}
-	o.advice = slices.DeleteFunc(site.Advice(), func(w Advice) bool { return slices.Contains(known, w) })
-	o.err = r.session.Replace(o.program)
-	return o
+	go func() { // it prints nothing: the run does, meanwhile
+		var o reloaded
+		if o.program, o.err = r.reload(); o.err == nil {
+			o.Attachment, o.err = r.session.Replace(o.program)
+		}
+		r.reloaded <- o
+	}()
 }
 
 // replaced tells how it went, and reads once more if that was asked for
@@ -89,25 +68,20 @@ func (r *running) replaced(o reloaded) {
 	if o.program != nil {
 		r.warn(o.program)
 	}
-	r.out.advise(o.advice)
-	switch {
-	case o.err != nil:
-		r.refused(o.err)
-	case r.out.json:
-		r.job.Program, r.job.Interface, r.report.iface = o.program, o.iface, o.iface
-		r.attached("replaced", r.job, r.session.Hook(), "")
-	default:
-		r.job.Program, r.job.Interface, r.report.iface = o.program, o.iface, o.iface
-		r.out.status("%s: replaced by the rules of %s as it is now", r.job.Interface, r.opt.file)
+	r.out.advise(o.Advice)
+	if o.err != nil {
+		r.out.refuse(o.err)
+		r.out.status("%s: the rules before go on", r.report.target.Interface)
+	} else {
+		r.report.target = o.Target
+		if r.out.json {
+			r.out.attached("replaced", o.Attachment, o.program)
+		} else {
+			r.out.status("%s: replaced by the rules of %s as it is now", o.Interface, r.opt.file)
+		}
 	}
 	if r.again {
 		r.again = false
 		r.readAgain()
 	}
-}
-
-// refused tells why the old rules go on.
-func (r *running) refused(err error) {
-	r.out.refuse(err)
-	r.out.status("%s: the rules before go on", r.job.Interface)
 }

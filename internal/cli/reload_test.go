@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"repacket/internal/run"
 )
 
 const (
@@ -130,7 +132,7 @@ func TestSIGHUPWithoutFile(t *testing.T) {
 	for _, args := range [][]string{rewriteWords, {"-i", "eth1", "-f", "-"}} {
 		f := newFake(t, args...)
 		f.Stdin = strings.NewReader(oldRules)
-		f.kernel.count(Count{Matched: 1, Rewritten: 1})
+		f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
 		f.start()
 		f.await(&f.stderr, "native XDP\n")
 		f.send(syscall.SIGHUP)
@@ -232,7 +234,7 @@ func TestSIGHUPOnATerminal(t *testing.T) {
 	r := newFileRun(t)
 	r.tty = true
 	r.vars["NO_COLOR"] = "1"
-	r.kernel.count(Count{})
+	r.kernel.count(run.Count{})
 	r.begin()
 	r.beat(time.Second)
 	r.await(&r.stderr, "1.000 s")
@@ -247,10 +249,10 @@ func TestSIGHUPOnATerminal(t *testing.T) {
 func TestSummaryOfRulesThatAreGone(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, rewriteWords...)
-	f.kernel.count(Count{Matched: 2, Rewritten: 2})
-	f.kernel.former = []tally{
-		{ruleCount{ruleObject{"web", oldRules}, Count{Matched: 40, Rewritten: 40}}, false, true},
-		{ruleCount{ruleObject{"", newRules}, Count{Matched: 1, Rewritten: 1}}, false, true},
+	f.kernel.count(run.Count{Matched: 2, Rewritten: 2})
+	f.kernel.former = []run.RuleCount{
+		{Rule: run.Rule{Name: "web", Text: oldRules}, Count: run.Count{Matched: 40, Rewritten: 40}, Gone: true},
+		{Rule: run.Rule{Name: "", Text: newRules}, Count: run.Count{Matched: 1, Rewritten: 1}, Gone: true},
 	}
 	close(f.kernel.done)
 	_, _, stderr := f.run()
@@ -270,7 +272,7 @@ func TestReplace(t *testing.T) {
 		{"replace -j -i eth1 if all", `{"version":1,"event":"replaced","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp","rules":[{"text":"if all"}]}` + "\n", ""},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)
-		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}}
+		f.kernel.attached = []run.Attached{{Target: run.Target{Interface: "eth1", Direction: run.In}}}
 		status, stdout, stderr := f.run()
 		if status != exitDone {
 			t.Errorf("%s: exit status %d, want 0", tt.args, status)
@@ -309,7 +311,7 @@ func TestSIGHUPPipe(t *testing.T) {
 func TestSIGHUPRenamed(t *testing.T) {
 	t.Parallel()
 	r := newFileRun(t, "--json")
-	r.kernel.count(Count{Matched: 1})
+	r.kernel.count(run.Count{Matched: 1})
 	r.begin()
 	r.kernel.renamed = "eth0"
 	r.send(syscall.SIGHUP)

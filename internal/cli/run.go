@@ -9,40 +9,37 @@ import (
 	"time"
 
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
-// job completes what a command wants with all that it needs to know, checked,
-// and looks at where it is to be done.
-func (a *app) job(words []string, want Job) (Job, Site, error) {
-	limit, duration, err := a.opt.limits()
+// prepare completes the options of a run with all that the command line says, checked,
+// and inspects the target.
+func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepared, error) {
+	var err error
+	if opt.Limit, opt.For, err = a.opt.limits(); err != nil {
+		return opt, nil, err
+	}
+	if opt.Program, err = a.program(words); err == nil {
+		err = a.attachable(opt.Program)
+	}
 	if err != nil {
-		return Job{}, nil, err
+		return opt, nil, err
 	}
-	program, err := a.program(words)
-	if err == nil {
-		err = a.attachable(program)
+	if opt.Target, err = a.target(); err != nil {
+		return opt, nil, err
 	}
+	opt.Hook, _ = run.ParseHook(a.opt.hook) // checked with the flags
+	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
+	if opt.Clang && (opt.Limit > 0 || opt.For > 0) {
+		return opt, nil, clangLimits()
+	}
+	prepared, err := a.env.Kernel.Prepare(opt)
 	if err != nil {
-		return Job{}, nil, err
+		return opt, nil, err
 	}
-	iface, err := a.named()
-	if err != nil {
-		return Job{}, nil, err
-	}
-	job := Job{
-		Program: program, Interface: iface, Direction: a.opt.direction, Hook: a.opt.hook, Limit: limit, For: duration,
-		Clang: a.opt.backend == "clang", Broken: a.env.Broken, Stay: want.Stay, Replace: want.Replace,
-	}
-	if job.Clang && (limit > 0 || duration > 0) {
-		return Job{}, nil, clangLimits()
-	}
-	site, err := a.env.Kernel.Look(job)
-	if err != nil {
-		return Job{}, nil, err
-	}
-	job.Interface = site.InterfaceName()
-	a.out.advise(site.Advice())
-	return job, site, nil
+	opt.Target = prepared.Target()
+	a.out.advise(prepared.Advice())
+	return opt, prepared, nil
 }
 
 func clangLimits() *Failure {
@@ -65,13 +62,13 @@ func (a *app) run(words []string) error {
 	signals := a.env.Signals(a.rereads())
 	close(caught)
 	o, early := a.started(done, signals)
-	session, job := o.session, o.job
+	session := o.session
 	if session == nil || o.err != nil {
 		return o.err
 	}
 	r := &running{
-		app: a, session: session, job: job,
-		report: newReport(a.out, job, a.opt.verbose),
+		app: a, session: session,
+		report: &report{out: a.out, target: o.opt.Target, byRule: a.opt.verbose},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}
@@ -79,26 +76,26 @@ func (a *app) run(words []string) error {
 	over := make(chan struct{})
 	defer close(over)
 	go r.hear(early, signals, heard, over)
-	a.out.advise(session.Late())
-	a.attached("attached", job, session.Hook(), session.Note())
+	began := session.Attachment()
+	a.out.advise(began.Advice)
+	a.out.attached("attached", began, o.opt.Program)
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
-	r.ended = a.env.Clock.Now()
+	ended := a.env.Clock.Now()
 	counts, closeErr := session.Close()
-	alone, aloneErr := session.LeftAlone()
 	if closeErr != nil {
 		why = "error"
 	}
-	if counts != nil {
-		r.report.summary(counts, alone, r.ended.Sub(r.began), why)
+	if counts.Rules != nil {
+		r.report.show("summary", counts, ended.Sub(r.began), why)
 	}
-	return errors.Join(watchErr, aloneErr, closeErr)
+	return errors.Join(watchErr, closeErr)
 }
 
 // started is what starting has led to.
 type started struct {
-	job     Job
-	session Session
+	opt     run.Options
+	session run.Session
 	err     error
 }
 
@@ -107,10 +104,10 @@ func (a *app) start(words []string, ready func()) <-chan started {
 	done := make(chan started, 1)
 	go func() {
 		var o started
-		var site Site
-		if o.job, site, o.err = a.job(words, Job{}); o.err == nil {
-			o.session, o.err = site.Start(ready)
-			o.err = a.taken(o.job, o.err)
+		var prepared run.Prepared
+		if o.opt, prepared, o.err = a.prepare(words, run.Options{}); o.err == nil {
+			o.session, o.err = prepared.Start(ready)
+			o.err = a.taken(o.opt, o.err)
 		}
 		done <- o
 	}()
@@ -140,10 +137,9 @@ func (a *app) started(done <-chan started, signals <-chan os.Signal) (_ started,
 // running is a run between attach and detach.
 type running struct {
 	*app
-	session      Session
-	job          Job
-	report       *report
-	began, ended time.Time
+	session run.Session
+	report  *report
+	began   time.Time
 	// reload reads the rules again.
 	reload func() (*rule.Program, error)
 	// reloaded tells how rules that were read again have fared; reloading is
@@ -207,7 +203,7 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 	for {
 		select {
 		case <-r.session.Done():
-			return r.session.Over(), nil
+			return string(r.session.Over()), nil
 		case s := <-signals:
 			if why, err := r.heed(s); why != "" {
 				return why, err
@@ -216,7 +212,7 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			r.replaced(o)
 		case <-beat:
 			if r.report.periodic() {
-				if err := r.tell(r.report.progress); err != nil {
+				if err := r.tell("progress"); err != nil {
 					return "error", err
 				}
 			}
@@ -237,64 +233,45 @@ func (r *running) heed(s os.Signal) (why string, err error) {
 		r.readAgain()
 		return "", nil
 	}
-	if err := r.tell(r.report.interim); err != nil {
+	if err := r.tell("interim"); err != nil {
 		return "error", err
 	}
 	return "", nil
 }
 
-// tell gives the counts so far to one of the report's ways to show them.
-func (r *running) tell(show func([]tally, []LeftAlone, time.Duration)) error {
+// tell shows the counts so far.
+func (r *running) tell(as string) error {
 	counts, err := r.session.Counts()
 	if err != nil {
 		return err
 	}
-	alone, err := r.session.LeftAlone()
-	if err != nil {
-		return err
-	}
-	show(counts, alone, r.env.Clock.Now().Sub(r.began))
+	r.report.show(as, counts, r.env.Clock.Now().Sub(r.began), "")
 	return r.out.err
 }
 
 // attachedEvent tells that rules act from now on.
 type attachedEvent struct {
 	event
-	Interface string       `json:"interface"`
-	Direction string       `json:"direction"`
-	Hook      string       `json:"hook"`
-	Note      string       `json:"note,omitempty"`
-	Rules     []ruleObject `json:"rules"`
-}
-
-// ruleObject is a rule in the user's words.
-type ruleObject struct {
-	Name string `json:"name,omitempty"`
-	Text string `json:"text"`
+	run.Target
+	Hook  run.Hook   `json:"hook"`
+	Note  string     `json:"note,omitempty"`
+	Rules []run.Rule `json:"rules"`
 }
 
 // attached tells where the rules are, in the line that names the hook.
-func (a *app) attached(event string, job Job, hook, note string) {
-	if a.out.json {
-		a.out.object(attachedEvent{a.out.event(event), job.Interface, job.Direction, hook, note, ruleObjects(job.Program)})
+func (o *output) attached(event string, to run.Attachment, p *rule.Program) {
+	if !o.json {
+		line := to.Hook.Title() + leaving(to.Direction)
+		// The reason names the hook itself.
+		if _, reason, ok := strings.Cut(to.Note, ": "); ok && reason != "as asked" {
+			line += " (" + reason + ")"
+		}
+		o.status("%s: %s", to.Interface, line)
 		return
 	}
-	a.out.status("%s: %s", job.Interface, hookLine(hook, job.Direction, note))
-}
-
-// hookLine says where the rules are and why. The reason names the hook itself.
-func hookLine(hook, direction, why string) string {
-	line := hookTitles[hook] + leaving(direction)
-	if _, reason, ok := strings.Cut(why, ": "); ok && reason != "as asked" {
-		line += " (" + reason + ")"
-	}
-	return line
-}
-
-func ruleObjects(p *rule.Program) []ruleObject {
-	var rules []ruleObject
+	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note}
 	for _, w := range p.Written {
-		rules = append(rules, ruleObject{w.Name, w.Text})
+		e.Rules = append(e.Rules, run.Rule{Name: w.Name, Text: w.Text})
 	}
-	return rules
+	o.object(e)
 }

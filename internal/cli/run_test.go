@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"repacket/internal/run"
 )
 
 var rewriteWords = strings.Fields("-i eth1 if udp_dest 443 then udp_dest 8080")
@@ -25,7 +27,7 @@ func TestRunTellsHookAndSummary(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		f := newFake(t, rewriteWords...)
-		f.kernel.count(Count{Matched: 10, MatchedBytes: 460, Rewritten: 10, RewrittenBytes: 460})
+		f.kernel.count(run.Count{Matched: 10, MatchedBytes: 460, Rewritten: 10, RewrittenBytes: 460})
 		f.start()
 		f.await(&f.stderr, "native XDP\n")
 		f.clock.set(30*time.Second + 2*time.Millisecond)
@@ -70,12 +72,12 @@ func TestRunRefreshesTheLineOnATerminal(t *testing.T) {
 	f := newFake(t, rewriteWords...)
 	f.tty = true
 	f.vars["NO_COLOR"] = "1"
-	f.kernel.count(Count{Matched: 3, Rewritten: 3})
+	f.kernel.count(run.Count{Matched: 3, Rewritten: 3})
 	f.start()
 	f.await(&f.stderr, "native XDP\n")
 	f.beat(1001 * time.Millisecond)
 	f.await(&f.stderr, "rewrite 3 pkts in 1.001 s")
-	f.kernel.count(Count{Matched: 12, Rewritten: 11})
+	f.kernel.count(run.Count{Matched: 12, Rewritten: 11})
 	f.beat(2 * time.Second)
 	f.await(&f.stderr, "rewrite 11 pkts in 2.000 s")
 	f.send(syscall.SIGINT)
@@ -90,7 +92,7 @@ func TestSummaryCoversTheRefreshedLine(t *testing.T) {
 	f := newFake(t, strings.Fields("-v -i eth1 if all")...)
 	f.tty = true
 	f.vars["NO_COLOR"] = "1"
-	f.kernel.count(Count{Matched: 1})
+	f.kernel.count(run.Count{Matched: 1})
 	f.start()
 	f.await(&f.stderr, "native XDP\n")
 	f.beat(12345 * time.Second)
@@ -107,8 +109,8 @@ func TestSummaryByRule(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "-i", "eth1", "web: if tcp_dest 80 then tcp_dest 8080 else if udp")
 	f.kernel.count(
-		Count{Matched: 1500, MatchedBytes: 90000, Rewritten: 1499, RewrittenBytes: 89940},
-		Count{Matched: 7, MatchedBytes: 420})
+		run.Count{Matched: 1500, MatchedBytes: 90000, Rewritten: 1499, RewrittenBytes: 89940},
+		run.Count{Matched: 7, MatchedBytes: 420})
 	f.start()
 	f.send(syscall.SIGINT)
 	f.wait()
@@ -123,11 +125,11 @@ rewrite 1499 pkts in 0.000 s
 func TestSummaryOnDemand(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, rewriteWords...)
-	f.kernel.count(Count{Matched: 1, Rewritten: 1})
+	f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
 	f.start()
 	f.send(syscall.SIGUSR1)
 	f.await(&f.stderr, "rewrite 1 pkts in 0.000 s\n")
-	f.kernel.count(Count{Matched: 2, Rewritten: 2})
+	f.kernel.count(run.Count{Matched: 2, Rewritten: 2})
 	f.send(syscall.SIGINT)
 	if got := f.wait(); got != exitDone {
 		t.Errorf("exit status %d, want 0", got)
@@ -138,14 +140,14 @@ func TestSummaryOnDemand(t *testing.T) {
 func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, append([]string{"-c", "5", "--for", "1m"}, rewriteWords...)...)
-	f.kernel.count(Count{Matched: 5, Rewritten: 5})
+	f.kernel.count(run.Count{Matched: 5, Rewritten: 5})
 	close(f.kernel.done)
 	status, _, stderr := f.run()
 	if status != exitDone {
 		t.Errorf("exit status %d, want 0", status)
 	}
 	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 5 pkts in 0.000 s\n")
-	if j := f.kernel.jobs[0]; j.Limit != 5 || j.For != time.Minute || j.Hook != "auto" || j.Interface != "eth1" {
+	if j := f.kernel.jobs[0]; j.Limit != 5 || j.For != time.Minute || j.Hook != run.Auto || j.Interface != "eth1" {
 		t.Errorf("the job is %+v", j)
 	}
 }
@@ -153,7 +155,7 @@ func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
 func TestNothingMatched(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, rewriteWords...)
-	f.kernel.count(Count{})
+	f.kernel.count(run.Count{})
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 0 pkts in 0.000 s\n"+
@@ -164,8 +166,8 @@ func TestNothingMatched(t *testing.T) {
 func TestRunTellsWhatItChose(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "if", "all")
-	f.kernel.count(Count{Matched: 1})
-	f.kernel.hook, f.kernel.note = "tc", "tc: eth0 is a veth, where XDP would switch segmentation offload off"
+	f.kernel.count(run.Count{Matched: 1})
+	f.kernel.hook, f.kernel.note = run.TC, "tc: eth0 is a veth, where XDP would switch segmentation offload off"
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "eth0: the interface of the default route (choose with -i)\n"+
@@ -191,7 +193,7 @@ func TestCountingFails(t *testing.T) {
 func TestRunJSON(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, append([]string{"-j", "-c", "9"}, rewriteWords...)...)
-	f.kernel.count(Count{4, 240, 3, 180})
+	f.kernel.count(run.Count{Matched: 4, MatchedBytes: 240, Rewritten: 3, RewrittenBytes: 180})
 	f.start()
 	f.await(&f.stdout, "attached")
 	f.beat(time.Second)
@@ -267,37 +269,37 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "-i", "eth1", "-Q", "out", "--hook", "tc", "if", "udp_dest", "53", "then", "udp_dest", "9")
-	f.kernel.hook, f.kernel.note = "tc", "tc: as asked"
-	f.kernel.count(Count{})
+	f.kernel.hook, f.kernel.note = run.TC, "tc: as asked"
+	f.kernel.count(run.Count{})
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, "eth1: tc, packets that leave\nrewrite 0 pkts in 0.000 s\n"+
 		"nothing matched: only packets that leave by eth1 are looked at (-Q in is for those that come in)\n")
-	if len(f.kernel.jobs) != 1 || f.kernel.jobs[0].Direction != "out" || f.kernel.jobs[0].Hook != "tc" {
+	if len(f.kernel.jobs) != 1 || f.kernel.jobs[0].Direction != run.Out || f.kernel.jobs[0].Hook != run.TC {
 		t.Errorf("the jobs are %+v", f.kernel.jobs)
 	}
 }
 
-// TestLeftAlone: what rules took and did not rewrite is told with the reason.
-func TestLeftAlone(t *testing.T) {
+// TestSkipped: what rules took and did not rewrite is told with the reason.
+func TestSkipped(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "-i", "eth1", "if", "all", "then", "ip_id", "9")
-	f.kernel.count(Count{})
-	f.kernel.alone = []LeftAlone{{12, "they are large"}}
+	f.kernel.count(run.Count{})
+	f.kernel.skipped = []run.Skipped{{Packets: 12, Why: "they are large"}}
 	close(f.kernel.done)
 	_, _, stderr := f.run()
-	wantText(t, "stderr", stderr, "eth1: native XDP\nleft alone: 12 pkts: they are large\nrewrite 0 pkts in 0.000 s\n")
+	wantText(t, "stderr", stderr, "eth1: native XDP\nskipped: 12 pkts: they are large\nrewrite 0 pkts in 0.000 s\n")
 }
 
-// TestLeftAloneJSON: it is a member of the summary.
-func TestLeftAloneJSON(t *testing.T) {
+// TestSkippedJSON: it is a member of the summary.
+func TestSkippedJSON(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "-j", "-i", "eth1", "if", "all", "then", "ip_id", "9")
-	f.kernel.count(Count{})
-	f.kernel.alone = []LeftAlone{{12, "they are large"}}
+	f.kernel.count(run.Count{})
+	f.kernel.skipped = []run.Skipped{{Packets: 12, Why: "they are large"}}
 	close(f.kernel.done)
 	_, stdout, _ := f.run()
-	if want := `"left_alone":[{"packets":12,"why":"they are large"}]}` + "\n"; !strings.HasSuffix(stdout, want) {
+	if want := `"skipped":[{"packets":12,"why":"they are large"}]}` + "\n"; !strings.HasSuffix(stdout, want) {
 		t.Errorf("stdout is %s", stdout)
 	}
 }
@@ -307,9 +309,9 @@ func TestLeftAloneJSON(t *testing.T) {
 func TestAdviceIsTold(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "-i", "eth1", "if", "all")
-	f.kernel.count(Count{Matched: 1})
-	f.kernel.advice = []Advice{{true, "it is large", ""}, {false, "it is slow", "run"}}
-	f.kernel.late = []Advice{{false, "it is generic", "use tc"}}
+	f.kernel.count(run.Count{Matched: 1})
+	f.kernel.advice = []run.Advice{{Note: true, Message: "it is large"}, {Message: "it is slow", Hint: "run"}}
+	f.kernel.late = []run.Advice{{Message: "it is generic", Hint: "use tc"}}
 	close(f.kernel.done)
 	_, _, stderr := f.run()
 	wantText(t, "stderr", stderr, `repacket: note: it is large
@@ -365,7 +367,7 @@ func TestNobodyReads(t *testing.T) {
 func TestSignalledTwice(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, rewriteWords...)
-	f.kernel.count(Count{Matched: 1, Rewritten: 1})
+	f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
 	f.kernel.closing = make(chan struct{})
 	f.Patience = time.Hour
 	f.start()

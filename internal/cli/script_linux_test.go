@@ -20,6 +20,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // brokenVariable makes the command of the tests break its programs on purpose. The
@@ -139,7 +140,7 @@ func awaitProgram(ts *testscript.TestScript, name string, want bool) {
 	ts.Check(err)
 	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); runtime.Gosched() {
 		found := 0
-		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			all, err := hook.Programs(link.Attrs().Index, dir)
 			ts.Check(err)
 			found += len(all)

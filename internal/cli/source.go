@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/internal/syntax"
 )
 
@@ -45,7 +46,7 @@ func (a *app) warn(p *rule.Program) {
 		a.out.warn(w)
 	}
 	if more := len(p.Warnings) - maxWarnings; more > 0 {
-		a.out.advise([]Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
+		a.out.advise([]run.Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
 	}
 }
 

@@ -4,51 +4,28 @@ import (
 	"errors"
 	"math"
 
-	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
-// verifyPackets is how many packets prove rules at length: so many for native
-// and so many for generic mode.
+// verifyPackets is how many packets test rules at length, for each program that may be
+// attached.
 const verifyPackets = 20_000
-
-// Verified is what a proof at length has found.
-type Verified struct {
-	// Packets ran through the program, native and generic XDP and tc, and on Acted of
-	// them a rule acted.
-	Packets int `json:"packets"`
-	Acted   int `json:"acted"`
-	// Unreached are the rules, by number from 1, that acted on none of them.
-	Unreached []int `json:"unreached,omitempty"`
-	// Instructions is the length of the program.
-	Instructions int `json:"instructions"`
-	// Nanoseconds is what a packet takes that a rule acts on, over a program
-	// that does nothing; 0 where no packet goes on matching when it is rewritten.
-	Nanoseconds float64 `json:"nanoseconds,omitempty"`
-}
-
-// proofJob says what is proved.
-type proofJob struct {
-	Program *rule.Program
-	Packets int
-	Clang   bool // compiled by clang
-	Broken  bool // wrong on purpose
-}
 
 type verifiedEvent struct {
 	event
-	Verified
+	run.Verified
 }
 
-// verify proves in the kernel that the program does what the rules say.
+// verify tests in the kernel that the program does what the rules say.
 func (a *app) verify(words []string) error {
 	program, err := a.program(words)
 	if err != nil {
 		return err
 	}
 	if _, err := a.explain(program); err != nil {
-		return tooLarge(err)
+		return err
 	}
-	v, err := a.env.Kernel.Verify(proofJob{program, verifyPackets, a.opt.backend == "clang", a.env.Broken})
+	v, err := a.env.Kernel.Verify(run.Options{Program: program, Clang: a.opt.backend == "clang", Broken: a.env.Broken}, verifyPackets)
 	if err != nil {
 		return err
 	}

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 const (
@@ -57,7 +57,7 @@ type stage struct {
 	client *net.UDPConn
 	server *net.UDPConn
 	seen   *lab.Port // what arrives at the server's end, rewritten or not
-	run    *engine.Run
+	run    *engine.Session
 	since  time.Time
 }
 
@@ -132,7 +132,7 @@ func (s *stage) attach() error {
 	}
 	name := s.pair.Config.B.Name
 	err = s.pair.B.Do(func() (err error) {
-		s.run, err = engine.Start(engine.Config{Program: p, Interface: name, Mode: hook.Native})
+		s.run, err = engine.Start(run.Options{Program: p, Target: run.Target{Interface: name}, Hook: run.XDP})
 		return err
 	})
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *stage) detach() error {
 	if err != nil {
 		return err
 	}
-	s.tell("rewrite %d pkts in %.3f s", counts[0].Rewritten, time.Since(s.since).Seconds())
+	s.tell("rewrite %d pkts in %.3f s", counts.Rules[0].Rewritten, time.Since(s.since).Seconds())
 	s.tell("the rule is off again")
 	return nil
 }

@@ -31,15 +31,19 @@ var levelNames = [...]string{silent: "", OK: "ok", Note: "note", Unknown: "unkno
 
 func (l Level) String() string { return levelNames[l] }
 
+// MarshalText is the level's word, as in JSON.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
 // Row is one finding.
 type Row struct {
-	Name string
+	Name string `json:"name"`
 	// Interface is what the row is about; "" is the machine.
-	Interface string
-	Level     Level
-	Text      string
+	Interface string `json:"interface,omitempty"`
+	// Level is ok, note, unknown, warning or error.
+	Level Level  `json:"level"`
+	Text  string `json:"text"`
 	// Command mends it, or changes it where it is a note. It may be "".
-	Command string
+	Command string `json:"command,omitempty"`
 }
 
 // check is a line of a table of checks.
@@ -49,7 +53,7 @@ type check struct {
 }
 
 // Report examines the machine and one interface, or with "" all of them, each
-// in one row. The error is ErrNoInterface of hook.
+// in one row. The error is NoInterfaceError of hook.
 func Report(s System, iface string) ([]Row, error) {
 	if iface == "" {
 		return overview(s)
@@ -59,19 +63,19 @@ func Report(s System, iface string) ([]Row, error) {
 		return nil, err
 	}
 	f := gather(s)
-	return append(run(machine, &f, ""), run(interfaces, f.of(s, on), on.Name)...), nil
+	return append(rows(machine, &f, ""), rows(interfaces, f.of(s, on), on.Name)...), nil
 }
 
-// run is the rows of the checks that have something to say.
-func run(checks []check, f *Facts, iface string) []Row {
-	var rows []Row
+// rows are those of the checks that have something to say.
+func rows(checks []check, f *Facts, iface string) []Row {
+	var all []Row
 	for _, c := range checks {
 		if r := c.row(f); r.Level != silent {
 			r.Name, r.Interface = c.name, iface
-			rows = append(rows, r)
+			all = append(all, r)
 		}
 	}
-	return rows
+	return all
 }
 
 // overview is the rows of the machine, and one for each interface.
@@ -81,11 +85,11 @@ func overview(s System) ([]Row, error) {
 		return nil, err
 	}
 	f := gather(s)
-	rows := run(machine, &f, "")
+	report := rows(machine, &f, "")
 	for _, on := range all {
-		rows = append(rows, f.of(s, on).summary())
+		report = append(report, f.of(s, on).summary())
 	}
-	return rows, nil
+	return report, nil
 }
 
 // summary is one interface in one row. It is no worse than a warning: there may
@@ -96,7 +100,7 @@ func (f *Facts) summary() Row {
 		Text: f.describe() + "; in by " + hookName(f.In) + ", out by " + hookName(f.Out),
 	}
 	var names []string
-	for _, r := range run(interfaces, f, f.Iface.Name) {
+	for _, r := range rows(interfaces, f, f.Iface.Name) {
 		if r.Level > Note {
 			names = append(names, r.Name)
 			row.Level = max(row.Level, min(r.Level, Warning))
@@ -113,7 +117,7 @@ func hookName(c Seen[hook.Choice]) string {
 	if c.Err != nil {
 		return "nothing"
 	}
-	return c.Value.Mode.String()
+	return c.Value.Hook.String()
 }
 
 // Names are the names of all rows, in the order in which they are told.
@@ -130,7 +134,7 @@ func Names() []string {
 // missing are the capabilities for want of which something was not to be seen;
 // ok is false where that is not the reason.
 func missing(err error) (names []string, ok bool) {
-	var privilege *hook.ErrPrivilege
+	var privilege *hook.PrivilegeError
 	if !errors.As(err, &privilege) || len(privilege.Missing) == 0 {
 		return nil, false
 	}

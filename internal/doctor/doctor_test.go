@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -27,7 +28,7 @@ type fake struct {
 	hasErr   error
 	iface    hook.Iface
 	others   []hook.Iface
-	programs map[hook.Direction][]hook.Attached
+	programs map[run.Direction][]hook.Attached
 	fragment hook.Support
 	switches map[string]Switch
 	channels Channels
@@ -74,7 +75,7 @@ func (f *fake) Interfaces() ([]hook.Iface, error) {
 	return append([]hook.Iface{f.iface}, f.others...), nil
 }
 func (f *fake) TakesFragments(hook.Iface) hook.Support { return f.fragment }
-func (f *fake) Programs(_ int, dir hook.Direction) ([]hook.Attached, error) {
+func (f *fake) Programs(_ int, dir run.Direction) ([]hook.Attached, error) {
 	return f.programs[dir], nil
 }
 func (f *fake) Switches(string) (map[string]Switch, error) { return f.switches, f.toolErr }
@@ -127,7 +128,7 @@ func all(changes ...func(*fake)) func(*fake) {
 // denied is what hook says where a capability is missing; without any it is what
 // a user namespace gets.
 func denied(missing ...string) func(*fake) {
-	return func(f *fake) { f.hasErr = &hook.ErrPrivilege{Doing: "ask the kernel what it has", Missing: missing} }
+	return func(f *fake) { f.hasErr = &hook.PrivilegeError{Doing: "ask the kernel what it has", Missing: missing} }
 }
 
 // faults are what cannot be brought about here, and what is said of it.
@@ -224,7 +225,7 @@ var faults = []struct {
 	{"tags, no ethtool", func(f *fake) { f.toolErr = errors.New("operation not supported") }, Row{"vlan-stripping", "eth1", Unknown, "cannot be seen: operation not supported", ""}},
 
 	{"XDP taken", func(f *fake) {
-		f.programs = map[hook.Direction][]hook.Attached{hook.In: {{Mode: hook.Native, ProgramID: 12, ProgramName: "lb"}}}
+		f.programs = map[run.Direction][]hook.Attached{run.In: {{Hook: run.XDP, ProgramID: 12, ProgramName: "lb"}}}
 	}, Row{"programs-in", "eth1", Warning, "xdp program 12 (lb)", "repacket -i eth1 --hook tc RULES"}},
 
 	{"native", all(), Row{"auto-in", "eth1", OK, "xdp: the driver of eth1 (ice) has native XDP; tc, if it refuses all the same", ""}},

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
 // System is where facts come from.
@@ -17,7 +18,7 @@ type System interface {
 	Interface(name string) (hook.Iface, error)
 	Interfaces() ([]hook.Iface, error)
 	// Programs is what is on an interface, as far as it is to be seen.
-	Programs(ifindex int, dir hook.Direction) ([]hook.Attached, error)
+	Programs(ifindex int, dir run.Direction) ([]hook.Attached, error)
 	// TakesFragments tells whether native XDP takes packets in several buffers.
 	TakesFragments(on hook.Iface) hook.Support
 	// Switches are the offloads of an interface by the kernel's names.
@@ -54,7 +55,7 @@ type Facts struct {
 	Fragments hook.Support
 	Switches  Seen[map[string]Switch]
 	Channels  Seen[Channels]
-	Programs  map[hook.Direction]Seen[[]hook.Attached]
+	Programs  map[run.Direction]Seen[[]hook.Attached]
 	In, Out   Seen[hook.Choice]
 	// Peer is the other end of a veth, if it is in this network namespace.
 	Peer         hook.Iface
@@ -97,10 +98,10 @@ func (f Facts) of(s System, on hook.Iface) *Facts {
 	f.Switches = see(s.Switches(on.Name))
 	f.Channels = see(s.Channels(on.Name))
 	need := hook.Need{Sums: true}
-	f.In = see(hook.Choose(hook.Auto, hook.In, on, need))
-	f.Out = see(hook.Choose(hook.Auto, hook.Out, on, need))
-	f.Programs = map[hook.Direction]Seen[[]hook.Attached]{}
-	for _, dir := range []hook.Direction{hook.In, hook.Out} {
+	f.In = see(hook.Choose(run.Auto, run.In, on, need))
+	f.Out = see(hook.Choose(run.Auto, run.Out, on, need))
+	f.Programs = map[run.Direction]Seen[[]hook.Attached]{}
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		f.Programs[dir] = see(s.Programs(on.Index, dir))
 	}
 	if on.Peer == 0 || on.PeerElsewhere {
@@ -126,11 +127,11 @@ func (f *Facts) file(path string) (string, error) {
 // native tells whether rules for packets that arrive go to native XDP here, or
 // are there already.
 func (f *Facts) native() bool {
-	if f.In.Err == nil && f.In.Value.Mode == hook.Native {
+	if f.In.Err == nil && f.In.Value.Hook == run.XDP {
 		return true
 	}
-	for _, a := range f.Programs[hook.In].Value {
-		if a.Ours && a.Mode == hook.Native {
+	for _, a := range f.Programs[run.In].Value {
+		if a.Ours && a.Hook == run.XDP {
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
 
@@ -21,8 +22,8 @@ var interfaces = []check{
 	{"peer", peer},
 	{"peer-checksums", peerChecksums},
 	{"peer-vlan", peerVLAN},
-	{"programs-in", func(f *Facts) Row { return f.programsOn(hook.In) }},
-	{"programs-out", func(f *Facts) Row { return f.programsOn(hook.Out) }},
+	{"programs-in", func(f *Facts) Row { return f.programsOn(run.In) }},
+	{"programs-out", func(f *Facts) Row { return f.programsOn(run.Out) }},
 	{"auto-in", func(f *Facts) Row { return auto(f.In) }},
 	{"auto-out", func(f *Facts) Row { return auto(f.Out) }},
 }
@@ -267,7 +268,7 @@ func auto(c Seen[hook.Choice]) Row {
 		return Row{Level: Error, Text: c.Err.Error()}
 	}
 	row := Row{Level: OK, Text: c.Value.Why}
-	if c.Value.Mode == hook.Native {
+	if c.Value.Hook == run.XDP {
 		row.Text += "; tc, if it refuses all the same"
 	}
 	for _, w := range c.Value.Warnings {

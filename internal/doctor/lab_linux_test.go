@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 	"repacket/internal/lab"
 	"repacket/test/needs"
 	"repacket/test/testnet"
@@ -104,7 +105,7 @@ func TestPeersOffloads(t *testing.T) {
 		rows := report(t, "right")
 		wantRow(t, rows, sums)
 		wantRow(t, rows, tags)
-		w.put("right", hook.In, hook.Native, true)
+		w.put("right", run.In, run.XDP, true)
 		sums.Level, tags.Level = Warning, Warning
 		rows = report(t, "right")
 		wantRow(t, rows, sums)
@@ -159,7 +160,7 @@ func TestGRO(t *testing.T) {
 			"on: tc sees streams joined to large packets, and leaves those alone whose cutting up a rule would change (ip_id, ip_tot_len and the like)",
 			"ethtool -K right gro off",
 		})
-		w.put("right", hook.In, hook.Native, true)
+		w.put("right", run.In, run.XDP, true)
 		wantRow(t, report(t, "right"), Row{"gro", "right", OK, "on, which is behind native XDP", ""})
 	})
 }
@@ -179,7 +180,7 @@ func TestMTU(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			h, err := hook.Link(w.index("right"), hook.In, w.load(hook.Native, nil), hook.Native)
+			h, err := hook.Link(w.index("right"), run.In, w.load(run.XDP, nil), run.XDP)
 			if err == nil {
 				return h.Close()
 			}
@@ -189,7 +190,7 @@ func TestMTU(t *testing.T) {
 			wantRow(t, report(t, "right"), jumbo(t))
 		}
 		facts := Facts{Page: os.Getpagesize()}
-		var refused *hook.ErrUnsupported
+		var refused *hook.UnsupportedError
 		if err := try(9000); !errors.As(err, &refused) {
 			t.Errorf("MTU 9000: %v", err)
 		}
@@ -236,7 +237,7 @@ func TestQueuesOfVeth(t *testing.T) {
 		text := "1 to receive, and many sends on 2: native XDP is refused"
 		wantRow(t, report(t, "few"), Row{"queues", "few", Note, text, "ethtool -L few rx 2"})
 		try := func() error {
-			h, err := hook.Link(w.index("few"), hook.In, w.load(hook.Native, nil), hook.Native)
+			h, err := hook.Link(w.index("few"), run.In, w.load(run.XDP, nil), run.XDP)
 			if err == nil {
 				return h.Close()
 			}
@@ -261,20 +262,20 @@ func TestProgramsOnHooks(t *testing.T) {
 	tests := []struct {
 		name  string
 		iface string
-		dir   hook.Direction
-		mode  hook.Mode
+		dir   run.Direction
+		mode  run.Hook
 		ours  bool
 		level Level
 		text  string // behind the number
 		run   string
 	}{
-		{"another's XDP", "right", hook.In, hook.Native, false, Note, " (somebody)", "bpftool prog show id ID"},
-		{"another's generic XDP", "right", hook.In, hook.Generic, false, Note, " (somebody)", "bpftool prog show id ID"},
-		{"our XDP", "right", hook.In, hook.Native, true, Note, ", ours, until detach", "repacket detach -i right"},
-		{"another's tc in", "right", hook.In, hook.TC, false, OK, " (somebody)", ""},
-		{"ours at tc in", "right", hook.In, hook.TC, true, Note, ", ours, until detach", "repacket detach -i right"},
-		{"another's tc out", "right", hook.Out, hook.TC, false, OK, " (somebody)", ""},
-		{"ours at tc out", "right", hook.Out, hook.TC, true, Note, ", ours, until detach", "repacket detach -i right -Q out"},
+		{"another's XDP", "right", run.In, run.XDP, false, Note, " (somebody)", "bpftool prog show id ID"},
+		{"another's generic XDP", "right", run.In, run.GenericXDP, false, Note, " (somebody)", "bpftool prog show id ID"},
+		{"our XDP", "right", run.In, run.XDP, true, Note, ", ours, until detach", "repacket detach -i right"},
+		{"another's tc in", "right", run.In, run.TC, false, OK, " (somebody)", ""},
+		{"ours at tc in", "right", run.In, run.TC, true, Note, ", ours, until detach", "repacket detach -i right"},
+		{"another's tc out", "right", run.Out, run.TC, false, OK, " (somebody)", ""},
+		{"ours at tc out", "right", run.Out, run.TC, true, Note, ", ours, until detach", "repacket detach -i right -Q out"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -282,7 +283,7 @@ func TestProgramsOnHooks(t *testing.T) {
 				w.t = t
 				id := itoa(int(w.put(tt.iface, tt.dir, tt.mode, tt.ours)))
 				where := tt.mode.String()
-				if tt.mode == hook.TC {
+				if tt.mode == run.TC {
 					where = tcWay(t)
 				}
 				want := Row{"programs-" + tt.dir.String(), "right", tt.level, where + " program " + id + tt.text, ""}
@@ -322,9 +323,9 @@ func TestProgramOfARun(t *testing.T) {
 
 func programOfARun(t *testing.T, space, process, command string) {
 	inWorld(t, lab.PairConfig{}, func(w world) {
-		other := w.put("right", hook.Out, hook.TC, false)
-		prog := w.load(hook.TC, &hook.Meta{PID: 4711, PIDSpace: space, Foreground: true})
-		h, err := hook.Link(w.index("right"), hook.Out, prog, hook.TC)
+		other := w.put("right", run.Out, run.TC, false)
+		prog := w.load(run.TC, &hook.Meta{PID: 4711, PIDSpace: space, Foreground: true})
+		h, err := hook.Link(w.index("right"), run.Out, prog, run.TC)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -384,7 +385,7 @@ func TestUnknownInterface(t *testing.T) {
 	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{}, func(world) {
 		_, err := Report(Live{}, "rigth")
-		var missing *hook.ErrNoInterface
+		var missing *hook.NoInterfaceError
 		if !errors.As(err, &missing) {
 			t.Errorf("error %v", err)
 		}
@@ -395,7 +396,7 @@ func TestUnknownInterface(t *testing.T) {
 func TestOverview(t *testing.T) {
 	needs.Kernel(t)
 	inWorld(t, lab.PairConfig{A: lab.End{Features: lab.ByteExact()}, B: lab.End{Features: lab.ByteExact()}}, func(w world) {
-		w.put("right", hook.In, hook.Native, true)
+		w.put("right", run.In, run.XDP, true)
 		w.set("left", lab.Features{lab.TxVLAN: true})
 		var got []Row
 		for _, r := range report(t, "") {

@@ -7,6 +7,7 @@ import (
 	"github.com/safchain/ethtool"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
 // Live is the machine itself, seen from the network namespace of the calling
@@ -34,7 +35,7 @@ func (Live) Interface(name string) (hook.Iface, error) { return hook.Interface(n
 func (Live) Interfaces() ([]hook.Iface, error) { return hook.Interfaces() }
 
 // Programs is hook's.
-func (Live) Programs(ifindex int, dir hook.Direction) ([]hook.Attached, error) {
+func (Live) Programs(ifindex int, dir run.Direction) ([]hook.Attached, error) {
 	return hook.Programs(ifindex, dir)
 }
 

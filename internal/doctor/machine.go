@@ -47,7 +47,7 @@ func programs(f *Facts) Row {
 		if err == nil {
 			continue
 		}
-		var privilege *hook.ErrPrivilege
+		var privilege *hook.PrivilegeError
 		if errors.As(err, &privilege) && len(privilege.Missing) == 0 {
 			return Row{Level: Error, Text: "the kernel permits no programs, though no capability is missing: " + privilege.Hint()}
 		}

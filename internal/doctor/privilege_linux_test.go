@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"repacket/internal/hook"
+	"repacket/internal/run"
 	"repacket/internal/lab"
 	"repacket/test/needs"
 )
@@ -16,7 +16,7 @@ func TestDroppedCapabilities(t *testing.T) {
 	needs.Kernel(t)
 	const sudo = "sudo repacket doctor -i right"
 	inWorld(t, lab.PairConfig{}, func(w world) {
-		id := itoa(int(w.put("right", hook.In, hook.Native, false)))
+		id := itoa(int(w.put("right", run.In, run.XDP, false)))
 		for _, tt := range []struct {
 			name string
 			drop []int

@@ -5,11 +5,12 @@ import (
 	"strings"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
 
 // programsOn says what is on the hooks for a direction.
-func (f *Facts) programsOn(dir hook.Direction) Row {
+func (f *Facts) programsOn(dir run.Direction) Row {
 	seen := f.Programs[dir]
 	row := Row{Level: OK, Text: "none"}
 	var words []string
@@ -42,7 +43,7 @@ func (f *Facts) programsOn(dir hook.Direction) Row {
 func (f *Facts) program(a hook.Attached) string {
 	where := a.Way.String()
 	if a.Way == hook.ByXDP {
-		where = a.Mode.String()
+		where = a.Hook.String()
 	}
 	text := fmt.Sprintf("%s program %d", where, a.ProgramID)
 	switch {
@@ -62,7 +63,7 @@ func (f *Facts) program(a hook.Attached) string {
 // command against it. Programs at tc have room for others.
 func (f *Facts) inTheWay(a hook.Attached) (Level, string) {
 	out := ""
-	if a.Direction == hook.Out {
+	if a.Direction == run.Out {
 		out = " -Q out"
 	}
 	switch {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
+	"repacket/internal/run"
 	"repacket/internal/lab"
 )
 
@@ -46,26 +47,26 @@ func (w world) index(name string) int {
 }
 
 // put gives a program to an interface, ours or another's.
-func (w world) put(name string, dir hook.Direction, mode hook.Mode, ours bool) uint32 {
+func (w world) put(name string, dir run.Direction, mode run.Hook, ours bool) uint32 {
 	w.t.Helper()
 	var meta *hook.Meta
 	if ours {
 		meta = &hook.Meta{}
 	}
 	prog := w.load(mode, meta)
-	if !ours && mode == hook.TC && tcWay(w.t) == hook.ByClsact.String() {
+	if !ours && mode == run.TC && tcWay(w.t) == hook.ByClsact.String() {
 		w.putFilter(name, dir, prog)
-	} else if err := hook.Give(w.index(name), dir, prog, mode); err != nil {
+	} else if err := hook.Attach(w.index(name), dir, prog, mode); err != nil {
 		w.t.Fatal(err)
 	}
 	return w.id(prog)
 }
 
-// putFilter gives a program to clsact as another tool does. What hook.Give puts
+// putFilter gives a program to clsact as another tool does. What hook.Attach puts
 // there has the handle of ours, of which there is room for one.
-func (w world) putFilter(name string, dir hook.Direction, prog *ebpf.Program) {
+func (w world) putFilter(name string, dir run.Direction, prog *ebpf.Program) {
 	w.t.Helper()
-	parent := map[hook.Direction]uint32{hook.In: netlink.HANDLE_MIN_INGRESS, hook.Out: netlink.HANDLE_MIN_EGRESS}[dir]
+	parent := map[run.Direction]uint32{run.In: netlink.HANDLE_MIN_INGRESS, run.Out: netlink.HANDLE_MIN_EGRESS}[dir]
 	index := w.index(name)
 	qdisc := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
@@ -83,11 +84,11 @@ func (w world) putFilter(name string, dir hook.Direction, prog *ebpf.Program) {
 }
 
 // load loads a program, which is ours if it has metadata.
-func (w world) load(mode hook.Mode, meta *hook.Meta) *ebpf.Program {
+func (w world) load(mode run.Hook, meta *hook.Meta) *ebpf.Program {
 	w.t.Helper()
 	spec := &ebpf.ProgramSpec{Name: "somebody", Type: ebpf.XDP, License: "MIT"}
 	verdict := int32(2) // XDP_PASS
-	if mode == hook.TC {
+	if mode == run.TC {
 		spec.Type, verdict = ebpf.SchedCLS, -1 // TCX_NEXT
 	}
 	if meta != nil {

@@ -6,28 +6,28 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
-// TestAdviceTexts: each rule that says how packets are cut up is named, once.
+// TestAdviceTexts: each rule that sets a field which segmentation depends on is named, once.
 func TestAdviceTexts(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	p := checked(t, "cut: if tcp then ip_id 5 ip_ttl 3 tcp_hlen 6 else if dport 53 then ip_tot_len 9")
 	const sets = "cut sets ip_id and tcp_hlen, rule 2 sets ip_tot_len"
-	for mode, want := range map[hook.Mode]string{
-		hook.TC:      "segmentation-offload packets are left alone: " + sets,
-		hook.Generic: sets + ", but generic XDP cannot tell segmentation-offload packets from others: they will be cut up wrong",
+	for mode, want := range map[run.Hook]string{
+		run.TC:         "segmentation-offload packets are skipped: " + sets,
+		run.GenericXDP: sets + ", but generic XDP cannot tell segmentation-offload packets from others: their segments will be wrong",
 	} {
 		check(t, pair.B.Do(func() error {
-			got, err := advise(Config{Program: p, Interface: "right", Mode: mode})
+			got, err := advise(run.Options{Program: p, Target: run.Target{Interface: "right"}, Hook: mode})
 			if err != nil {
 				return err
 			}
 			last := got[len(got)-1]
-			if last.Message != want || last.Note != (mode == hook.TC) || last.Hint == "" {
+			if last.Message != want || last.Note != (mode == run.TC) || last.Hint == "" {
 				t.Errorf("%s: %+v", mode, last)
 			}
 			return nil
@@ -47,21 +47,21 @@ func TestRulesThatNeverAct(t *testing.T) {
 			"if not vlan_id 5 then ip_ttl 6":            "",
 			"if eth or udp then ip_ttl 6":               "",
 		} {
-			cfg := Config{Program: checked(t, text), Interface: "tun0"}
+			cfg := run.Options{Program: checked(t, text), Target: run.Target{Interface: "tun0"}}
 			advice, err := advise(cfg)
 			check(t, err)
 			if len(advice) > 1 || len(advice) == 1 && advice[0].Message != idle || len(advice) == 0 && idle != "" {
 				t.Errorf("%s: %+v, want %q", text, advice, idle)
 			}
-			_, err = Replace(cfg)
+			_, err = replaceRules(cfg)
 			check(t, err)
-			all, err := List()
+			all, err := List("")
 			check(t, err)
-			if len(all) != 1 || all[0].Counts[0] != (Count{}) {
+			if len(all) != 1 || all[0].Rules[0].Count != (run.Count{}) {
 				t.Errorf("%s: listed as %+v", text, all)
 			}
 		}
-		done, err := Detach("tun0", hook.In)
+		done, err := Detach(run.Target{Interface: "tun0"})
 		if !done.Found {
 			t.Error("detached nothing")
 		}
@@ -70,8 +70,8 @@ func TestRulesThatNeverAct(t *testing.T) {
 }
 
 // advise is the advice of Look.
-func advise(cfg Config) ([]Advice, error) {
-	s, err := Look(cfg)
+func advise(cfg run.Options) ([]run.Advice, error) {
+	s, err := Prepare(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -89,9 +89,9 @@ func TestDownInterface(t *testing.T) {
 			if !up {
 				check(t, netlink.LinkSetDown(l))
 			}
-			all, err := advise(Config{Program: checked(t, "if udp then ip_ttl 9"), Interface: "right"})
+			all, err := advise(run.Options{Program: checked(t, "if udp then ip_ttl 9"), Target: run.Target{Interface: "right"}})
 			check(t, err)
-			warning := Advice{Message: "right is down: the rules see no packets until it is up", Hint: "ip link set right up"}
+			warning := run.Advice{Message: "right is down: the rules see no packets until it is up", Hint: "ip link set right up"}
 			if slices.Contains(all, warning) == up {
 				t.Errorf("up %v: %v", up, all)
 			}

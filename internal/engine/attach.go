@@ -2,218 +2,193 @@ package engine
 
 import (
 	"errors"
+	"io"
+	"os"
 	"time"
 
-	"repacket/internal/bpf"
+	"golang.org/x/sys/unix"
+
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
-// Attachment is a program that has been given to an interface.
-type Attachment struct {
-	Mode hook.Mode
-	// Note and Late are as those of a Run.
-	Note string
-	Late []Advice
-	// Replaced: it took the place of another one of ours.
-	Replaced bool
-}
+// replaceAttempts is how often is tried again what others change in between.
+const replaceAttempts = 4
 
-// Attach is Look, then Site.Attach.
-func Attach(cfg Config) (*Attachment, error) {
-	cfg.Stay, cfg.Replace = true, false
-	s, err := Look(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return s.Attach()
-}
-
-// Attach proves the rules and gives them to the interface, where they outlive
-// the process, or replaces others, as Replace does. Whatever fails, nothing stays
-// behind. The errors are those of Load and of hook.Give, or of Replace. It is for a
-// Config with Stay.
-func (s *Site) Attach() (*Attachment, error) {
-	if s.asked.Replace {
-		return Replace(s.asked)
-	}
-	p, err := s.attach(func(index int, p *placed) error {
-		return hook.Give(index, s.cfg.Direction, p.loaded.Program, p.choice.Mode)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &Attachment{Mode: p.choice.Mode, Note: p.choice.Why, Late: p.late}, p.close()
-}
-
-// Detached is what Detach has done.
-type Detached struct {
-	// Found: rules of ours were there.
-	Found bool
-	// Unsure is why it is not known whether all is gone, or nil: the rules were taken
-	// off, but then the interface could not be inspected once more.
-	Unsure error
-}
-
-// Detach takes ours off an interface, all sets of rules where there are more than one.
-// Another's stays. What a dead process has left at tc goes too. The errors are those of
-// hook.Ours and hook.Take; with an error rules of ours may be there still.
-func Detach(name string, dir hook.Direction) (d Detached, err error) {
-	iface, err := hook.Interface(name)
-	if err != nil {
-		return d, err
-	}
+// Attach tests the rules and attaches them so that they outlive the process. With
+// Options.Replace they take the place of rules that are there, in one step: each packet
+// meets the old rules or the new ones, and rules of the same words count on. Whatever
+// fails, what was there stays and nothing is left behind. The errors are those of Load
+// and of hook.Attach or hook.Replace. It is for Options with Stay.
+func (s *Prepared) Attach() (run.Attachment, error) {
 	for attempt := 1; ; attempt++ {
-		ours, err := hook.Ours(iface.Index, dir)
-		if err != nil {
-			return d.inspected(err)
+		a, err := s.attachOnce()
+		if !s.opt.Replace || attempt == replaceAttempts || !overtaken(err) {
+			return a, err
 		}
-		if len(ours) == 0 {
-			break
-		}
-		// What was found may have been replaced since; then look again.
-		took, err := takeAll(ours)
-		d.Found = d.Found || took
-		if attempt == replaceAttempts || err != nil && !overtaken(err) {
-			return d, err
+		if s, err = Prepare(s.opt); err != nil {
+			return a, err
 		}
 	}
-	_, err = hook.RemoveStale(iface.Index)
-	return d.inspected(err)
 }
 
-// inspected is what to return when inspecting the interface has led to an error or to
-// none.
-func (d Detached) inspected(err error) (Detached, error) {
-	if d.Found {
-		d.Unsure, err = err, nil
+// overtaken reports whether another process has attached rules there, or has detached
+// them, since the target was inspected.
+func overtaken(err error) bool {
+	var taken *hook.TakenError
+	var nothing *hook.NotAttachedError
+	return errors.As(err, &taken) && taken.Ours && taken.PID == 0 || errors.As(err, &nothing)
+}
+
+func (s *Prepared) attachOnce() (a run.Attachment, err error) {
+	put := func(p *installed) error {
+		return hook.Attach(s.iface.Index, s.opt.Direction, p.loaded.Program, p.choice.Hook)
 	}
-	return d, err
-}
-
-// takeAll takes programs off, as many as it can, and tells whether it was one at
-// least. The error is hook.ErrNothing where one went meanwhile.
-func takeAll(ours []*hook.Attached) (took bool, err error) {
-	for _, a := range ours {
-		if taking := hook.Take(a); taking != nil {
-			err = errors.Join(err, taking)
-			continue
+	if s.there != nil {
+		if s.old, err = openRecord(s.there); err != nil {
+			return a, err
 		}
-		took = true
+		defer func() { err = errors.Join(err, s.old.close()) }()
+		put = func(p *installed) error { return hook.Replace(s.there, p.loaded.Program) }
 	}
-	return took, err
-}
-
-// Listed is a program of ours on an interface and what it has counted.
-type Listed struct {
-	hook.Attached
-	Counts []Count
-	// LeftAlone are the packets that its rules took and that it left alone.
-	LeftAlone LeftAlone
-	// Over says which limit was reached, so that all packets pass untouched:
-	// OverCount, OverTime, or "" for none.
-	Over string
-	// Left are the packets and Remaining is the time that are left of limits which
-	// are not reached, or 0.
-	Left      uint64
-	Remaining time.Duration
-}
-
-// List finds the programs of ours on all interfaces of the network namespace,
-// in both directions.
-func List() ([]Listed, error) {
-	all, err := hook.List()
+	p, err := s.attach(put)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
-	var ours []Listed
-	for _, a := range all {
-		if !a.Ours {
-			continue
+	a = run.Attachment{Target: s.opt.Target, Hook: p.choice.Hook, Note: p.choice.Why, Advice: p.late, Replaced: s.there != nil}
+	if a.Replaced {
+		a.Note = a.Hook.String() + ": where the rules before were"
+	}
+	return a, p.close()
+}
+
+// installed is a program on an interface.
+type installed struct {
+	loaded *Loaded
+	record *record
+	choice hook.Choice
+	late   []run.Advice // about a choice that was not the first
+	peers  []io.Closer  // programs at the other ends of veths
+}
+
+// close gives back what is not attached.
+func (p *installed) close() error {
+	err := errors.Join(p.loaded.Close(), closeAll(p.peers))
+	if p.record != nil {
+		err = errors.Join(err, p.record.close())
+	}
+	return err
+}
+
+// attach loads the program for the hook that is chosen and lets put attach it;
+// where the kernel refuses that and the choice is ours, it goes on to the next.
+func (s *Prepared) attach(put func(*installed) error) (*installed, error) {
+	c := s.choice
+	for first := true; ; first = false {
+		p, err := s.install(c, put)
+		if err == nil {
+			if !first {
+				p.late = s.adviceAt(c)
+			}
+			return p, nil
 		}
-		l, err := listed(&a)
-		var nothing *hook.ErrNothing
-		var noInterface *hook.ErrNoInterface
-		if errors.As(err, &nothing) || errors.As(err, &noInterface) {
-			continue
+		next, ok := c.Instead(err)
+		if !ok {
+			return nil, err
+		}
+		if c, err = s.settle(next); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// install loads and attaches the program for a hook.
+func (s *Prepared) install(c hook.Choice, put func(*installed) error) (*installed, error) {
+	o := s.options(c.Hook)
+	p, err := s.installWith(o, c, put)
+	if errors.Is(err, unix.ERANGE) && c.Hook == run.XDP && !o.Fragments {
+		// A veth goes by the MTU of its peer, which cannot be seen from here.
+		o.Fragments = true
+		p, err = s.installWith(o, c, put)
+	}
+	return p, err
+}
+
+func (s *Prepared) installWith(o LoadOptions, c hook.Choice, put func(*installed) error) (*installed, error) {
+	l, err := tested(s.opt.Program, o)
+	if err != nil {
+		return nil, hook.ExplainLoad(err)
+	}
+	if o.Timed {
+		if err := l.expireIn(s.opt.For); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
+	return s.finish(l, c, put)
+}
+
+// finish takes the last steps to the interface with a program that is tested.
+// After an error the program is closed.
+func (s *Prepared) finish(l *Loaded, c hook.Choice, put func(*installed) error) (p *installed, err error) {
+	if s.ready != nil {
+		s.ready()
+	}
+	p = &installed{loaded: l, choice: c}
+	p.record, err = s.label(l, c.Hook)
+	if err == nil {
+		p.peers, err = s.openPeers(c.Hook)
+	}
+	if err == nil {
+		err = put(p)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// label makes a program ours, and lets its counts go on from those of the one
+// whose place it takes.
+func (s *Prepared) label(l *Loaded, mode run.Hook) (*record, error) {
+	r := &record{meta: s.meta(mode)}
+	if s.old != nil {
+		err := hook.Follow(l.Program, s.old.counters)
+		if err == nil { // from here on what came before s.old is final
+			r, err = s.old.next(r.meta)
+		}
+		if err == nil {
+			r.before, err = s.old.counters.Clone()
 		}
 		if err != nil {
 			return nil, err
 		}
-		ours = append(ours, *l)
 	}
-	return ours, nil
+	r.counters = l.counters
+	if err := hook.Label(l.Program, r.meta, l.counters); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
 }
 
-// listed reads the counters of a program that was found, or of that which has
-// taken its place meanwhile.
-func listed(a *hook.Attached) (l *Listed, err error) {
-	for range replaceAttempts {
-		l = &Listed{Attached: *a}
-		if err = l.limits(); err != nil {
-			return nil, err
-		}
-		err = l.count()
-		var gone *hook.ErrNothing
-		if !errors.As(err, &gone) {
-			break
-		}
-		var now *hook.Attached
-		if now, err = hook.Find(a.Ifindex, a.Direction); err != nil {
-			return nil, err
-		}
-		if !now.Ours {
-			return nil, gone
-		}
-		a = now
-	}
-	return l, err
-}
+// oneBuffer is an MTU in bytes up to which every driver gives XDP a packet in
+// one buffer. The kernel holds to it: while a program is attached that is not
+// aware of several buffers, the MTU cannot be raised beyond what one holds.
+const oneBuffer = 1500
 
-// limits says which limit was reached, or what is left of them.
-func (l *Listed) limits() error {
-	now, err := monotonic(0)
-	switch {
-	case err != nil:
-		return err
-	case l.Meta.Limit > 0 && l.Tickets >= l.Meta.Limit:
-		l.Over = OverCount
-		return nil
-	case l.Until > 0 && l.Until <= now:
-		l.Over = OverTime
-		return nil
-	case l.Until > 0:
-		l.Remaining = time.Duration(l.Until - now)
+func (s *Prepared) meta(mode run.Hook) hook.Meta {
+	m := hook.Meta{
+		Interface:  s.iface.Name,
+		Ifindex:    s.iface.Index,
+		Direction:  s.opt.Direction.String(),
+		Hook:       mode.String(),
+		PID:        os.Getpid(),
+		PIDSpace:   hook.PIDSpace(),
+		Foreground: !s.opt.Stay,
+		Start:      time.Now().UnixNano(),
+		Limit:      s.opt.Limit,
 	}
-	if l.Meta.Limit > 0 {
-		l.Left = l.Meta.Limit - l.Tickets
+	for _, w := range s.opt.Program.Written {
+		m.Rules = append(m.Rules, hook.NewMetaRule(w.Name, w.Text, w.DryRun, len(s.opt.Program.Written)))
 	}
-	return nil
-}
-
-// count reads the program's counters.
-func (l *Listed) count() error {
-	r, done, err := openRecord(&l.Attached)
-	if err != nil {
-		return err
-	}
-	rules, err := r.rules()
-	for _, c := range rules {
-		l.Counts = append(l.Counts, c.Count)
-	}
-	var aloneErr error
-	l.LeftAlone, aloneErr = r.leftAlone()
-	return errors.Join(err, aloneErr, done())
-}
-
-// LeftAlone are the packets that rules took and that were left alone, by reason.
-type LeftAlone [bpf.ReasonCount]uint64
-
-// count says what a rule did. A program rewrites every packet that a rule with
-// actions takes: what it cannot rewrite whole, its condition does not take.
-func count(c bpf.Counter, look bool) Count {
-	out := Count{Matched: c.Packets, MatchedBytes: c.Bytes}
-	if !look {
-		out.Rewritten, out.RewrittenBytes = c.Packets, c.Bytes
-	}
-	return out
+	return m
 }

@@ -1,4 +1,4 @@
-// Package engine is one run: compile, prove, attach, count, stop. It and
+// Package engine carries a run out in the kernel: compile, test, attach, count, stop. It and
 // hook are the only packages that hold kernel objects.
 package engine
 
@@ -17,6 +17,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // LoadOptions say what a program is loaded for.
@@ -170,7 +171,7 @@ func tooComplex(err error) bool {
 	return errors.Is(err, unix.E2BIG) || errors.Is(err, unix.EFAULT) || jumpsTooFar(err)
 }
 
-// jumpsTooFar tells whether the kernel, which makes some instructions longer, can
+// jumpsTooFar reports whether the kernel, which makes some instructions longer, can
 // not make a jump over them as far as it has to be.
 func jumpsTooFar(err error) bool {
 	var refusal *ebpf.VerifierError
@@ -184,10 +185,16 @@ func jumpsTooFar(err error) bool {
 type TooComplexError struct{ Err error }
 
 func (*TooComplexError) Error() string {
-	return "the rules are more than the kernel's verifier follows to the end"
+	return "the rules exceed the complexity limit of the kernel's verifier"
 }
 
 func (e *TooComplexError) Unwrap() error { return e.Err }
+
+// Class is that of what the kernel cannot do.
+func (*TooComplexError) Class() run.Class { return run.Unsupported }
+
+// Hint says what to do instead.
+func (*TooComplexError) Hint() string { return run.TooLargeHint }
 
 // source is the program to load, by our own compiler or by clang.
 func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
@@ -324,17 +331,13 @@ func (l *Loaded) Counters() ([]bpf.Counter, error) {
 	return readCounters(l.counters, l.rules)
 }
 
-// LeftAlone adds up what every CPU has counted of packets left alone.
-func (l *Loaded) LeftAlone() (LeftAlone, error) {
-	var out LeftAlone
+// Skipped adds up, by reason, what every CPU has counted of packets skipped.
+func (l *Loaded) Skipped() (out [bpf.ReasonCount]uint64, err error) {
 	all, err := readCounters(l.counters, l.rules+bpf.ReasonCount)
-	if err != nil {
-		return out, err
+	if err == nil {
+		(*skipped)(&out).add(all[l.rules:])
 	}
-	for i := range out {
-		out[i] = all[l.rules+i].Packets
-	}
-	return out, nil
+	return out, err
 }
 
 func readCounters(m *ebpf.Map, entries int) ([]bpf.Counter, error) {

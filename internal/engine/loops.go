@@ -8,6 +8,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/operand"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // loop says whether the packets that a rule sends meet that rule again, over and over.
@@ -23,11 +24,11 @@ const (
 // point is where rules see packets: an interface, by its number, and a direction.
 type point struct {
 	index int
-	dir   hook.Direction
+	dir   run.Direction
 }
 
 // outlet is the interface that a rule sends packets to, if it sends any.
-func (s *Site) outlet(r *rule.Rule) (to hook.Iface, sends bool) {
+func (s *Prepared) outlet(r *rule.Rule) (to hook.Iface, sends bool) {
 	switch r.Verdict {
 	case rule.Reflect:
 		return s.iface, true
@@ -41,30 +42,30 @@ func (s *Site) outlet(r *rule.Rule) (to hook.Iface, sends bool) {
 // host, bridge or wire between: leaving it, and what the loopback interface or a
 // veth hands it on to.
 func passes(to hook.Iface) []point {
-	points := []point{{to.Index, hook.Out}}
+	points := []point{{to.Index, run.Out}}
 	switch {
 	case to.Link == hook.LoopbackLink:
-		points = append(points, point{to.Index, hook.In})
+		points = append(points, point{to.Index, run.In})
 	case to.Kind == "veth" && to.Peer != 0 && !to.PeerElsewhere:
-		points = append(points, point{to.Peer, hook.In})
+		points = append(points, point{to.Peer, run.In})
 	}
 	return points
 }
 
 // returns reports whether what a rule sends comes back to the rules.
-func (s *Site) returns(r *rule.Rule) bool {
+func (s *Prepared) returns(r *rule.Rule) bool {
 	to, sends := s.outlet(r)
-	return sends && slices.Contains(passes(to), point{s.iface.Index, s.cfg.Direction})
+	return sends && slices.Contains(passes(to), point{s.iface.Index, s.opt.Direction})
 }
 
-// refusesLoop is why the rules would send a packet round without end, or nil. A limit
+// certainLoop is why the rules would send a packet round without end, or nil. A limit
 // on the packets (-c) ends a loop.
-func (s *Site) refusesLoop() error {
-	if s.cfg.Limit > 0 {
+func (s *Prepared) certainLoop() error {
+	if s.opt.Limit > 0 {
 		return nil
 	}
-	for i, r := range s.cfg.Program.Rules {
-		if s.returns(r) && meetsAgain(s.cfg.Program.Rules[:i], r) == loopCertain {
+	for i, r := range s.opt.Program.Rules {
+		if s.returns(r) && meetsAgain(s.opt.Program.Rules[:i], r) == loopCertain {
 			return &UsageError{s.loops(r, "would loop"), "a test that the rewritten packet fails ends the loop"}
 		}
 	}
@@ -72,11 +73,11 @@ func (s *Site) refusesLoop() error {
 }
 
 // loops describes the loop of a rule.
-func (s *Site) loops(r *rule.Rule, verb string) string {
+func (s *Prepared) loops(r *rule.Rule, verb string) string {
 	to, _ := s.outlet(r)
-	name := ruleName(s.cfg.Program, r.Index)
+	name := ruleName(s.opt.Program, r.Index)
 	switch {
-	case s.cfg.Direction == hook.Out:
+	case s.opt.Direction == run.Out:
 		return fmt.Sprintf("%s %s: what it redirects to %s leaves by %s again and meets the rules again, and the kernel drops it after a few rounds",
 			name, verb, to.Name, s.iface.Name)
 	case to.Link == hook.LoopbackLink:
@@ -86,22 +87,22 @@ func (s *Site) loops(r *rule.Rule, verb string) string {
 }
 
 // loopAdvice warns of rules whose packets may come back to them.
-func (s *Site) loopAdvice() []Advice {
-	var all []Advice
+func (s *Prepared) loopAdvice() []run.Advice {
+	var all []run.Advice
 	var told []int
-	for _, r := range s.cfg.Program.Rules {
+	for _, r := range s.opt.Program.Rules {
 		if !s.returns(r) || slices.Contains(told, r.Index) || !s.mayLoop(r) {
 			continue
 		}
 		told = append(told, r.Index)
-		all = append(all, Advice{Message: s.loops(r, "may loop"), Hint: "a test that the rewritten packet fails ends the loop"})
+		all = append(all, run.Advice{Message: s.loops(r, "may loop"), Hint: "a test that the rewritten packet fails ends the loop"})
 	}
 	return append(all, s.pingPong()...)
 }
 
 // mayLoop reports whether a packet that a rule has rewritten may be sent once more.
-func (s *Site) mayLoop(r *rule.Rule) bool {
-	return slices.ContainsFunc(s.cfg.Program.Rules, func(next *rule.Rule) bool {
+func (s *Prepared) mayLoop(r *rule.Rule) bool {
+	return slices.ContainsFunc(s.opt.Program.Rules, func(next *rule.Rule) bool {
 		return s.returns(next) && holdsAfter(r, next.Cond) != loopNever
 	})
 }
@@ -231,17 +232,17 @@ func overlap(f, g *field.Field) bool {
 
 // pingPong warns of rules of ours on other interfaces that send back what these
 // rules send there.
-func (s *Site) pingPong() []Advice {
-	var all []Advice
-	for _, r := range s.cfg.Program.Rules {
+func (s *Prepared) pingPong() []run.Advice {
+	var all []run.Advice
+	for _, r := range s.opt.Program.Rules {
 		to, sends := s.outlet(r)
 		if !sends || s.returns(r) {
 			continue
 		}
 		for _, p := range passes(to) {
 			name, back := s.sentBack(p)
-			a := Advice{
-				Message: fmt.Sprintf("%s may loop: the rules on %s send packets back", ruleName(s.cfg.Program, r.Index), name),
+			a := run.Advice{
+				Message: fmt.Sprintf("%s may loop: the rules on %s send packets back", ruleName(s.opt.Program, r.Index), name),
 				Hint:    "repacket list shows the rules on all interfaces",
 			}
 			if back && !slices.Contains(all, a) {
@@ -254,7 +255,7 @@ func (s *Site) pingPong() []Advice {
 
 // sentBack reports whether rules of ours at a point send packets to where they meet
 // these rules, and names the point's interface.
-func (s *Site) sentBack(p point) (name string, back bool) {
+func (s *Prepared) sentBack(p point) (name string, back bool) {
 	found, err := hook.Find(p.index, p.dir)
 	if err != nil || !found.Ours {
 		return "", false // a warning only: what cannot be seen is not warned of
@@ -276,7 +277,7 @@ func (s *Site) sentBack(p point) (name string, back bool) {
 		default:
 			continue
 		}
-		if i, err := hook.Interface(to); err == nil && slices.Contains(passes(i), point{s.iface.Index, s.cfg.Direction}) {
+		if i, err := hook.Interface(to); err == nil && slices.Contains(passes(i), point{s.iface.Index, s.opt.Direction}) {
 			return found.Interface, true
 		}
 	}

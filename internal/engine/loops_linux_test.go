@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // loopCase is a set of rules and what is said of its loops.
 type loopCase struct {
 	iface, text string
-	dir         hook.Direction
-	mode        hook.Mode
+	dir         run.Direction
+	mode        run.Hook
 	limit       uint64
 	want        loop
 }
@@ -23,7 +23,7 @@ type loopCase struct {
 var loopCases = []loopCase{
 	{iface: "lo", text: "if all then reflect", want: loopCertain},
 	{iface: "lo", text: "if all then swap ip reflect", want: loopCertain},
-	{iface: "lo", text: "if all then swap ip reflect", mode: hook.Generic, want: loopCertain},
+	{iface: "lo", text: "if all then swap ip reflect", mode: run.GenericXDP, want: loopCertain},
 	{iface: "lo", text: "if udp then redirect lo", want: loopCertain},
 	{iface: "lo", text: "if udp_dest 7 then ip_ttl 9 redirect lo", want: loopCertain},
 	{iface: "lo", text: "if udp_dest 7 udp_src 9 then udp_dest 7 redirect lo", want: loopCertain},
@@ -39,16 +39,16 @@ var loopCases = []loopCase{
 	{iface: "lo", text: "if not udp_dest 9 then udp_dest 9 reflect"},
 	{iface: "lo", text: "if udp then drop"},
 	{iface: "lo", text: "if udp then redirect v0"},
-	{iface: "lo", text: "if udp then redirect lo", dir: hook.Out, want: loopCertain},
-	{iface: "v0", text: "if udp then redirect v0", dir: hook.Out, want: loopCertain},
-	{iface: "v0", text: "if ip_dscp 0 then ip_dscp ef redirect v0", dir: hook.Out},
-	{iface: "v0", text: "if ip_dscp 0 then ip_dscp random redirect v0", dir: hook.Out, want: loopPossible},
-	{iface: "v0", text: "if udp then redirect lo", dir: hook.Out},
+	{iface: "lo", text: "if udp then redirect lo", dir: run.Out, want: loopCertain},
+	{iface: "v0", text: "if udp then redirect v0", dir: run.Out, want: loopCertain},
+	{iface: "v0", text: "if ip_dscp 0 then ip_dscp ef redirect v0", dir: run.Out},
+	{iface: "v0", text: "if ip_dscp 0 then ip_dscp random redirect v0", dir: run.Out, want: loopPossible},
+	{iface: "v0", text: "if udp then redirect lo", dir: run.Out},
 	{iface: "v0", text: "if udp then redirect v0"},
 	{iface: "v0", text: "if udp then reflect"},
 	{iface: "v0", text: "if udp then redirect v1", want: loopCertain},
-	{iface: "v0", text: "if udp then redirect v1", mode: hook.Native, want: loopCertain},
-	{iface: "v0", text: "if udp then redirect v1", dir: hook.Out},
+	{iface: "v0", text: "if udp then redirect v1", mode: run.XDP, want: loopCertain},
+	{iface: "v0", text: "if udp then redirect v1", dir: run.Out},
 	{iface: "v0", text: "if udp then redirect right"},
 	{iface: "right", text: "if udp then reflect"},
 }
@@ -67,7 +67,7 @@ func TestLoops(t *testing.T) {
 	pair := loopLab(t)
 	for _, c := range loopCases {
 		check(t, pair.B.Do(func() error {
-			cfg := Config{Program: checked(t, c.text), Interface: c.iface, Direction: c.dir, Mode: c.mode, Limit: c.limit}
+			cfg := run.Options{Program: checked(t, c.text), Target: run.Target{Interface: c.iface, Direction: c.dir}, Hook: c.mode, Limit: c.limit}
 			advice, err := advise(cfg)
 			warned := false
 			for _, a := range advice {
@@ -103,7 +103,7 @@ func TestLoopsAreReal(t *testing.T) {
 		"if udp_dest 7 then udp_dest 9 reflect":   false,
 	} {
 		check(t, pair.B.Do(func() error {
-			run, err := Start(Config{Program: checked(t, text), Interface: "lo", Limit: limit})
+			session, err := Start(run.Options{Program: checked(t, text), Target: run.Target{Interface: "lo"}, Limit: limit})
 			check(t, err)
 			conn, err := net.Dial("udp", "127.0.0.1:7")
 			check(t, err)
@@ -113,8 +113,8 @@ func TestLoopsAreReal(t *testing.T) {
 			if loops {
 				want = limit
 			}
-			awaitMatched(t, run, text, want)
-			_, err = run.Close()
+			awaitMatched(t, session, text, want)
+			_, err = session.Close()
 			return err
 		}))
 	}
@@ -125,17 +125,17 @@ func TestLoopsAreReal(t *testing.T) {
 func TestPingPong(t *testing.T) {
 	pair := loopLab(t)
 	check(t, pair.B.Do(func() error {
-		_, err := Attach(Config{Program: checked(t, "if all then reflect"), Interface: "v1"})
+		_, err := attachRules(run.Options{Program: checked(t, "if all then reflect"), Target: run.Target{Interface: "v1"}})
 		check(t, err)
-		advice, err := advise(Config{Program: checked(t, "back: if udp then swap ip reflect"), Interface: "v0"})
+		advice, err := advise(run.Options{Program: checked(t, "back: if udp then swap ip reflect"), Target: run.Target{Interface: "v0"}})
 		check(t, err)
 		const want = "back may loop: the rules on v1 send packets back"
 		if len(advice) != 1 || advice[0].Message != want {
 			t.Errorf("got %+v, want %q", advice, want)
 		}
-		_, err = Detach("v1", hook.In)
+		_, err = Detach(run.Target{Interface: "v1"})
 		check(t, err)
-		if advice, err = advise(Config{Program: checked(t, "if udp then swap ip reflect"), Interface: "v0"}); err != nil || len(advice) > 0 {
+		if advice, err = advise(run.Options{Program: checked(t, "if udp then swap ip reflect"), Target: run.Target{Interface: "v0"}}); err != nil || len(advice) > 0 {
 			t.Errorf("nothing at the other end: %v, %+v", err, advice)
 		}
 		return nil
@@ -144,10 +144,11 @@ func TestPingPong(t *testing.T) {
 
 // awaitMatched waits until the first rule of a run has matched as many packets, and
 // fails if it matches more.
-func awaitMatched(t *testing.T, run *Run, text string, want uint64) {
+func awaitMatched(t *testing.T, session *Session, text string, want uint64) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; {
-		rules, err := run.Rules()
+		counts, err := session.Counts()
+		rules := counts.Rules
 		check(t, err)
 		if rules[0].Matched == want {
 			return

@@ -8,6 +8,7 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
+	"repacket/internal/run"
 )
 
 // record is what a program counts, together with what the programs before it
@@ -22,63 +23,62 @@ import (
 type record struct {
 	meta     hook.Meta
 	gone     []hook.MetaRule // rules of programs before; only a run knows them
-	counters *ebpf.Map       // not owned
-	before   *ebpf.Map       // the counters of the program before, or nil
+	counters *ebpf.Map
+	found    bool      // the counters are this record's to close
+	before   *ebpf.Map // the counters of the program before, or nil
 }
 
-// RuleCount is a rule in the user's words and what it did.
-type RuleCount struct {
-	Name, Text string
-	Look       bool // it only counts
-	Gone       bool // it has been replaced
-	Count
+// skipped are the packets that rules matched and could not act on, by reason.
+type skipped [bpf.ReasonCount]uint64
+
+// skipReasons say for people why packets were skipped.
+var skipReasons = [bpf.ReasonCount]string{
+	bpf.ReasonSegments: "segmentation offload is yet to segment them, and a rule sets a field that this depends on",
+	bpf.ReasonPartial:  "their checksum is offloaded, so it cannot be set",
+	bpf.ReasonHeaders:  "their headers could not be brought into one buffer",
+	bpf.ReasonLimit:    "each stands for more packets, by segmentation offload, than -c has left",
+	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
 }
 
-// rules are the counts by rule as written; behind them stand rules that are gone
-// and had something to do.
-func (r *record) rules() ([]RuleCount, error) {
+// counts are the counts so far.
+func (r *record) counts() (out run.Counts, err error) {
 	n := len(r.meta.Rules)
-	own, err := counterRows(r.counters, n)
+	own, err := counterRows(r.counters, n+bpf.ReasonCount)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	if len(own) < n {
-		return nil, fmt.Errorf("the program on %s has %d counters for %d rules", r.meta.Interface, len(own), n)
+		return out, fmt.Errorf("the program on %s has %d counters for %d rules", r.meta.Interface, len(own), n)
 	}
 	old, err := r.old()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	out := make([]RuleCount, 0, n+len(r.gone))
 	for i, m := range r.meta.Rules {
-		out = append(out, ruleCount(m, add(past(m, old), own[i])))
+		out.Rules = append(out.Rules, ruleCount(m, add(past(m, old), own[i])))
 	}
 	for _, m := range r.gone {
 		if gone := ruleCount(m, past(m, old)); gone.Matched > 0 {
 			gone.Gone = true
-			out = append(out, gone)
+			out.Rules = append(out.Rules, gone)
+		}
+	}
+	all := r.pastSkipped(old)
+	all.add(own[n:])
+	for why, packets := range all {
+		if packets > 0 {
+			out.Skipped = append(out.Skipped, run.Skipped{Packets: packets, Why: skipReasons[why]})
 		}
 	}
 	return out, nil
 }
 
-// leftAlone are the packets left alone so far.
-func (r *record) leftAlone() (out LeftAlone, err error) {
-	own, err := counterRows(r.counters, len(r.meta.Rules)+bpf.ReasonCount)
-	if err != nil {
-		return out, err
+// add adds the rows of counters behind those of rules: another version's may have fewer
+// reasons, or none.
+func (s *skipped) add(rows []bpf.Counter) {
+	for i, c := range rows[:min(len(rows), len(s))] {
+		s[i] += c.Packets
 	}
-	old, err := r.old()
-	if err != nil {
-		return out, err
-	}
-	out = r.pastAlone(old)
-	for i := range out { // another version's may have fewer reasons, or none
-		if at := len(r.meta.Rules) + i; at < len(own) {
-			out[i] += own[at].Packets
-		}
-	}
-	return out, nil
 }
 
 // next is the record of a program with other rules that is to take the place
@@ -89,8 +89,8 @@ func (r *record) next(meta hook.Meta) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	final := r.pastAlone(old)
-	meta.OldRules, meta.LeftAlone = len(r.meta.Rules), final[:]
+	final := r.pastSkipped(old)
+	meta.OldRules, meta.Skipped = len(r.meta.Rules), final[:]
 
 	known := map[hook.MetaRuleKey][]hook.MetaRule{} // rules of the same words, in their order
 	var order []hook.MetaRuleKey
@@ -136,26 +136,21 @@ func (r *record) old() ([]bpf.Counter, error) {
 	return counterRows(r.before, r.meta.OldRules+bpf.ReasonCount)
 }
 
-// pastAlone are the packets that the programs before this one left alone.
-func (r *record) pastAlone(old []bpf.Counter) (out LeftAlone) {
-	copy(out[:], r.meta.LeftAlone)
-	if r.before == nil {
-		return out
-	}
-	for i := range out {
-		if at := r.meta.OldRules + i; at < len(old) {
-			out[i] += old[at].Packets
-		}
+// pastSkipped are the packets that the programs before this one skipped.
+func (r *record) pastSkipped(old []bpf.Counter) (out skipped) {
+	copy(out[:], r.meta.Skipped)
+	if r.before != nil {
+		out.add(old[min(r.meta.OldRules, len(old)):])
 	}
 	return out
 }
 
-// close gives back what the record owns.
+// close closes what the record owns.
 func (r *record) close() error {
-	if r.before == nil {
-		return nil
+	if r.found {
+		return closeMaps(r.counters, r.before)
 	}
-	return r.before.Close()
+	return closeMaps(r.before)
 }
 
 // past is what a rule had counted before its program came.
@@ -171,8 +166,15 @@ func add(a, b bpf.Counter) bpf.Counter {
 	return bpf.Counter{Packets: a.Packets + b.Packets, Bytes: a.Bytes + b.Bytes}
 }
 
-func ruleCount(m hook.MetaRule, c bpf.Counter) RuleCount {
-	return RuleCount{Name: m.Name, Text: m.Text, Look: m.Look, Count: count(c, m.Look)}
+// ruleCount says what a rule did. A program rewrites every packet that a rule with
+// actions matches: what it cannot rewrite whole, its condition does not match.
+func ruleCount(m hook.MetaRule, c bpf.Counter) run.RuleCount {
+	out := run.RuleCount{Rule: run.Rule{Name: m.Name, Text: m.Text}, DryRun: m.DryRun}
+	out.Matched, out.MatchedBytes = c.Packets, c.Bytes
+	if !m.DryRun {
+		out.Rewritten, out.RewrittenBytes = c.Packets, c.Bytes
+	}
+	return out
 }
 
 // counterRows reads the first counters of a map, or all where it has fewer.
@@ -180,17 +182,15 @@ func counterRows(m *ebpf.Map, n int) ([]bpf.Counter, error) {
 	return readCounters(m, min(n, int(m.MaxEntries())))
 }
 
-// openRecord is the record of a program on an interface. Its maps are open until
-// the function that is returned is called.
-func openRecord(a *hook.Attached) (*record, func() error, error) {
+// openRecord is the record of a program on an interface.
+func openRecord(a *hook.Attached) (*record, error) {
 	counters, err := a.Counters()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	before, err := a.Before()
 	if err != nil {
-		return nil, nil, errors.Join(err, counters.Close())
+		return nil, errors.Join(err, counters.Close())
 	}
-	r := &record{meta: a.Meta, counters: counters, before: before}
-	return r, func() error { return errors.Join(counters.Close(), r.close()) }, nil
+	return &record{meta: a.Meta, counters: counters, found: true, before: before}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -22,14 +23,15 @@ import (
 func TestReplaceOfARun(t *testing.T) {
 	const web, dns = "web: if udp_dest 443 then udp_dest 8080", "if udp_dest 53 then udp_dest 5353"
 	onBeds(t, func(b *bed) {
-		run := b.start(web, 0)
+		session := b.start(web, 0)
 		replace := func(text string) {
 			b.t.Helper()
-			b.do(func() error { return run.Replace(checked(b.t, text)) })
+			b.do(func() error { return replaced(session.Replace(checked(b.t, text))) })
 		}
 		want := func(counts ...uint64) {
 			b.t.Helper()
-			rules, err := run.Rules()
+			now, err := session.Counts()
+			rules := now.Rules
 			check(b.t, err)
 			var got []uint64
 			for _, c := range rules {
@@ -48,7 +50,8 @@ func TestReplaceOfARun(t *testing.T) {
 		want(2, 4)
 		replace(dns)
 		want(2, 4) // the second one has gone
-		rules, err := run.Rules()
+		counts, err := session.Counts()
+		rules := counts.Rules
 		check(b.t, err)
 		if rules[0].Gone || !rules[1].Gone || rules[1].Name != "web" {
 			b.t.Errorf("the rules are %+v", rules)
@@ -59,16 +62,16 @@ func TestReplaceOfARun(t *testing.T) {
 		b.stream(1, 443, 8080)
 		want(1, 5, 3)
 		listed := b.listed()
-		if len(listed) != 2 || listed[0] != 1 || listed[1] != 5 || run.Hook() != b.cfg.Mode {
-			b.t.Errorf("listed %v at %s", listed, run.Hook())
+		if len(listed) != 2 || listed[0] != 1 || listed[1] != 5 || session.Attachment().Hook != b.cfg.Hook {
+			b.t.Errorf("listed %v at %s", listed, session.Attachment().Hook)
 		}
-		final, err := run.Close()
+		final, err := session.Close()
 		check(b.t, err)
-		if len(final) != 2 || final[1].Rewritten != 5 {
+		if len(final.Rules) != 2 || final.Rules[1].Rewritten != 5 {
 			b.t.Errorf("the end: %+v", final)
 		}
 		want(1, 5, 3)
-		if err := run.Replace(checked(b.t, web)); err == nil {
+		if err := replaced(session.Replace(checked(b.t, web))); err == nil {
 			b.t.Error("rules were put into a run that has ended")
 		}
 	})
@@ -78,12 +81,12 @@ func TestReplaceOfARun(t *testing.T) {
 func (b *bed) listed() (out []uint64) {
 	b.t.Helper()
 	b.do(func() error {
-		all, err := List()
+		all, err := List("")
 		if err != nil || len(all) != 1 {
 			b.t.Errorf("listed %+v, %v", all, err)
 			return err
 		}
-		for _, c := range all[0].Counts {
+		for _, c := range all[0].Rules {
 			out = append(out, c.Rewritten)
 		}
 		return nil
@@ -99,8 +102,8 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 		replace := func(text string, replaced bool) {
 			b.t.Helper()
 			b.do(func() error {
-				a, err := Replace(b.with(text))
-				if err == nil && (a.Replaced != replaced || a.Mode != b.cfg.Mode) {
+				a, err := replaceRules(b.with(text))
+				if err == nil && (a.Replaced != replaced || a.Hook != b.cfg.Hook) {
 					b.t.Errorf("%+v, want replaced: %v", a, replaced)
 				}
 				return err
@@ -128,19 +131,19 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 		want(0, 2)
 		// Whatever the hook would be, it is the one where they are.
 		auto := b.with(web)
-		auto.Mode = hook.Auto
+		auto.Hook = run.Auto
 		b.do(func() error {
 			if _, err := advise(auto); err != nil {
 				return err
 			}
-			a, err := Replace(auto)
-			if err == nil && a.Mode != b.cfg.Mode {
-				b.t.Errorf("at %s", a.Mode)
+			a, err := replaceRules(auto)
+			if err == nil && a.Hook != b.cfg.Hook {
+				b.t.Errorf("at %s", a.Hook)
 			}
 			return err
 		})
 		b.do(func() error {
-			done, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			done, err := Detach(b.cfg.Target)
 			if !done.Found {
 				b.t.Error("nothing was there to detach")
 			}
@@ -154,59 +157,59 @@ func TestReplaceOfWhatIsAttached(t *testing.T) {
 func TestReplaceRefused(t *testing.T) {
 	const web = "web: if udp_dest 443 then udp_dest 8080"
 	onBeds(t, func(b *bed) {
-		run := b.start(web, 0)
+		session := b.start(web, 0)
 		b.do(func() error {
-			var taken *hook.ErrTaken
-			for what, f := range map[string]func(Config) error{
-				"replace": func(cfg Config) error { _, err := Replace(cfg); return err },
-				"advise":  func(cfg Config) error { cfg.Replace = true; _, err := advise(cfg); return err },
+			var taken *hook.TakenError
+			for what, f := range map[string]func(run.Options) error{
+				"replace": func(cfg run.Options) error { _, err := replaceRules(cfg); return err },
+				"advise":  func(cfg run.Options) error { cfg.Replace = true; _, err := advise(cfg); return err },
 			} {
 				if err := f(b.with(web)); !errors.As(err, &taken) || taken.PID != os.Getpid() {
 					b.t.Errorf("%s what a process holds: %v", what, err)
 				}
 			}
-			var none *hook.ErrNoInterface
-			if err := run.Replace(checked(b.t, "if udp then redirect nowhere0")); !errors.As(err, &none) {
+			var none *hook.NoInterfaceError
+			if err := replaced(session.Replace(checked(b.t, "if udp then redirect nowhere0"))); !errors.As(err, &none) {
 				b.t.Errorf("redirect to nowhere: %v", err)
 			}
-			if b.cfg.Mode == hook.Native { // the other end of the veth is elsewhere
-				var unsupported *hook.ErrUnsupported
-				if err := run.Replace(checked(b.t, "if udp then reflect")); !errors.As(err, &unsupported) {
+			if b.cfg.Hook == run.XDP { // the other end of the veth is elsewhere
+				var unsupported *hook.UnsupportedError
+				if err := replaced(session.Replace(checked(b.t, "if udp then reflect"))); !errors.As(err, &unsupported) {
 					b.t.Errorf("what another hook could do: %v", err)
 				}
 			}
-			run.cfg.Broken = true
-			var d *Difference
-			if err := run.Replace(checked(b.t, web)); !errors.As(err, &d) {
+			session.opt.Broken = true
+			var d *DifferenceError
+			if err := replaced(session.Replace(checked(b.t, web))); !errors.As(err, &d) {
 				b.t.Errorf("a broken program: %v", err)
 			}
 			return nil
 		})
 		b.stream(2, 443, 8080)
-		counts, err := run.Close()
+		counts, err := session.Close()
 		check(b.t, err)
-		if counts[0].Rewritten != 2 {
+		if counts.Rules[0].Rewritten != 2 {
 			b.t.Errorf("counted %+v", counts)
 		}
 		b.do(func() error {
-			_, err := Attach(b.with(web))
+			_, err := attachRules(b.with(web))
 			if err != nil {
 				return err
 			}
 			broken := b.with(web)
 			broken.Broken = true
-			var d *Difference
-			if _, err := Replace(broken); !errors.As(err, &d) {
+			var d *DifferenceError
+			if _, err := replaceRules(broken); !errors.As(err, &d) {
 				b.t.Errorf("a broken program: %v", err)
 			}
 			other := b.with(web)
-			other.Mode = hook.Generic
-			if b.cfg.Mode == hook.Generic {
-				other.Mode = hook.TC
+			other.Hook = run.GenericXDP
+			if b.cfg.Hook == run.GenericXDP {
+				other.Hook = run.TC
 			}
-			if b.cfg.Direction == hook.In {
+			if b.cfg.Direction == run.In {
 				var usage *UsageError
-				if _, err := Replace(other); !errors.As(err, &usage) {
+				if _, err := replaceRules(other); !errors.As(err, &usage) {
 					b.t.Errorf("another hook: %v", err)
 				}
 			}
@@ -217,7 +220,7 @@ func TestReplaceRefused(t *testing.T) {
 			b.t.Errorf("listed %v", got)
 		}
 		b.do(func() error {
-			_, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			_, err := Detach(b.cfg.Target)
 			return err
 		})
 	})
@@ -228,16 +231,17 @@ func TestReplaceRefused(t *testing.T) {
 func TestLimitGoesOn(t *testing.T) {
 	const limit, burst = 500, 100
 	onBeds(t, func(b *bed) {
-		run := b.start("if udp_dest 443 then ip_ttl 9", limit)
+		session := b.start("if udp_dest 443 then ip_ttl 9", limit)
 		texts := []string{"if udp_dest 443 then ip_ttl 8", "if udp_dest 443 then ip_ttl 9"}
 		for i := range 2 * limit / burst {
 			b.stream(burst, 443, 443)
-			b.do(func() error { return run.Replace(checked(b.t, texts[i%2])) })
+			b.do(func() error { return replaced(session.Replace(checked(b.t, texts[i%2]))) })
 		}
-		<-run.Done()
-		_, err := run.Close()
+		<-session.Done()
+		_, err := session.Close()
 		check(b.t, err)
-		rules, err := run.Rules()
+		counts, err := session.Counts()
+		rules := counts.Rules
 		check(b.t, err)
 		sum := uint64(0)
 		for _, c := range rules {
@@ -254,21 +258,21 @@ func TestTimeGoesOn(t *testing.T) {
 		cfg := b.with("if udp")
 		cfg.For = time.Hour
 		b.do(func() error {
-			run, err := Start(cfg)
+			session, err := Start(cfg)
 			if err != nil {
 				return err
 			}
-			defer run.Close()
+			defer session.Close()
 			// The time is over; the new rules must not have another one.
-			if err := run.loaded.SetDeadline(1); err != nil {
+			if err := session.loaded.SetDeadline(1); err != nil {
 				return err
 			}
-			if err := run.Replace(checked(b.t, "if udp_dest 443")); err != nil {
+			if err := replaced(session.Replace(checked(b.t, "if udp_dest 443"))); err != nil {
 				return err
 			}
 			b.stream(2, 443, 443)
-			counts, err := run.Counts()
-			if counts[0].Matched != 0 {
+			counts, err := session.Counts()
+			if counts.Rules[0].Matched != 0 {
 				b.t.Errorf("counted %+v behind the deadline", counts)
 			}
 			return err
@@ -280,13 +284,13 @@ func TestTimeGoesOn(t *testing.T) {
 // put on behind its end.
 func TestCloseWhileReplacing(t *testing.T) {
 	onBeds(t, func(b *bed) {
-		run := b.start("if udp then ip_ttl 9", 0)
+		session := b.start("if udp then ip_ttl 9", 0)
 		p := checked(b.t, "if udp then ip_ttl 8")
 		var replacing sync.WaitGroup
 		for range 3 {
-			replacing.Go(func() { _ = b.ns.Do(func() error { return run.Replace(p) }) })
+			replacing.Go(func() { _ = b.ns.Do(func() error { return replaced(session.Replace(p)) }) })
 		}
-		_, err := run.Close()
+		_, err := session.Close()
 		check(b.t, err)
 		replacing.Wait()
 		b.do(func() error { wantPrograms(b.t, b.cfg.Interface); return nil })
@@ -296,10 +300,10 @@ func TestCloseWhileReplacing(t *testing.T) {
 // TestNoDescriptorIsLeftByReplace: what is replaced is given back.
 func TestNoDescriptorIsLeftByReplace(t *testing.T) {
 	onBeds(t, func(b *bed) {
-		run := b.start("if udp then ip_ttl 9", 1000)
+		session := b.start("if udp then ip_ttl 9", 1000)
 		p := checked(b.t, "if udp then ip_ttl 8")
 		replace := func() int {
-			b.do(func() error { return run.Replace(p) })
+			b.do(func() error { return replaced(session.Replace(p)) })
 			all, err := os.ReadDir("/proc/self/fd")
 			check(b.t, err)
 			return len(all)
@@ -309,7 +313,7 @@ func TestNoDescriptorIsLeftByReplace(t *testing.T) {
 		if after := replace(); after != before {
 			b.t.Errorf("%d descriptors are open, before it were %d", after, before)
 		}
-		_, err := run.Close()
+		_, err := session.Close()
 		check(b.t, err)
 	})
 }
@@ -324,12 +328,12 @@ func TestPeersStay(t *testing.T) {
 	check(t, err)
 	defer port.Close()
 	check(t, ns.Do(func() error {
-		run, err := Start(Config{Program: checked(t, "if udp then ip_ttl 9 reflect"), Interface: "v0", Mode: hook.Native})
+		session, err := Start(run.Options{Program: checked(t, "if udp then ip_ttl 9 reflect"), Target: run.Target{Interface: "v0"}, Hook: run.XDP})
 		if err != nil {
 			return err
 		}
 		for _, ttl := range []byte{8, 7} {
-			check(t, run.Replace(checked(t, fmt.Sprintf("if udp then ip_ttl %d reflect", ttl))))
+			check(t, replaced(session.Replace(checked(t, fmt.Sprintf("if udp then ip_ttl %d reflect", ttl)))))
 			wantPrograms(t, "v1", hook.PeerName)
 			check(t, port.Send(sent))
 			got, err := port.Receive(time.Now().Add(patience))
@@ -337,7 +341,7 @@ func TestPeersStay(t *testing.T) {
 				t.Errorf("got %x, %v", got, err)
 			}
 		}
-		_, err = run.Close()
+		_, err = session.Close()
 		wantPrograms(t, "v0")
 		wantPrograms(t, "v1")
 		return err
@@ -349,22 +353,22 @@ func TestPeersStay(t *testing.T) {
 func TestOvertaken(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	check(t, pair.B.Do(func() error {
-		for name, meanwhile := range map[string]func(Config) error{
-			"replaced":  func(cfg Config) error { _, err := Replace(cfg); return err },
-			"taken off": func(Config) error { _, err := Detach("right", hook.In); return err },
+		for name, meanwhile := range map[string]func(run.Options) error{
+			"replaced":  func(cfg run.Options) error { _, err := replaceRules(cfg); return err },
+			"taken off": func(run.Options) error { _, err := Detach(run.Target{Interface: "right"}); return err },
 		} {
-			cfg := Config{Program: checked(t, "if udp"), Interface: "right"}
-			_, err := Replace(cfg)
+			cfg := run.Options{Program: checked(t, "if udp"), Target: run.Target{Interface: "right"}}
+			_, err := replaceRules(cfg)
 			check(t, err)
 			i, err := hook.Interface("right")
 			check(t, err)
-			a, err := hook.Find(i.Index, hook.In)
+			a, err := hook.Find(i.Index, run.In)
 			check(t, err)
 			check(t, meanwhile(cfg))
-			if err := hook.Take(a); !overtaken(err) {
+			if err := hook.Detach(a); !overtaken(err) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if done, err := Detach("right", hook.In); done.Found != (name == "replaced") || err != nil {
+			if done, err := Detach(run.Target{Interface: "right"}); done.Found != (name == "replaced") || err != nil {
 				t.Errorf("%s: detach done.Found %v, %v", name, done.Found, err)
 			}
 			wantPrograms(t, "right")
@@ -378,15 +382,15 @@ func TestOvertaken(t *testing.T) {
 func TestReplaceBehindANewName(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	check(t, pair.B.Do(func() error {
-		r, err := Start(Config{Program: checked(t, "if udp"), Interface: "right"})
+		r, err := Start(run.Options{Program: checked(t, "if udp"), Target: run.Target{Interface: "right"}})
 		if err != nil {
 			return err
 		}
 		link, err := netlink.LinkByName("right")
 		check(t, err)
 		check(t, errors.Join(netlink.LinkSetDown(link), netlink.LinkSetName(link, "lan0"), netlink.LinkSetUp(link)))
-		check(t, r.Replace(checked(t, "if udp then udp_dest 53")))
-		if name, err := r.InterfaceName(); name != "lan0" {
+		check(t, replaced(r.Replace(checked(t, "if udp then udp_dest 53"))))
+		if name, err := r.interfaceName(); name != "lan0" {
 			t.Errorf("the interface is now called %q: %v", name, err)
 		}
 		wantPrograms(t, "lan0", hook.ProgramName)

@@ -5,6 +5,7 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // TestStartAttachesNothingBefore: while ready is waited for, there is no program,
@@ -13,12 +14,12 @@ func TestStartAttachesNothingBefore(t *testing.T) {
 	ns := newNamespace(t)
 	check(t, lab.Connect(ns, ns, lab.PairConfig{A: lab.End{Name: "v0"}, B: lab.End{Name: "v1"}}))
 	check(t, ns.Do(func() error {
-		s, err := Look(Config{Program: checked(t, "if udp then reflect"), Interface: "v0", Mode: hook.Native})
+		s, err := Prepare(run.Options{Program: checked(t, "if udp then reflect"), Target: run.Target{Interface: "v0"}, Hook: run.XDP})
 		if err != nil {
 			return err
 		}
 		waited := false
-		run, err := s.Start(func() {
+		session, err := s.Start(func() {
 			waited = true
 			wantPrograms(t, "v0")
 			wantPrograms(t, "v1")
@@ -31,7 +32,7 @@ func TestStartAttachesNothingBefore(t *testing.T) {
 		}
 		wantPrograms(t, "v0", hook.ProgramName)
 		wantPrograms(t, "v1", hook.PeerName)
-		_, err = run.Close()
+		_, err = session.Close()
 		return err
 	}))
 }

@@ -7,32 +7,32 @@ import (
 	"testing"
 	"time"
 
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
 // spots are where rules are swapped: packets go from left to right.
 var spots = []struct {
-	mode hook.Mode
-	dir  hook.Direction
-}{{hook.Native, hook.In}, {hook.Generic, hook.In}, {hook.TC, hook.In}, {hook.TC, hook.Out}}
+	mode run.Hook
+	dir  run.Direction
+}{{run.XDP, run.In}, {run.GenericXDP, run.In}, {run.TC, run.In}, {run.TC, run.Out}}
 
 // bed is a veth pair with rules on one end.
 type bed struct {
 	t    *testing.T
 	pair *lab.Pair
 	ns   *lab.Namespace // of the end with the rules
-	cfg  Config
+	cfg  run.Options
 }
 
 // onBeds runs a test at each of the spots.
 func onBeds(t *testing.T, test func(b *bed)) {
 	for _, s := range spots {
 		t.Run(s.mode.String()+" "+s.dir.String(), func(t *testing.T) {
-			b := &bed{t: t, pair: newPair(t, lab.PairConfig{}), cfg: Config{Interface: "right", Mode: s.mode, Direction: s.dir}}
+			b := &bed{t: t, pair: newPair(t, lab.PairConfig{}), cfg: run.Options{Target: run.Target{Interface: "right", Direction: s.dir}, Hook: s.mode}}
 			b.ns = b.pair.B
-			if s.dir == hook.Out {
+			if s.dir == run.Out {
 				b.ns, b.cfg.Interface = b.pair.A, "left"
 			}
 			test(b)
@@ -46,13 +46,13 @@ func (b *bed) do(f func() error) {
 	check(b.t, b.ns.Do(f))
 }
 
-func (b *bed) with(text string) Config {
+func (b *bed) with(text string) run.Options {
 	cfg := b.cfg
 	cfg.Program = checked(b.t, text)
 	return cfg
 }
 
-func (b *bed) start(text string, limit uint64) (r *Run) {
+func (b *bed) start(text string, limit uint64) (r *Session) {
 	b.t.Helper()
 	cfg := b.with(text)
 	cfg.Limit = limit
@@ -82,15 +82,15 @@ func (b *bed) trySend(n int, to, arrives uint16) error {
 	return err
 }
 
-// swapLoaded is Run.Replace without the proof, which takes longer than all the
+// swapLoaded is Session.Replace without the self-test, which takes longer than all the
 // rest.
-func swapLoaded(r *Run, cfg Config) error {
-	cfg.Mode = r.cfg.Mode
-	s, err := newSite(cfg)
+func swapLoaded(r *Session, cfg run.Options) error {
+	cfg.Hook = r.opt.Hook
+	s, err := Prepare(cfg)
 	if err != nil {
 		return err
 	}
-	l, err := Load(cfg.Program, s.options(s.choice.Mode))
+	l, err := Load(cfg.Program, s.options(s.choice.Hook))
 	if err != nil {
 		return err
 	}
@@ -107,11 +107,11 @@ func swapLoaded(r *Run, cfg Config) error {
 func TestSwapsUnderLoad(t *testing.T) {
 	const most, burst = 1000, 2000
 	onBeds(t, func(b *bed) {
-		sets := []Config{
+		sets := []run.Options{
 			b.with("one: if udp_dest 443 then udp_dest 8080 ip_ttl 9"),
 			b.with("if tcp then ip_ttl 3 else two: if udp_dest 443 then ip_ttl 8 udp_dest 8080"),
 		}
-		run := b.start(sets[0].Program.Source, 0)
+		session := b.start(sets[0].Program.Source, 0)
 		var stopped atomic.Bool
 		var swapping sync.WaitGroup
 		swaps := 0
@@ -120,7 +120,7 @@ func TestSwapsUnderLoad(t *testing.T) {
 			defer stopped.Store(true)
 			for end := began.Add(10 * time.Second); swaps < most && time.Now().Before(end); swaps++ {
 				next := sets[(swaps+1)%2]
-				if err := b.ns.Do(func() error { return swapLoaded(run, next) }); err != nil {
+				if err := b.ns.Do(func() error { return swapLoaded(session, next) }); err != nil {
 					b.t.Error(err)
 					return
 				}
@@ -133,11 +133,12 @@ func TestSwapsUnderLoad(t *testing.T) {
 		}
 		swapping.Wait()
 		b.t.Logf("%d swaps in %.1f s, %d packets", swaps, time.Since(began).Seconds(), packets)
-		_, err := run.Close()
+		_, err := session.Close()
 		check(b.t, err)
-		rules, err := run.Rules()
+		counts, err := session.Counts()
+		rules := counts.Rules
 		check(b.t, err)
-		var sum Count
+		var sum run.Count
 		counted := map[string]uint64{}
 		for _, c := range rules {
 			counted[c.Name] += c.Rewritten
@@ -164,7 +165,7 @@ func TestListNeverGoesBack(t *testing.T) {
 	}
 	onBeds(t, func(b *bed) {
 		b.do(func() error {
-			_, err := Attach(b.with(texts[0]))
+			_, err := attachRules(b.with(texts[0]))
 			return err
 		})
 		var stopped atomic.Bool
@@ -173,7 +174,7 @@ func TestListNeverGoesBack(t *testing.T) {
 			defer stopped.Store(true)
 			for i := range sets {
 				cfg := b.with(texts[(i+1)%2])
-				if err := b.ns.Do(func() error { _, err := Replace(cfg); return err }); err != nil {
+				if err := b.ns.Do(func() error { _, err := replaceRules(cfg); return err }); err != nil {
 					b.t.Error(err)
 				}
 			}
@@ -202,7 +203,7 @@ func TestListNeverGoesBack(t *testing.T) {
 			b.t.Errorf("counted %d packets of %d", got, sent)
 		}
 		b.do(func() error {
-			_, err := Detach(b.cfg.Interface, b.cfg.Direction)
+			_, err := Detach(b.cfg.Target)
 			return err
 		})
 	})

@@ -38,7 +38,7 @@ func TestTablesAreFrozen(t *testing.T) {
 	}{{20, false}, {80_000, true}} {
 		t.Run(fmt.Sprint(test.rows), func(t *testing.T) {
 			p := addresses(t, test.rows)
-			if _, err := Prove(p, LoadOptions{}, 300); err != nil {
+			if _, err := SelfTest(p, LoadOptions{}, 300); err != nil {
 				t.Error(err)
 			}
 			l, err := Load(p, LoadOptions{})

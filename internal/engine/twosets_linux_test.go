@@ -11,20 +11,21 @@ import (
 
 	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 )
 
 // killedAttach leaves what an attach to tc leaves that is killed before it has seen
 // what came to XDP meanwhile: given to tcx here, or else to clsact.
-func killedAttach(t *testing.T, cfg Config) {
+func killedAttach(t *testing.T, cfg run.Options) {
 	t.Helper()
-	cfg.Mode = hook.TC
-	s, err := newSite(cfg)
+	cfg.Hook = run.TC
+	s, err := Prepare(cfg)
 	check(t, err)
-	l, err := Load(cfg.Program, s.options(hook.TC))
+	l, err := Load(cfg.Program, s.options(run.TC))
 	check(t, err)
 	defer l.Close()
-	_, err = s.label(l, hook.TC)
+	_, err = s.label(l, run.TC)
 	check(t, err)
 	err = link.RawAttachProgram(link.RawAttachProgramOptions{Target: s.iface.Index, Program: l.Program, Attach: ebpf.AttachTCXIngress})
 	if err != nil && !has(t, hook.TCX) {
@@ -48,38 +49,38 @@ func has(t *testing.T, f hook.Feature) bool {
 }
 
 // TestTwoSets: an attach that was killed at the wrong moment can leave a second set of
-// rules. Whoever sees both says so, and detach takes both off.
+// rules. Whoever sees both says so, and detach removes both.
 func TestTwoSets(t *testing.T) {
 	needs.Kernel(t)
 	pair := newPair(t, lab.PairConfig{})
 	check(t, pair.B.Do(func() error {
-		cfg := Config{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Interface: "right", Mode: hook.Native}
-		_, err := Attach(cfg)
+		cfg := run.Options{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Target: run.Target{Interface: "right"}, Hook: run.XDP}
+		_, err := attachRules(cfg)
 		check(t, err)
 		killedAttach(t, cfg)
 		seen := func(what string, err error) {
 			t.Helper()
-			var taken *hook.ErrTaken
-			if !errors.As(err, &taken) || len(taken.Also) != 1 || taken.Hint() != "take them off first: repacket detach -i right" {
+			var taken *hook.TakenError
+			if !errors.As(err, &taken) || len(taken.Also) != 1 || taken.Hint() != "detach them first: repacket detach -i right" {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		for _, mode := range []hook.Mode{hook.Native, hook.TC, hook.Auto} {
-			cfg.Mode = mode
-			_, err := Attach(cfg)
+		for _, mode := range []run.Hook{run.XDP, run.TC, run.Auto} {
+			cfg.Hook = mode
+			_, err := attachRules(cfg)
 			seen("attach to "+mode.String(), err)
 			_, err = Start(cfg)
 			seen("run on "+mode.String(), err)
-			_, err = Replace(cfg)
+			_, err = replaceRules(cfg)
 			seen("replace on "+mode.String(), err)
 		}
-		all, err := List()
+		all, err := List("")
 		check(t, err)
 		if len(all) != 2 {
 			t.Errorf("%d programs are listed", len(all))
 		}
 		wantPrograms(t, "right", hook.ProgramName, hook.ProgramName)
-		done, err := Detach("right", hook.In)
+		done, err := Detach(run.Target{Interface: "right"})
 		if !done.Found || done.Unsure != nil {
 			t.Errorf("detached: %+v", done)
 		}
@@ -93,18 +94,18 @@ func TestTwoSetsOneOfARun(t *testing.T) {
 	needs.Kernel(t)
 	pair := newPair(t, lab.PairConfig{})
 	check(t, pair.B.Do(func() error {
-		cfg := Config{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Interface: "right", Mode: hook.Native}
-		run, err := Start(cfg)
+		cfg := run.Options{Program: checked(t, "if udp_dest 443 then udp_dest 8080"), Target: run.Target{Interface: "right"}, Hook: run.XDP}
+		session, err := Start(cfg)
 		check(t, err)
 		cfg.Stay = true
 		killedAttach(t, cfg)
-		done, err := Detach("right", hook.In)
-		var taken *hook.ErrTaken
+		done, err := Detach(run.Target{Interface: "right"})
+		var taken *hook.TakenError
 		if !done.Found || !errors.As(err, &taken) || taken.PID == 0 {
 			t.Errorf("detached: %+v, %v", done, err)
 		}
 		wantPrograms(t, "right", hook.ProgramName)
-		_, err = run.Close()
+		_, err = session.Close()
 		return err
 	}))
 }
@@ -113,21 +114,21 @@ func TestTwoSetsOneOfARun(t *testing.T) {
 // of a run along. What has its number here then is not what the rules are on.
 func TestMovedAway(t *testing.T) {
 	needs.Kernel(t)
-	for _, mode := range []hook.Mode{hook.Native, hook.TC} {
+	for _, mode := range []run.Hook{run.XDP, run.TC} {
 		t.Run(mode.String(), func(t *testing.T) {
 			pair := newPair(t, lab.PairConfig{})
 			elsewhere := newNamespace(t)
 			check(t, pair.B.Do(func() error {
-				r, err := Start(Config{Program: checked(t, "if udp"), Interface: "right", Mode: mode})
+				r, err := Start(run.Options{Program: checked(t, "if udp"), Target: run.Target{Interface: "right"}, Hook: mode})
 				check(t, err)
 				moved, err := netlink.LinkByName("right")
 				check(t, err)
 				check(t, netlink.LinkSetNsFd(moved, elsewhere.FD()))
 				check(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "other", Index: moved.Attrs().Index}, PeerName: "end"}))
-				if name, err := r.InterfaceName(); !errors.Is(err, ErrMoved) {
+				if name, err := r.interfaceName(); !errors.Is(err, ErrMoved) {
 					t.Errorf("it is said to be %q, %v", name, err)
 				}
-				if err := r.Replace(checked(t, "if udp then udp_dest 53")); !errors.Is(err, ErrMoved) {
+				if _, err := r.Replace(checked(t, "if udp then udp_dest 53")); !errors.Is(err, ErrMoved) {
 					t.Errorf("replaced: %v", err)
 				}
 				_, err = r.Close()
@@ -143,9 +144,9 @@ func TestCommentsAreNotKept(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	comment := "# " + strings.Repeat("<", 1<<20) + "\n"
 	check(t, pair.B.Do(func() error {
-		_, err := Attach(Config{Program: checked(t, comment+"web: if udp_dest 443 "+comment+"then udp_dest 8080"), Interface: "right"})
+		_, err := attachRules(run.Options{Program: checked(t, comment+"web: if udp_dest 443 "+comment+"then udp_dest 8080"), Target: run.Target{Interface: "right"}})
 		check(t, err)
-		ours, err := hook.Ours(ifindexOf(t, "right"), hook.In)
+		ours, err := hook.Ours(ifindexOf(t, "right"), run.In)
 		check(t, err)
 		prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(ours[0].ProgramID))
 		check(t, err)
@@ -164,7 +165,7 @@ func TestCommentsAreNotKept(t *testing.T) {
 		if text, whole := ours[0].Meta.Source(); text != "web: if udp_dest 443 then udp_dest 8080" || !whole {
 			t.Errorf("kept: %.100q, %v", text, whole)
 		}
-		_, err = Detach("right", hook.In)
+		_, err = Detach(run.Target{Interface: "right"})
 		return err
 	}))
 }

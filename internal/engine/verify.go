@@ -7,64 +7,56 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
-// Verified is what Verify found out about a program.
-type Verified struct {
-	Proof
-	// Instructions is the program's length as the kernel runs it.
-	Instructions int
-	// Nanoseconds is what the program takes for one packet that a rule acts on,
-	// over a program that does nothing: 0 if no packet was found that goes on
-	// matching when it is rewritten.
-	Nanoseconds float64
-}
-
-// Verify proves rules at length: n packets through each of the programs that
+// Verify tests rules at length: n packets through each of the programs that
 // may be attached: for XDP with packets in several buffers, for XDP with packets
-// in one, and for tc. Of o only Broken, Clang and Redirect count. The errors are
-// those of Prove.
-func Verify(p *rule.Program, n int, o LoadOptions) (*Verified, error) {
-	v := &Verified{}
+// in one, and for tc. Of the options only Program, Clang and Broken count. The errors are
+// those of SelfTest.
+func Verify(opt run.Options, n int) (v run.Verified, err error) {
+	p := opt.Program
+	o := LoadOptions{Clang: opt.Clang, Broken: opt.Broken, Redirect: outlets(p)}
 	n = atLength(p, n)
-	if o.Redirect == nil {
-		o.Redirect = outlets(p)
-	}
+	reached := map[int]bool{}
 	for _, way := range []struct {
 		hook      bpf.Hook
 		fragments bool
-	}{{bpf.XDP, true}, {bpf.TC, false}, {bpf.XDP, false}} { // the last one is looked at below
+	}{{bpf.XDP, true}, {bpf.TC, false}, {bpf.XDP, false}} { // the last one is measured below
 		o.Hook, o.Fragments = way.hook, way.fragments
-		proof, err := Prove(p, o, n)
+		tested, err := SelfTest(p, o, n)
 		if err != nil {
-			return nil, hook.ExplainLoad(err)
+			return v, hook.ExplainLoad(err)
 		}
-		if v.Packets == 0 {
-			v.Unreached = proof.Unreached
+		for i := range p.Written {
+			reached[i] = reached[i] || !slices.Contains(tested.Unreached, i)
 		}
-		v.Unreached = slices.DeleteFunc(v.Unreached, func(r int) bool { return !slices.Contains(proof.Unreached, r) })
-		v.Packets += proof.Packets
-		v.Acted += proof.Acted
+		v.Packets += tested.Packets
+		v.Acted += tested.Acted
+	}
+	for i := range p.Written {
+		if !reached[i] {
+			v.Unreached = append(v.Unreached, i+1)
+		}
 	}
 	l, err := Load(p, o)
 	if err != nil {
-		return nil, hook.ExplainLoad(err)
+		return v, hook.ExplainLoad(err)
 	}
 	defer l.Close()
 	info, err := l.Program.Info()
 	if err != nil {
-		return nil, fmt.Errorf("look at the program: %w", err)
+		return v, fmt.Errorf("inspect the program: %w", err)
 	}
 	ins, err := info.Instructions()
 	if err != nil {
-		return nil, fmt.Errorf("read the program back: %w", err)
+		return v, fmt.Errorf("read the program back: %w", err)
 	}
 	v.Instructions = len(ins)
 	if frame := lasting(p); frame != nil {
@@ -102,7 +94,7 @@ func atLength(p *rule.Program, n int) int {
 // lasting is a packet that a rule acts on again and again: repeated test runs
 // work on one buffer.
 func lasting(p *rule.Program) []byte {
-	r := rand.New(rand.NewPCG(proofSeed, 0))
+	r := rand.New(rand.NewPCG(testSeed, 0))
 	for range 1000 {
 		frame := packetgen.Frame(r, p)
 		first := reference.Run(p, frame)
@@ -117,7 +109,7 @@ func lasting(p *rule.Program) []byte {
 // median. A call costs milliseconds by itself, so each figure is the slope
 // between two numbers of runs.
 func cost(prog *ebpf.Program, frame []byte) (float64, error) {
-	nothing, err := idle()
+	nothing, err := passAll("", 0)
 	if err != nil {
 		return 0, err
 	}
@@ -136,15 +128,6 @@ func cost(prog *ebpf.Program, frame []byte) (float64, error) {
 	}
 	slices.Sort(diffs)
 	return diffs[len(diffs)/2], nil
-}
-
-// idle is a program that lets every packet pass.
-func idle() (*ebpf.Program, error) {
-	return ebpf.NewProgram(&ebpf.ProgramSpec{
-		Type:         ebpf.XDP,
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(bpf.XDP.Verdict(rule.Pass))), asm.Return()},
-		License:      "Dual MIT/GPL",
-	})
 }
 
 // slope is the time of one run in nanoseconds.

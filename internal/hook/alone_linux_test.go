@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // loadOursTC is loadOurs for tc.
@@ -24,40 +25,40 @@ func loadOursTC(t *testing.T, meta Meta) *ebpf.Program {
 // hook sees it behind attaching, and what was given can be taken back.
 func TestAlone(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		progs := map[Mode]*ebpf.Program{Native: loadOurs(t, someMeta(false)), TC: loadOursTC(t, someMeta(false))}
-		takeBack := map[Mode]func() error{}
+		progs := map[run.Hook]*ebpf.Program{run.XDP: loadOurs(t, someMeta(false)), run.TC: loadOursTC(t, someMeta(false))}
+		undo := map[run.Hook]func() error{}
 		for mode, prog := range progs {
 			var err error
-			if takeBack[mode], err = giveAt(place{ifindex, In, mode}, prog); err != nil {
+			if undo[mode], err = attachAt(attachPoint{ifindex, run.In, mode}, prog); err != nil {
 				t.Fatal(err)
 			}
-			if mode == TC {
+			if mode == run.TC {
 				continue
 			}
-			if err := alone(place{ifindex, Out, TC}, actGive); err != nil {
+			if err := otherHookFree(attachPoint{ifindex, run.Out, run.TC}, actAttach); err != nil {
 				t.Errorf("the other direction: %v", err)
 			}
 		}
 		for mode, prog := range progs {
-			var taken *ErrTaken
-			at := place{ifindex, In, mode}
-			if err := alone(at, actGive); !errors.As(err, &taken) || !taken.Ours || taken.Mode == mode {
+			var taken *TakenError
+			at := attachPoint{ifindex, run.In, mode}
+			if err := otherHookFree(at, actAttach); !errors.As(err, &taken) || !taken.Ours || taken.Hook == mode {
 				t.Errorf("%s: %v, want the other one", mode, err)
 			}
-			if err := takeBack[mode](); err != nil {
+			if err := undo[mode](); err != nil {
 				t.Error(err)
 			}
 			for other := range progs {
-				if err := alone(place{ifindex, In, other}, actGive); other == mode == (err == nil) {
+				if err := otherHookFree(attachPoint{ifindex, run.In, other}, actAttach); other == mode == (err == nil) {
 					t.Errorf("%s, behind taking back %s: %v", other, mode, err)
 				}
 			}
 			var err error
-			if takeBack[mode], err = giveAt(at, prog); err != nil {
+			if undo[mode], err = attachAt(at, prog); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for _, back := range takeBack {
+		for _, back := range undo {
 			if err := back(); err != nil {
 				t.Error(err)
 			}
@@ -70,7 +71,7 @@ func TestAlone(t *testing.T) {
 // one stays at most.
 func TestTwoAtOnce(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		progs := map[Mode]*ebpf.Program{Native: loadOurs(t, someMeta(false)), TC: loadOursTC(t, someMeta(false))}
+		progs := map[run.Hook]*ebpf.Program{run.XDP: loadOurs(t, someMeta(false)), run.TC: loadOursTC(t, someMeta(false))}
 		ns, err := os.Open("/proc/thread-self/ns/net")
 		if err != nil {
 			t.Fatal(err)
@@ -83,16 +84,16 @@ func TestTwoAtOnce(t *testing.T) {
 					runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
 					err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 					if err == nil {
-						err = Give(ifindex, In, prog, mode)
+						err = Attach(ifindex, run.In, prog, mode)
 					}
-					var taken *ErrTaken
+					var taken *TakenError
 					if err != nil && !errors.As(err, &taken) {
 						t.Error(err)
 					}
 				})
 			}
 			both.Wait()
-			all, err := List()
+			all, err := List("")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +101,7 @@ func TestTwoAtOnce(t *testing.T) {
 				t.Fatalf("%d sets of rules are attached", len(all))
 			}
 			for _, a := range all {
-				if err := Take(&a); err != nil {
+				if err := Detach(&a); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -14,7 +14,7 @@ import (
 
 // setSlot is setXDP by programs: it puts a program on an interface, in the place of
 // another one or of none, or with to nil takes it off.
-func setSlot(at place, from, to *ebpf.Program) error {
+func setSlot(at attachPoint, from, to *ebpf.Program) error {
 	flags, fd, expected := modeFlags[at.mode]|unix.XDP_FLAGS_UPDATE_IF_NOEXIST, noProgram, 0
 	if from != nil {
 		flags, expected = modeFlags[at.mode]|unix.XDP_FLAGS_REPLACE, from.FD()
@@ -42,7 +42,7 @@ func answered(err error) bool {
 }
 
 // slotsHold tells which of some programs are in XDP's slots of an interface.
-func slotsHold(at place, progs ...*ebpf.Program) (map[*ebpf.Program]bool, error) {
+func slotsHold(at attachPoint, progs ...*ebpf.Program) (map[*ebpf.Program]bool, error) {
 	d, err := deviceByIndex(at.ifindex)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func idOf(prog *ebpf.Program) (uint32, error) {
 
 // settle is the error of a request to put a filter in its place (wanted true) or to
 // remove it, or nil where that is what has become of it.
-func (c *tcConn) settle(at place, f filter, wanted bool, err error) error {
+func (c *tcConn) settle(at attachPoint, f filter, wanted bool, err error) error {
 	if err == nil || answered(err) {
 		return err
 	}

@@ -8,35 +8,37 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // modeFlags are a mode's XDP_FLAGS, the same for links and for netlink.
 var modeFlags = [...]uint32{
-	Auto:    0,
-	Native:  unix.XDP_FLAGS_DRV_MODE,
-	Generic: unix.XDP_FLAGS_SKB_MODE,
-	Offload: unix.XDP_FLAGS_HW_MODE,
+	run.Auto:       0,
+	run.XDP:        unix.XDP_FLAGS_DRV_MODE,
+	run.GenericXDP: unix.XDP_FLAGS_SKB_MODE,
+	run.OffloadXDP: unix.XDP_FLAGS_HW_MODE,
 }
 
 // place is where a program goes or is.
-type place struct {
+type attachPoint struct {
 	ifindex int
-	dir     Direction
-	mode    Mode
+	dir     run.Direction
+	mode    run.Hook
 }
 
-// placeOf is where a program of its type can go.
-func placeOf(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (place, error) {
-	if mode == Auto && prog.Type() == ebpf.SchedCLS {
-		mode = TC
+// attachPointOf is where a program of its type can go.
+func attachPointOf(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) (attachPoint, error) {
+	if mode == run.Auto && prog.Type() == ebpf.SchedCLS {
+		mode = run.TC
 	}
-	at := place{ifindex, dir, mode}
-	if mode != TC && dir == Out {
+	at := attachPoint{ifindex, dir, mode}
+	if mode != run.TC && dir == run.Out {
 		d, _ := deviceByIndex(ifindex) // only its name is wanted
-		return at, &ErrEgressXDP{Interface: d.Name, Mode: mode}
+		return at, &EgressXDPError{Interface: d.Name, Hook: mode}
 	}
 	want := ebpf.XDP
-	if mode == TC {
+	if mode == run.TC {
 		want = ebpf.SchedCLS
 	}
 	if prog.Type() != want {
@@ -47,13 +49,13 @@ func placeOf(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (place, 
 
 // Link puts a program on an interface until the handle is closed or the process
 // ends, kill -9 included. At tc it comes before all that are there. The errors
-// are ErrTaken, ErrUnsupported, ErrPrivilege, ErrNoInterface and ErrEgressXDP;
+// are TakenError, UnsupportedError, PrivilegeError, NoInterfaceError and EgressXDPError;
 // after any of them the interface is as it was.
 //
 // It takes CAP_BPF and CAP_NET_ADMIN, and CAP_SYS_ADMIN where other programs
 // are on hooks of the interface that could be ours.
-func Link(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (Handle, error) {
-	at, err := placeOf(ifindex, dir, prog, mode)
+func Link(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) (Handle, error) {
+	at, err := attachPointOf(ifindex, dir, prog, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -64,14 +66,14 @@ func Link(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) (Handle, er
 	if err != nil {
 		return nil, err
 	}
-	if err := alone(at, actLink); err != nil {
+	if err := otherHookFree(at, actLink); err != nil {
 		return nil, errors.Join(err, h.Close())
 	}
 	return h, nil
 }
 
-func linkAt(at place, prog *ebpf.Program) (Handle, error) {
-	if at.mode == TC {
+func linkAt(at attachPoint, prog *ebpf.Program) (Handle, error) {
+	if at.mode == run.TC {
 		return linkTC(at, prog)
 	}
 	l, err := link.AttachXDP(link.XDPOptions{
@@ -85,65 +87,65 @@ func linkAt(at place, prog *ebpf.Program) (Handle, error) {
 	return linkHandle{l, at}, nil
 }
 
-// Give puts a program on an interface for good: it stays until Take, or until
+// Attach puts a program on an interface for good: it stays until Detach, or until
 // the interface goes. The errors are those of Link.
-func Give(ifindex int, dir Direction, prog *ebpf.Program, mode Mode) error {
-	at, err := placeOf(ifindex, dir, prog, mode)
+func Attach(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) error {
+	at, err := attachPointOf(ifindex, dir, prog, mode)
 	if err != nil {
 		return err
 	}
-	if err := free(at, actGive); err != nil {
+	if err := free(at, actAttach); err != nil {
 		return err
 	}
-	takeBack, err := giveAt(at, prog)
+	undo, err := attachAt(at, prog)
 	if err != nil {
 		return err
 	}
-	if err := alone(at, actGive); err != nil {
-		return errors.Join(err, takeBack())
+	if err := otherHookFree(at, actAttach); err != nil {
+		return errors.Join(err, undo())
 	}
 	return nil
 }
 
-// giveAt attaches a program. takeBack takes this very one off again; other programs
+// attachAt attaches a program. undo takes this very one off again; other programs
 // need not be opened for it, which takes CAP_SYS_ADMIN.
-func giveAt(at place, prog *ebpf.Program) (takeBack func() error, err error) {
-	if at.mode == TC {
-		return giveTC(at, prog)
+func attachAt(at attachPoint, prog *ebpf.Program) (undo func() error, err error) {
+	if at.mode == run.TC {
+		return addTC(at, prog)
 	}
 	if err := setSlot(at, nil, prog); err != nil {
-		return nil, explainOn(at, err, actGive)
+		return nil, explainOn(at, err, actAttach)
 	}
-	return func() error { return explainedOn(at, setSlot(at, prog, nil), actTake) }, nil
+	return func() error { return explainedOn(at, setSlot(at, prog, nil), actDetach) }, nil
 }
 
 // explainedOn is explainOn where there may be no error.
-func explainedOn(at place, err error, act action) error {
+func explainedOn(at attachPoint, err error, act action) error {
 	if err == nil {
 		return nil
 	}
 	return explainOn(at, err, act)
 }
 
-// alone expects, behind attaching, that nothing of ours has come to the other hook
+// otherHookFree expects, behind attaching, that nothing of ours has come to the other hook
 // of the direction since it was free: the kernel keeps two from one hook, and not
 // from two. Who comes at the same time finds the other, and one of them gives way,
 // or both.
-func alone(at place, act action) error {
-	if at.dir != In {
+func otherHookFree(at attachPoint, act action) error {
+	if at.dir != run.In {
 		return nil // there is one hook
 	}
-	d, l, err := lookAt(at, act)
+	d, l, err := beginInspection(at, act)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	l.onlyOurs = true
 	var there []*Attached
-	if at.mode == TC {
+	if at.mode == run.TC {
 		there, err = openSlots(d)
 	} else {
-		there, err = l.tc(d, In)
+		there, err = l.tc(d, run.In)
 	}
 	if err != nil {
 		return err
@@ -162,7 +164,7 @@ func noneOurs(there []*Attached) error {
 
 // Taken is the error that says that these programs of ours, one at least, are in the
 // way.
-func Taken(ours []*Attached) *ErrTaken {
+func Taken(ours []*Attached) *TakenError {
 	taken := ours[0].taken(nil)
 	for _, a := range ours[1:] {
 		taken.Also = append(taken.Also, a.taken(nil))
@@ -170,12 +172,12 @@ func Taken(ours []*Attached) *ErrTaken {
 	return taken
 }
 
-// lookAt begins to look at the programs of an interface, as part of an action.
-func lookAt(at place, act action) (device, *look, error) {
+// beginInspection begins to look at the programs of an interface, as part of an action.
+func beginInspection(at attachPoint, act action) (device, *inspection, error) {
 	d, err := deviceByIndex(at.ifindex)
-	var l *look
+	var l *inspection
 	if err == nil {
-		l, err = newLook()
+		l, err = newInspection()
 	}
 	if err != nil {
 		return d, nil, explainOn(at, err, act)
@@ -187,15 +189,15 @@ func lookAt(at place, act action) (device, *look, error) {
 // free expects that nothing of ours is on the interface in this direction, and
 // removes what dead processes have left there. XDP's slot is left to the
 // kernel when XDP is asked for: it knows better, and without CAP_SYS_ADMIN.
-func free(at place, act action) error {
-	d, l, err := lookAt(at, act)
+func free(at attachPoint, act action) error {
+	d, l, err := beginInspection(at, act)
 	if err != nil {
 		return err
 	}
 	defer l.close()
 	l.onlyOurs = true
 	there, err := l.tc(d, at.dir)
-	if err == nil && at.dir == In && (at.mode == TC || noneOurs(there) != nil) {
+	if err == nil && at.dir == run.In && (at.mode == run.TC || noneOurs(there) != nil) {
 		var xdp []*Attached
 		xdp, err = openSlots(d)
 		there = append(there, xdp...)
@@ -206,22 +208,22 @@ func free(at place, act action) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.sweep(d)
+	_, err = l.removeStale(d)
 	return err
 }
 
-// Take takes a program of ours off the interface where it was found. Another's
+// Detach takes a program of ours off the interface where it was found. Another's
 // is never removed, not even one that came a moment ago: the kernel compares
 // programs while it does, or (clsact) they are compared just before. The error
-// is ErrNothing when the program is gone already, and ErrTaken when it is
+// is NotAttachedError when the program is gone already, and TakenError when it is
 // another's or when a running process (then with its PID) holds it there.
-func Take(a *Attached) error {
-	return a.change(nil, actTake)
+func Detach(a *Attached) error {
+	return a.change(nil, actDetach)
 }
 
 // Replace puts another program of the same type in the place of one of ours
 // that was found on an interface, in one step: no packet is seen by both or by
-// neither. The errors are those of Take, and after any of them what was there
+// neither. The errors are those of Detach, and after any of them what was there
 // still is. It takes CAP_SYS_ADMIN, as finding does.
 func Replace(a *Attached, prog *ebpf.Program) error {
 	return a.change(prog, actReplace)
@@ -261,10 +263,10 @@ func (a *Attached) change(to *ebpf.Program, act action) error {
 	return explainOn(at, err, act)
 }
 
-func (a *Attached) place() place { return place{a.Ifindex, a.Direction, a.Mode} }
+func (a *Attached) place() attachPoint { return attachPoint{a.Ifindex, a.Direction, a.Hook} }
 
-func (a *Attached) nothing() *ErrNothing {
-	return &ErrNothing{Interface: a.Interface, Direction: a.Direction}
+func (a *Attached) nothing() *NotAttachedError {
+	return &NotAttachedError{Interface: a.Interface, Direction: a.Direction}
 }
 
 // replaced explains why the interface has another program than a, or none. At
@@ -272,20 +274,20 @@ func (a *Attached) nothing() *ErrNothing {
 func (a *Attached) replaced(cause error) error {
 	now, err := Find(a.Ifindex, a.Direction)
 	if err != nil {
-		return err // most often ErrNothing
+		return err // most often NotAttachedError
 	}
-	if a.Mode == TC && !now.Ours {
+	if a.Hook == run.TC && !now.Ours {
 		return a.nothing()
 	}
 	return now.taken(cause)
 }
 
 // taken says that this program is in the way.
-func (a *Attached) taken(cause error) *ErrTaken {
-	taken := &ErrTaken{
+func (a *Attached) taken(cause error) *TakenError {
+	taken := &TakenError{
 		Interface:   a.Interface,
 		Direction:   a.Direction,
-		Mode:        a.Mode,
+		Hook:        a.Hook,
 		ProgramID:   a.ProgramID,
 		ProgramName: a.ProgramName,
 		Ours:        a.Ours,
@@ -298,29 +300,29 @@ func (a *Attached) taken(cause error) *ErrTaken {
 }
 
 // explainOn explains an error with what the interface says about itself now.
-func explainOn(at place, cause error, act action) error {
+func explainOn(at attachPoint, cause error, act action) error {
 	d, err := deviceByIndex(at.ifindex)
 	if errors.Is(err, unix.ENODEV) || at.ifindex <= 0 {
-		return &ErrNoInterface{Index: at.ifindex, Err: cause}
+		return &NoInterfaceError{Index: at.ifindex, Err: cause}
 	}
 	if err != nil {
 		d.Name = fmt.Sprintf("interface %d", at.ifindex)
 	}
-	s := newScene(d.Name, at.dir, at.mode)
+	s := newAttempt(d.Name, at.dir, at.mode)
 	s.hardware = err == nil && d.Kind == "" && d.Link != LoopbackLink
 	explained := explain(cause, act, s)
-	var taken *ErrTaken
+	var taken *TakenError
 	if !errors.As(explained, &taken) {
 		return explained
 	}
-	if at.mode == TC || len(d.slots) == 0 {
+	if at.mode == run.TC || len(d.slots) == 0 {
 		return taken
 	}
 	first := d.slots[0]
 	found, err := openSlot(d.Iface, first)
 	if err != nil {
 		// Without the right to open programs their numbers still tell something.
-		found = &Attached{Interface: d.Name, Mode: first.mode, ProgramID: first.program}
+		found = &Attached{Interface: d.Name, Hook: first.mode, ProgramID: first.program}
 	}
 	return found.taken(cause)
 }

@@ -13,11 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
 func TestAttachFindDetach(t *testing.T) {
-	asked := map[Mode]Mode{Auto: Native, Native: Native, Generic: Generic} // on a veth
+	asked := map[run.Hook]run.Hook{run.Auto: run.XDP, run.XDP: run.XDP, run.GenericXDP: run.GenericXDP} // on a veth
 	for mode, want := range asked {
 		for _, by := range attachments {
 			t.Run(by.name+" "+mode.String(), func(t *testing.T) {
@@ -28,12 +29,12 @@ func TestAttachFindDetach(t *testing.T) {
 					if err := by.attach(t, ifindex, prog, mode); err != nil {
 						t.Fatal(err)
 					}
-					found, err := Find(ifindex, In)
+					found, err := Find(ifindex, run.In)
 					if err != nil {
 						t.Fatal(err)
 					}
 					expected := &Attached{
-						Interface: "left", Ifindex: ifindex, Mode: want,
+						Interface: "left", Ifindex: ifindex, Hook: want,
 						ProgramID: programID(t, prog), ProgramName: ProgramName,
 						Ours: true, Meta: meta,
 					}
@@ -48,7 +49,7 @@ func TestAttachFindDetach(t *testing.T) {
 
 func TestLinkGoesWhenClosed(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		l, err := Link(ifindex, In, loadOurs(t, someMeta(true)), Native)
+		l, err := Link(ifindex, run.In, loadOurs(t, someMeta(true)), run.XDP)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,23 +61,23 @@ func TestLinkGoesWhenClosed(t *testing.T) {
 }
 
 func TestTakeWhatWasGiven(t *testing.T) {
-	for _, mode := range []Mode{Native, Generic} {
+	for _, mode := range []run.Hook{run.XDP, run.GenericXDP} {
 		inPair(t, lab.PairConfig{}, func(ifindex int) {
 			prog := loadOurs(t, someMeta(false))
-			if err := Give(ifindex, In, prog, mode); err != nil {
+			if err := Attach(ifindex, run.In, prog, mode); err != nil {
 				t.Fatal(err)
 			}
 			prog.Close()
-			found, err := Find(ifindex, In)
+			found, err := Find(ifindex, run.In)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Take(found); err != nil {
+			if err := Detach(found); err != nil {
 				t.Errorf("%s: %v", mode, err)
 			}
 			wantNothing(t, ifindex)
-			var nothing *ErrNothing
-			if err := Take(found); !errors.As(err, &nothing) || nothing.Interface != "left" {
+			var nothing *NotAttachedError
+			if err := Detach(found); !errors.As(err, &nothing) || nothing.Interface != "left" {
 				t.Errorf("%s: taken twice: %v", mode, err)
 			}
 		})
@@ -86,29 +87,29 @@ func TestTakeWhatWasGiven(t *testing.T) {
 func TestTakeNeverTakesAnothers(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		prog := load(t, "somebody")
-		if err := Give(ifindex, In, prog, Native); err != nil {
+		if err := Attach(ifindex, run.In, prog, run.XDP); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex, In)
+		found, err := Find(ifindex, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var taken *ErrTaken
-		if err := Take(found); !errors.As(err, &taken) || taken.Ours || taken.ProgramName != "somebody" {
+		var taken *TakenError
+		if err := Detach(found); !errors.As(err, &taken) || taken.Ours || taken.ProgramName != "somebody" {
 			t.Errorf("error %v", err)
 		}
 		wantProgram(t, ifindex, programID(t, prog))
 	})
 }
 
-// Between Find and Take the interface may change hands.
+// Between Find and Detach the interface may change hands.
 func TestTakeLosesTheRace(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		first, second := loadOurs(t, someMeta(false)), load(t, "somebody")
-		if err := Give(ifindex, In, first, Native); err != nil {
+		if err := Attach(ifindex, run.In, first, run.XDP); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex, In)
+		found, err := Find(ifindex, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,16 +117,16 @@ func TestTakeLosesTheRace(t *testing.T) {
 		if err := setXDP(ifindex, second.FD(), first.FD(), swap); err != nil {
 			t.Fatal(err)
 		}
-		var taken *ErrTaken
-		if err := Take(found); !errors.As(err, &taken) || taken.ProgramName != "somebody" {
+		var taken *TakenError
+		if err := Detach(found); !errors.As(err, &taken) || taken.ProgramName != "somebody" {
 			t.Errorf("another came: error %v", err)
 		}
 		wantProgram(t, ifindex, programID(t, second))
 		if err := setXDP(ifindex, noProgram, second.FD(), swap); err != nil {
 			t.Fatal(err)
 		}
-		var nothing *ErrNothing
-		if err := Take(found); !errors.As(err, &nothing) {
+		var nothing *NotAttachedError
+		if err := Detach(found); !errors.As(err, &nothing) {
 			t.Errorf("it went: error %v", err)
 		}
 	})
@@ -134,17 +135,17 @@ func TestTakeLosesTheRace(t *testing.T) {
 func TestTakeLeavesAForegroundRun(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		prog := loadOurs(t, someMeta(true))
-		l, err := Link(ifindex, In, prog, Generic)
+		l, err := Link(ifindex, run.In, prog, run.GenericXDP)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		found, err := Find(ifindex, In)
+		found, err := Find(ifindex, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var taken *ErrTaken
-		if err := Take(found); !errors.As(err, &taken) || !taken.Ours || taken.PID != os.Getpid() {
+		var taken *TakenError
+		if err := Detach(found); !errors.As(err, &taken) || !taken.Ours || taken.PID != os.Getpid() {
 			t.Errorf("error %v, want ours with this process's number", err)
 		}
 		wantProgram(t, ifindex, programID(t, prog))
@@ -154,7 +155,7 @@ func TestTakeLeavesAForegroundRun(t *testing.T) {
 // Whoever is there, in whichever way and mode, stays, and is named.
 func TestTaken(t *testing.T) {
 	for _, holder := range attachments {
-		for _, held := range []Mode{Native, Generic} {
+		for _, held := range []run.Hook{run.XDP, run.GenericXDP} {
 			for _, ours := range []bool{false, true} {
 				name := fmt.Sprintf("%s %s ours=%v", holder.name, held, ours)
 				t.Run(name, func(t *testing.T) {
@@ -175,9 +176,9 @@ func TestTaken(t *testing.T) {
 }
 
 // wantTaken tries every way to attach and expects an error that names prog.
-func wantTaken(t *testing.T, ifindex int, prog *ebpf.Program, held Mode, ours, foreground bool) {
+func wantTaken(t *testing.T, ifindex int, prog *ebpf.Program, held run.Hook, ours, foreground bool) {
 	t.Helper()
-	expected := &ErrTaken{Interface: "left", Mode: held, ProgramID: programID(t, prog), ProgramName: "somebody", Ours: ours}
+	expected := &TakenError{Interface: "left", Hook: held, ProgramID: programID(t, prog), ProgramName: "somebody", Ours: ours}
 	if ours {
 		expected.ProgramName = ProgramName
 	}
@@ -186,9 +187,9 @@ func wantTaken(t *testing.T, ifindex int, prog *ebpf.Program, held Mode, ours, f
 	}
 	late := loadOurs(t, someMeta(false))
 	for _, by := range attachments {
-		for _, mode := range []Mode{Auto, Native, Generic} {
+		for _, mode := range []run.Hook{run.Auto, run.XDP, run.GenericXDP} {
 			err := by.attach(t, ifindex, late, mode)
-			var taken *ErrTaken
+			var taken *TakenError
 			if !errors.As(err, &taken) {
 				t.Errorf("%s %s: error %v", by.name, mode, err)
 				continue
@@ -196,7 +197,7 @@ func wantTaken(t *testing.T, ifindex int, prog *ebpf.Program, held Mode, ours, f
 			if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
 				t.Errorf("%s %s: the kernel's error is lost: %v", by.name, mode, taken.Err)
 			}
-			if diff := cmp.Diff(expected, taken, cmpopts.IgnoreFields(ErrTaken{}, "Err")); diff != "" {
+			if diff := cmp.Diff(expected, taken, cmpopts.IgnoreFields(TakenError{}, "Err")); diff != "" {
 				t.Errorf("%s %s (-want +got):\n%s", by.name, mode, diff)
 			}
 		}
@@ -237,7 +238,7 @@ func TestLinkGoesWithItsProcess(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		found, err := Find(iface.Index, In)
+		found, err := Find(iface.Index, run.In)
 		if err != nil {
 			return err
 		}
@@ -251,8 +252,8 @@ func TestLinkGoesWithItsProcess(t *testing.T) {
 			t.Error("the child was not killed")
 		}
 		eventually(t, "the killed process's program goes", func() bool {
-			_, err := Find(iface.Index, In)
-			var nothing *ErrNothing
+			_, err := Find(iface.Index, run.In)
+			var nothing *NotAttachedError
 			return errors.As(err, &nothing)
 		})
 		return nil
@@ -271,14 +272,14 @@ func TestGivenOutlivesItsProcess(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := p.A.Do(func() error {
-				all, err := List()
+				all, err := List("")
 				if err != nil {
 					return err
 				}
 				if len(all) != 1 || !all[0].Ours || all[0].Meta.PID != cmd.Process.Pid || all[0].Meta.Foreground {
 					t.Fatalf("listed %+v, want what process %d gave", all, cmd.Process.Pid)
 				}
-				return Take(&all[0])
+				return Detach(&all[0])
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -289,24 +290,24 @@ func TestGivenOutlivesItsProcess(t *testing.T) {
 
 // Where the driver cannot, nothing is attached, and generic mode helps.
 func TestUnsupported(t *testing.T) {
-	refused := func(t *testing.T, by attachment, ifindex int, mode Mode, cause error) {
+	refused := func(t *testing.T, by attachment, ifindex int, mode run.Hook, cause error) {
 		t.Helper()
 		prog := load(t, ProgramName)
 		err := by.attach(t, ifindex, prog, mode)
-		var unsupported *ErrUnsupported
+		var unsupported *UnsupportedError
 		if !errors.As(err, &unsupported) || !unsupported.TryGeneric || !errors.Is(err, cause) {
-			t.Errorf("error %v, want an ErrUnsupported of %v", err, cause)
+			t.Errorf("error %v, want an UnsupportedError of %v", err, cause)
 		}
 		wantNothing(t, ifindex)
-		if err := by.attach(t, ifindex, prog, Generic); err != nil {
+		if err := by.attach(t, ifindex, prog, run.GenericXDP); err != nil {
 			t.Errorf("generic mode: %v", err)
 		}
 	}
 	for _, by := range attachments {
 		t.Run(by.name+" where native XDP is not", func(t *testing.T) {
-			inNamespace(t, func() { refused(t, by, 1, Native, unix.EOPNOTSUPP) }) // lo
+			inNamespace(t, func() { refused(t, by, 1, run.XDP, unix.EOPNOTSUPP) }) // lo
 		})
-		for _, mode := range []Mode{Native, Auto} {
+		for _, mode := range []run.Hook{run.XDP, run.Auto} {
 			t.Run(by.name+" with a large MTU, "+mode.String(), func(t *testing.T) {
 				inPair(t, lab.PairConfig{MTU: 9000}, func(ifindex int) { refused(t, by, ifindex, mode, unix.ERANGE) })
 			})
@@ -318,14 +319,14 @@ func TestInterfaceMissing(t *testing.T) {
 	inNamespace(t, func() {
 		prog := load(t, ProgramName)
 		for _, ifindex := range []int{-1, 0, 4711} {
-			var missing *ErrNoInterface
-			if l, err := Link(ifindex, In, prog, Native); !errors.As(err, &missing) {
+			var missing *NoInterfaceError
+			if l, err := Link(ifindex, run.In, prog, run.XDP); !errors.As(err, &missing) {
 				t.Errorf("link to %d: %v, %v", ifindex, l, err)
 			}
-			if err := Give(ifindex, In, prog, Native); !errors.As(err, &missing) {
+			if err := Attach(ifindex, run.In, prog, run.XDP); !errors.As(err, &missing) {
 				t.Errorf("give to %d: %v", ifindex, err)
 			}
-			if found, err := Find(ifindex, In); !errors.As(err, &missing) {
+			if found, err := Find(ifindex, run.In); !errors.As(err, &missing) {
 				t.Errorf("find on %d: %v, %v", ifindex, found, err)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"repacket/internal/run"
 )
 
 // Interfaces as they are in the wild.
@@ -33,43 +35,43 @@ func TestChoose(t *testing.T) {
 		copies  = "generic XDP copies large packets into one piece, which makes it slower than tc"
 	)
 	tests := []struct {
-		want     Mode
-		dir      Direction
+		want     run.Hook
+		dir      run.Direction
 		on       Iface
 		need     Need
 		why      string
 		warnings []string
 	}{
-		{Auto, In, ixgbe, Need{Sums: true}, "xdp: the driver of eth1 (ixgbe) has native XDP", nil},
-		{Auto, In, virtio, Need{Sums: true}, "xdp: the driver of eth1 (virtio_net) has native XDP", nil},
-		{Auto, In, bond, Need{Sums: true}, "xdp: the driver of bond0 (bonding) has native XDP", nil},
-		{Auto, Out, ixgbe, Need{}, "tc: XDP sees only packets that arrive", nil},
-		{Auto, Out, veth, Need{Sums: true}, "tc: XDP sees only packets that arrive", nil},
-		{Auto, In, veth, Need{Sums: true}, "tc: v0 is a veth, where XDP would switch segmentation offload off", nil},
-		{Auto, In, tap, Need{Sums: true}, "tc: tap0 is a tap, where XDP could not see checksums that are finished later", nil},
-		{Auto, In, tun, Need{}, "tc: tun0 has no Ethernet header, and so no native XDP", nil},
-		{Auto, In, wg, Need{}, "tc: wg0 has no Ethernet header, and so no native XDP", nil},
-		{Auto, In, bridge, Need{}, "tc: br0 is a bridge, which has no native XDP", nil},
-		{Auto, In, ifb, Need{}, "tc: ifb0 is an ifb, which has no native XDP", nil},
-		{Auto, In, e1000, Need{}, "tc: the driver of eth1 (e1000) has no native XDP", nil},
-		{Auto, In, lo, Need{}, "tc: lo has no native XDP", nil},
-		{Auto, In, unknown, Need{}, "tc: whether eth1 (foo) has native XDP is not known here (to try: --hook xdp)", nil},
-		{Auto, In, nameless, Need{}, "tc: whether eth1 has native XDP is not known here (to try: --hook xdp)", nil},
-		{TC, In, ixgbe, Need{Sums: true}, "tc: as asked", nil},
-		{TC, Out, ixgbe, Need{Sums: true}, "tc: as asked", nil},
-		{Native, In, ixgbe, Need{Sums: true}, "xdp: as asked", nil},
-		{Native, In, virtio, Need{Sums: true}, "xdp: as asked", nil},
-		{Native, In, veth, Need{}, "xdp: as asked", []string{offload}},
-		{Native, In, veth, Need{Sums: true}, "xdp: as asked", []string{offload, "v0 is a veth:" + sums}},
-		{Native, In, tap, Need{}, "xdp: as asked", nil},
-		{Native, In, tap, Need{Sums: true}, "xdp: as asked", []string{"tap0 is a tap:" + sums}},
-		{Generic, In, veth, Need{}, "xdp-generic: as asked", []string{copies}},
-		{Generic, In, bridge, Need{Sums: true}, "xdp-generic: as asked", []string{"br0 is a bridge:" + sums, copies}},
-		{Generic, In, lo, Need{Sums: true}, "xdp-generic: as asked", []string{"lo is a loopback:" + sums, copies}},
-		{Generic, In, wg, Need{Sums: true}, "xdp-generic: as asked", []string{copies}},
-		{Generic, In, e1000, Need{Sums: true}, "xdp-generic: as asked", []string{copies}},
-		{Generic, In, ixgbe, Need{Sums: true}, "xdp-generic: as asked", []string{"generic XDP is slower than native XDP, which the driver of eth1 (ixgbe) has"}},
-		{Generic, In, virtio, Need{Sums: true}, "xdp-generic: as asked", []string{
+		{run.Auto, run.In, ixgbe, Need{Sums: true}, "xdp: the driver of eth1 (ixgbe) has native XDP", nil},
+		{run.Auto, run.In, virtio, Need{Sums: true}, "xdp: the driver of eth1 (virtio_net) has native XDP", nil},
+		{run.Auto, run.In, bond, Need{Sums: true}, "xdp: the driver of bond0 (bonding) has native XDP", nil},
+		{run.Auto, run.Out, ixgbe, Need{}, "tc: XDP sees only packets that arrive", nil},
+		{run.Auto, run.Out, veth, Need{Sums: true}, "tc: XDP sees only packets that arrive", nil},
+		{run.Auto, run.In, veth, Need{Sums: true}, "tc: v0 is a veth, where XDP would switch segmentation offload off", nil},
+		{run.Auto, run.In, tap, Need{Sums: true}, "tc: tap0 is a tap, where XDP could not see checksums that are finished later", nil},
+		{run.Auto, run.In, tun, Need{}, "tc: tun0 has no Ethernet header, and so no native XDP", nil},
+		{run.Auto, run.In, wg, Need{}, "tc: wg0 has no Ethernet header, and so no native XDP", nil},
+		{run.Auto, run.In, bridge, Need{}, "tc: br0 is a bridge, which has no native XDP", nil},
+		{run.Auto, run.In, ifb, Need{}, "tc: ifb0 is an ifb, which has no native XDP", nil},
+		{run.Auto, run.In, e1000, Need{}, "tc: the driver of eth1 (e1000) has no native XDP", nil},
+		{run.Auto, run.In, lo, Need{}, "tc: lo has no native XDP", nil},
+		{run.Auto, run.In, unknown, Need{}, "tc: whether eth1 (foo) has native XDP is not known here (to try: --hook xdp)", nil},
+		{run.Auto, run.In, nameless, Need{}, "tc: whether eth1 has native XDP is not known here (to try: --hook xdp)", nil},
+		{run.TC, run.In, ixgbe, Need{Sums: true}, "tc: as asked", nil},
+		{run.TC, run.Out, ixgbe, Need{Sums: true}, "tc: as asked", nil},
+		{run.XDP, run.In, ixgbe, Need{Sums: true}, "xdp: as asked", nil},
+		{run.XDP, run.In, virtio, Need{Sums: true}, "xdp: as asked", nil},
+		{run.XDP, run.In, veth, Need{}, "xdp: as asked", []string{offload}},
+		{run.XDP, run.In, veth, Need{Sums: true}, "xdp: as asked", []string{offload, "v0 is a veth:" + sums}},
+		{run.XDP, run.In, tap, Need{}, "xdp: as asked", nil},
+		{run.XDP, run.In, tap, Need{Sums: true}, "xdp: as asked", []string{"tap0 is a tap:" + sums}},
+		{run.GenericXDP, run.In, veth, Need{}, "xdp-generic: as asked", []string{copies}},
+		{run.GenericXDP, run.In, bridge, Need{Sums: true}, "xdp-generic: as asked", []string{"br0 is a bridge:" + sums, copies}},
+		{run.GenericXDP, run.In, lo, Need{Sums: true}, "xdp-generic: as asked", []string{"lo is a loopback:" + sums, copies}},
+		{run.GenericXDP, run.In, wg, Need{Sums: true}, "xdp-generic: as asked", []string{copies}},
+		{run.GenericXDP, run.In, e1000, Need{Sums: true}, "xdp-generic: as asked", []string{copies}},
+		{run.GenericXDP, run.In, ixgbe, Need{Sums: true}, "xdp-generic: as asked", []string{"generic XDP is slower than native XDP, which the driver of eth1 (ixgbe) has"}},
+		{run.GenericXDP, run.In, virtio, Need{Sums: true}, "xdp-generic: as asked", []string{
 			"eth1 is a virtio interface:" + sums, "generic XDP is slower than native XDP, which the driver of eth1 (virtio_net) has",
 		}},
 	}
@@ -103,7 +105,7 @@ func TestChoose(t *testing.T) {
 			}
 		}
 		for i, c := range cautions {
-			warned[i] = warned[i] || c.when(q, got.Mode)
+			warned[i] = warned[i] || c.when(q, got.Hook)
 		}
 	}
 	for i, r := range rows {
@@ -119,17 +121,17 @@ func TestChoose(t *testing.T) {
 }
 
 func TestChooseRefuses(t *testing.T) {
-	for _, want := range []Mode{Native, Generic} {
-		_, err := Choose(want, Out, veth, Need{})
-		const text = "*hook.ErrEgressXDP: XDP sees only packets that arrive, not those that leave v0 | leave out --hook, or --hook tc"
+	for _, want := range []run.Hook{run.XDP, run.GenericXDP} {
+		_, err := Choose(want, run.Out, veth, Need{})
+		const text = "*hook.EgressXDPError: XDP sees only packets that arrive, not those that leave v0 | leave out --hook, or --hook tc"
 		if diff := cmp.Diff(text, whole(err)); diff != "" {
 			t.Errorf("%s out (-want +got):\n%s", want, diff)
 		}
 	}
-	for _, want := range []Mode{Auto, Native, Generic, TC} {
-		for _, dir := range []Direction{In, Out} {
+	for _, want := range []run.Hook{run.Auto, run.XDP, run.GenericXDP, run.TC} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			_, err := Choose(want, dir, slip, Need{})
-			const text = "*hook.ErrUnsupported: sl0 carries neither Ethernet nor bare IP: its packets begin with a header that is not known here | "
+			const text = "*hook.UnsupportedError: sl0 carries neither Ethernet nor bare IP: its packets begin with a header that is not known here | "
 			if diff := cmp.Diff(text, whole(err)); diff != "" {
 				t.Errorf("%s %s (-want +got):\n%s", want, dir, diff)
 			}
@@ -139,25 +141,25 @@ func TestChooseRefuses(t *testing.T) {
 
 // What the kernel refuses is tried in another way, if the choice was ours.
 func TestInstead(t *testing.T) {
-	refused := fmt.Errorf("start: %w", &ErrUnsupported{Reason: "eth1 has too few receive queues for native XDP"})
-	noTC := &ErrUnsupported{Reason: "cannot attach to eth1: this kernel has no tc"}
+	refused := fmt.Errorf("start: %w", &UnsupportedError{Reason: "eth1 has too few receive queues for native XDP"})
+	noTC := &UnsupportedError{Reason: "cannot attach to eth1: this kernel has no tc"}
 	tests := map[string]struct {
-		want Mode
-		dir  Direction
+		want run.Hook
+		dir  run.Direction
 		on   Iface
 		errs []error
 		why  string // "" is nothing
 	}{
-		"native":            {Auto, In, ixgbe, []error{refused}, "tc: eth1 has too few receive queues for native XDP"},
-		"native and no tc":  {Auto, In, ixgbe, []error{refused, noTC}, "xdp-generic: cannot attach to eth1: this kernel has no tc"},
-		"no tc":             {Auto, In, bridge, []error{noTC}, "xdp-generic: cannot attach to eth1: this kernel has no tc"},
-		"nothing at all":    {Auto, In, bridge, []error{noTC, refused}, ""},
-		"no tc out":         {Auto, Out, ixgbe, []error{noTC}, ""},
-		"native as asked":   {Native, In, ixgbe, []error{refused}, ""},
-		"tc as asked":       {TC, In, ixgbe, []error{noTC}, ""},
-		"taken":             {Auto, In, ixgbe, []error{&ErrTaken{}}, ""},
-		"privilege missing": {Auto, In, ixgbe, []error{&ErrPrivilege{}}, ""},
-		"another error":     {Auto, In, ixgbe, []error{errors.New("no")}, ""},
+		"native":            {run.Auto, run.In, ixgbe, []error{refused}, "tc: eth1 has too few receive queues for native XDP"},
+		"native and no tc":  {run.Auto, run.In, ixgbe, []error{refused, noTC}, "xdp-generic: cannot attach to eth1: this kernel has no tc"},
+		"no tc":             {run.Auto, run.In, bridge, []error{noTC}, "xdp-generic: cannot attach to eth1: this kernel has no tc"},
+		"nothing at all":    {run.Auto, run.In, bridge, []error{noTC, refused}, ""},
+		"no tc out":         {run.Auto, run.Out, ixgbe, []error{noTC}, ""},
+		"native as asked":   {run.XDP, run.In, ixgbe, []error{refused}, ""},
+		"tc as asked":       {run.TC, run.In, ixgbe, []error{noTC}, ""},
+		"taken":             {run.Auto, run.In, ixgbe, []error{&TakenError{}}, ""},
+		"privilege missing": {run.Auto, run.In, ixgbe, []error{&PrivilegeError{}}, ""},
+		"another error":     {run.Auto, run.In, ixgbe, []error{errors.New("no")}, ""},
 	}
 	for name, test := range tests {
 		c, err := Choose(test.want, test.dir, test.on, Need{Sums: true})
@@ -174,14 +176,14 @@ func TestInstead(t *testing.T) {
 		if c.Why != test.why || ok != (test.why != "") {
 			t.Errorf("%s: %q, %v, want %q", name, c.Why, ok, test.why)
 		}
-		if ok && c.Mode == Generic && len(c.Warnings) == 0 {
+		if ok && c.Hook == run.GenericXDP && len(c.Warnings) == 0 {
 			t.Errorf("%s: generic XDP without a warning", name)
 		}
 	}
 }
 
 func TestWords(t *testing.T) {
-	got := fmt.Sprint(Auto, Native, Generic, Offload, TC, In, Out, ByXDP, ByTCX, ByClsact,
+	got := fmt.Sprint(run.Auto, run.XDP, run.GenericXDP, run.OffloadXDP, run.TC, run.In, run.Out, ByXDP, ByTCX, ByClsact,
 		EthernetLink, LoopbackLink, RawIPLink, OtherLink, Unknown, Missing, Supported)
 	const want = "auto xdp xdp-generic xdp-offload tc in out xdp tcx clsact Ethernet loopback raw IP other unknown missing supported"
 	if got != want {

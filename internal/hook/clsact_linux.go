@@ -10,6 +10,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // bpfKind is the kind of filters that are BPF programs.
@@ -67,7 +69,7 @@ func newStub(prog *ebpf.Program) (stubbed *ebpf.Program, slot *ebpf.Map, err err
 
 // stubHandle is a program in the slot of a stub in a clsact filter.
 type stubHandle struct {
-	at   place
+	at   attachPoint
 	conn *tcConn
 	// slot must not be opened by anybody for longer than a look: the kernel
 	// empties it with the last descriptor.
@@ -77,7 +79,7 @@ type stubHandle struct {
 }
 
 // linkClsact puts a stub into a clsact filter and a program into the stub.
-func linkClsact(at place, prog *ebpf.Program) (Handle, error) {
+func linkClsact(at attachPoint, prog *ebpf.Program) (Handle, error) {
 	stubbed, slot, err := newStub(prog)
 	if err != nil {
 		return nil, explainOn(at, err, actLink)
@@ -97,7 +99,7 @@ func linkClsact(at place, prog *ebpf.Program) (Handle, error) {
 
 func (h *stubHandle) Update(prog *ebpf.Program) error {
 	if gone, err := h.Gone(); err == nil && gone {
-		return &ErrNoInterface{Index: h.at.ifindex}
+		return &NoInterfaceError{Index: h.at.ifindex}
 	}
 	if err := h.slot.Put(uint32(0), prog); err != nil {
 		return explainOn(h.at, fmt.Errorf("fill the slot: %w", err), actReplace)
@@ -139,24 +141,24 @@ func (h *stubHandle) Close() error {
 	return err
 }
 
-// giveClsact puts a program into a clsact filter. takeBack is as that of giveAt.
-func giveClsact(at place, prog *ebpf.Program) (takeBack func() error, err error) {
+// addClsactFilter puts a program into a clsact filter. undo is as that of attachAt.
+func addClsactFilter(at attachPoint, prog *ebpf.Program) (undo func() error, err error) {
 	conn, err := newTCConn()
 	if err != nil {
-		return nil, explainOn(at, err, actGive)
+		return nil, explainOn(at, err, actAttach)
 	}
 	defer conn.close()
 	f, err := conn.addOurs(at, prog, ProgramName)
 	if err != nil {
-		return nil, explainClsact(at, err, actGive)
+		return nil, explainClsact(at, err, actAttach)
 	}
 	return func() error {
 		conn, err := newTCConn()
 		if err != nil {
-			return explainOn(at, err, actTake)
+			return explainOn(at, err, actDetach)
 		}
 		defer conn.close()
-		return explainedOn(at, conn.removeOurs(at, f), actTake)
+		return explainedOn(at, conn.removeOurs(at, f), actDetach)
 	}, nil
 }
 
@@ -189,7 +191,7 @@ func (a *Attached) changeClsact(to *ebpf.Program) error {
 
 // addOurs adds a filter of ours before the others, and makes the qdisc if there
 // is none.
-func (c *tcConn) addOurs(at place, prog *ebpf.Program, name string) (f filter, err error) {
+func (c *tcConn) addOurs(at attachPoint, prog *ebpf.Program, name string) (f filter, err error) {
 	for range tcxAttempts {
 		f, err = c.tryAddOurs(at, prog, name)
 		if !errors.Is(err, errQdiscChanged) {
@@ -206,7 +208,7 @@ var errIngressOnly = errors.New("the ingress qdisc has no egress")
 var errNoClsact = errors.New("the kernel has no clsact")
 
 // explainClsact explains an error of adding a filter.
-func explainClsact(at place, err error, act action) error {
+func explainClsact(at attachPoint, err error, act action) error {
 	switch {
 	case errors.Is(err, unix.EEXIST):
 		// One of ours came since it was seen that there was none.
@@ -222,14 +224,14 @@ func explainClsact(at place, err error, act action) error {
 // errQdiscChanged: somebody adds or removes the qdisc at the same time.
 var errQdiscChanged = errors.New("the qdisc changes all the time")
 
-func (c *tcConn) tryAddOurs(at place, prog *ebpf.Program, name string) (filter, error) {
+func (c *tcConn) tryAddOurs(at attachPoint, prog *ebpf.Program, name string) (filter, error) {
 	kind, err := c.qdisc(at.ifindex)
 	if err != nil {
 		return filter{}, err
 	}
 	made := false
 	switch {
-	case kind == ingress && at.dir == Out:
+	case kind == ingress && at.dir == run.Out:
 		return filter{}, errIngressOnly
 	case kind == "":
 		if err := c.makeClsact(at.ifindex); errors.Is(err, unix.EEXIST) {
@@ -252,7 +254,7 @@ func (c *tcConn) tryAddOurs(at place, prog *ebpf.Program, name string) (filter, 
 }
 
 // addFirst adds a filter of ours before the others of a qdisc.
-func (c *tcConn) addFirst(at place, qdisc string, made bool, prog *ebpf.Program, name string) (filter, error) {
+func (c *tcConn) addFirst(at attachPoint, qdisc string, made bool, prog *ebpf.Program, name string) (filter, error) {
 	id, err := idOf(prog)
 	if err != nil {
 		return filter{}, err
@@ -281,16 +283,16 @@ func (c *tcConn) addFirst(at place, qdisc string, made bool, prog *ebpf.Program,
 	return f, nil
 }
 
-// calledOurs tells whether a filter is called as ours are, and whether it says
+// namedOurs tells whether a filter is called as ours are, and whether it says
 // that one of ours made the qdisc. Whether it is ours its program tells.
-func (f filter) calledOurs() (ours, made bool) {
+func (f filter) namedOurs() (ours, made bool) {
 	name, made := strings.CutSuffix(f.name, madeMark)
 	ours = f.kind == bpfKind && f.handle != 0 && (name == StubName || name == ProgramName)
 	return ours, ours && made
 }
 
 func marked(f filter) bool {
-	_, made := f.calledOurs()
+	_, made := f.namedOurs()
 	return made
 }
 
@@ -312,9 +314,9 @@ func headPref(filters []filter) uint16 {
 }
 
 // has tells whether a filter is still there with the same program.
-func (c *tcConn) has(at place, f filter) (bool, error) {
+func (c *tcConn) has(at attachPoint, f filter) (bool, error) {
 	kind, err := c.qdisc(at.ifindex)
-	if err != nil || kind == "" || kind == ingress && at.dir == Out {
+	if err != nil || kind == "" || kind == ingress && at.dir == run.Out {
 		return false, err
 	}
 	all, err := c.filters(at.ifindex, at.dir)
@@ -332,7 +334,7 @@ func (c *tcConn) has(at place, f filter) (bool, error) {
 // removeOurs removes a filter of ours if it is there, and the qdisc if one of
 // ours made it and nothing is left in it. The error is ENOENT where the filter
 // is not there.
-func (c *tcConn) removeOurs(at place, f filter) error {
+func (c *tcConn) removeOurs(at attachPoint, f filter) error {
 	there, err := c.has(at, f)
 	if err != nil {
 		return err
@@ -361,7 +363,7 @@ func (c *tcConn) tryTidy(ifindex int) error {
 	if kind, err := c.qdisc(ifindex); err != nil || kind != clsact {
 		return err
 	}
-	for _, dir := range []Direction{In, Out} {
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		if left, err := c.filters(ifindex, dir); err != nil || len(left) > 0 {
 			return err
 		}

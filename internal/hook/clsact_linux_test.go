@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 func onClsact(t *testing.T, test func(t *testing.T, ifindex int)) {
@@ -21,7 +22,7 @@ func onClsact(t *testing.T, test func(t *testing.T, ifindex int)) {
 // A qdisc that was there before stays.
 func TestQdiscOfOthersStays(t *testing.T) {
 	for _, by := range tcAttachments {
-		for _, dir := range []Direction{In, Out} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			t.Run(by.name+" "+dir.String(), func(t *testing.T) {
 				onClsact(t, func(t *testing.T, ifindex int) {
 					addClsact(t, ifindex)
@@ -45,8 +46,8 @@ func TestQdiscGoesWithTheLastOfOurs(t *testing.T) {
 						first, _ := counted(t, someMeta(firstBy.name == "link"))
 						second, _ := counted(t, someMeta(thenBy.name == "link"))
 						offs := []func(){
-							firstBy.attach(t, ifindex, In, first),
-							thenBy.attach(t, ifindex, Out, second),
+							firstBy.attach(t, ifindex, run.In, first),
+							thenBy.attach(t, ifindex, run.Out, second),
 						}
 						offs[firstOff]()
 						wantQdisc(t, ifindex, clsact)
@@ -61,10 +62,10 @@ func TestQdiscGoesWithTheLastOfOurs(t *testing.T) {
 
 // A qdisc that ours made stays when others have filters on it meanwhile.
 func TestQdiscStaysForOthersFilters(t *testing.T) {
-	for _, dir := range []Direction{In, Out} {
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		onClsact(t, func(t *testing.T, ifindex int) {
 			prog, _ := counted(t, someMeta(true))
-			off := tcAttachments[0].attach(t, ifindex, In, prog)
+			off := tcAttachments[0].attach(t, ifindex, run.In, prog)
 			others := loadSpec(t, tcProgram("somebody", nil, tcOK))
 			addFilter(t, ifindex, dir, &netlink.BpfFilter{
 				FilterAttrs: netlink.FilterAttrs{Handle: 7, Priority: 1, Protocol: unix.ETH_P_ALL},
@@ -78,7 +79,7 @@ func TestQdiscStaysForOthersFilters(t *testing.T) {
 }
 
 // addFilter adds a filter as another tool does.
-func addFilter(t *testing.T, ifindex int, dir Direction, f netlink.Filter) {
+func addFilter(t *testing.T, ifindex int, dir run.Direction, f netlink.Filter) {
 	t.Helper()
 	f.Attrs().LinkIndex, f.Attrs().Parent = ifindex, filterParents[dir]
 	if err := netlink.FilterAdd(f); err != nil {
@@ -111,17 +112,17 @@ func TestClsactPlace(t *testing.T) {
 			onClsact(t, func(t *testing.T, ifindex int) {
 				addClsact(t, ifindex)
 				for _, f := range test.others(t) {
-					addFilter(t, ifindex, Out, f)
+					addFilter(t, ifindex, run.Out, f)
 				}
 				prog, _ := counted(t, someMeta(false))
-				if err := Give(ifindex, Out, prog, TC); err != nil {
+				if err := Attach(ifindex, run.Out, prog, run.TC); err != nil {
 					t.Fatal(err)
 				}
-				found := wantFound(t, ifindex, Out, prog)
+				found := wantFound(t, ifindex, run.Out, prog)
 				if found.filter.pref != test.want {
 					t.Errorf("preference %d, want %d", found.filter.pref, test.want)
 				}
-				all, err := List()
+				all, err := List("")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -144,17 +145,17 @@ func TestIngressQdisc(t *testing.T) {
 		}
 		for _, by := range tcAttachments {
 			prog, _ := counted(t, someMeta(by.name == "link"))
-			off := by.attach(t, ifindex, In, prog)
-			wantFound(t, ifindex, In, prog)
-			var nothing *ErrNothing
-			if found, err := Find(ifindex, Out); !errors.As(err, &nothing) {
+			off := by.attach(t, ifindex, run.In, prog)
+			wantFound(t, ifindex, run.In, prog)
+			var nothing *NotAttachedError
+			if found, err := Find(ifindex, run.Out); !errors.As(err, &nothing) {
 				t.Errorf("out: found %+v, %v", found, err)
 			}
 			off()
-			_, linked := Link(ifindex, Out, prog, TC)
-			for what, err := range map[string]error{"link": linked, "give": Give(ifindex, Out, prog, TC)} {
-				var refused *ErrUnsupported
-				if !errors.As(err, &refused) || refused.Mode != TC {
+			_, linked := Link(ifindex, run.Out, prog, run.TC)
+			for what, err := range map[string]error{"link": linked, "give": Attach(ifindex, run.Out, prog, run.TC)} {
+				var refused *UnsupportedError
+				if !errors.As(err, &refused) || refused.Hook != run.TC {
 					t.Errorf("%s: error %v", what, err)
 				}
 			}
@@ -170,7 +171,7 @@ func TestTCLeastPrivilege(t *testing.T) {
 		attached := func(t *testing.T) (h2 Handle, err error) {
 			without(t, func() {
 				prog, counter := counted(t, someMeta(true))
-				if h2, err = Link(w.ifindex, h.dir, prog, TC); err == nil {
+				if h2, err = Link(w.ifindex, h.dir, prog, run.TC); err == nil {
 					t.Cleanup(func() { h2.Close() })
 					w.send(t, h.dir, 1)
 					wantCount(t, "least privilege", counter, 1)
@@ -183,7 +184,7 @@ func TestTCLeastPrivilege(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Ours is there.
-		var privilege *ErrPrivilege
+		var privilege *PrivilegeError
 		if _, err := attached(t); !errors.As(err, &privilege) {
 			t.Errorf("beside ours: %v", err)
 		}
@@ -212,14 +213,14 @@ func TestTCPrivilegeMissing(t *testing.T) {
 	onTC(t, func(t *testing.T, w wire, h tcHook) {
 		prog, _ := counted(t, someMeta(false))
 		without(t, func() {
-			_, linked := Link(w.ifindex, h.dir, prog, TC)
+			_, linked := Link(w.ifindex, h.dir, prog, run.TC)
 			_, found := Find(w.ifindex, h.dir)
-			errs := map[string]error{"link": linked, "give": Give(w.ifindex, h.dir, prog, TC)}
+			errs := map[string]error{"link": linked, "give": Attach(w.ifindex, h.dir, prog, run.TC)}
 			if h.way == ByTCX { // who may not ask cannot know that nothing is there
 				errs["find"] = found
 			}
 			for what, err := range errs {
-				var privilege *ErrPrivilege
+				var privilege *PrivilegeError
 				if !errors.As(err, &privilege) || len(privilege.Missing) == 0 {
 					t.Errorf("%s: error %v", what, err)
 				}
@@ -241,12 +242,12 @@ func TestTCInterfaceMissing(t *testing.T) {
 func missingInterface(t *testing.T) {
 	prog := loadSpec(t, tcProgram(ProgramName, nil, tcUnspec))
 	for _, ifindex := range []int{-1, 0, 4711} {
-		for _, dir := range []Direction{In, Out} {
-			var missing *ErrNoInterface
-			if h, err := Link(ifindex, dir, prog, TC); !errors.As(err, &missing) {
+		for _, dir := range []run.Direction{run.In, run.Out} {
+			var missing *NoInterfaceError
+			if h, err := Link(ifindex, dir, prog, run.TC); !errors.As(err, &missing) {
 				t.Errorf("link to %d: %v, %v", ifindex, h, err)
 			}
-			if err := Give(ifindex, dir, prog, TC); !errors.As(err, &missing) {
+			if err := Attach(ifindex, dir, prog, run.TC); !errors.As(err, &missing) {
 				t.Errorf("give to %d: %v", ifindex, err)
 			}
 			if removed, err := RemoveStale(ifindex); !errors.As(err, &missing) {
@@ -269,16 +270,16 @@ func TestTCXIsFull(t *testing.T) {
 			if loading != nil {
 				t.Fatal(loading)
 			}
-			err = giveLast(w.ifindex, In, prog)
+			err = giveLast(w.ifindex, run.In, prog)
 			prog.Close()
 		}
 		if !errors.Is(err, unix.ERANGE) {
 			t.Fatal(err)
 		}
 		prog, _ := counted(t, someMeta(false))
-		_, linked := Link(w.ifindex, In, prog, TC)
-		for what, err := range map[string]error{"link": linked, "give": Give(w.ifindex, In, prog, TC)} {
-			var refused *ErrUnsupported
+		_, linked := Link(w.ifindex, run.In, prog, run.TC)
+		for what, err := range map[string]error{"link": linked, "give": Attach(w.ifindex, run.In, prog, run.TC)} {
+			var refused *UnsupportedError
 			if !errors.As(err, &refused) || !errors.Is(err, unix.ERANGE) {
 				t.Errorf("%s: error %v", what, err)
 			}

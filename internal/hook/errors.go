@@ -5,27 +5,27 @@ import (
 	"slices"
 	"strings"
 
-	"repacket/internal/spelling"
+	"repacket/internal/run"
 )
 
 // onInterface names an interface, and the direction where it is not the usual
 // one.
-func onInterface(name string, dir Direction) string {
-	if dir == Out {
+func onInterface(name string, dir run.Direction) string {
+	if dir == run.Out {
 		return name + " (out)"
 	}
 	return name
 }
 
-// ErrTaken is returned when another program is in the way. On XDP that is any,
+// TakenError is returned when another program is in the way. On XDP that is any,
 // in the slot of the same or of the other mode. At tc several programs have
 // room, so there it is another one of ours, on whichever hook it is.
-type ErrTaken struct {
+type TakenError struct {
 	Interface string
-	Direction Direction
-	// Mode, ProgramID and ProgramName tell which program it is; they are zero
+	Direction run.Direction
+	// Hook, ProgramID and ProgramName tell which program it is; they are zero
 	// where that cannot be seen (any more).
-	Mode        Mode
+	Hook        run.Hook
 	ProgramID   uint32
 	ProgramName string
 	Ours        bool // it is a program of this tool
@@ -37,11 +37,11 @@ type ErrTaken struct {
 	// Also are more programs of this tool for the same direction, where there should
 	// be one. It happens when an attach is killed while another one comes to the
 	// direction's other hook.
-	Also []*ErrTaken
+	Also []*TakenError
 	Err  error
 }
 
-func (e *ErrTaken) Error() string {
+func (e *TakenError) Error() string {
 	where := onInterface(e.Interface, e.Direction)
 	switch {
 	case len(e.Also) > 0:
@@ -51,24 +51,24 @@ func (e *ErrTaken) Error() string {
 	case e.PID != 0:
 		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", where, e.PID)
 	case e.Ours:
-		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", where, e.Mode, e.ProgramID)
-	case e.Mode == TC:
+		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", where, e.Hook, e.ProgramID)
+	case e.Hook == run.TC:
 		return fmt.Sprintf("%s is taken: another program came to its tc hook at the same time", where)
 	case e.ProgramID == 0:
 		return fmt.Sprintf("%s is taken: an XDP program was there, or is on the interface above it", where)
 	case e.ProgramName == PeerName:
 		return fmt.Sprintf("%s is taken: repacket at the other end of this veth needs a program of its own here (%d)", where, e.ProgramID)
 	case e.ProgramName == "":
-		return fmt.Sprintf("%s is taken by an %s program (%d)", where, e.Mode, e.ProgramID)
+		return fmt.Sprintf("%s is taken by an %s program (%d)", where, e.Hook, e.ProgramID)
 	}
-	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", where, e.Mode, e.ProgramName, e.ProgramID)
+	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", where, e.Hook, e.ProgramName, e.ProgramID)
 }
 
 // programs names this program and those beside it.
-func (e *ErrTaken) programs() string {
+func (e *TakenError) programs() string {
 	var names []string
-	for _, t := range append([]*ErrTaken{e}, e.Also...) {
-		name := fmt.Sprintf("%s program %d", t.Mode, t.ProgramID)
+	for _, t := range append([]*TakenError{e}, e.Also...) {
+		name := fmt.Sprintf("%s program %d", t.Hook, t.ProgramID)
 		if t.PID != 0 {
 			name += fmt.Sprintf(" of process %d", t.PID)
 		}
@@ -78,21 +78,17 @@ func (e *ErrTaken) programs() string {
 }
 
 // Hint says how the interface can be made free.
-func (e *ErrTaken) Hint() string {
+func (e *TakenError) Hint() string {
 	switch {
-	case len(e.Also) > 0 && e.Direction == Out:
-		return fmt.Sprintf("take them off first: repacket detach -i %s -Q out", spelling.InShell(e.Interface))
 	case len(e.Also) > 0:
-		return fmt.Sprintf("take them off first: repacket detach -i %s", spelling.InShell(e.Interface))
+		return "detach them first: repacket detach " + run.Target{Interface: e.Interface, Direction: e.Direction}.Flags()
 	case e.Elsewhere:
 		return "stop it where it runs, as in its container"
 	case e.PID != 0:
 		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
-	case e.Ours && e.Direction == Out:
-		return fmt.Sprintf("take it off first: repacket detach -i %s -Q out", spelling.InShell(e.Interface))
 	case e.Ours:
-		return fmt.Sprintf("take it off first: repacket detach -i %s", spelling.InShell(e.Interface))
-	case e.Mode == TC:
+		return "detach it first: repacket detach " + run.Target{Interface: e.Interface, Direction: e.Direction}.Flags()
+	case e.Hook == run.TC:
 		return "try again"
 	case e.ProgramName == PeerName:
 		return "it passes everything, and goes with the rules at the other end; --hook tc runs behind it"
@@ -102,13 +98,16 @@ func (e *ErrTaken) Hint() string {
 	return fmt.Sprintf("another's program is never replaced; --hook tc runs behind it, and bpftool prog show id %d tells of it", e.ProgramID)
 }
 
-func (e *ErrTaken) Unwrap() error { return e.Err }
+func (e *TakenError) Unwrap() error { return e.Err }
 
-// ErrUnsupported is returned when the kernel, the driver or the interface as it
+// Class is that of an interface that is taken.
+func (*TakenError) Class() run.Class { return run.Taken }
+
+// UnsupportedError is returned when the kernel, the driver or the interface as it
 // is set up cannot do what was asked.
-type ErrUnsupported struct {
+type UnsupportedError struct {
 	Interface string
-	Mode      Mode
+	Hook      run.Hook
 	// Reason is the whole message.
 	Reason string
 	// Since is the first version of Linux that can, such as "5.9", where the
@@ -121,24 +120,27 @@ type ErrUnsupported struct {
 	Err    error
 }
 
-func (e *ErrUnsupported) Error() string { return e.Reason }
+func (e *UnsupportedError) Error() string { return e.Reason }
 
 // Hint says what to do instead, or is "".
-func (e *ErrUnsupported) Hint() string {
+func (e *UnsupportedError) Hint() string {
 	var hints []string
 	if e.Advice != "" {
 		hints = append(hints, e.Advice)
 	}
 	if e.TryGeneric {
-		hints = append(hints, "use tc: --hook "+TC.String())
+		hints = append(hints, "use tc: --hook "+run.TC.String())
 	}
 	return strings.Join(hints, ", or ")
 }
 
-func (e *ErrUnsupported) Unwrap() error { return e.Err }
+func (e *UnsupportedError) Unwrap() error { return e.Err }
 
-// ErrPrivilege is returned when the kernel does not permit something.
-type ErrPrivilege struct {
+// Class is that of what the kernel or the interface cannot do.
+func (*UnsupportedError) Class() run.Class { return run.Unsupported }
+
+// PrivilegeError is returned when the kernel does not permit something.
+type PrivilegeError struct {
 	// Doing is what was tried, such as "attach to eth1".
 	Doing string
 	// Missing are the capabilities that it takes and that the process does not
@@ -147,7 +149,7 @@ type ErrPrivilege struct {
 	Err     error
 }
 
-func (e *ErrPrivilege) Error() string {
+func (e *PrivilegeError) Error() string {
 	if len(e.Missing) == 0 {
 		return fmt.Sprintf("cannot %s: the kernel does not permit it, though no capability is missing", e.Doing)
 	}
@@ -159,7 +161,7 @@ func (e *ErrPrivilege) Error() string {
 }
 
 // Hint says how the privilege is granted.
-func (e *ErrPrivilege) Hint() string {
+func (e *PrivilegeError) Hint() string {
 	if len(e.Missing) == 0 {
 		return "capabilities of a user namespace do not count"
 	}
@@ -173,10 +175,13 @@ func (e *ErrPrivilege) Hint() string {
 	return fmt.Sprintf("run it with sudo, or grant it to everybody who may execute the file: setcap %s+ep $(command -v repacket)", strings.ToLower(strings.Join(grant, ",")))
 }
 
-func (e *ErrPrivilege) Unwrap() error { return e.Err }
+func (e *PrivilegeError) Unwrap() error { return e.Err }
 
-// ErrNoInterface is returned when there is no such interface.
-type ErrNoInterface struct {
+// Class is that of a privilege that is missing.
+func (*PrivilegeError) Class() run.Class { return run.Privilege }
+
+// NoInterfaceError is returned when there is no such interface.
+type NoInterfaceError struct {
 	Name  string // "" where it was asked for by number
 	Index int
 	// Near are the names of interfaces that may have been meant, best first.
@@ -184,7 +189,7 @@ type ErrNoInterface struct {
 	Err  error
 }
 
-func (e *ErrNoInterface) Error() string {
+func (e *NoInterfaceError) Error() string {
 	if e.Name == "" {
 		return fmt.Sprintf("there is no interface with the number %d (any more)", e.Index)
 	}
@@ -192,14 +197,17 @@ func (e *ErrNoInterface) Error() string {
 }
 
 // Hint names the interfaces that may have been meant, or is "".
-func (e *ErrNoInterface) Hint() string {
+func (e *NoInterfaceError) Hint() string {
 	if len(e.Near) == 0 {
 		return ""
 	}
 	return "did you mean " + strings.Join(e.Near, " or ") + "?"
 }
 
-func (e *ErrNoInterface) Unwrap() error { return e.Err }
+func (e *NoInterfaceError) Unwrap() error { return e.Err }
+
+// Class is that of a command line that cannot be carried out.
+func (*NoInterfaceError) Class() run.Class { return run.Usage }
 
 // NamelessError is returned when what was loaded lacks the name by which list and
 // detach know it. It is never attached.
@@ -214,35 +222,41 @@ func (e *NamelessError) Error() string {
 // Hint says what to do instead.
 func (*NamelessError) Hint() string { return "try again: the kernel was short of something" }
 
-// ErrNoDefaultRoute is returned when no interface leads to everywhere.
-type ErrNoDefaultRoute struct{}
+// NoDefaultRouteError is returned when no interface leads to everywhere.
+type NoDefaultRouteError struct{}
 
-func (*ErrNoDefaultRoute) Error() string {
+func (*NoDefaultRouteError) Error() string {
 	return "there is no default route, so no interface to choose"
 }
 
 // Hint says what to do instead.
-func (*ErrNoDefaultRoute) Hint() string { return "name the interface: -i IFACE" }
+func (*NoDefaultRouteError) Hint() string { return "name the interface: -i IFACE" }
 
-// ErrNothing is returned when no program is on the interface for this direction.
-type ErrNothing struct {
+// Class is that of a command line that cannot be carried out.
+func (*NoDefaultRouteError) Class() run.Class { return run.Usage }
+
+// NotAttachedError is returned when no program is on the interface for this direction.
+type NotAttachedError struct {
 	Interface string
-	Direction Direction
+	Direction run.Direction
 }
 
-func (e *ErrNothing) Error() string {
+func (e *NotAttachedError) Error() string {
 	return "nothing is attached to " + onInterface(e.Interface, e.Direction)
 }
 
-// ErrEgressXDP is returned when XDP is asked for packets that leave.
-type ErrEgressXDP struct {
+// EgressXDPError is returned when XDP is asked for packets that leave.
+type EgressXDPError struct {
 	Interface string
-	Mode      Mode
+	Hook      run.Hook
 }
 
-func (e *ErrEgressXDP) Error() string {
+func (e *EgressXDPError) Error() string {
 	return fmt.Sprintf("XDP sees only packets that arrive, not those that leave %s", e.Interface)
 }
 
 // Hint says what to do instead.
-func (*ErrEgressXDP) Hint() string { return "leave out --hook, or --hook " + TC.String() }
+func (*EgressXDPError) Hint() string { return "leave out --hook, or --hook " + run.TC.String() }
+
+// Class is that of a command line that cannot be carried out.
+func (*EgressXDPError) Class() run.Class { return run.Usage }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // action is what was asked of the kernel.
@@ -24,8 +26,8 @@ var (
 	actLoad    = action{"load the program", []capability{capBPF, capNetAdmin, capPerfmon}, "BPF programs as they are used here", "5.10", false}
 	actLabel   = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10", false}
 	actLink    = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9", true}
-	actGive    = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12", true}
-	actTake    = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7", false}
+	actAttach  = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12", true}
+	actDetach  = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7", false}
 	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7", true}
 	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13", false}
 	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
@@ -34,18 +36,18 @@ var (
 	actRoute   = action{"list the routes", nil, "routes", "2.2", false}
 )
 
-// scene is where an action was tried, and by whom.
-type scene struct {
+// attempt is where an action was tried, and by whom.
+type attempt struct {
 	iface  string
-	dir    Direction
-	mode   Mode
+	dir    run.Direction
+	mode   run.Hook
 	have   capabilities
 	kernel string // the release, such as "6.1.0-13-amd64"
 	// hardware: the interface has queues of its own, which the driver can run out of.
 	hardware bool
 }
 
-func (a action) doing(s scene) string {
+func (a action) doing(s attempt) string {
 	if strings.Contains(a.verb, "%s") {
 		return fmt.Sprintf(a.verb, s.iface)
 	}
@@ -58,7 +60,7 @@ const errNotSupported = unix.Errno(524)
 // explain turns an error of the kernel into one of this package's types. It is
 // a function of its arguments alone; what it cannot know (who has taken the
 // interface) is left zero.
-func explain(err error, a action, s scene) error {
+func explain(err error, a action, s attempt) error {
 	is := func(targets ...error) bool {
 		for _, t := range targets {
 			if errors.Is(err, t) {
@@ -73,20 +75,20 @@ func explain(err error, a action, s scene) error {
 	case is(ebpf.ErrNotSupported, unix.ENOSYS):
 		return tooOld(err, a, s)
 	case is(unix.EPERM, unix.EACCES):
-		return &ErrPrivilege{Doing: a.doing(s), Missing: s.have.missing(a.need), Err: err}
+		return &PrivilegeError{Doing: a.doing(s), Missing: s.have.missing(a.need), Err: err}
 	case is(unix.EBUSY, unix.EEXIST):
 		return s.taken(err)
-	case is(unix.ESTALE, errQdiscChanged) && s.mode == TC:
+	case is(unix.ESTALE, errQdiscChanged) && s.mode == run.TC:
 		return s.taken(err)
 	case is(unix.ENODEV):
-		return &ErrNoInterface{Name: s.iface, Err: err}
-	case s.mode == TC && a.attaches:
+		return &NoInterfaceError{Name: s.iface, Err: err}
+	case s.mode == run.TC && a.attaches:
 		if refused := tcRefuses(err, a, s); refused != nil {
 			return refused
 		}
-	case is(unix.EINVAL) && s.mode != TC && older(s.kernel, a.since):
+	case is(unix.EINVAL) && s.mode != run.TC && older(s.kernel, a.since):
 		return tooOld(err, a, s)
-	case (s.mode == Native || s.mode == Auto) && a.attaches:
+	case (s.mode == run.XDP || s.mode == run.Auto) && a.attaches:
 		if refused := driverRefuses(err, s); refused != nil {
 			return refused
 		}
@@ -94,18 +96,18 @@ func explain(err error, a action, s scene) error {
 	return fmt.Errorf("cannot %s: %w", a.doing(s), err)
 }
 
-func (s scene) taken(err error) error {
-	taken := &ErrTaken{Interface: s.iface, Direction: s.dir, Err: err}
-	if s.mode == TC {
-		taken.Mode = TC
+func (s attempt) taken(err error) error {
+	taken := &TakenError{Interface: s.iface, Direction: s.dir, Err: err}
+	if s.mode == run.TC {
+		taken.Hook = run.TC
 	}
 	return taken
 }
 
-func tooOld(err error, a action, s scene) error {
-	return &ErrUnsupported{
+func tooOld(err error, a action, s attempt) error {
+	return &UnsupportedError{
 		Interface: s.iface,
-		Mode:      s.mode,
+		Hook:      s.mode,
 		Reason: fmt.Sprintf("cannot %s: this kernel (%s) lacks %s, which came with Linux %s",
 			a.doing(s), s.kernel, a.feature, a.since),
 		Since: a.since,
@@ -128,15 +130,15 @@ var refusals = []struct {
 }
 
 // driverRefuses is the driver's reason to refuse native XDP, or nil.
-func driverRefuses(err error, s scene) error {
+func driverRefuses(err error, s attempt) error {
 	for _, r := range refusals {
 		if errors.Is(r.err, unix.ENOMEM) && !s.hardware {
 			continue // it is memory
 		}
 		if errors.Is(err, r.err) {
-			return &ErrUnsupported{
+			return &UnsupportedError{
 				Interface:  s.iface,
-				Mode:       s.mode,
+				Hook:       s.mode,
 				Reason:     fmt.Sprintf(r.reason, s.iface),
 				TryGeneric: true,
 				Advice:     r.advice,
@@ -161,14 +163,14 @@ var tcRefusals = []struct {
 }
 
 // tcRefuses is the reason to refuse a tc program, or nil.
-func tcRefuses(err error, a action, s scene) error {
+func tcRefuses(err error, a action, s attempt) error {
 	for _, r := range tcRefusals {
 		if !errors.Is(err, r.err) {
 			continue
 		}
-		return &ErrUnsupported{
+		return &UnsupportedError{
 			Interface: s.iface,
-			Mode:      TC,
+			Hook:      run.TC,
 			Reason:    fmt.Sprintf("cannot %s: %s", a.doing(s), strings.ReplaceAll(r.reason, "%s", s.iface)),
 			Since:     r.since,
 			Advice:    strings.ReplaceAll(r.advice, "%s", s.iface),
@@ -181,12 +183,12 @@ func tcRefuses(err error, a action, s scene) error {
 // older tells whether a kernel's release is before a version. It only words
 // messages: distributions carry features back, so nothing is chosen by it.
 func older(release, version string) bool {
-	have, want := version2(release), version2(version)
+	have, want := majorMinor(release), majorMinor(version)
 	return have[0] < want[0] || have[0] == want[0] && have[1] < want[1]
 }
 
-// version2 is the first two numbers of a release.
-func version2(release string) (v [2]int) {
+// majorMinor is the first two numbers of a release.
+func majorMinor(release string) (v [2]int) {
 	for i, part := range strings.SplitN(release, ".", 3) {
 		if i == len(v) {
 			break
@@ -201,20 +203,20 @@ func version2(release string) (v [2]int) {
 }
 
 // ExplainLoad explains why the kernel did not load a program or make a map:
-// ErrPrivilege, ErrUnsupported, or what it was given. The verifier's own
+// PrivilegeError, UnsupportedError, or what it was given. The verifier's own
 // errors are not of these, unless a privilege would have satisfied it.
 func ExplainLoad(err error) error {
 	if isVerifier(err) && errors.Is(err, unix.EACCES) {
 		// Without CAP_PERFMON the verifier forbids sums with packet pointers,
 		// which stepping over IPv4 options takes.
-		s := newScene("", In, Auto)
+		s := newAttempt("", run.In, run.Auto)
 		if missing := s.have.missing([]capability{capPerfmon}); len(missing) > 0 {
-			return &ErrPrivilege{Doing: actLoad.doing(s), Missing: missing, Err: err}
+			return &PrivilegeError{Doing: actLoad.doing(s), Missing: missing, Err: err}
 		}
 	}
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !isVerifier(err) ||
 		errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.ENOSYS) {
-		return explain(err, actLoad, newScene("", In, Auto))
+		return explain(err, actLoad, newAttempt("", run.In, run.Auto))
 	}
 	return err
 }
@@ -225,10 +227,10 @@ func isVerifier(err error) bool {
 	return errors.As(err, &refusal)
 }
 
-// newScene looks at the process and the kernel; it is not for the way that
+// newAttempt looks at the process and the kernel; it is not for the way that
 // succeeds.
-func newScene(iface string, dir Direction, mode Mode) scene {
-	s := scene{iface: iface, dir: dir, mode: mode, kernel: "unknown"}
+func newAttempt(iface string, dir run.Direction, mode run.Hook) attempt {
+	s := attempt{iface: iface, dir: dir, mode: mode, kernel: "unknown"}
 	if have, err := effective(); err == nil {
 		s.have = have
 	}

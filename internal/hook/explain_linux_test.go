@@ -11,60 +11,61 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 )
 
 // The kernel's errors, injected: kernels and drivers that are not here too.
 func TestExplain(t *testing.T) {
 	const all = capabilities(1<<unix.CAP_BPF | 1<<unix.CAP_NET_ADMIN | 1<<unix.CAP_SYS_ADMIN)
-	native := scene{iface: "eth1", mode: Native, have: all, kernel: "6.18.4-fc"}
-	old := scene{iface: "eth1", mode: Native, have: all, kernel: "4.19.0-27-amd64"}
+	native := attempt{iface: "eth1", mode: run.XDP, have: all, kernel: "6.18.4-fc"}
+	old := attempt{iface: "eth1", mode: run.XDP, have: all, kernel: "4.19.0-27-amd64"}
 	hardware := native
 	hardware.hardware = true
 	generic := native
-	generic.mode = Generic
-	tc := scene{iface: "eth1", dir: Out, mode: TC, have: all, kernel: "6.1.0-13-amd64"}
-	with := func(s scene, have capabilities) scene { s.have = have; return s }
+	generic.mode = run.GenericXDP
+	tc := attempt{iface: "eth1", dir: run.Out, mode: run.TC, have: all, kernel: "6.1.0-13-amd64"}
+	with := func(s attempt, have capabilities) attempt { s.have = have; return s }
 	tests := map[string]struct {
 		err  error
 		act  action
-		at   scene
+		at   attempt
 		want string // type, message and hint
 	}{
-		"link taken":      {unix.EBUSY, actLink, native, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
-		"other mode":      {unix.EEXIST, actGive, generic, "*hook.ErrTaken: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
-		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
-		"leaked errno":    {unix.Errno(524), actGive, native, "*hook.ErrUnsupported: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
-		"MTU":             {unix.ERANGE, actLink, native, "*hook.ErrUnsupported: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
-		"queues":          {unix.ENOSPC, actGive, native, "*hook.ErrUnsupported: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
-		"memory":          {unix.ENOMEM, actGive, native, "*fmt.wrapError: cannot attach to eth1: cannot allocate memory | "},
-		"memory, looking": {unix.ENOMEM, actList, scene{mode: Auto, hardware: true}, "*fmt.wrapError: cannot list the interfaces: cannot allocate memory | "},
-		"rings":           {unix.ENOMEM, actGive, hardware, "*hook.ErrUnsupported: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
-		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.ErrUnsupported: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use tc: --hook tc"},
+		"link taken":      {unix.EBUSY, actLink, native, "*hook.TakenError: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
+		"other mode":      {unix.EEXIST, actAttach, generic, "*hook.TakenError: eth1 is taken: an XDP program was there, or is on the interface above it | try again, or look at the interfaces with: ip link"},
+		"no native":       {unix.EOPNOTSUPP, actLink, native, "*hook.UnsupportedError: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
+		"leaked errno":    {unix.Errno(524), actAttach, native, "*hook.UnsupportedError: eth1 has no native XDP: its driver does not support it, or not as it is set up | use tc: --hook tc"},
+		"MTU":             {unix.ERANGE, actLink, native, "*hook.UnsupportedError: the MTU of eth1, or of its peer, is too large for native XDP | lower the MTU, or use tc: --hook tc"},
+		"queues":          {unix.ENOSPC, actAttach, native, "*hook.UnsupportedError: eth1 has too few receive queues for native XDP | give it more: ethtool -L, or use tc: --hook tc"},
+		"memory":          {unix.ENOMEM, actAttach, native, "*fmt.wrapError: cannot attach to eth1: cannot allocate memory | "},
+		"memory, looking": {unix.ENOMEM, actList, attempt{mode: run.Auto, hardware: true}, "*fmt.wrapError: cannot list the interfaces: cannot allocate memory | "},
+		"rings":           {unix.ENOMEM, actAttach, hardware, "*hook.UnsupportedError: eth1 has too few queues or too little memory for native XDP | change its queues: ethtool -L, or use tc: --hook tc"},
+		"driver's EINVAL": {unix.EINVAL, actLink, native, "*hook.UnsupportedError: the driver of eth1 refuses native XDP as the interface is set up | lower the MTU, or use tc: --hook tc"},
 		"generic EINVAL":  {unix.EINVAL, actLink, generic, "*fmt.wrapError: cannot attach to eth1: invalid argument | "},
 		"generic ERANGE":  {unix.ERANGE, actLink, generic, "*fmt.wrapError: cannot attach to eth1: numerical result out of range | "},
-		"gone":            {unix.ENODEV, actGive, native, "*hook.ErrNoInterface: there is no interface eth1 | "},
-		"no bpf(2)":       {unix.ENOSYS, actLoad, old, "*hook.ErrUnsupported: cannot load the program: this kernel (4.19.0-27-amd64) lacks BPF programs as they are used here, which came with Linux 5.10 | "},
-		"no links":        {fmt.Errorf("probe: %w", ebpf.ErrNotSupported), actLink, old, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (4.19.0-27-amd64) lacks links for XDP, which came with Linux 5.9 | "},
-		"no XDP links":    {unix.EINVAL, actLink, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.8.0"}, "*hook.ErrUnsupported: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
-		"no replace":      {unix.EINVAL, actTake, scene{iface: "eth1", mode: Generic, have: all, kernel: "5.6.1"}, "*hook.ErrUnsupported: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
-		"no bound maps":   {unix.EINVAL, actLabel, scene{kernel: "5.9.16"}, "*hook.ErrUnsupported: cannot label the program: this kernel (5.9.16) lacks maps bound to programs, which came with Linux 5.10 | "},
-		"no privilege":    {unix.EPERM, actLink, with(native, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-		"one missing":     {unix.EACCES, actGive, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot attach to eth1: CAP_NET_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.ErrPrivilege: cannot load the program: CAP_NET_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
-		"something else":  {unix.EPERM, actLink, native, "*hook.ErrPrivilege: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count"},
-		"tc no clsact":    {errNoClsact, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF) | "},
-		"tc ingress":      {errIngressOnly, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has an ingress qdisc, which has no place for packets that leave | put clsact and its filters in its place: tc qdisc del dev eth1 ingress, tc qdisc add dev eth1 clsact"},
-		"tc full":         {unix.ERANGE, actLink, tc, "*hook.ErrUnsupported: cannot attach to eth1: eth1 has as many tc programs as there can be | look at them with: bpftool net"},
-		"tc block":        {unix.EOPNOTSUPP, actGive, tc, "*hook.ErrUnsupported: cannot attach to eth1: the qdisc of eth1 takes no filters of its own: it shares a block with others | "},
-		"tc race":         {unix.ESTALE, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
-		"tc qdisc race":   {errQdiscChanged, actLink, tc, "*hook.ErrTaken: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
-		"tc gone":         {unix.ENODEV, actGive, tc, "*hook.ErrNoInterface: there is no interface eth1 | "},
-		"tc no privilege": {unix.EPERM, actLink, with(tc, 0), "*hook.ErrPrivilege: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
-		"tc query":        {unix.EPERM, actQuery, with(tc, 1<<unix.CAP_BPF), "*hook.ErrPrivilege: cannot look at the tc programs on eth1: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
+		"gone":            {unix.ENODEV, actAttach, native, "*hook.NoInterfaceError: there is no interface eth1 | "},
+		"no bpf(2)":       {unix.ENOSYS, actLoad, old, "*hook.UnsupportedError: cannot load the program: this kernel (4.19.0-27-amd64) lacks BPF programs as they are used here, which came with Linux 5.10 | "},
+		"no links":        {fmt.Errorf("probe: %w", ebpf.ErrNotSupported), actLink, old, "*hook.UnsupportedError: cannot attach to eth1: this kernel (4.19.0-27-amd64) lacks links for XDP, which came with Linux 5.9 | "},
+		"no XDP links":    {unix.EINVAL, actLink, attempt{iface: "eth1", mode: run.GenericXDP, have: all, kernel: "5.8.0"}, "*hook.UnsupportedError: cannot attach to eth1: this kernel (5.8.0) lacks links for XDP, which came with Linux 5.9 | "},
+		"no replace":      {unix.EINVAL, actDetach, attempt{iface: "eth1", mode: run.GenericXDP, have: all, kernel: "5.6.1"}, "*hook.UnsupportedError: cannot detach from eth1: this kernel (5.6.1) lacks XDP that is taken off by program, which came with Linux 5.7 | "},
+		"no bound maps":   {unix.EINVAL, actLabel, attempt{kernel: "5.9.16"}, "*hook.UnsupportedError: cannot label the program: this kernel (5.9.16) lacks maps bound to programs, which came with Linux 5.10 | "},
+		"no privilege":    {unix.EPERM, actLink, with(native, 0), "*hook.PrivilegeError: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"one missing":     {unix.EACCES, actAttach, with(native, 1<<unix.CAP_BPF), "*hook.PrivilegeError: cannot attach to eth1: CAP_NET_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"old admin":       {unix.EPERM, actLoad, with(native, 1<<unix.CAP_SYS_ADMIN), "*hook.PrivilegeError: cannot load the program: CAP_NET_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"by number":       {unix.EPERM, actFind, with(native, 1<<unix.CAP_BPF), "*hook.PrivilegeError: cannot look at the program on eth1: CAP_SYS_ADMIN is missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
+		"something else":  {unix.EPERM, actLink, native, "*hook.PrivilegeError: cannot attach to eth1: the kernel does not permit it, though no capability is missing | capabilities of a user namespace do not count"},
+		"tc no clsact":    {errNoClsact, actLink, tc, "*hook.UnsupportedError: cannot attach to eth1: this kernel has neither tcx, which came with Linux 6.6, nor clsact with BPF filters (CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_BPF) | "},
+		"tc ingress":      {errIngressOnly, actAttach, tc, "*hook.UnsupportedError: cannot attach to eth1: eth1 has an ingress qdisc, which has no place for packets that leave | put clsact and its filters in its place: tc qdisc del dev eth1 ingress, tc qdisc add dev eth1 clsact"},
+		"tc full":         {unix.ERANGE, actLink, tc, "*hook.UnsupportedError: cannot attach to eth1: eth1 has as many tc programs as there can be | look at them with: bpftool net"},
+		"tc block":        {unix.EOPNOTSUPP, actAttach, tc, "*hook.UnsupportedError: cannot attach to eth1: the qdisc of eth1 takes no filters of its own: it shares a block with others | "},
+		"tc race":         {unix.ESTALE, actLink, tc, "*hook.TakenError: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc qdisc race":   {errQdiscChanged, actLink, tc, "*hook.TakenError: eth1 (out) is taken: another program came to its tc hook at the same time | try again"},
+		"tc gone":         {unix.ENODEV, actAttach, tc, "*hook.NoInterfaceError: there is no interface eth1 | "},
+		"tc no privilege": {unix.EPERM, actLink, with(tc, 0), "*hook.PrivilegeError: cannot attach to eth1: CAP_BPF and CAP_NET_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon+ep $(command -v repacket)"},
+		"tc query":        {unix.EPERM, actQuery, with(tc, 1<<unix.CAP_BPF), "*hook.PrivilegeError: cannot look at the tc programs on eth1: CAP_NET_ADMIN and CAP_SYS_ADMIN are missing | run it with sudo, or grant it to everybody who may execute the file: setcap cap_bpf,cap_net_admin,cap_perfmon,cap_sys_admin+ep $(command -v repacket)"},
 		"tc unknown":      {unix.EINVAL, actReplace, tc, "*fmt.wrapError: cannot replace the program on eth1: invalid argument | "},
-		"unknown":         {unix.EIO, actGive, native, "*fmt.wrapError: cannot attach to eth1: input/output error | "},
+		"unknown":         {unix.EIO, actAttach, native, "*fmt.wrapError: cannot attach to eth1: input/output error | "},
 	}
 	for name, test := range tests {
 		got := explain(fmt.Errorf("create link: %w", test.err), test.act, test.at)
@@ -130,7 +131,7 @@ func without(t *testing.T, f func(), caps ...int) {
 func TestPrivilegeMissing(t *testing.T) {
 	wantMissing := func(t *testing.T, what string, err error, missing ...string) {
 		t.Helper()
-		var privilege *ErrPrivilege
+		var privilege *PrivilegeError
 		if !errors.As(err, &privilege) {
 			t.Errorf("%s: error %v", what, err)
 			return
@@ -144,24 +145,24 @@ func TestPrivilegeMissing(t *testing.T) {
 		without(t, func() {
 			_, err := ebpf.NewProgram(passProgram(ProgramName))
 			wantMissing(t, "load", ExplainLoad(err), "CAP_BPF", "CAP_NET_ADMIN")
-			wantMissing(t, "give", Give(ifindex, In, prog, Native), "CAP_NET_ADMIN")
+			wantMissing(t, "give", Attach(ifindex, run.In, prog, run.XDP), "CAP_NET_ADMIN")
 		}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN)
 		wantNothing(t, ifindex)
-		if err := Give(ifindex, In, prog, Native); err != nil {
+		if err := Attach(ifindex, run.In, prog, run.XDP); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(ifindex, In)
+		found, err := Find(ifindex, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
 		without(t, func() {
-			_, err := Find(ifindex, In)
+			_, err := Find(ifindex, run.In)
 			wantMissing(t, "find", err, "CAP_SYS_ADMIN")
-			_, err = List()
+			_, err = List("")
 			wantMissing(t, "list", err, "CAP_SYS_ADMIN")
-			wantMissing(t, "take by number", Take(found), "CAP_SYS_ADMIN")
+			wantMissing(t, "take by number", Detach(found), "CAP_SYS_ADMIN")
 		}, unix.CAP_SYS_ADMIN)
-		without(t, func() { wantMissing(t, "take", Take(found), "CAP_NET_ADMIN") }, unix.CAP_NET_ADMIN)
+		without(t, func() { wantMissing(t, "take", Detach(found), "CAP_NET_ADMIN") }, unix.CAP_NET_ADMIN)
 		wantProgram(t, ifindex, programID(t, prog))
 	})
 }
@@ -172,17 +173,17 @@ func TestLeastPrivilege(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		without(t, func() {
 			prog := loadOurs(t, someMeta(true))
-			l, err := Link(ifindex, In, prog, Native)
+			l, err := Link(ifindex, run.In, prog, run.XDP)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			var taken *ErrTaken
-			if _, err := Link(ifindex, In, prog, Native); !errors.As(err, &taken) {
+			var taken *TakenError
+			if _, err := Link(ifindex, run.In, prog, run.XDP); !errors.As(err, &taken) {
 				t.Fatalf("linked twice: %v", err)
 			}
-			if want := programID(t, prog); taken.ProgramID != want || taken.Mode != Native {
-				t.Errorf("taken by %s program %d, want native %d", taken.Mode, taken.ProgramID, want)
+			if want := programID(t, prog); taken.ProgramID != want || taken.Hook != run.XDP {
+				t.Errorf("taken by %s program %d, want native %d", taken.Hook, taken.ProgramID, want)
 			}
 		}, unix.CAP_SYS_ADMIN)
 	})
@@ -208,45 +209,45 @@ func TestMessages(t *testing.T) {
 		want string
 	}{
 		"foreground": {
-			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, Ours: true, PID: 99},
-			"*hook.ErrTaken: eth1 is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
+			&TakenError{Interface: "eth1", Hook: run.XDP, ProgramID: 7, Ours: true, PID: 99},
+			"*hook.TakenError: eth1 is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
 		},
 		"in a container": {
-			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, Ours: true, PID: 1, Elsewhere: true},
-			"*hook.ErrTaken: eth1 is taken: repacket runs there in the foreground, in another PID namespace (process 1 there) | stop it where it runs, as in its container",
+			&TakenError{Interface: "eth1", Hook: run.XDP, ProgramID: 7, Ours: true, PID: 1, Elsewhere: true},
+			"*hook.TakenError: eth1 is taken: repacket runs there in the foreground, in another PID namespace (process 1 there) | stop it where it runs, as in its container",
 		},
 		"given": {
-			&ErrTaken{Interface: "eth1", Mode: Generic, ProgramID: 7, Ours: true},
-			"*hook.ErrTaken: eth1 is taken: repacket is attached there (xdp-generic program 7) | take it off first: repacket detach -i eth1",
+			&TakenError{Interface: "eth1", Hook: run.GenericXDP, ProgramID: 7, Ours: true},
+			"*hook.TakenError: eth1 is taken: repacket is attached there (xdp-generic program 7) | detach it first: repacket detach -i eth1",
 		},
 		"another's": {
-			&ErrTaken{Interface: "eth1", Mode: Native, ProgramID: 7, ProgramName: "lb"},
-			"*hook.ErrTaken: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
+			&TakenError{Interface: "eth1", Hook: run.XDP, ProgramID: 7, ProgramName: "lb"},
+			"*hook.TakenError: eth1 is taken by another xdp program, lb (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
 		},
 		"for the other end": {
-			&ErrTaken{Interface: "v1", Mode: Native, ProgramID: 7, ProgramName: PeerName},
-			"*hook.ErrTaken: v1 is taken: repacket at the other end of this veth needs a program of its own here (7) | it passes everything, and goes with the rules at the other end; --hook tc runs behind it",
+			&TakenError{Interface: "v1", Hook: run.XDP, ProgramID: 7, ProgramName: PeerName},
+			"*hook.TakenError: v1 is taken: repacket at the other end of this veth needs a program of its own here (7) | it passes everything, and goes with the rules at the other end; --hook tc runs behind it",
 		},
 		"nameless": {
-			&ErrTaken{Interface: "eth1", Mode: Offload, ProgramID: 7},
-			"*hook.ErrTaken: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
+			&TakenError{Interface: "eth1", Hook: run.OffloadXDP, ProgramID: 7},
+			"*hook.TakenError: eth1 is taken by an xdp-offload program (7) | another's program is never replaced; --hook tc runs behind it, and bpftool prog show id 7 tells of it",
 		},
 		"out": {
-			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true},
-			"*hook.ErrTaken: eth1 (out) is taken: repacket is attached there (tc program 7) | take it off first: repacket detach -i eth1 -Q out",
+			&TakenError{Interface: "eth1", Direction: run.Out, Hook: run.TC, ProgramID: 7, Ours: true},
+			"*hook.TakenError: eth1 (out) is taken: repacket is attached there (tc program 7) | detach it first: repacket detach -i eth1 -Q out",
 		},
 		"out in the foreground": {
-			&ErrTaken{Interface: "eth1", Direction: Out, Mode: TC, ProgramID: 7, Ours: true, PID: 99},
-			"*hook.ErrTaken: eth1 (out) is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
+			&TakenError{Interface: "eth1", Direction: run.Out, Hook: run.TC, ProgramID: 7, Ours: true, PID: 99},
+			"*hook.TakenError: eth1 (out) is taken: repacket runs there in the foreground (process 99) | stop it with Ctrl-C where it runs, or: kill 99",
 		},
 		"near": {
-			&ErrNoInterface{Name: "etj1", Near: []string{"eth1", "eth0"}},
-			"*hook.ErrNoInterface: there is no interface etj1 | did you mean eth1 or eth0?",
+			&NoInterfaceError{Name: "etj1", Near: []string{"eth1", "eth0"}},
+			"*hook.NoInterfaceError: there is no interface etj1 | did you mean eth1 or eth0?",
 		},
-		"number":      {&ErrNoInterface{Index: 7}, "*hook.ErrNoInterface: there is no interface with the number 7 (any more) | "},
-		"no route":    {&ErrNoDefaultRoute{}, "*hook.ErrNoDefaultRoute: there is no default route, so no interface to choose | name the interface: -i IFACE"},
-		"nothing":     {&ErrNothing{Interface: "eth1"}, "*hook.ErrNothing: nothing is attached to eth1 | "},
-		"nothing out": {&ErrNothing{Interface: "eth1", Direction: Out}, "*hook.ErrNothing: nothing is attached to eth1 (out) | "},
+		"number":      {&NoInterfaceError{Index: 7}, "*hook.NoInterfaceError: there is no interface with the number 7 (any more) | "},
+		"no route":    {&NoDefaultRouteError{}, "*hook.NoDefaultRouteError: there is no default route, so no interface to choose | name the interface: -i IFACE"},
+		"nothing":     {&NotAttachedError{Interface: "eth1"}, "*hook.NotAttachedError: nothing is attached to eth1 | "},
+		"nothing out": {&NotAttachedError{Interface: "eth1", Direction: run.Out}, "*hook.NotAttachedError: nothing is attached to eth1 (out) | "},
 	}
 	for name, test := range tests {
 		if diff := cmp.Diff(test.want, whole(test.err)); diff != "" {

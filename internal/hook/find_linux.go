@@ -7,13 +7,15 @@ import (
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // Find looks at the programs on an interface for a direction and chooses one:
 // ours if it is there, else an XDP program, else the first one at tc. The
-// errors are ErrNothing, ErrNoInterface and ErrPrivilege (it takes
+// errors are NotAttachedError, NoInterfaceError and PrivilegeError (it takes
 // CAP_NET_ADMIN and CAP_SYS_ADMIN).
-func Find(ifindex int, dir Direction) (*Attached, error) {
+func Find(ifindex int, dir run.Direction) (*Attached, error) {
 	d, all, err := inspect(ifindex, dir)
 	if err != nil {
 		return nil, err
@@ -24,55 +26,65 @@ func Find(ifindex int, dir Direction) (*Attached, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, &ErrNothing{Interface: d.Name, Direction: dir}
+		return nil, &NotAttachedError{Interface: d.Name, Direction: dir}
 	}
 	return all[0], nil
 }
 
 // Ours are the programs of ours on an interface for a direction. More than one is
 // there when an attach was killed while another one came to the direction's other
-// hook. The errors are those of Find, but for ErrNothing.
-func Ours(ifindex int, dir Direction) ([]*Attached, error) {
+// hook. The errors are those of Find, but for NotAttachedError.
+func Ours(ifindex int, dir run.Direction) ([]*Attached, error) {
 	_, all, err := inspect(ifindex, dir)
 	return slices.DeleteFunc(all, func(a *Attached) bool { return !a.Ours }), err
 }
 
 // inspect looks at all programs of an interface for a direction.
-func inspect(ifindex int, dir Direction) (device, []*Attached, error) {
+func inspect(ifindex int, dir run.Direction) (device, []*Attached, error) {
 	d, err := deviceByIndex(ifindex)
 	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return d, nil, &ErrNoInterface{Index: ifindex, Err: err}
+		return d, nil, &NoInterfaceError{Index: ifindex, Err: err}
 	}
-	var l *look
+	var l *inspection
 	if err == nil {
-		l, err = newLook()
+		l, err = newInspection()
 	}
 	if err != nil {
-		return d, nil, explain(err, actList, newScene("", dir, Auto))
+		return d, nil, explain(err, actList, newAttempt("", dir, run.Auto))
 	}
 	defer l.close()
 	all, err := l.all(d, dir)
 	return d, all, err
 }
 
-// List looks at the programs on all interfaces of the network namespace, ours
-// and others': by interface those for packets that arrive, then for those that
-// leave, in the order in which they run.
-func List() ([]Attached, error) {
-	ds, err := devices()
-	var l *look
+// List inspects the programs on all interfaces of the network namespace, or on the one
+// of a name, ours and others': by interface those for packets that arrive, then for those
+// that leave, in the order in which they run. The errors are those of Resolve and Find.
+func List(name string) ([]Attached, error) {
+	var ds []device
+	var err error
+	if name == "" {
+		ds, err = devices()
+	} else {
+		d, unknown := resolve(name)
+		if unknown != nil {
+			return nil, unknown
+		}
+		ds = []device{d}
+	}
+	var l *inspection
 	if err == nil {
-		l, err = newLook()
+		l, err = newInspection()
 	}
 	if err != nil {
-		return nil, explain(err, actList, newScene("", In, Auto))
+		return nil, explain(err, actList, newAttempt("", run.In, run.Auto))
 	}
 	defer l.close()
 	var all []Attached
 	for _, d := range ds {
-		for _, dir := range []Direction{In, Out} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			found, err := l.all(d, dir)
-			var gone *ErrNoInterface
+			var gone *NoInterfaceError
 			if errors.As(err, &gone) {
 				continue
 			}
@@ -89,19 +101,19 @@ func List() ([]Attached, error) {
 
 // RemoveStale removes what a process that died has left at the clsact hooks of
 // an interface: a stub with an empty slot, which does nothing. It tells whether
-// there was one. Link and Give do the same before they attach.
+// there was one. Link and Attach do the same before they attach.
 func RemoveStale(ifindex int) (bool, error) {
-	d, l, err := lookAt(place{ifindex: ifindex, mode: TC}, actTake)
+	d, l, err := beginInspection(attachPoint{ifindex: ifindex, mode: run.TC}, actDetach)
 	if err != nil {
 		return false, err
 	}
 	defer l.close()
 	l.onlyOurs = true
-	return l.sweep(d)
+	return l.removeStale(d)
 }
 
 // look is what it takes to look at the programs on interfaces.
-type look struct {
+type inspection struct {
 	conn   *tcConn
 	qdiscs map[int]string
 	// onlyOurs leaves out programs that cannot be ours, where that is to be
@@ -111,7 +123,7 @@ type look struct {
 	doing action
 }
 
-func newLook() (*look, error) {
+func newInspection() (*inspection, error) {
 	conn, err := newTCConn()
 	if err != nil {
 		return nil, err
@@ -121,15 +133,15 @@ func newLook() (*look, error) {
 		conn.close()
 		return nil, err
 	}
-	return &look{conn: conn, qdiscs: qdiscs, doing: actQuery}, nil
+	return &inspection{conn: conn, qdiscs: qdiscs, doing: actQuery}, nil
 }
 
-func (l *look) close() { l.conn.close() }
+func (l *inspection) close() { l.conn.close() }
 
 // all looks at the programs for a direction, in the order in which they run.
-func (l *look) all(d device, dir Direction) ([]*Attached, error) {
+func (l *inspection) all(d device, dir run.Direction) ([]*Attached, error) {
 	var all []*Attached
-	if dir == In {
+	if dir == run.In {
 		xdp, err := openSlots(d)
 		if err != nil {
 			return nil, err
@@ -141,10 +153,10 @@ func (l *look) all(d device, dir Direction) ([]*Attached, error) {
 }
 
 // tc looks at the programs at tc.
-func (l *look) tc(d device, dir Direction) ([]*Attached, error) {
+func (l *inspection) tc(d device, dir run.Direction) ([]*Attached, error) {
 	state, _, err := queryTCX(d.Index, dir)
 	if err != nil {
-		return nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+		return nil, explain(err, l.doing, newAttempt(d.Name, dir, run.TC))
 	}
 	all, err := openTCX(d.Iface, dir, state)
 	if err != nil {
@@ -156,15 +168,15 @@ func (l *look) tc(d device, dir Direction) ([]*Attached, error) {
 
 // clsact looks at the programs in filters, and at the filters with a stub whose
 // process is dead.
-func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter, err error) {
+func (l *inspection) clsact(d device, dir run.Direction) (all []*Attached, stale []filter, err error) {
 	kind := l.qdiscs[d.Index]
-	if kind == "" || kind == ingress && dir == Out {
+	if kind == "" || kind == ingress && dir == run.Out {
 		return nil, nil, nil
 	}
-	for range lookAttempts {
+	for range inspectAttempts {
 		filters, err := l.conn.filters(d.Index, dir)
 		if err != nil {
-			return nil, nil, explain(err, l.doing, newScene(d.Name, dir, TC))
+			return nil, nil, explain(err, l.doing, newAttempt(d.Name, dir, run.TC))
 		}
 		var whole bool
 		if all, stale, whole, err = l.openFilters(d, dir, filters); whole || err != nil {
@@ -176,16 +188,16 @@ func (l *look) clsact(d device, dir Direction) (all []*Attached, stale []filter,
 
 // openFilters looks at the programs in filters; whole is false where one has
 // gone meanwhile.
-func (l *look) openFilters(d device, dir Direction, filters []filter) (all []*Attached, stale []filter, whole bool, err error) {
+func (l *inspection) openFilters(d device, dir run.Direction, filters []filter) (all []*Attached, stale []filter, whole bool, err error) {
 	whole = true
 	for _, f := range filters {
-		ours, _ := f.calledOurs()
+		ours, _ := f.namedOurs()
 		if f.program == 0 || l.onlyOurs && !ours {
 			continue
 		}
 		a := &Attached{
 			Interface: d.Name, Ifindex: d.Index, Direction: dir,
-			Mode: TC, Way: ByClsact, ProgramID: f.program, filter: f,
+			Hook: run.TC, Way: ByClsact, ProgramID: f.program, filter: f,
 		}
 		switch err := a.open(); {
 		case errors.Is(err, errStale):
@@ -193,7 +205,7 @@ func (l *look) openFilters(d device, dir Direction, filters []filter) (all []*At
 		case errors.Is(err, errGone):
 			whole = false
 		case err != nil:
-			return nil, nil, false, explain(err, actFind, newScene(d.Name, dir, TC))
+			return nil, nil, false, explain(err, actFind, newAttempt(d.Name, dir, run.TC))
 		default:
 			all = append(all, a)
 		}
@@ -201,22 +213,22 @@ func (l *look) openFilters(d device, dir Direction, filters []filter) (all []*At
 	return all, stale, whole, nil
 }
 
-// sweep removes stubs whose process is dead, and tells whether there were any.
-func (l *look) sweep(d device) (bool, error) {
+// removeStale removes stubs whose process is dead, and tells whether there were any.
+func (l *inspection) removeStale(d device) (bool, error) {
 	swept := false
-	for _, dir := range []Direction{In, Out} {
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		_, stale, err := l.clsact(d, dir)
 		if err != nil {
 			return swept, err
 		}
-		at := place{d.Index, dir, TC}
+		at := attachPoint{d.Index, dir, run.TC}
 		for _, f := range stale {
 			err := l.conn.removeOurs(at, f)
 			if errors.Is(err, unix.ENOENT) {
 				continue
 			}
 			if err != nil {
-				return swept, explainOn(at, err, actTake)
+				return swept, explainOn(at, err, actDetach)
 			}
 			swept = true
 		}
@@ -224,14 +236,14 @@ func (l *look) sweep(d device) (bool, error) {
 	return swept, nil
 }
 
-// lookAttempts is how often a hook is looked at where programs are replaced all
+// inspectAttempts is how often a hook is looked at where programs are replaced all
 // the time: one that went between two looks may have been followed by another.
-const lookAttempts = 8
+const inspectAttempts = 8
 
 // openSlots looks at the XDP programs of an interface. One that has gone
 // meanwhile, with none in its place, is left out.
 func openSlots(d device) (all []*Attached, err error) {
-	for range lookAttempts {
+	for range inspectAttempts {
 		whole := true
 		all = nil
 		for _, s := range d.slots {
@@ -240,7 +252,7 @@ func openSlots(d device) (all []*Attached, err error) {
 			case errors.Is(err, errGone):
 				whole = false
 			case err != nil:
-				return nil, explain(err, actFind, newScene(d.Name, In, s.mode))
+				return nil, explain(err, actFind, newAttempt(d.Name, run.In, s.mode))
 			default:
 				all = append(all, a)
 			}
@@ -250,7 +262,7 @@ func openSlots(d device) (all []*Attached, err error) {
 		}
 		index := d.Index
 		if d, err = deviceByIndex(index); err != nil {
-			return nil, explainOn(place{ifindex: index}, err, actFind)
+			return nil, explainOn(attachPoint{ifindex: index}, err, actFind)
 		}
 	}
 	return all, nil
@@ -258,7 +270,7 @@ func openSlots(d device) (all []*Attached, err error) {
 
 // openSlot looks at one XDP program. The error is the kernel's.
 func openSlot(i Iface, s slot) (*Attached, error) {
-	a := &Attached{Interface: i.Name, Ifindex: i.Index, Mode: s.mode, ProgramID: s.program}
+	a := &Attached{Interface: i.Name, Ifindex: i.Index, Hook: s.mode, ProgramID: s.program}
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -382,7 +394,7 @@ func (a *Attached) openMap(id uint32) (*ebpf.Map, error) {
 		return nil, a.nothing()
 	}
 	if err != nil {
-		return nil, explain(err, actFind, newScene(a.Interface, a.Direction, a.Mode))
+		return nil, explain(err, actFind, newAttempt(a.Interface, a.Direction, a.Hook))
 	}
 	return m, nil
 }

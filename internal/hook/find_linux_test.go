@@ -10,39 +10,40 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 func TestListSeesAllAndOnlyWhatIsThere(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		all, err := List()
+		all, err := List("")
 		if err != nil || len(all) != 0 {
 			t.Fatalf("listed %+v, %v, want none", all, err)
 		}
 		ours, others := loadOurs(t, someMeta(false)), load(t, "somebody")
-		if err := Give(ifindex, In, ours, Native); err != nil {
+		if err := Attach(ifindex, run.In, ours, run.XDP); err != nil {
 			t.Fatal(err)
 		}
-		if err := Give(1, In, others, Generic); err != nil { // lo
+		if err := Attach(1, run.In, others, run.GenericXDP); err != nil { // lo
 			t.Fatal(err)
 		}
-		all, err = List()
+		all, err = List("")
 		if err != nil {
 			t.Fatal(err)
 		}
 		type short struct {
 			Interface string
-			Mode      Mode
+			Mode      run.Hook
 			ID        uint32
 			Name      string
 			Ours      bool
 		}
 		var got []short
 		for _, a := range all {
-			got = append(got, short{a.Interface, a.Mode, a.ProgramID, a.ProgramName, a.Ours})
+			got = append(got, short{a.Interface, a.Hook, a.ProgramID, a.ProgramName, a.Ours})
 		}
 		want := []short{
-			{"lo", Generic, programID(t, others), "somebody", false},
-			{"left", Native, programID(t, ours), ProgramName, true},
+			{"lo", run.GenericXDP, programID(t, others), "somebody", false},
+			{"left", run.XDP, programID(t, ours), ProgramName, true},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("listed (-want +got):\n%s", diff)
@@ -83,10 +84,10 @@ func TestOursTakesNameAndMetadata(t *testing.T) {
 				if test.content != "" {
 					bind(t, prog, test.content)
 				}
-				if err := Give(1, In, prog, Generic); err != nil {
+				if err := Attach(1, run.In, prog, run.GenericXDP); err != nil {
 					t.Fatal(err)
 				}
-				found, err := Find(1, In)
+				found, err := Find(1, run.In)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -111,10 +112,10 @@ func TestCounters(t *testing.T) {
 		if err := errors.Join(prog.BindMap(counters), counters.Put(uint32(2), uint64(4711))); err != nil {
 			t.Fatal(err)
 		}
-		if err := Give(1, In, prog, Generic); err != nil {
+		if err := Attach(1, run.In, prog, run.GenericXDP); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(1, In)
+		found, err := Find(1, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +124,7 @@ func TestCounters(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer again.Close()
-		if err := Take(found); err != nil {
+		if err := Detach(found); err != nil {
 			t.Fatal(err)
 		}
 		var n uint64
@@ -135,10 +136,10 @@ func TestCounters(t *testing.T) {
 
 func TestNoCounters(t *testing.T) {
 	inNamespace(t, func() {
-		if err := Give(1, In, loadOurs(t, someMeta(false)), Generic); err != nil {
+		if err := Attach(1, run.In, loadOurs(t, someMeta(false)), run.GenericXDP); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(1, In)
+		found, err := Find(1, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,17 +157,17 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer prog.Close()
-			if err := errors.Join(Label(prog, someMeta(false), nil), Give(ifindex, In, prog, Generic)); err != nil {
+			if err := errors.Join(Label(prog, someMeta(false), nil), Attach(ifindex, run.In, prog, run.GenericXDP)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Link(ifindex, In, prog, Native); err == nil {
+			if _, err := Link(ifindex, run.In, prog, run.XDP); err == nil {
 				t.Error("taken and yet linked")
 			}
-			found, err := Find(ifindex, In)
+			found, err := Find(ifindex, run.In)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := Take(found); err != nil {
+			if err := Detach(found); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -215,9 +216,9 @@ func TestParseXDP(t *testing.T) {
 		want    []slot
 	}{
 		"none":    {attr(2, 0), nil},
-		"native":  {join(attr(2, 1), attr(4, id(9)...), attr(5, id(9)...)), []slot{{Native, 9}}},
-		"generic": {join(attr(2, 2), attr(4, id(8)...), attr(6, id(8)...)), []slot{{Generic, 8}}},
-		"several": {join(attr(2, 4), attr(6, id(3)...), attr(7, id(5)...)), []slot{{Generic, 3}, {Offload, 5}}},
+		"native":  {join(attr(2, 1), attr(4, id(9)...), attr(5, id(9)...)), []slot{{run.XDP, 9}}},
+		"generic": {join(attr(2, 2), attr(4, id(8)...), attr(6, id(8)...)), []slot{{run.GenericXDP, 8}}},
+		"several": {join(attr(2, 4), attr(6, id(3)...), attr(7, id(5)...)), []slot{{run.GenericXDP, 3}, {run.OffloadXDP, 5}}},
 	}
 	for name, test := range tests {
 		got, err := parseXDP(test.message)

@@ -29,7 +29,7 @@ type Handle interface {
 // linkHandle is a program on a link of the kernel: XDP or tcx.
 type linkHandle struct {
 	link.Link
-	at place
+	at attachPoint
 }
 
 func (h linkHandle) Update(prog *ebpf.Program) error {

@@ -2,7 +2,7 @@
 // again: XDP programs on the way in, tc programs on the way in and out.
 //
 // A program is on an interface in one of two ways. By Link it belongs to the
-// process and goes when the process does, however that ends. By Give it belongs
+// process and goes when the process does, however that ends. By Attach it belongs
 // to the interface: it outlives the process and needs no pin, no mount and no
 // file. Which program is ours is known by its name and by a map with metadata
 // that is bound to it. A program of somebody else is never replaced or removed.
@@ -14,6 +14,8 @@
 // All functions work in the network namespace of the calling thread, and what
 // they return stays in it.
 package hook
+
+import "repacket/internal/run"
 
 // Names in the kernel by which a program of ours and its maps are known. The
 // kernel keeps 15 bytes of each.
@@ -37,41 +39,6 @@ const (
 	PeerName = "repacket_peer"
 )
 
-// Mode is where in the kernel a program runs.
-type Mode uint8
-
-// The modes. Auto leaves the choice to Choose and, where a program is there
-// already, to its type: an XDP program in native mode where the driver has it,
-// else in generic mode; a tc program at tc. A program that was loaded for
-// multi-buffer packets does not belong in generic mode, so who loads such
-// programs asks for Native.
-const (
-	Auto    Mode = iota
-	Native       // XDP in the driver, before a socket buffer is made
-	Generic      // XDP in the stack, behind it
-	Offload      // XDP on the network card; only ever found, never asked for
-	TC           // at the traffic control hooks: tcx, or clsact where that is not
-)
-
-var modeNames = [...]string{Auto: "auto", Native: "xdp", Generic: "xdp-generic", Offload: "xdp-offload", TC: "tc"}
-
-// String is the mode's word on the command line.
-func (m Mode) String() string { return modeNames[m] }
-
-// Direction is which packets of an interface a program sees.
-type Direction uint8
-
-// The directions.
-const (
-	In  Direction = iota // packets that arrive
-	Out                  // packets that leave
-)
-
-var directionNames = [...]string{In: "in", Out: "out"}
-
-// String is the direction's word on the command line.
-func (d Direction) String() string { return directionNames[d] }
-
 // Way is what holds a program on its interface.
 type Way uint8
 
@@ -92,8 +59,8 @@ func (w Way) String() string { return wayNames[w] }
 type Attached struct {
 	Interface string
 	Ifindex   int
-	Direction Direction
-	Mode      Mode
+	Direction run.Direction
+	Hook      run.Hook
 	Way       Way
 	// ProgramID is the kernel's number of the program, ProgramName its name
 	// there, which may be "".

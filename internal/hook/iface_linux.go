@@ -8,10 +8,12 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // Interface looks an interface up by its name or alternative name. The error is
-// ErrNoInterface, with the names that may have been meant.
+// NoInterfaceError, with the names that may have been meant.
 func Interface(name string) (Iface, error) {
 	i, err := Resolve(name)
 	if err != nil {
@@ -25,26 +27,32 @@ func Interface(name string) (Iface, error) {
 // Resolve is Interface without what only the driver knows: Driver and Native stay
 // empty, which is quicker by half.
 func Resolve(name string) (Iface, error) {
+	d, err := resolve(name)
+	return d.Iface, err
+}
+
+func resolve(name string) (device, error) {
 	d, err := deviceByName(name)
 	switch {
 	case err == nil:
-		return d.Iface, nil
+		return d, nil
 	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ERANGE):
 		// The others say that no interface can have such a name.
-		return Iface{}, &ErrNoInterface{Name: name, Near: nearNames(name), Err: err}
+		all, _ := Names() // without them there is no hint
+		return device{}, &NoInterfaceError{Name: name, Near: near(name, all), Err: err}
 	}
-	return Iface{}, explain(err, actList, newScene(name, In, Auto))
+	return device{}, explain(err, actList, newAttempt(name, run.In, run.Auto))
 }
 
 // NameOf is the name that the interface of a number has now. The error is
-// ErrNoInterface.
+// NoInterfaceError.
 func NameOf(index int) (string, error) {
 	d, err := deviceByIndex(index)
 	if errors.Is(err, unix.ENODEV) {
-		return "", &ErrNoInterface{Index: index, Err: err}
+		return "", &NoInterfaceError{Index: index, Err: err}
 	}
 	if err != nil {
-		return "", explain(err, actList, newScene("", In, Auto))
+		return "", explain(err, actList, newAttempt("", run.In, run.Auto))
 	}
 	return d.Name, nil
 }
@@ -53,7 +61,7 @@ func NameOf(index int) (string, error) {
 func Interfaces() ([]Iface, error) {
 	ds, err := devices()
 	if err != nil {
-		return nil, explain(err, actList, newScene("", In, Auto))
+		return nil, explain(err, actList, newAttempt("", run.In, run.Auto))
 	}
 	all := make([]Iface, len(ds))
 	for i, d := range ds {
@@ -63,37 +71,37 @@ func Interfaces() ([]Iface, error) {
 	return all, nil
 }
 
-// nearNames are the names of interfaces close to a name that there is not.
-func nearNames(name string) []string {
-	all, err := devices()
+// Names are the names of all interfaces in the kernel's order.
+func Names() ([]string, error) {
+	ds, err := devices()
 	if err != nil {
-		return nil
+		return nil, explain(err, actList, newAttempt("", run.In, run.Auto))
 	}
-	names := make([]string, len(all))
-	for i, d := range all {
+	names := make([]string, len(ds))
+	for i, d := range ds {
 		names[i] = d.Name
 	}
-	return near(name, names)
+	return names, nil
 }
 
 // DefaultRoute is the name of the interface of the default route: IPv4's with
-// the lowest metric, else IPv6's. The error is ErrNoDefaultRoute.
+// the lowest metric, else IPv6's. The error is NoDefaultRouteError.
 func DefaultRoute() (string, error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		index, err := defaultRouteOf(family)
 		if err != nil {
-			return "", explain(err, actRoute, newScene("", In, Auto))
+			return "", explain(err, actRoute, newAttempt("", run.In, run.Auto))
 		}
 		if index == 0 {
 			continue
 		}
 		d, err := deviceByIndex(index)
 		if err != nil {
-			return "", &ErrNoInterface{Index: index, Err: err}
+			return "", &NoInterfaceError{Index: index, Err: err}
 		}
 		return d.Name, nil
 	}
-	return "", &ErrNoDefaultRoute{}
+	return "", &NoDefaultRouteError{}
 }
 
 // defaultRouteOf is the number of the interface of a family's default route,

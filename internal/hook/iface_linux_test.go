@@ -67,7 +67,7 @@ func TestInterfaceUnknown(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(int) {
 		for name, want := range tests {
 			_, err := Interface(name)
-			var missing *ErrNoInterface
+			var missing *NoInterfaceError
 			if !errors.As(err, &missing) || missing.Name != name {
 				t.Errorf("%q: error %v", name, err)
 				continue
@@ -155,7 +155,7 @@ func TestDefaultRoute(t *testing.T) {
 
 func TestNoDefaultRoute(t *testing.T) {
 	got, err := routes(t, func(int, int) {})
-	var missing *ErrNoDefaultRoute
+	var missing *NoDefaultRouteError
 	if !errors.As(err, &missing) {
 		t.Errorf("default route on %q, %v", got, err)
 	}

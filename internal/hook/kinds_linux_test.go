@@ -7,6 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
+
+	"repacket/internal/run"
 )
 
 // kinds are interfaces of many kinds, what is to be known of them, and what is
@@ -14,15 +16,15 @@ import (
 var kinds = []struct {
 	link netlink.Link
 	want Iface
-	mode Mode
+	mode run.Hook
 }{
-	{pairOf("i0"), Iface{Kind: "veth", Driver: "veth", Ethernet: true, Native: Supported}, TC},
-	{tuntap(netlink.TUNTAP_MODE_TAP), Iface{Kind: "tun", Driver: "tun", Ethernet: true, Native: Supported}, TC},
-	{tuntap(netlink.TUNTAP_MODE_TUN), Iface{Kind: "tun", Driver: "tun", Link: RawIPLink, Native: Missing}, TC},
-	{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "i0"}}, Iface{Kind: "bridge", Driver: "bridge", Ethernet: true, Native: Missing}, TC},
-	{&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "i0"}}, Iface{Kind: "ifb", Driver: "ifb", Ethernet: true, Native: Missing}, TC},
-	{&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "i0"}, VxlanId: 7, Port: 4789}, Iface{Kind: "vxlan", Driver: "vxlan", Ethernet: true, Native: Missing}, TC},
-	{&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "i0"}, Mode: netlink.MACVLAN_MODE_BRIDGE}, Iface{Kind: "macvlan", Driver: "macvlan", Ethernet: true, Native: Missing}, TC},
+	{pairOf("i0"), Iface{Kind: "veth", Driver: "veth", Ethernet: true, Native: Supported}, run.TC},
+	{tuntap(netlink.TUNTAP_MODE_TAP), Iface{Kind: "tun", Driver: "tun", Ethernet: true, Native: Supported}, run.TC},
+	{tuntap(netlink.TUNTAP_MODE_TUN), Iface{Kind: "tun", Driver: "tun", Link: RawIPLink, Native: Missing}, run.TC},
+	{&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "i0"}}, Iface{Kind: "bridge", Driver: "bridge", Ethernet: true, Native: Missing}, run.TC},
+	{&netlink.Ifb{LinkAttrs: netlink.LinkAttrs{Name: "i0"}}, Iface{Kind: "ifb", Driver: "ifb", Ethernet: true, Native: Missing}, run.TC},
+	{&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "i0"}, VxlanId: 7, Port: 4789}, Iface{Kind: "vxlan", Driver: "vxlan", Ethernet: true, Native: Missing}, run.TC},
+	{&netlink.Macvlan{LinkAttrs: netlink.LinkAttrs{Name: "i0"}, Mode: netlink.MACVLAN_MODE_BRIDGE}, Iface{Kind: "macvlan", Driver: "macvlan", Ethernet: true, Native: Missing}, run.TC},
 }
 
 func tuntap(mode netlink.TuntapMode) netlink.Link {
@@ -49,16 +51,16 @@ func TestKindsOfInterfaces(t *testing.T) {
 					t.Errorf("it is (-want +got):\n%s", diff)
 				}
 				nativeIsAsSaid(t, on)
-				for _, dir := range []Direction{In, Out} {
-					c, err := Choose(Auto, dir, on, Need{})
+				for _, dir := range []run.Direction{run.In, run.Out} {
+					c, err := Choose(run.Auto, dir, on, Need{})
 					if err != nil {
 						t.Fatal(err)
 					}
-					if dir == In && c.Mode != k.mode {
+					if dir == run.In && c.Hook != k.mode {
 						t.Errorf("%s, want %s", c.Why, k.mode)
 					}
 					prog, _ := counted(t, someMeta(true))
-					h, err := Link(on.Index, dir, prog, c.Mode)
+					h, err := Link(on.Index, dir, prog, c.Hook)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -93,8 +95,8 @@ func addKind(t *testing.T, l netlink.Link) {
 // nativeIsAsSaid tries whether native XDP is there.
 func nativeIsAsSaid(t *testing.T, on Iface) {
 	t.Helper()
-	h, err := Link(on.Index, In, load(t, ProgramName), Native)
-	var refused *ErrUnsupported
+	h, err := Link(on.Index, run.In, load(t, ProgramName), run.XDP)
+	var refused *UnsupportedError
 	switch {
 	case err == nil:
 		if err := h.Close(); err != nil {

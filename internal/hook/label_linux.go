@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/cilium/ebpf"
+
+	"repacket/internal/run"
 )
 
 // NewMetaMap makes the map that holds the metadata: one element, the JSON text
@@ -49,7 +51,7 @@ func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 		err = prog.BindMap(counters)
 	}
 	if err != nil {
-		return explain(err, actLabel, newScene("", In, Auto))
+		return explain(err, actLabel, newAttempt("", run.In, run.Auto))
 	}
 	return labelled(prog, m, counters)
 }
@@ -60,7 +62,7 @@ func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 func labelled(prog *ebpf.Program, meta, counters *ebpf.Map) error {
 	info, err := prog.Info()
 	if err != nil {
-		return explain(fmt.Errorf("look at the program: %w", err), actLabel, newScene("", In, Auto))
+		return explain(fmt.Errorf("look at the program: %w", err), actLabel, newAttempt("", run.In, run.Auto))
 	}
 	if info.Name != ProgramName {
 		return &NamelessError{What: "the program " + ProgramName}
@@ -76,7 +78,7 @@ func labelled(prog *ebpf.Program, meta, counters *ebpf.Map) error {
 func boundMap(m *ebpf.Map, name string, bound []ebpf.MapID) error {
 	info, err := m.Info()
 	if err != nil {
-		return explain(fmt.Errorf("look at the map %s: %w", name, err), actLabel, newScene("", In, Auto))
+		return explain(fmt.Errorf("look at the map %s: %w", name, err), actLabel, newAttempt("", run.In, run.Auto))
 	}
 	id, _ := info.ID()
 	if info.Name != name || !slices.Contains(bound, id) {
@@ -109,7 +111,7 @@ func Follow(prog *ebpf.Program, counters *ebpf.Map) error {
 		return ExplainLoad(fmt.Errorf("keep the counters before: %w", err))
 	}
 	if err := prog.BindMap(before); err != nil {
-		return explain(err, actLabel, newScene("", In, Auto))
+		return explain(err, actLabel, newAttempt("", run.In, run.Auto))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 )
 
@@ -123,7 +124,7 @@ func loadOurs(t *testing.T, meta Meta) *ebpf.Program {
 func someMeta(foreground bool) Meta {
 	return Meta{
 		Version:    MetaVersion,
-		Rules:      []MetaRule{{Name: "web", Text: "if udp_dest 443 then udp_dest 8080"}, {Text: "if all # \"ä\"", Look: true}},
+		Rules:      []MetaRule{{Name: "web", Text: "if udp_dest 443 then udp_dest 8080"}, {Text: "if all # \"ä\"", DryRun: true}},
 		Interface:  "left",
 		Ifindex:    7,
 		Direction:  "in",
@@ -150,28 +151,28 @@ func programID(t *testing.T, prog *ebpf.Program) uint32 {
 // attachment is a way to attach, for tests over all of them.
 type attachment struct {
 	name   string
-	attach func(t *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error
+	attach func(t *testing.T, ifindex int, prog *ebpf.Program, mode run.Hook) error
 }
 
 // attachments attach until the test ends.
 var attachments = []attachment{
-	{"link", func(t *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		l, err := Link(ifindex, In, prog, mode)
+	{"link", func(t *testing.T, ifindex int, prog *ebpf.Program, mode run.Hook) error {
+		l, err := Link(ifindex, run.In, prog, mode)
 		if err == nil {
 			t.Cleanup(func() { l.Close() })
 		}
 		return err
 	}},
-	{"give", func(_ *testing.T, ifindex int, prog *ebpf.Program, mode Mode) error {
-		return Give(ifindex, In, prog, mode)
+	{"give", func(_ *testing.T, ifindex int, prog *ebpf.Program, mode run.Hook) error {
+		return Attach(ifindex, run.In, prog, mode)
 	}},
 }
 
 // wantNothing expects a free interface.
 func wantNothing(t *testing.T, ifindex int) {
 	t.Helper()
-	found, err := Find(ifindex, In)
-	var nothing *ErrNothing
+	found, err := Find(ifindex, run.In)
+	var nothing *NotAttachedError
 	if !errors.As(err, &nothing) {
 		t.Errorf("found %+v, error %v, want nothing", found, err)
 	}
@@ -180,7 +181,7 @@ func wantNothing(t *testing.T, ifindex int) {
 // wantProgram expects this very program.
 func wantProgram(t *testing.T, ifindex int, id uint32) {
 	t.Helper()
-	found, err := Find(ifindex, In)
+	found, err := Find(ifindex, run.In)
 	if err != nil {
 		t.Fatalf("find: %v", err)
 	}
@@ -211,10 +212,10 @@ func childAttach(role string) (Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, mode, dir := passProgram(ProgramName), Native, In
+	spec, mode, dir := passProgram(ProgramName), run.XDP, run.In
 	for _, hook := range tcHooks {
 		if role == tcRole(hook) {
-			spec, mode, dir, noTCX = tcProgram(ProgramName, nil, tcUnspec), TC, hook.dir, hook.way == ByClsact
+			spec, mode, dir, noTCX = tcProgram(ProgramName, nil, tcUnspec), run.TC, hook.dir, hook.way == ByClsact
 		}
 	}
 	prog, err := ebpf.NewProgram(spec)
@@ -226,7 +227,7 @@ func childAttach(role string) (Handle, error) {
 		return nil, err
 	}
 	if !foreground {
-		return nil, Give(iface.Index, dir, prog, mode)
+		return nil, Attach(iface.Index, dir, prog, mode)
 	}
 	return Link(iface.Index, dir, prog, mode)
 }

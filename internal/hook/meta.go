@@ -33,10 +33,10 @@ type Meta struct {
 	// Limit is the number of packets to act on, or 0 for no limit.
 	Limit uint64 `json:"limit,omitempty"`
 	// OldRules is how many rules the program had whose place this one took and
-	// whose counters it goes on from, see Follow; LeftAlone are the packets that
-	// the programs before that one left alone, by reason.
-	OldRules  int      `json:"old_rules,omitempty"`
-	LeftAlone []uint64 `json:"left_alone,omitempty"`
+	// whose counters it goes on from, see Follow; Skipped are the packets that
+	// the programs before that one skipped, by reason.
+	OldRules int      `json:"old_rules,omitempty"`
+	Skipped  []uint64 `json:"skipped,omitempty"`
 }
 
 // MetaRule is one rule in the user's words.
@@ -45,8 +45,8 @@ type MetaRule struct {
 	Text string `json:"text"`
 	// Sum is the SHA-256 of the whole text in hexadecimal where Text is only its
 	// beginning and an ellipsis, else "".
-	Sum  string `json:"sum,omitempty"`
-	Look bool   `json:"look,omitempty"` // it only counts
+	Sum    string `json:"sum,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"` // it only counts
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.
@@ -70,8 +70,8 @@ const (
 
 // NewMetaRule is a rule among a number of rules, in the user's words as far as they are
 // kept.
-func NewMetaRule(name, text string, look bool, rules int) MetaRule {
-	m := MetaRule{Name: name, Text: text, Look: look}
+func NewMetaRule(name, text string, dryRun bool, rules int) MetaRule {
+	m := MetaRule{Name: name, Text: text, DryRun: dryRun}
 	most := min(maxRuleText, max(minRuleText, maxRuleTexts/max(1, rules)))
 	if len(text) > most {
 		m.Sum = textSum(text)

@@ -7,11 +7,13 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // slot is a program on an interface, as rtnetlink tells it.
 type slot struct {
-	mode    Mode
+	mode    run.Hook
 	program uint32
 }
 
@@ -167,11 +169,11 @@ func parseXDP(xdp []byte) ([]slot, error) {
 	for _, attr := range attrs {
 		switch attr.Attr.Type {
 		case unix.IFLA_XDP_DRV_PROG_ID:
-			slots = append(slots, slot{Native, number(attr.Value)})
+			slots = append(slots, slot{run.XDP, number(attr.Value)})
 		case unix.IFLA_XDP_SKB_PROG_ID:
-			slots = append(slots, slot{Generic, number(attr.Value)})
+			slots = append(slots, slot{run.GenericXDP, number(attr.Value)})
 		case unix.IFLA_XDP_HW_PROG_ID:
-			slots = append(slots, slot{Offload, number(attr.Value)})
+			slots = append(slots, slot{run.OffloadXDP, number(attr.Value)})
 		}
 	}
 	return slots, err

@@ -8,6 +8,8 @@ import (
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 var (
@@ -28,7 +30,7 @@ var probes = [...]func() error{
 }
 
 // Has tries whether the kernel has a feature, and leaves everything as it was.
-// It takes CAP_BPF and CAP_NET_ADMIN; the error is ErrPrivilege.
+// It takes CAP_BPF and CAP_NET_ADMIN; the error is PrivilegeError.
 func Has(f Feature) (bool, error) {
 	err := probes[f]()
 	switch {
@@ -37,7 +39,7 @@ func Has(f Feature) (bool, error) {
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
 		return false, nil
 	}
-	return false, explain(err, actProbe, newScene("", In, Auto))
+	return false, explain(err, actProbe, newAttempt("", run.In, run.Auto))
 }
 
 func probeTCX() error {
@@ -125,16 +127,16 @@ func TakesFragments(on Iface) Support {
 
 // Programs lists what is on the hooks of one interface for a direction, in the
 // order in which they run, as far as that is to be seen. It takes no privilege:
-// where something is not to be seen, what is comes beside an ErrPrivilege. Of a
+// where something is not to be seen, what is comes beside an PrivilegeError. Of a
 // program that cannot be opened the number is there, and at clsact the name of
 // the filter.
-func Programs(ifindex int, dir Direction) ([]Attached, error) {
+func Programs(ifindex int, dir run.Direction) ([]Attached, error) {
 	d, err := deviceByIndex(ifindex)
 	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return nil, &ErrNoInterface{Index: ifindex, Err: err}
+		return nil, &NoInterfaceError{Index: ifindex, Err: err}
 	}
 	if err != nil {
-		return nil, explain(err, actSee, newScene("", dir, Auto))
+		return nil, explain(err, actSee, newAttempt("", dir, run.Auto))
 	}
 	all, err := candidates(d, dir)
 	var seen []Attached
@@ -153,36 +155,36 @@ func Programs(ifindex int, dir Direction) ([]Attached, error) {
 		seen = append(seen, a)
 	}
 	if err != nil {
-		err = explain(err, actSee, newScene(d.Name, dir, Auto))
+		err = explain(err, actSee, newAttempt(d.Name, dir, run.Auto))
 	}
 	return seen, err
 }
 
 // candidates are the programs by number, unopened. The error is the kernel's
 // first; what others tell is there beside it.
-func candidates(d device, dir Direction) (all []Attached, first error) {
-	if dir == In {
+func candidates(d device, dir run.Direction) (all []Attached, first error) {
+	if dir == run.In {
 		for _, s := range d.slots {
-			all = append(all, Attached{Mode: s.mode, ProgramID: s.program})
+			all = append(all, Attached{Hook: s.mode, ProgramID: s.program})
 		}
 	}
 	tcx, _, first := queryTCX(d.Index, dir)
 	for _, id := range tcx.programs {
-		all = append(all, Attached{Mode: TC, Way: ByTCX, ProgramID: uint32(id)})
+		all = append(all, Attached{Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)})
 	}
-	l, err := newLook()
+	l, err := newInspection()
 	if err != nil {
 		return all, errors.Join(first, err)
 	}
 	defer l.close()
 	kind := l.qdiscs[d.Index]
-	if kind == "" || kind == ingress && dir == Out {
+	if kind == "" || kind == ingress && dir == run.Out {
 		return all, first
 	}
 	filters, err := l.conn.filters(d.Index, dir)
 	for _, f := range filters {
 		if f.program != 0 {
-			all = append(all, Attached{Mode: TC, Way: ByClsact, ProgramID: f.program, filter: f})
+			all = append(all, Attached{Hook: run.TC, Way: ByClsact, ProgramID: f.program, filter: f})
 		}
 	}
 	if first == nil {

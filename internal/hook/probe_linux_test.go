@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // Has says of each feature what using it shows.
@@ -48,7 +49,7 @@ func TestHas(t *testing.T) {
 				t.Errorf("%s: %v, %v", f, got, err)
 			}
 		}
-		lo, err := Programs(1, In)
+		lo, err := Programs(1, run.In)
 		if err != nil || len(lo) > 0 {
 			t.Errorf("on the loopback %+v is left, %v", lo, err)
 		}
@@ -88,28 +89,28 @@ func TestPrograms(t *testing.T) {
 		t.Run(way.String(), func(t *testing.T) {
 			withWay(t, way)
 			inPair(t, lab.PairConfig{}, func(ifindex int) {
-				for _, dir := range []Direction{In, Out} {
+				for _, dir := range []run.Direction{run.In, run.Out} {
 					if got, err := Programs(ifindex, dir); err != nil || len(got) > 0 {
 						t.Errorf("nothing is there, but (%s) %+v, %v", dir, got, err)
 					}
 				}
 				xdp := load(t, "another")
-				if err := Give(ifindex, In, xdp, Native); err != nil {
+				if err := Attach(ifindex, run.In, xdp, run.XDP); err != nil {
 					t.Fatal(err)
 				}
 				other := loadSpec(t, tcProgram("somebody", nil, tcUnspec))
-				attachOthers(t, ifindex, tcHook{way, Out}, other)
+				attachOthers(t, ifindex, tcHook{way, run.Out}, other)
 				ours, _ := counted(t, someMeta(true))
-				h, err := Link(ifindex, Out, ours, TC)
+				h, err := Link(ifindex, run.Out, ours, run.TC)
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer h.Close()
-				want := map[Direction][]Attached{
-					In: {{Mode: Native, Way: ByXDP, ProgramID: programID(t, xdp), ProgramName: "another"}},
-					Out: {
-						{Mode: TC, Way: way, ProgramID: programID(t, ours), ProgramName: ProgramName, Ours: true},
-						{Mode: TC, Way: way, ProgramID: programID(t, other), ProgramName: "somebody"},
+				want := map[run.Direction][]Attached{
+					run.In: {{Hook: run.XDP, Way: ByXDP, ProgramID: programID(t, xdp), ProgramName: "another"}},
+					run.Out: {
+						{Hook: run.TC, Way: way, ProgramID: programID(t, ours), ProgramName: ProgramName, Ours: true},
+						{Hook: run.TC, Way: way, ProgramID: programID(t, other), ProgramName: "somebody"},
 					},
 				}
 				for dir, want := range want {
@@ -131,8 +132,8 @@ func TestPrograms(t *testing.T) {
 }
 
 func TestProgramsOfNoInterface(t *testing.T) {
-	_, err := Programs(1<<30, In)
-	var missing *ErrNoInterface
+	_, err := Programs(1<<30, run.In)
+	var missing *NoInterfaceError
 	if !errors.As(err, &missing) {
 		t.Errorf("error %v", err)
 	}
@@ -143,20 +144,20 @@ func TestProgramsOfNoInterface(t *testing.T) {
 func TestProgramsUnprivileged(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		xdp := load(t, "another")
-		if err := Give(ifindex, In, xdp, Native); err != nil {
+		if err := Attach(ifindex, run.In, xdp, run.XDP); err != nil {
 			t.Fatal(err)
 		}
 		filtered := loadSpec(t, tcProgram("somebody", nil, tcUnspec))
-		attachOthers(t, ifindex, tcHook{ByClsact, In}, filtered)
+		attachOthers(t, ifindex, tcHook{ByClsact, run.In}, filtered)
 		var got []Attached
 		var seen, asked error
 		without(t, func() {
-			got, seen = Programs(ifindex, In)
+			got, seen = Programs(ifindex, run.In)
 			_, asked = Has(XDPPrograms)
 			_, tcx := Has(TCX)
 			asked = errors.Join(asked, tcx)
 		}, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_PERFMON)
-		var privilege *ErrPrivilege
+		var privilege *PrivilegeError
 		if !errors.As(seen, &privilege) || len(privilege.Missing) == 0 {
 			t.Errorf("error %v", seen)
 		}

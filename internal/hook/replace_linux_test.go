@@ -11,21 +11,23 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
+
+	"repacket/internal/run"
 )
 
 // spot is a hook of either kind, for tests over all of them.
 type spot struct {
 	tcHook
-	mode Mode
+	mode run.Hook
 }
 
 var spots = []spot{
-	{tcHook{ByXDP, In}, Native},
-	{tcHook{ByXDP, In}, Generic},
-	{tcHook{ByTCX, In}, TC},
-	{tcHook{ByTCX, Out}, TC},
-	{tcHook{ByClsact, In}, TC},
-	{tcHook{ByClsact, Out}, TC},
+	{tcHook{ByXDP, run.In}, run.XDP},
+	{tcHook{ByXDP, run.In}, run.GenericXDP},
+	{tcHook{ByTCX, run.In}, run.TC},
+	{tcHook{ByTCX, run.Out}, run.TC},
+	{tcHook{ByClsact, run.In}, run.TC},
+	{tcHook{ByClsact, run.Out}, run.TC},
 }
 
 func onSpots(t *testing.T, test func(t *testing.T, w wire, s spot)) {
@@ -40,7 +42,7 @@ func onSpots(t *testing.T, test func(t *testing.T, w wire, s spot)) {
 // counted loads a program of ours for this hook that counts.
 func (s spot) counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
 	t.Helper()
-	if s.mode == TC {
+	if s.mode == run.TC {
 		return counted(t, meta)
 	}
 	counter := newCounter(t)
@@ -57,7 +59,7 @@ func (s spot) counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
 func TestReplace(t *testing.T) {
 	onSpots(t, func(t *testing.T, w wire, s spot) {
 		first, before := s.counted(t, someMeta(false))
-		if err := Give(w.ifindex, s.dir, first, s.mode); err != nil {
+		if err := Attach(w.ifindex, s.dir, first, s.mode); err != nil {
 			t.Fatal(err)
 		}
 		w.send(t, s.dir, 1)
@@ -72,21 +74,21 @@ func TestReplace(t *testing.T) {
 		wantCount(t, "the first", before, 1)
 		wantCount(t, "the second", after, 2)
 		now := wantFound(t, w.ifindex, s.dir, second)
-		if now.Mode != found.Mode || now.Way != found.Way || now.Meta.Rules[0].Text != "if udp" {
+		if now.Hook != found.Hook || now.Way != found.Way || now.Meta.Rules[0].Text != "if udp" {
 			t.Errorf("found %+v, before it was %+v", now, found)
 		}
-		if all, err := List(); err != nil || len(all) != 1 {
+		if all, err := List(""); err != nil || len(all) != 1 {
 			t.Errorf("listed %+v, %v, want one program", all, err)
 		}
 		// What was found before is another program now, and then none.
-		var taken *ErrTaken
+		var taken *TakenError
 		if err := Replace(found, first); !errors.As(err, &taken) || taken.ProgramID != now.ProgramID {
 			t.Errorf("replaced twice: %v", err)
 		}
-		if err := Take(now); err != nil {
+		if err := Detach(now); err != nil {
 			t.Error(err)
 		}
-		var nothing *ErrNothing
+		var nothing *NotAttachedError
 		if err := Replace(now, first); !errors.As(err, &nothing) {
 			t.Errorf("replaced what is gone: %v", err)
 		}
@@ -105,8 +107,8 @@ func TestReplaceLeavesAForegroundRun(t *testing.T) {
 		defer h.Close()
 		found := wantFound(t, w.ifindex, s.dir, prog)
 		late, _ := s.counted(t, someMeta(false))
-		for what, err := range map[string]error{"replace": Replace(found, late), "take": Take(found)} {
-			var taken *ErrTaken
+		for what, err := range map[string]error{"replace": Replace(found, late), "take": Detach(found)} {
+			var taken *TakenError
 			if !errors.As(err, &taken) || !taken.Ours || taken.PID != os.Getpid() || taken.Direction != s.dir {
 				t.Errorf("%s: error %v, want ours with this process's number", what, err)
 			}
@@ -120,7 +122,7 @@ func TestReplaceKeepsThePlace(t *testing.T) {
 	onTC(t, func(t *testing.T, w wire, h tcHook) {
 		attachOthers(t, w.ifindex, h, loadSpec(t, tcProgram("somebody", nil, tcOK)))
 		first, _ := counted(t, someMeta(false))
-		if err := Give(w.ifindex, h.dir, first, TC); err != nil {
+		if err := Attach(w.ifindex, h.dir, first, run.TC); err != nil {
 			t.Fatal(err)
 		}
 		second, ours := counted(t, someMeta(false))
@@ -163,7 +165,7 @@ func TestReplaceLosesNothing(t *testing.T) {
 	onSpots(t, func(t *testing.T, w wire, s spot) {
 		first, counter1 := s.counted(t, someMeta(false))
 		second, counter2 := s.counted(t, someMeta(false))
-		if err := Give(w.ifindex, s.dir, first, s.mode); err != nil {
+		if err := Attach(w.ifindex, s.dir, first, s.mode); err != nil {
 			t.Fatal(err)
 		}
 		swaps, packets := w.whileSending(t, s, func(i int) error {
@@ -188,7 +190,7 @@ func TestReplaceLosesNothing(t *testing.T) {
 func (w wire) whileSending(t *testing.T, s spot, swap func(i int) error) (swaps int, packets uint64) {
 	t.Helper()
 	most := 1000
-	if s.mode != TC {
+	if s.mode != run.TC {
 		most = 100 // these take the kernel 10 ms each
 	}
 	end := time.Now().Add(1500 * time.Millisecond) // emulated machines do fewer
@@ -220,7 +222,7 @@ func TestUpdateRefused(t *testing.T) {
 		}
 		defer h.Close()
 		wrong := spots[0]
-		if s.mode != TC {
+		if s.mode != run.TC {
 			wrong = spots[2]
 		}
 		other, _ := wrong.counted(t, someMeta(true))
@@ -285,12 +287,12 @@ func TestOneOfManyAttaches(t *testing.T) {
 			all.Go(func() {
 				var l Handle
 				err := w.A.Do(func() (err error) {
-					l, err = Link(w.ifindex, h.dir, prog, TC)
+					l, err = Link(w.ifindex, h.dir, prog, run.TC)
 					return err
 				})
 				mu.Lock()
 				defer mu.Unlock()
-				var taken *ErrTaken
+				var taken *TakenError
 				switch {
 				case err == nil:
 					won++
@@ -315,21 +317,21 @@ func TestTCNoDescriptorIsLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer prog.Close()
-			l, err := Link(w.ifindex, h.dir, prog, TC)
+			l, err := Link(w.ifindex, h.dir, prog, run.TC)
 			if err := errors.Join(err, Label(prog, someMeta(false), nil)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Link(w.ifindex, h.dir, prog, TC); err == nil {
+			if _, err := Link(w.ifindex, h.dir, prog, run.TC); err == nil {
 				t.Error("taken and yet linked")
 			}
-			if err := errors.Join(l.Close(), Give(w.ifindex, h.dir, prog, TC)); err != nil {
+			if err := errors.Join(l.Close(), Attach(w.ifindex, h.dir, prog, run.TC)); err != nil {
 				t.Fatal(err)
 			}
 			found, err := Find(w.ifindex, h.dir)
 			if err := errors.Join(err, Replace(found, prog)); h.way == ByClsact && err != nil {
 				t.Fatal(err)
 			}
-			if err := Take(found); err != nil {
+			if err := Detach(found); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -355,10 +357,10 @@ func TestFollow(t *testing.T) {
 		}
 		prog, own, old := loadOurs(t, someMeta(false)), counters(1), counters(2)
 		defer own.Close()
-		if err := errors.Join(prog.BindMap(own), Follow(prog, old), old.Close(), Give(1, In, prog, Generic)); err != nil {
+		if err := errors.Join(prog.BindMap(own), Follow(prog, old), old.Close(), Attach(1, run.In, prog, run.GenericXDP)); err != nil {
 			t.Fatal(err)
 		}
-		found, err := Find(1, In)
+		found, err := Find(1, run.In)
 		if err != nil {
 			t.Fatal(err)
 		}

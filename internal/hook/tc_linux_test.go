@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 	"repacket/test/testnet"
 )
@@ -27,14 +28,14 @@ func TestTCAttachFindDetach(t *testing.T) {
 				prog, counter := counted(t, meta)
 				off := by.attach(t, w.ifindex, h.dir, prog)
 				want := Attached{
-					Interface: "left", Ifindex: w.ifindex, Direction: h.dir, Mode: TC, Way: h.way,
+					Interface: "left", Ifindex: w.ifindex, Direction: h.dir, Hook: run.TC, Way: h.way,
 					ProgramID: programID(t, prog), ProgramName: ProgramName, Ours: true, Meta: meta,
 				}
 				found := wantFound(t, w.ifindex, h.dir, prog)
 				if diff := cmp.Diff(&want, found, cmpopts.IgnoreUnexported(Attached{})); diff != "" {
 					t.Errorf("found (-want +got):\n%s", diff)
 				}
-				all, err := List()
+				all, err := List("")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -60,16 +61,16 @@ func TestTCAttachFindDetach(t *testing.T) {
 func TestAutoGoesByTheProgram(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		prog, _ := counted(t, someMeta(false))
-		if err := Give(ifindex, Out, prog, Auto); err != nil {
+		if err := Attach(ifindex, run.Out, prog, run.Auto); err != nil {
 			t.Fatal(err)
 		}
-		if found := wantFound(t, ifindex, Out, prog); found.Mode != TC {
-			t.Errorf("attached as %s", found.Mode)
+		if found := wantFound(t, ifindex, run.Out, prog); found.Hook != run.TC {
+			t.Errorf("attached as %s", found.Hook)
 		}
-		if err := Give(ifindex, In, prog, Native); err == nil {
+		if err := Attach(ifindex, run.In, prog, run.XDP); err == nil {
 			t.Error("a tc program was attached as XDP")
 		}
-		if err := Give(ifindex, In, load(t, ProgramName), TC); err == nil {
+		if err := Attach(ifindex, run.In, load(t, ProgramName), run.TC); err == nil {
 			t.Error("an XDP program was attached as tc")
 		}
 	})
@@ -77,12 +78,12 @@ func TestAutoGoesByTheProgram(t *testing.T) {
 
 func TestEgressXDPIsRefused(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
-		for _, mode := range []Mode{Auto, Native, Generic} {
-			var refused *ErrEgressXDP
-			if h, err := Link(ifindex, Out, load(t, ProgramName), mode); !errors.As(err, &refused) || refused.Interface != "left" {
+		for _, mode := range []run.Hook{run.Auto, run.XDP, run.GenericXDP} {
+			var refused *EgressXDPError
+			if h, err := Link(ifindex, run.Out, load(t, ProgramName), mode); !errors.As(err, &refused) || refused.Interface != "left" {
 				t.Errorf("link as %s: %v, %v", mode, h, err)
 			}
-			if err := Give(ifindex, Out, load(t, ProgramName), mode); !errors.As(err, &refused) || refused.Mode != mode {
+			if err := Attach(ifindex, run.Out, load(t, ProgramName), mode); !errors.As(err, &refused) || refused.Hook != mode {
 				t.Errorf("give as %s: %v", mode, err)
 			}
 		}
@@ -115,7 +116,7 @@ func TestTCLinkGoesWithItsProcess(t *testing.T) {
 		kill(t, cmd)
 		eventually(t, "the killed process's program goes", func() bool {
 			_, err := Find(w.ifindex, h.dir)
-			var nothing *ErrNothing
+			var nothing *NotAttachedError
 			return errors.As(err, &nothing)
 		})
 		w.send(t, h.dir, 2) // they arrive: what is left is inert
@@ -124,17 +125,17 @@ func TestTCLinkGoesWithItsProcess(t *testing.T) {
 
 // What a killed process leaves at clsact goes with the next run, or by itself.
 func TestStaleStubIsRemoved(t *testing.T) {
-	removals := map[string]func(t *testing.T, ifindex int, dir Direction){
-		"asked": func(t *testing.T, ifindex int, _ Direction) {
+	removals := map[string]func(t *testing.T, ifindex int, dir run.Direction){
+		"asked": func(t *testing.T, ifindex int, _ run.Direction) {
 			for _, want := range []bool{true, false} {
 				if removed, err := RemoveStale(ifindex); err != nil || removed != want {
 					t.Errorf("removed: %v, %v, want %v", removed, err, want)
 				}
 			}
 		},
-		"next run": func(t *testing.T, ifindex int, dir Direction) {
+		"next run": func(t *testing.T, ifindex int, dir run.Direction) {
 			prog, _ := counted(t, someMeta(true))
-			h, err := Link(ifindex, dir, prog, TC)
+			h, err := Link(ifindex, dir, prog, run.TC)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -143,18 +144,18 @@ func TestStaleStubIsRemoved(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"next run in the other direction": func(t *testing.T, ifindex int, dir Direction) {
+		"next run in the other direction": func(t *testing.T, ifindex int, dir run.Direction) {
 			prog, _ := counted(t, someMeta(false))
-			if err := Give(ifindex, 1-dir, prog, TC); err != nil {
+			if err := Attach(ifindex, 1-dir, prog, run.TC); err != nil {
 				t.Fatal(err)
 			}
 			wantFilters(t, ifindex, dir)
-			if err := Take(wantFound(t, ifindex, 1-dir, prog)); err != nil {
+			if err := Detach(wantFound(t, ifindex, 1-dir, prog)); err != nil {
 				t.Error(err)
 			}
 		},
-		"next run by XDP": func(t *testing.T, ifindex int, _ Direction) {
-			h, err := Link(ifindex, In, loadOurs(t, someMeta(true)), Native)
+		"next run by XDP": func(t *testing.T, ifindex int, _ run.Direction) {
+			h, err := Link(ifindex, run.In, loadOurs(t, someMeta(true)), run.XDP)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -190,7 +191,7 @@ func TestStaleStubIsRemoved(t *testing.T) {
 func TestTCGivenOutlivesItsProcess(t *testing.T) {
 	onTC(t, func(t *testing.T, w wire, h tcHook) {
 		prog, counter := counted(t, someMeta(false))
-		if err := Give(w.ifindex, h.dir, prog, TC); err != nil {
+		if err := Attach(w.ifindex, h.dir, prog, run.TC); err != nil {
 			t.Fatal(err)
 		}
 		id := programID(t, prog)
@@ -201,7 +202,7 @@ func TestTCGivenOutlivesItsProcess(t *testing.T) {
 		if err != nil || found.ProgramID != id {
 			t.Fatalf("found %+v, %v, want program %d", found, err, id)
 		}
-		if err := Take(found); err != nil {
+		if err := Detach(found); err != nil {
 			t.Error(err)
 		}
 	})
@@ -220,7 +221,7 @@ func TestTCComesFirst(t *testing.T) {
 				w.send(t, h.dir, 2)
 				wantCount(t, "ours", ours, 2)
 				wantCount(t, "theirs", theirs, 2)
-				all, err := List()
+				all, err := List("")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -231,8 +232,8 @@ func TestTCComesFirst(t *testing.T) {
 				w.send(t, h.dir, 1)
 				wantCount(t, "theirs alone", theirs, 3)
 				found := wantFound(t, w.ifindex, h.dir, others)
-				var taken *ErrTaken
-				if err := Take(found); !errors.As(err, &taken) || taken.Ours {
+				var taken *TakenError
+				if err := Detach(found); !errors.As(err, &taken) || taken.Ours {
 					t.Errorf("another's taken: %v", err)
 				}
 				if err := Replace(found, prog); !errors.As(err, &taken) || taken.Ours {
@@ -249,11 +250,11 @@ func TestTCComesFirst(t *testing.T) {
 func TestTCTakenByOurs(t *testing.T) {
 	type hold struct {
 		way  Way
-		mode Mode
+		mode run.Hook
 	}
-	holds := []hold{{ByXDP, Native}, {ByXDP, Generic}, {ByTCX, TC}, {ByClsact, TC}}
-	program := func(t *testing.T, mode Mode, meta Meta) *ebpf.Program {
-		if mode != TC {
+	holds := []hold{{ByXDP, run.XDP}, {ByXDP, run.GenericXDP}, {ByTCX, run.TC}, {ByClsact, run.TC}}
+	program := func(t *testing.T, mode run.Hook, meta Meta) *ebpf.Program {
+		if mode != run.TC {
 			return loadOurs(t, meta)
 		}
 		prog, _ := counted(t, meta)
@@ -267,40 +268,40 @@ func TestTCTakenByOurs(t *testing.T) {
 					holder := program(t, held.mode, someMeta(foreground))
 					pid := 0
 					if foreground {
-						h, err := Link(ifindex, In, holder, held.mode)
+						h, err := Link(ifindex, run.In, holder, held.mode)
 						if err != nil {
 							t.Fatal(err)
 						}
 						defer h.Close()
 						pid = os.Getpid()
-					} else if err := Give(ifindex, In, holder, held.mode); err != nil {
+					} else if err := Attach(ifindex, run.In, holder, held.mode); err != nil {
 						t.Fatal(err)
 					}
-					expected := &ErrTaken{
-						Interface: "left", Mode: held.mode, ProgramID: programID(t, holder),
+					expected := &TakenError{
+						Interface: "left", Hook: held.mode, ProgramID: programID(t, holder),
 						ProgramName: ProgramName, Ours: true, PID: pid,
 					}
-					for _, mode := range []Mode{Native, Generic, TC} {
+					for _, mode := range []run.Hook{run.XDP, run.GenericXDP, run.TC} {
 						late := program(t, mode, someMeta(false))
-						_, linked := Link(ifindex, In, late, mode)
-						for what, err := range map[string]error{"link": linked, "give": Give(ifindex, In, late, mode)} {
-							var taken *ErrTaken
+						_, linked := Link(ifindex, run.In, late, mode)
+						for what, err := range map[string]error{"link": linked, "give": Attach(ifindex, run.In, late, mode)} {
+							var taken *TakenError
 							if !errors.As(err, &taken) {
 								t.Errorf("%s %s: error %v", what, mode, err)
 								continue
 							}
-							if diff := cmp.Diff(expected, taken, cmpopts.IgnoreFields(ErrTaken{}, "Err")); diff != "" {
+							if diff := cmp.Diff(expected, taken, cmpopts.IgnoreFields(TakenError{}, "Err")); diff != "" {
 								t.Errorf("%s %s (-want +got):\n%s", what, mode, diff)
 							}
 						}
 					}
-					wantFound(t, ifindex, In, holder)
-					out := program(t, TC, someMeta(false))
-					if err := Give(ifindex, Out, out, TC); err != nil {
+					wantFound(t, ifindex, run.In, holder)
+					out := program(t, run.TC, someMeta(false))
+					if err := Attach(ifindex, run.Out, out, run.TC); err != nil {
 						t.Errorf("the other direction: %v", err)
 					}
-					wantFound(t, ifindex, Out, out)
-					wantFound(t, ifindex, In, holder)
+					wantFound(t, ifindex, run.Out, out)
+					wantFound(t, ifindex, run.In, holder)
 				})
 			})
 		}
@@ -311,17 +312,17 @@ func TestTCTakenByOurs(t *testing.T) {
 func TestTCBesideAnothersXDP(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		others := load(t, "somebody")
-		if err := Give(ifindex, In, others, Native); err != nil {
+		if err := Attach(ifindex, run.In, others, run.XDP); err != nil {
 			t.Fatal(err)
 		}
 		prog, _ := counted(t, someMeta(false))
-		if err := Give(ifindex, In, prog, TC); err != nil {
+		if err := Attach(ifindex, run.In, prog, run.TC); err != nil {
 			t.Fatal(err)
 		}
-		if err := Take(wantFound(t, ifindex, In, prog)); err != nil {
+		if err := Detach(wantFound(t, ifindex, run.In, prog)); err != nil {
 			t.Error(err)
 		}
-		wantFound(t, ifindex, In, others)
+		wantFound(t, ifindex, run.In, others)
 	})
 }
 
@@ -332,7 +333,7 @@ func TestHasTCX(t *testing.T) {
 		t.Errorf("%v, %v, but lo says %v", there, e, err)
 	}
 	without(t, func() {
-		var privilege *ErrPrivilege
+		var privilege *PrivilegeError
 		if there, err := HasTCX(); !errors.As(err, &privilege) {
 			t.Errorf("without privilege: %v, %v", there, err)
 		}

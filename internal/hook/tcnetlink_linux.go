@@ -7,6 +7,8 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // Qdiscs that have filters for packets on their way in, and clsact also out. An
@@ -17,7 +19,7 @@ const (
 )
 
 // filterParents are where the filters of a direction hang.
-var filterParents = [...]uint32{In: netlink.HANDLE_MIN_INGRESS, Out: netlink.HANDLE_MIN_EGRESS}
+var filterParents = [...]uint32{run.In: netlink.HANDLE_MIN_INGRESS, run.Out: netlink.HANDLE_MIN_EGRESS}
 
 // etherAll is ETH_P_ALL in the wire's byte order: a filter for all packets.
 var etherAll = nl.Swap16(unix.ETH_P_ALL)
@@ -125,7 +127,7 @@ func clsactMsg(ifindex int) *nl.TcMsg {
 
 // filters are the filters for a direction in the order in which they run. It
 // is for interfaces with a qdisc that has that direction only.
-func (c *tcConn) filters(ifindex int, dir Direction) ([]filter, error) {
+func (c *tcConn) filters(ifindex int, dir run.Direction) ([]filter, error) {
 	msg := filterMsg(ifindex, dir, filter{})
 	replies, err := c.dump(unix.RTM_GETTFILTER, unix.RTM_NEWTFILTER, msg)
 	if err != nil {
@@ -144,7 +146,7 @@ func (c *tcConn) filters(ifindex int, dir Direction) ([]filter, error) {
 
 // putFilter makes a BPF filter that decides by itself, or gives the filter that
 // is there another program.
-func (c *tcConn) putFilter(ifindex int, dir Direction, f filter, fd, flags int) error {
+func (c *tcConn) putFilter(ifindex int, dir run.Direction, f filter, fd, flags int) error {
 	req := c.request(unix.RTM_NEWTFILTER, flags|unix.NLM_F_ACK, filterMsg(ifindex, dir, f))
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(f.kind)))
 	options := nl.NewRtAttr(nl.TCA_OPTIONS, nil)
@@ -156,14 +158,14 @@ func (c *tcConn) putFilter(ifindex int, dir Direction, f filter, fd, flags int) 
 	return err
 }
 
-func (c *tcConn) deleteFilter(ifindex int, dir Direction, f filter) error {
+func (c *tcConn) deleteFilter(ifindex int, dir run.Direction, f filter) error {
 	req := c.request(unix.RTM_DELTFILTER, unix.NLM_F_ACK, filterMsg(ifindex, dir, f))
 	req.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(f.kind)))
 	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
 }
 
-func filterMsg(ifindex int, dir Direction, f filter) *nl.TcMsg {
+func filterMsg(ifindex int, dir run.Direction, f filter) *nl.TcMsg {
 	return &nl.TcMsg{
 		Family:  unix.AF_UNSPEC,
 		Ifindex: int32(ifindex),

@@ -9,13 +9,15 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
+
+	"repacket/internal/run"
 )
 
 // noTCX makes this package do as on a kernel without tcx. Tests set it.
 var noTCX bool
 
 // tcxTypes are the kernel's names of the hooks.
-var tcxTypes = [...]ebpf.AttachType{In: ebpf.AttachTCXIngress, Out: ebpf.AttachTCXEgress}
+var tcxTypes = [...]ebpf.AttachType{run.In: ebpf.AttachTCXIngress, run.Out: ebpf.AttachTCXEgress}
 
 // tcxAttempts is how often is tried again what others get in between.
 const tcxAttempts = 8
@@ -39,7 +41,7 @@ type progQuery struct {
 
 // queryTCX asks what is on a hook; there is false where the kernel has no tcx.
 // (The library's function takes a missing privilege for a missing tcx.)
-func queryTCX(ifindex int, dir Direction) (s tcxState, there bool, err error) {
+func queryTCX(ifindex int, dir run.Direction) (s tcxState, there bool, err error) {
 	if noTCX {
 		return s, false, nil
 	}
@@ -63,21 +65,21 @@ func queryTCX(ifindex int, dir Direction) (s tcxState, there bool, err error) {
 }
 
 // HasTCX tells whether the kernel has tcx; else tc programs go to clsact. It
-// takes CAP_NET_ADMIN; the error is ErrPrivilege.
+// takes CAP_NET_ADMIN; the error is PrivilegeError.
 func HasTCX() (bool, error) {
 	// Of an interface that there is not: who knows the hooks misses it.
-	_, there, err := queryTCX(math.MaxInt32, In)
+	_, there, err := queryTCX(math.MaxInt32, run.In)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return true, nil
 	case err != nil:
-		return false, explain(err, actHooks, newScene("", In, TC))
+		return false, explain(err, actHooks, newAttempt("", run.In, run.TC))
 	}
 	return there, nil
 }
 
 // linkTC links a program to tcx, or puts it in a clsact stub.
-func linkTC(at place, prog *ebpf.Program) (Handle, error) {
+func linkTC(at attachPoint, prog *ebpf.Program) (Handle, error) {
 	var l link.Link
 	there, err := attachTCX(at, actLink, func(revision uint64) (err error) {
 		l, err = link.AttachTCX(link.TCXOptions{
@@ -98,10 +100,10 @@ func linkTC(at place, prog *ebpf.Program) (Handle, error) {
 	return linkHandle{l, at}, nil
 }
 
-// giveTC gives a program to tcx, or puts it in a clsact filter. takeBack is as that of
-// giveAt.
-func giveTC(at place, prog *ebpf.Program) (takeBack func() error, err error) {
-	there, err := attachTCX(at, actGive, func(revision uint64) error {
+// addTC gives a program to tcx, or puts it in a clsact filter. undo is as that of
+// attachAt.
+func addTC(at attachPoint, prog *ebpf.Program) (undo func() error, err error) {
+	there, err := attachTCX(at, actAttach, func(revision uint64) error {
 		return link.RawAttachProgram(link.RawAttachProgramOptions{
 			Target:           at.ifindex,
 			Program:          prog,
@@ -111,15 +113,15 @@ func giveTC(at place, prog *ebpf.Program) (takeBack func() error, err error) {
 		})
 	})
 	if err == nil && !there {
-		return giveClsact(at, prog)
+		return addClsactFilter(at, prog)
 	}
-	return func() error { return explainedOn(at, changeTCX(at, prog, nil), actTake) }, err
+	return func() error { return explainedOn(at, changeTCX(at, prog, nil), actDetach) }, err
 }
 
 // attachTCX lets put attach to tcx as long as nothing has changed there since
 // it was seen to be without a program of ours. there is false where the kernel
 // has no tcx.
-func attachTCX(at place, act action, put func(revision uint64) error) (there bool, err error) {
+func attachTCX(at attachPoint, act action, put func(revision uint64) error) (there bool, err error) {
 	for range tcxAttempts {
 		var s tcxState
 		s, there, err = queryTCX(at.ifindex, at.dir)
@@ -143,7 +145,7 @@ func attachTCX(at place, act action, put func(revision uint64) error) (there boo
 }
 
 // withoutOurs expects no program of ours.
-func (s tcxState) withoutOurs(at place) error {
+func (s tcxState) withoutOurs(at attachPoint) error {
 	if len(s.programs) == 0 {
 		return nil
 	}
@@ -160,17 +162,17 @@ func (s tcxState) withoutOurs(at place) error {
 
 // openTCX looks at the programs on a hook. One that has gone meanwhile, with
 // none in its place, is left out.
-func openTCX(i Iface, dir Direction, s tcxState) (all []*Attached, err error) {
-	for range lookAttempts {
+func openTCX(i Iface, dir run.Direction, s tcxState) (all []*Attached, err error) {
+	for range inspectAttempts {
 		whole := true
 		all = nil
 		for _, id := range s.programs {
-			a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Mode: TC, Way: ByTCX, ProgramID: uint32(id)}
+			a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)}
 			switch err := a.open(); {
 			case errors.Is(err, errGone):
 				whole = false
 			case err != nil:
-				return nil, explain(err, actFind, newScene(i.Name, dir, TC))
+				return nil, explain(err, actFind, newAttempt(i.Name, dir, run.TC))
 			default:
 				all = append(all, a)
 			}
@@ -179,7 +181,7 @@ func openTCX(i Iface, dir Direction, s tcxState) (all []*Attached, err error) {
 			break
 		}
 		if s, _, err = queryTCX(i.Index, dir); err != nil {
-			return nil, explainOn(place{i.Index, dir, TC}, err, actFind)
+			return nil, explainOn(attachPoint{i.Index, dir, run.TC}, err, actFind)
 		}
 	}
 	return all, nil
@@ -187,7 +189,7 @@ func openTCX(i Iface, dir Direction, s tcxState) (all []*Attached, err error) {
 
 // changeTCX replaces a program that was given, or takes it off if to is nil.
 // The kernel's error is EBUSY where a link holds it, ENOENT where it is gone.
-func changeTCX(at place, from, to *ebpf.Program) error {
+func changeTCX(at attachPoint, from, to *ebpf.Program) error {
 	if to == nil {
 		return link.RawDetachProgram(link.RawDetachProgramOptions{
 			Target:  at.ifindex,

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -26,10 +27,10 @@ const (
 // tcHook is a way of a tc program and a direction, for tests over all of them.
 type tcHook struct {
 	way Way
-	dir Direction
+	dir run.Direction
 }
 
-var tcHooks = []tcHook{{ByTCX, In}, {ByTCX, Out}, {ByClsact, In}, {ByClsact, Out}}
+var tcHooks = []tcHook{{ByTCX, run.In}, {ByTCX, run.Out}, {ByClsact, run.In}, {ByClsact, run.Out}}
 
 func (h tcHook) String() string { return h.way.String() + " " + h.dir.String() }
 
@@ -93,10 +94,10 @@ func openPort(t *testing.T, ns *lab.Namespace, name string) *testnet.Port {
 
 // send sends frames that pass left in the direction, and waits until the last
 // has arrived.
-func (w wire) send(t *testing.T, dir Direction, n int) {
+func (w wire) send(t *testing.T, dir run.Direction, n int) {
 	t.Helper()
 	from, to := w.right, w.left
-	if dir == Out {
+	if dir == run.Out {
 		from, to = w.left, w.right
 	}
 	for range n {
@@ -180,9 +181,9 @@ func counted(t *testing.T, meta Meta) (*ebpf.Program, *ebpf.Map) {
 // wantFree expects nothing of ours, and no qdisc, for both directions.
 func wantFree(t *testing.T, ifindex int) {
 	t.Helper()
-	for _, dir := range []Direction{In, Out} {
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		found, err := Find(ifindex, dir)
-		var nothing *ErrNothing
+		var nothing *NotAttachedError
 		if !errors.As(err, &nothing) {
 			t.Errorf("%s: found %+v, error %v, want nothing", dir, found, err)
 		}
@@ -202,7 +203,7 @@ func wantQdisc(t *testing.T, ifindex int, want string) {
 	}
 }
 
-func wantFound(t *testing.T, ifindex int, dir Direction, prog *ebpf.Program) *Attached {
+func wantFound(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) *Attached {
 	t.Helper()
 	found, err := Find(ifindex, dir)
 	if err != nil {
@@ -217,11 +218,11 @@ func wantFound(t *testing.T, ifindex int, dir Direction, prog *ebpf.Program) *At
 // tcAttachments attach a tc program and return what takes it off.
 var tcAttachments = []struct {
 	name   string
-	attach func(t *testing.T, ifindex int, dir Direction, prog *ebpf.Program) (off func())
+	attach func(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) (off func())
 }{
-	{"link", func(t *testing.T, ifindex int, dir Direction, prog *ebpf.Program) func() {
+	{"link", func(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) func() {
 		t.Helper()
-		h, err := Link(ifindex, dir, prog, TC)
+		h, err := Link(ifindex, dir, prog, run.TC)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,21 +233,21 @@ var tcAttachments = []struct {
 			}
 		}
 	}},
-	{"give", func(t *testing.T, ifindex int, dir Direction, prog *ebpf.Program) func() {
+	{"give", func(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) func() {
 		t.Helper()
-		if err := Give(ifindex, dir, prog, TC); err != nil {
+		if err := Attach(ifindex, dir, prog, run.TC); err != nil {
 			t.Fatal(err)
 		}
 		return func() {
 			a, err := Find(ifindex, dir)
 			if err == nil {
-				err = Take(a)
+				err = Detach(a)
 			}
 			if err != nil {
 				t.Error(err)
 			}
-			var nothing *ErrNothing
-			if err := Take(a); !errors.As(err, &nothing) || nothing.Direction != dir {
+			var nothing *NotAttachedError
+			if err := Detach(a); !errors.As(err, &nothing) || nothing.Direction != dir {
 				t.Errorf("taken twice: %v", err)
 			}
 		}
@@ -258,7 +259,7 @@ var tcAttachments = []struct {
 func attachOthers(t *testing.T, ifindex int, h tcHook, prog *ebpf.Program) {
 	t.Helper()
 	if h.way == ByTCX {
-		if _, err := attachTCX(place{ifindex, h.dir, TC}, actGive, func(uint64) error {
+		if _, err := attachTCX(attachPoint{ifindex, h.dir, run.TC}, actAttach, func(uint64) error {
 			return giveLast(ifindex, h.dir, prog)
 		}); err != nil {
 			t.Fatal(err)
@@ -288,14 +289,14 @@ func addClsact(t *testing.T, ifindex int) {
 }
 
 // giveLast gives a program to tcx behind all others.
-func giveLast(ifindex int, dir Direction, prog *ebpf.Program) error {
+func giveLast(ifindex int, dir run.Direction, prog *ebpf.Program) error {
 	return link.RawAttachProgram(link.RawAttachProgramOptions{
 		Target: ifindex, Program: prog, Attach: tcxTypes[dir], Anchor: link.Tail(),
 	})
 }
 
 // wantFilters expects BPF filters of these names in this order.
-func wantFilters(t *testing.T, ifindex int, dir Direction, names ...string) {
+func wantFilters(t *testing.T, ifindex int, dir run.Direction, names ...string) {
 	t.Helper()
 	conn, err := newTCConn()
 	if err != nil {

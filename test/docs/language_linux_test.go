@@ -90,7 +90,7 @@ func TestLanguageExamples(t *testing.T) {
 			}
 			for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
 				o := engine.LoadOptions{Hook: h, Redirect: map[string]int{"eth2": 9}}
-				proof, err := engine.Prove(p, o, 200)
+				proof, err := engine.SelfTest(p, o, 200)
 				if err != nil {
 					t.Errorf("%s: %v", line, err)
 				} else if proof.Acted == 0 {
@@ -123,7 +123,7 @@ func TestLanguageFiles(t *testing.T) {
 				t.Errorf("%s: %v", text, err)
 				continue
 			}
-			if proof, err := engine.Prove(p, engine.LoadOptions{}, 200); err != nil || proof.Acted == 0 {
+			if proof, err := engine.SelfTest(p, engine.LoadOptions{}, 200); err != nil || proof.Acted == 0 {
 				t.Errorf("%s: %+v, %v", text, proof, err)
 			}
 		}

@@ -6,8 +6,8 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/field"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -136,7 +136,7 @@ func TestTableIsCovered(t *testing.T) {
 			t.Errorf("%s has no line in set", f.Name)
 		}
 	}
-	if len(sites) != len([]hook.Mode{hook.Native, hook.Generic, hook.TC})+1 {
+	if len(sites) != len([]run.Hook{run.XDP, run.GenericXDP, run.TC})+1 {
 		t.Errorf("%d sites: XDP sees what arrives, tc both ways", len(sites))
 	}
 }

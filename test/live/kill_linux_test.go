@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/needs"
 	"repacket/test/testnet"
 )
@@ -34,9 +34,9 @@ func TestMain(m *testing.M) {
 
 // child runs rules and says when they are there.
 func child(text string) {
-	cfg := engine.Config{Interface: "right", Mode: hook.Native}
+	cfg := run.Options{Target: run.Target{Interface: "right"}, Hook: run.XDP}
 	if os.Getenv(childOut) != "" {
-		cfg = engine.Config{Interface: "left", Mode: hook.TC, Direction: hook.Out}
+		cfg = run.Options{Target: run.Target{Interface: "left", Direction: run.Out}, Hook: run.TC}
 	}
 	var err error
 	cfg.Program, err = rule.Check(text)
@@ -62,7 +62,7 @@ func killed(t *testing.T, s site) {
 	ns, _ := b.end(s.dir)
 	cmd := testnet.Command(ns, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), childRule+"="+portRule)
-	if s.dir == hook.Out {
+	if s.dir == run.Out {
 		cmd.Env = append(cmd.Env, childOut+"=1")
 	}
 	out, err := cmd.StdoutPipe()
@@ -89,6 +89,6 @@ func killed(t *testing.T, s site) {
 			t.Fatalf("still rewritten: %x", got)
 		}
 	}
-	run := b.startLimited(portRule, engine.Config{Mode: s.mode, Direction: s.dir}) // and the interface is free
-	b.stop(run)
+	session := b.startLimited(portRule, run.Options{Hook: s.mode, Target: run.Target{Direction: s.dir}}) // and the interface is free
+	b.stop(session)
 }

@@ -12,10 +12,11 @@ import (
 
 	"repacket/internal/engine"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
-func (b *testbed) startLimited(text string, cfg engine.Config) *engine.Run {
+func (b *testbed) startLimited(text string, cfg run.Options) *engine.Session {
 	b.t.Helper()
 	p, err := rule.Check(text)
 	if err != nil {
@@ -23,15 +24,15 @@ func (b *testbed) startLimited(text string, cfg engine.Config) *engine.Run {
 	}
 	ns, name := b.end(cfg.Direction)
 	cfg.Program, cfg.Interface = p, name
-	var run *engine.Run
+	var session *engine.Session
 	err = ns.Do(func() (err error) {
-		run, err = engine.Start(cfg)
+		session, err = engine.Start(cfg)
 		return err
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return run
+	return session
 }
 
 // TestLimitIsExact sends from every CPU at once more packets than the limit.
@@ -44,7 +45,7 @@ func TestLimitIsExact(t *testing.T) {
 	rewritten := p.frame()
 	for i, s := range append(before, before...) {
 		limit := []uint64{1, 1000}[i/len(before)]
-		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: s.mode, Direction: s.dir, Limit: limit})
+		session := b.startLimited("if udp then ip_ttl 9", run.Options{Hook: s.mode, Target: run.Target{Direction: s.dir}, Limit: limit})
 		var senders sync.WaitGroup
 		for cpu := range runtime.NumCPU() {
 			port := b.open(b.pair.A, b.pair.Config.A)
@@ -52,8 +53,8 @@ func TestLimitIsExact(t *testing.T) {
 		}
 		got := b.tally(runtime.NumCPU()*each, sent, rewritten)
 		senders.Wait()
-		<-run.Done()
-		if c := b.stop(run); uint64(got) != limit || c.Rewritten != limit {
+		<-session.Done()
+		if c := b.stop(session); uint64(got) != limit || c.Rewritten != limit {
 			t.Errorf("%s: %d packets were rewritten and %d counted, want %d", s, got, c.Rewritten, limit)
 		}
 	}
@@ -112,9 +113,9 @@ func TestTimeRunsOut(t *testing.T) {
 	p.ip.TTL = 9
 	rewritten := p.frame()
 	for _, s := range before {
-		run := b.startLimited("if udp then ip_ttl 9", engine.Config{Mode: s.mode, Direction: s.dir, For: 300 * time.Millisecond})
+		session := b.startLimited("if udp then ip_ttl 9", run.Options{Hook: s.mode, Target: run.Target{Direction: s.dir}, For: 300 * time.Millisecond})
 		b.expect("in time", sent, rewritten)
-		<-run.Done()
+		<-session.Done()
 		deadline := time.Now().Add(time.Second)
 		for !bytes.Equal(b.cross(sent), sent) {
 			if time.Now().After(deadline) {
@@ -122,7 +123,7 @@ func TestTimeRunsOut(t *testing.T) {
 			}
 		}
 		b.expect("out of time", sent, sent)
-		b.stop(run)
+		b.stop(session)
 	}
 }
 
@@ -141,16 +142,20 @@ func TestAttachOutlives(t *testing.T) {
 		}
 		there := func(f func() error) { t.Helper(); check(t, ns.Do(f)) }
 		there(func() error {
-			a, err := engine.Attach(engine.Config{Program: checked, Interface: name, Mode: s.mode, Direction: s.dir})
-			if err == nil && a.Mode != s.mode {
-				t.Errorf("attached as %s, want %s", a.Mode, s)
+			prepared, err := engine.Prepare(run.Options{Stay: true, Program: checked, Target: run.Target{Interface: name, Direction: s.dir}, Hook: s.mode})
+			if err != nil {
+				return err
+			}
+			a, err := prepared.Attach()
+			if err == nil && a.Hook != s.mode {
+				t.Errorf("attached as %s, want %s", a.Hook, s)
 			}
 			return err
 		})
 		b.expect("attached", sent, p.frame())
 		there(func() error { return b.listed(s, uint64(len(sent))) })
 		there(func() error {
-			done, err := engine.Detach(name, s.dir)
+			done, err := engine.Detach(run.Target{Interface: name, Direction: s.dir})
 			if !done.Found {
 				t.Error("detach found nothing")
 			}
@@ -158,7 +163,7 @@ func TestAttachOutlives(t *testing.T) {
 		})
 		b.expect("detached", sent, sent)
 		there(func() error {
-			if l, err := engine.List(); err != nil || len(l) != 0 {
+			if l, err := engine.List(""); err != nil || len(l) != 0 {
 				t.Errorf("after detach: %v, %v", l, err)
 			}
 			return nil
@@ -169,21 +174,20 @@ func TestAttachOutlives(t *testing.T) {
 // listed wants exactly the rule of TestAttachOutlives, with one packet counted.
 func (b *testbed) listed(s site, size uint64) error {
 	b.t.Helper()
-	all, err := engine.List()
+	all, err := engine.List("")
 	if err != nil {
 		return err
 	}
-	if len(all) != 1 || all[0].Mode != s.mode || all[0].Direction != s.dir {
+	if len(all) != 1 || all[0].Hook != s.mode || all[0].Direction != s.dir {
 		b.t.Errorf("listed: %+v", all)
 		return nil
 	}
-	if text, whole := all[0].Meta.Source(); !whole || text != "web: "+portRule {
-		b.t.Errorf("listed: %+v", all)
-		return nil
+	want := run.RuleCount{
+		Rule:  run.Rule{Name: "web", Text: portRule},
+		Count: run.Count{Matched: 1, MatchedBytes: size, Rewritten: 1, RewrittenBytes: size},
 	}
-	want := engine.Count{Matched: 1, MatchedBytes: size, Rewritten: 1, RewrittenBytes: size}
-	if len(all[0].Counts) != 1 || all[0].Counts[0] != want {
-		b.t.Errorf("counted %+v, want %+v", all[0].Counts, want)
+	if rules := all[0].Rules; len(rules) != 1 || rules[0] != want {
+		b.t.Errorf("listed %+v, want %+v", rules, want)
 	}
 	return nil
 }

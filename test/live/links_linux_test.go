@@ -9,8 +9,8 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/field"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -115,7 +115,7 @@ func TestTunAndTap(t *testing.T) {
 				w, tun := newTun(t, tap, s, false)
 				eyes := watch(t, w.at.ns, w.at.name, testnet.In)
 				port := openPort(t, w.at.ns, w.at.name, nil)
-				if s.dir == hook.In {
+				if s.dir == run.In {
 					w.send = func(p []byte) { fatal(t, tun.Write(p)) }
 					w.next = func() []byte { return nextSkb(t, eyes).Data }
 				} else {
@@ -169,7 +169,7 @@ func TestTunOpenSums(t *testing.T) {
 			eyes := watch(t, w.at.ns, w.at.name, testnet.In)
 			port := openPort(t, w.at.ns, w.at.name, nil)
 			send, next := tun.WriteOffloaded, func() []byte { return nextSkb(t, eyes).Data }
-			if s.dir == hook.Out {
+			if s.dir == run.Out {
 				send, next = port.SendOffloaded, func() []byte { return nextRead(t, tun).Data }
 			}
 			open, link := testnet.Partial, 0
@@ -306,7 +306,7 @@ func onDevice(t *testing.T, pair *lab.Pair, device lab.End) {
 		t.Run(s.String(), func(t *testing.T) {
 			w := wire{t: t, at: spot{site: s, ns: pair.B, name: device.Name}, back: s == tcEgress}
 			from, eyes := left, watch(t, pair.B, device.Name, testnet.In)
-			if s.dir == hook.Out {
+			if s.dir == run.Out {
 				from, eyes = right, watch(t, pair.A, "left", testnet.In)
 			}
 			w.send = func(p []byte) { fatal(t, from.Send(p)) }

@@ -9,9 +9,9 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -28,8 +28,8 @@ func TestBehindRouter(t *testing.T) {
 		for _, udp := range []bool{false, true} {
 			test := map[bool]string{false: "TCP to ", true: "UDP to "}[udp] + server.String()
 			t.Run(test, func(t *testing.T) {
-				there := byDefault(t, r.Router, name, hook.In, "if dport 5201 then dport 8080")
-				byDefault(t, r.Router, name, hook.Out, "if sport 8080 then sport 5201")
+				there := byDefault(t, r.Router, name, run.In, "if dport 5201 then dport 8080")
+				byDefault(t, r.Router, name, run.Out, "if sport 8080 then sport 5201")
 				seen := watch(t, r.Router, name, testnet.In)
 				arrives := openCapture(t, r.Server, r.Config.Server.Name, testnet.CaptureConfig{From: r.Config.ServerSide.MAC})
 				got, err := testnet.Stream(testnet.StreamConfig{
@@ -41,7 +41,7 @@ func TestBehindRouter(t *testing.T) {
 				}
 				counts, err := there.Counts()
 				fatal(t, err)
-				if n := rightOnes(t, arrives); n != int(counts[0].Rewritten) || n < 3 {
+				if n := rightOnes(t, arrives); n != int(counts.Rules[0].Rewritten) || n < 3 {
 					t.Errorf("%d packets arrived, counted %+v", n, counts)
 				}
 				skb, err := seen.Receive(time.Now())
@@ -62,20 +62,20 @@ func TestBehindRouter(t *testing.T) {
 }
 
 // byDefault runs rules where they go if nobody says where.
-func byDefault(t *testing.T, ns *lab.Namespace, name string, dir hook.Direction, text string) *engine.Run {
+func byDefault(t *testing.T, ns *lab.Namespace, name string, dir run.Direction, text string) *engine.Session {
 	t.Helper()
 	p, err := rule.Check(text)
 	fatal(t, err)
-	var run *engine.Run
+	var session *engine.Session
 	fatal(t, ns.Do(func() (err error) {
-		run, err = engine.Start(engine.Config{Program: p, Interface: name, Direction: dir})
+		session, err = engine.Start(run.Options{Program: p, Target: run.Target{Interface: name, Direction: dir}})
 		return err
 	}))
 	t.Cleanup(func() {
-		_, err := run.Close()
+		_, err := session.Close()
 		check(t, err)
 	})
-	return run
+	return session
 }
 
 // rightOnes counts packets to port 8080, all of whose sums have been made and

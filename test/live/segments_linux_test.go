@@ -11,8 +11,8 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/field"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -121,8 +121,8 @@ type way struct {
 // arrives there (so where it goes to), at the server's side what leaves there
 // (so where it comes from), and what comes back the other way round.
 func ways(r *testnet.Router) []way {
-	at := func(end lab.End, dir hook.Direction) spot {
-		return spot{site: site{hook.TC, dir}, ns: r.Router, name: end.Name}
+	at := func(end lab.End, dir run.Direction) spot {
+		return spot{site: site{run.TC, dir}, ns: r.Router, name: end.Name}
 	}
 	client, server := r.Config.ClientSide, r.Config.ServerSide
 	stream := func(dial, listen string) testnet.StreamConfig {
@@ -130,25 +130,25 @@ func ways(r *testnet.Router) []way {
 	}
 	return []way{
 		{
-			"ingress, IPv4", at(client, hook.In), at(client, hook.Out),
+			"ingress, IPv4", at(client, run.In), at(client, run.Out),
 			"if dport 5201 ip_dest 203.0.113.5 then ip_dest 198.51.100.2 dport 8080 ip_dscp 46 ip_ttl 60",
 			"if sport 8080 then ip_src 203.0.113.5 sport 5201 ip_dscp 46 ip_ttl 60",
 			stream("203.0.113.5:5201", "198.51.100.2:8080"),
 		},
 		{
-			"ingress, IPv6", at(client, hook.In), at(client, hook.Out),
+			"ingress, IPv6", at(client, run.In), at(client, run.Out),
 			"if dport 5201 ip6_dest 2001:db8:99::5 then ip6_dest 2001:db8:2::2 dport 8080 ip6_dscp 46 ip6_hlim 60 ip6_flow 7",
 			"if sport 8080 then ip6_src 2001:db8:99::5 sport 5201 ip6_dscp 46 ip6_hlim 60",
 			stream("[2001:db8:99::5]:5201", "[2001:db8:2::2]:8080"),
 		},
 		{
-			"egress, IPv4", at(server, hook.Out), at(server, hook.In),
+			"egress, IPv4", at(server, run.Out), at(server, run.In),
 			"if dport 5201 ip_src 192.0.2.2 then ip_src 192.0.2.99 dport 8080 ip_dscp 46 ip_ttl 60",
 			"if sport 8080 ip_dest 192.0.2.99 then ip_dest 192.0.2.2 sport 5201 ip_dscp 46 ip_ttl 60",
 			stream("198.51.100.2:5201", "198.51.100.2:8080"),
 		},
 		{
-			"egress, IPv6", at(server, hook.Out), at(server, hook.In),
+			"egress, IPv6", at(server, run.Out), at(server, run.In),
 			"if dport 5201 ip6_src 2001:db8:1::2 then ip6_src 2001:db8:1::99 dport 8080 ip6_dscp 46 ip6_hlim 60 ip6_flow 7",
 			"if sport 8080 ip6_dest 2001:db8:1::99 then ip6_dest 2001:db8:1::2 sport 5201 ip6_dscp 46 ip6_hlim 60",
 			stream("[2001:db8:2::2]:5201", "[2001:db8:2::2]:8080"),
@@ -304,7 +304,7 @@ func TestBigTCP(t *testing.T) {
 				check(t, testnet.SetSegmentSize(b.pair.B, "right", 185_000))
 				r := b.use("if tcp_dest 5201 then tcp_dest 8080 dscp 46 ttl 60")
 				back := b.spot()
-				back.dir = hook.In + hook.Out - back.dir
+				back.dir = run.In + run.Out - back.dir
 				back.run(t, "if tcp_src 8080 then tcp_src 5201 dscp 46")
 				arrives := openCapture(t, b.pair.B, "right", testnet.CaptureConfig{From: leftMAC})
 				to := netip.MustParseAddrPort(dial)

@@ -17,6 +17,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -25,18 +26,18 @@ const patience = 5 * time.Second
 
 // site is where rules run.
 type site struct {
-	mode hook.Mode
-	dir  hook.Direction
+	mode run.Hook
+	dir  run.Direction
 }
 
 func (s site) String() string { return s.mode.String() + " " + s.dir.String() }
 
 // sites are all hooks and directions that there are.
 var (
-	native    = site{hook.Native, hook.In}
-	generic   = site{hook.Generic, hook.In}
-	tcIngress = site{hook.TC, hook.In}
-	tcEgress  = site{hook.TC, hook.Out}
+	native    = site{run.XDP, run.In}
+	generic   = site{run.GenericXDP, run.In}
+	tcIngress = site{run.TC, run.In}
+	tcEgress  = site{run.TC, run.Out}
 
 	sites   = []site{native, generic, tcIngress, tcEgress}
 	tcSites = []site{tcIngress, tcEgress}
@@ -74,7 +75,7 @@ func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 		t.Fatalf("%s: %v", text, err)
 	}
 	o := engine.LoadOptions{Link: s.link, Redirect: s.redirect, Fragments: s.fragments, Limit: s.limit, Clang: s.clang}
-	if s.mode == hook.TC {
+	if s.mode == run.TC {
 		o.Hook = bpf.TC
 	}
 	l, err := engine.Load(p, o)
@@ -265,7 +266,7 @@ func (b *bench) spot() spot {
 	if b.at != nil {
 		return *b.at
 	}
-	if b.site.dir == hook.Out {
+	if b.site.dir == run.Out {
 		return spot{site: b.site, ns: b.pair.A, name: b.pair.Config.A.Name}
 	}
 	return spot{site: b.site, ns: b.pair.B, name: b.pair.Config.B.Name}

@@ -9,8 +9,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -205,7 +205,7 @@ func onStates(t *testing.T, test func(b *stateBench, kind string)) {
 func TestStatesAreMade(t *testing.T) {
 	onStates(t, func(b *stateBench, kind string) {
 		eyes := b.behind
-		if b.site.dir == hook.Out {
+		if b.site.dir == run.Out {
 			eyes = watch(b.t, b.pair.A, b.pair.Config.A.Name, testnet.Out)
 		}
 		p := newPacket(kind)

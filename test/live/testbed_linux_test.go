@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"repacket/internal/engine"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -60,21 +60,21 @@ func check(t *testing.T, err error) {
 }
 
 // end is where rules for a direction sit.
-func (b *testbed) end(dir hook.Direction) (*lab.Namespace, string) {
-	if dir == hook.Out {
+func (b *testbed) end(dir run.Direction) (*lab.Namespace, string) {
+	if dir == run.Out {
 		return b.pair.A, b.pair.Config.A.Name
 	}
 	return b.pair.B, b.pair.Config.B.Name
 }
 
 // stop detaches, and says what the first rule has counted.
-func (b *testbed) stop(run *engine.Run) engine.Count {
+func (b *testbed) stop(session *engine.Session) run.Count {
 	b.t.Helper()
-	counts, err := run.Close()
+	counts, err := session.Close()
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return counts[0]
+	return counts.Rules[0].Count
 }
 
 // cross sends a frame and returns what arrives of it.

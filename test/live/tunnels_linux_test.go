@@ -11,8 +11,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -80,16 +80,16 @@ func TestTunnelsOpenInside(t *testing.T) {
 	needRoot(t)
 	four := tunnelled{src: netip.MustParseAddr("192.0.2.1"), dst: netip.MustParseAddr("192.0.2.2"), srcPort: 1000}
 	six := tunnelled{src: netip.MustParseAddr("2001:db8::1"), dst: netip.MustParseAddr("2001:db8::2"), srcPort: 1000}
-	for _, dir := range []hook.Direction{hook.In, hook.Out} {
-		pair, err := lab.NewPair(lab.PairConfig{Offload: dir == hook.In})
+	for _, dir := range []run.Direction{run.In, run.Out} {
+		pair, err := lab.NewPair(lab.PairConfig{Offload: dir == run.In})
 		fatal(t, err)
 		t.Cleanup(func() { check(t, pair.Close()) })
 		left := openPort(t, pair.A, "left", leftMAC)
 		behind := watch(t, pair.B, "right", testnet.In)
-		at := map[hook.Direction]struct {
+		at := map[run.Direction]struct {
 			ns   *lab.Namespace
 			name string
-		}{hook.In: {pair.B, "right"}, hook.Out: {pair.A, "left"}}[dir]
+		}{run.In: {pair.B, "right"}, run.Out: {pair.A, "left"}}[dir]
 		for _, d := range []tunnelled{four, six} {
 			field, other := "ip_src", "192.0.2.77"
 			if d.src.Is6() {
@@ -112,13 +112,13 @@ func TestTunnelsOpenInside(t *testing.T) {
 					want.src = d.src
 				}
 				t.Run(fmt.Sprintf("%s %s %s", dir, d.src, text), func(t *testing.T) {
-					run := byDefault(t, at.ns, at.name, dir, "if udp_dest 4789 then "+text)
+					session := byDefault(t, at.ns, at.name, dir, "if udp_dest 4789 then "+text)
 					frame, inner := d.frame(t)
 					fatal(t, left.SendOffloaded(open(frame, inner), testnet.Offload{Partial: true, Start: uint16(inner), Offset: innerCheck}))
 					skb, err := behind.Receive(time.Now().Add(patience))
 					fatal(t, err)
 					expected, inner := want.frame(t)
-					if dir == hook.In {
+					if dir == run.In {
 						if expected = open(expected, inner); skb.Checksum != testnet.ChecksumPartial {
 							t.Errorf("the sum inside was %v", skb.Checksum)
 						}
@@ -126,7 +126,7 @@ func TestTunnelsOpenInside(t *testing.T) {
 					if string(skb.Data) != string(expected) {
 						t.Errorf("sent %x\nwant %x\ngot  %x", frame, expected, skb.Data)
 					}
-					if c, err := run.Counts(); err != nil || c[0].Rewritten != 1 {
+					if c, err := session.Counts(); err != nil || c.Rules[0].Rewritten != 1 {
 						t.Errorf("counted %+v, %v", c, err)
 					}
 				})
@@ -143,13 +143,13 @@ func TestTunnel(t *testing.T) {
 	t.Cleanup(func() { check(t, pair.Close()) })
 	vx, err := testnet.AddVXLAN(pair, testnet.VXLANConfig{})
 	fatal(t, err)
-	run := byDefault(t, pair.A, pair.Config.A.Name, hook.Out, "if udp_dest 4789 then udp_src 4444 ip_src 192.0.2.77")
+	session := byDefault(t, pair.A, pair.Config.A.Name, run.Out, "if udp_dest 4789 then udp_src 4444 ip_src 192.0.2.77")
 	there := netip.AddrPortFrom(vx.B.Addr.Addr(), 9000)
 	got, err := testnet.Stream(testnet.StreamConfig{From: pair.A, To: pair.B, UDP: true, Bytes: 3000, Size: 1000, Dial: there, Listen: there})
 	if err != nil || got.Received != 3000 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if c, err := run.Counts(); err != nil || c[0].Rewritten < 3 {
+	if c, err := session.Counts(); err != nil || c.Rules[0].Rewritten < 3 {
 		t.Errorf("counted %+v, %v", c, err)
 	}
 	c, err := testnet.CountersOf(pair.B)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"repacket/internal/bpf"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -145,7 +145,7 @@ func TestOthersStillRun(t *testing.T) {
 	for _, s := range tcSites {
 		t.Run(s.String(), func(t *testing.T) {
 			b := newBench(t, s, lab.PairConfig{})
-			at, dir := b.spot(), testnet.Direction(s.dir == hook.Out)
+			at, dir := b.spot(), testnet.Direction(s.dir == run.Out)
 			before := watch(t, at.ns, at.name, dir)
 			b.use("if udp_dest 5201 then udp_dest 8080 else if udp_dest 9 then drop else if udp_dest 10")
 			after := watch(t, at.ns, at.name, dir)

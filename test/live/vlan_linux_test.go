@@ -6,8 +6,8 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/bpf"
-	"repacket/internal/hook"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -211,8 +211,8 @@ func TestTagNotKept(t *testing.T) {
 // TestOpenSumsBehindTags: at tc a tag does not keep a checksum from being made
 // later.
 func TestOpenSumsBehindTags(t *testing.T) {
-	for _, dir := range []hook.Direction{hook.In, hook.Out} {
-		b := newBench(t, site{hook.TC, dir}, lab.PairConfig{Offload: true})
+	for _, dir := range []run.Direction{run.In, run.Out} {
+		b := newBench(t, site{run.TC, dir}, lab.PairConfig{Offload: true})
 		for _, tags := range [][]layers.EthernetType{customer, two} {
 			p := newPacket("udp").tag(tags...)
 			sent, o, err := testnet.Partial(p.frame(), 0)

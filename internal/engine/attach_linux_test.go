@@ -18,6 +18,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
@@ -33,7 +34,7 @@ const patience = 10 * time.Second
 func child(text string) {
 	p, err := rule.Check(text)
 	if err == nil {
-		_, err = Start(Config{Program: p, Interface: "right", Direction: hook.Out})
+		_, err = Start(run.Options{Program: p, Target: run.Target{Interface: "right", Direction: run.Out}})
 	}
 	fmt.Println("ready", err)
 	select {} // until it is killed
@@ -76,7 +77,7 @@ func programsOn(name string) ([]string, error) {
 		return nil, err
 	}
 	var names []string
-	for _, dir := range []hook.Direction{hook.In, hook.Out} {
+	for _, dir := range []run.Direction{run.In, run.Out} {
 		all, err := hook.Programs(i.Index, dir)
 		if err != nil {
 			return nil, err
@@ -109,20 +110,20 @@ func TestAutoByInterface(t *testing.T) {
 	for iface, why := range map[string]string{
 		"lo": "no native XDP", "br0": "a bridge", "tun0": "no Ethernet header", "tap0": "a tap", "v0": "a veth",
 	} {
-		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			check(t, ns.Do(func() error {
-				run, err := Start(Config{Program: p, Interface: iface, Direction: dir})
+				session, err := Start(run.Options{Program: p, Target: run.Target{Interface: iface, Direction: dir}})
 				if err != nil {
 					return fmt.Errorf("%s %s: %w", iface, dir, err)
 				}
-				if dir == hook.Out {
+				if dir == run.Out {
 					why = "packets that arrive"
 				}
-				if run.Hook() != hook.TC || !strings.HasPrefix(run.Note(), "tc: ") || !strings.Contains(run.Note(), why) {
-					t.Errorf("%s %s: %s, %q", iface, dir, run.Hook(), run.Note())
+				if session.Attachment().Hook != run.TC || !strings.HasPrefix(session.Attachment().Note, "tc: ") || !strings.Contains(session.Attachment().Note, why) {
+					t.Errorf("%s %s: %s, %q", iface, dir, session.Attachment().Hook, session.Attachment().Note)
 				}
 				wantPrograms(t, iface, hook.ProgramName)
-				_, err = run.Close()
+				_, err = session.Close()
 				wantPrograms(t, iface)
 				return err
 			}))
@@ -162,7 +163,7 @@ func TestKilledRunLeavesNothingAtTC(t *testing.T) {
 		}
 	}
 	check(t, pair.B.Do(func() error {
-		_, err := Detach("right", hook.Out)
+		_, err := Detach(run.Target{Interface: "right", Direction: run.Out})
 		wantPrograms(t, "right")
 		return err
 	}))
@@ -185,11 +186,11 @@ func TestPeer(t *testing.T) {
 		check(t, err)
 		to, err := testnet.OpenPort(ns, "v1", from)
 		check(t, err)
-		for _, mode := range []hook.Mode{hook.Native, hook.Generic, hook.TC, hook.Auto} {
-			var run *Run
+		for _, mode := range []run.Hook{run.XDP, run.GenericXDP, run.TC, run.Auto} {
+			var session *Session
 			check(t, ns.Do(func() (err error) {
-				run, err = Start(Config{Program: checked(t, text), Interface: "v0", Mode: mode})
-				if mode == hook.Native {
+				session, err = Start(run.Options{Program: checked(t, text), Target: run.Target{Interface: "v0"}, Hook: mode})
+				if mode == run.XDP {
 					wantPrograms(t, back, hook.PeerName)
 				} else {
 					wantPrograms(t, back)
@@ -202,7 +203,7 @@ func TestPeer(t *testing.T) {
 				t.Errorf("%s (%s): %x, %v", text, mode, got, err)
 			}
 			check(t, ns.Do(func() error {
-				_, err := run.Close()
+				_, err := session.Close()
 				wantPrograms(t, "v0")
 				wantPrograms(t, back)
 				return err
@@ -242,26 +243,26 @@ func TestRefusedOutlets(t *testing.T) {
 	const elsewhere = "right is a veth, where what native XDP sends is lost unless there is an XDP program at its other end, which is in another network namespace, where it cannot be seen"
 	for _, c := range []struct {
 		iface, text string
-		mode        hook.Mode
-		dir         hook.Direction
+		mode        run.Hook
+		dir         run.Direction
 		stay        bool
 		want        string // "" is taken
 	}{
 		{iface: "right", text: "if udp then reflect"},
 		{iface: "right", text: "if udp then redirect v0"},
-		{iface: "right", text: "if udp then redirect v0", dir: hook.Out},
-		{iface: "right", text: "if udp then redirect v0", mode: hook.Native},
-		{iface: "right", text: "if udp then redirect v0", mode: hook.Generic, stay: true},
+		{iface: "right", text: "if udp then redirect v0", dir: run.Out},
+		{iface: "right", text: "if udp then redirect v0", mode: run.XDP},
+		{iface: "right", text: "if udp then redirect v0", mode: run.GenericXDP, stay: true},
 		{iface: "right", text: "if udp then redirect tun0"},
 		{iface: "tun0", text: "if udp then reflect"},
-		{iface: "right", text: "if udp then reflect", mode: hook.Native, want: elsewhere},
-		{iface: "v0", text: "if udp then redirect right", mode: hook.Native, want: elsewhere},
+		{iface: "right", text: "if udp then reflect", mode: run.XDP, want: elsewhere},
+		{iface: "v0", text: "if udp then redirect right", mode: run.XDP, want: elsewhere},
 		{
-			iface: "v0", text: "if udp then reflect", mode: hook.Native, stay: true,
+			iface: "v0", text: "if udp then reflect", mode: run.XDP, stay: true,
 			want: "v0 is a veth, where what native XDP sends is lost unless there is an XDP program at its other end, which would have to stay there too",
 		},
 		{
-			iface: "v0", text: "if udp then redirect tun0", mode: hook.Generic,
+			iface: "v0", text: "if udp then redirect tun0", mode: run.GenericXDP,
 			want: "XDP redirects packets of v0 with their Ethernet header, which tun0 does not have",
 		},
 		{
@@ -269,19 +270,19 @@ func TestRefusedOutlets(t *testing.T) {
 			want: "packets of tun0 have no Ethernet header, so the kernel drops them where they are redirected to v0",
 		},
 		{
-			iface: "right", text: "if udp then reflect", dir: hook.Out,
+			iface: "right", text: "if udp then reflect", dir: run.Out,
 			want: "reflect is for packets that come in: those that leave are on their way out already",
 		},
 		{
-			iface: "right", text: "if tcp then tcp_check 5", dir: hook.Out,
+			iface: "right", text: "if tcp then tcp_check 5", dir: run.Out,
 			want: "an exact tcp_check cannot reach the wire: TCP packets leave with an offloaded checksum (CHECKSUM_PARTIAL)",
 		},
-		{iface: "right", text: "if tcp then tcp_check bad", dir: hook.Out},
+		{iface: "right", text: "if tcp then tcp_check bad", dir: run.Out},
 		{iface: "right", text: "if udp then redirect nowhere0", want: "there is no interface nowhere0"},
-		{iface: "right", text: "if udp", mode: hook.Native, dir: hook.Out, want: "XDP sees only packets that arrive, not those that leave right"},
+		{iface: "right", text: "if udp", mode: run.XDP, dir: run.Out, want: "XDP sees only packets that arrive, not those that leave right"},
 	} {
 		check(t, pair.B.Do(func() error {
-			cfg := Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir, Stay: c.stay}
+			cfg := run.Options{Program: checked(t, c.text), Target: run.Target{Interface: c.iface, Direction: c.dir}, Hook: c.mode, Stay: c.stay}
 			_, advised := advise(cfg)
 			err := attachOnce(cfg)
 			if message(err) != c.want || message(advised) != c.want {
@@ -295,19 +296,19 @@ func TestRefusedOutlets(t *testing.T) {
 	}
 }
 
-func attachOnce(cfg Config) error {
+func attachOnce(cfg run.Options) error {
 	if cfg.Stay {
-		if _, err := Attach(cfg); err != nil {
+		if _, err := attachRules(cfg); err != nil {
 			return err
 		}
-		_, err := Detach(cfg.Interface, cfg.Direction)
+		_, err := Detach(cfg.Target)
 		return err
 	}
-	run, err := Start(cfg)
+	session, err := Start(cfg)
 	if err != nil {
 		return err
 	}
-	_, err = run.Close()
+	_, err = session.Close()
 	return err
 }
 
@@ -326,27 +327,27 @@ func TestAutoAvoidsWhatIsLost(t *testing.T) {
 	tun := hook.Iface{Name: "tun0", Index: 4, Kind: "tun", Link: hook.RawIPLink}
 	for _, to := range []hook.Iface{card, veth, tun} {
 		p := checked(t, "if udp then redirect "+to.Name)
-		c, err := hook.Choose(hook.Auto, hook.In, card, need(p))
+		c, err := hook.Choose(run.Auto, run.In, card, need(p))
 		check(t, err)
-		s := &Site{cfg: Config{Program: p}, iface: card, outlets: map[string]hook.Iface{to.Name: to}}
+		s := &Prepared{opt: run.Options{Program: p}, iface: card, outlets: map[string]hook.Iface{to.Name: to}, peers: map[int]hook.Iface{}}
 		c, err = s.settle(c)
 		check(t, err)
-		want := hook.TC
+		want := run.TC
 		if to.Name == card.Name {
-			want = hook.Native
+			want = run.XDP
 		}
-		if c.Mode != want || want == hook.TC && !strings.Contains(c.Why, to.Name) {
+		if c.Hook != want || want == run.TC && !strings.Contains(c.Why, to.Name) {
 			t.Errorf("to %s: %s, want %s", to.Name, c.Why, want)
 		}
-		if o := s.options(c.Mode); o.Redirect[to.Name] != to.Index {
+		if o := s.options(c.Hook); o.Redirect[to.Name] != to.Index {
 			t.Errorf("to %s: %+v", to.Name, o)
 		}
 	}
 }
 
-// TestLeftAlone: a packet that is yet to be cut up keeps the field that says
-// how, and is counted: while it runs, behind its end, and in the list.
-func TestLeftAlone(t *testing.T) {
+// TestSkipped: a packet that is yet to be segmented keeps the field that this depends
+// on, and is counted: while rules run, behind their end, and in the list.
+func TestSkipped(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{Offload: true})
 	port, err := testnet.OpenPort(pair.A, "left", nil)
 	check(t, err)
@@ -354,49 +355,67 @@ func TestLeftAlone(t *testing.T) {
 	whole := frame(t, layers.IPProtocolTCP, &layers.TCP{SrcPort: 1, DstPort: 80, ACK: true}, 4000)
 	super, offload, err := testnet.Partial(whole, 1000)
 	check(t, err)
-	want := LeftAlone{bpf.ReasonSegments: 4} // 4000 bytes, 1000 each
-	cfg := Config{Program: checked(t, "if tcp then tcp_hlen 5"), Interface: "right"}
+	want := []run.Skipped{{Packets: 4, Why: skipReasons[bpf.ReasonSegments]}} // 4000 bytes, 1000 each
+	opt := run.Options{Program: checked(t, "if tcp then tcp_hlen 5"), Target: run.Target{Interface: "right"}}
 	check(t, pair.B.Do(func() error {
-		run, err := Start(cfg)
+		session, err := Start(opt)
 		if err != nil {
 			return err
 		}
 		check(t, port.SendOffloaded(super, offload))
-		await(t, want, run.LeftAlone)
-		counts, err := run.Close()
-		if left, leftErr := run.LeftAlone(); left != want || leftErr != nil || counts[0] != (Count{}) {
-			t.Errorf("at the end: %v, %v, %+v", left, leftErr, counts)
+		await(t, want, session.Counts)
+		counts, err := session.Close()
+		if last, lastErr := session.Counts(); !slices.Equal(last.Skipped, want) || lastErr != nil || counts.Rules[0].Count != (run.Count{}) {
+			t.Errorf("at the end: %v, %v, %+v", last, lastErr, counts)
 		}
 		return err
 	}))
 	check(t, pair.B.Do(func() error {
-		if _, err := Attach(cfg); err != nil {
+		if _, err := attachRules(opt); err != nil {
 			return err
 		}
 		check(t, port.SendOffloaded(super, offload))
-		await(t, want, func() (LeftAlone, error) {
-			all, err := List()
+		await(t, want, func() (run.Counts, error) {
+			all, err := List("")
 			if err != nil || len(all) != 1 {
-				return LeftAlone{}, fmt.Errorf("listed %d: %w", len(all), err)
+				return run.Counts{}, fmt.Errorf("listed %d: %w", len(all), err)
 			}
-			return all[0].LeftAlone, nil
+			return all[0].Counts, nil
 		})
-		_, err := Detach("right", hook.In)
+		_, err := Detach(opt.Target)
 		return err
 	}))
 }
 
-// await waits until as many packets have been left alone.
-func await(t *testing.T, want LeftAlone, left func() (LeftAlone, error)) {
+// await waits until as many packets have been skipped.
+func await(t *testing.T, want []run.Skipped, counts func() (run.Counts, error)) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		got, err := left()
+		got, err := counts()
 		check(t, err)
-		if got == want {
+		if slices.Equal(got.Skipped, want) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("left alone: %v, want %v", got, want)
+			t.Fatalf("skipped: %v, want %v", got.Skipped, want)
 		}
 	}
 }
+
+// attachRules prepares and attaches rules that stay, replaceRules in the place of others.
+func attachRules(opt run.Options) (run.Attachment, error) {
+	opt.Stay = true
+	s, err := Prepare(opt)
+	if err != nil {
+		return run.Attachment{}, err
+	}
+	return s.Attach()
+}
+
+func replaceRules(opt run.Options) (run.Attachment, error) {
+	opt.Replace = true
+	return attachRules(opt)
+}
+
+// replaced is what is left of Session.Replace where only its error counts.
+func replaced(_ run.Attachment, err error) error { return err }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -16,19 +17,19 @@ import (
 	"repacket/internal/rule"
 )
 
-// Proof is what has been tried on a program, and agreed.
-type Proof struct {
+// Tested is what has been tried on a program, and agreed.
+type Tested struct {
 	// Packets is the number of packets that ran through it, Acted the number
 	// on which a rule acted.
 	Packets, Acted int
 	// Unreached are the rules, by their place in rule.Program.Written, that
-	// acted on none of the packets: of them nothing is proved.
+	// acted on none of the packets: of them nothing is known.
 	Unreached []int
 }
 
-// Difference is a packet on which the program in the kernel does not do what
+// DifferenceError is a packet on which the program in the kernel does not do what
 // the reference says. It must never be seen; if it is, it is a bug.
-type Difference struct {
+type DifferenceError struct {
 	Source string   // the rules
 	Draws  []uint32 // the random numbers that the rules drew
 	Frame  []byte   // as it arrives; nil where only the counters differ, over all packets
@@ -41,12 +42,12 @@ type Difference struct {
 	WantCounted, Counted []bpf.Counter
 }
 
-func (d *Difference) Error() string {
+func (d *DifferenceError) Error() string {
 	return "the program in the kernel does not do what the rules say; nothing was attached"
 }
 
 // Report is the difference in full, for a bug report.
-func (d *Difference) Report() string {
+func (d *DifferenceError) Report() string {
 	text := fmt.Sprintf("rules:    %s\n", d.Source)
 	if d.Frame != nil {
 		if len(d.Draws) > 0 {
@@ -63,58 +64,58 @@ func (d *Difference) Report() string {
 // up all the same.
 const longestInOne = 3000
 
-// proofSeed makes every proof of the same rules the same.
-const proofSeed = 0x7265706163
+// testSeed makes every self-test of the same rules the same.
+const testSeed = 0x7265706163
 
-// Prove loads the rules as they would be attached, runs n packets made for them
+// SelfTest loads the rules as they would be attached, runs n packets made for them
 // through the program in the kernel, one at a time, and compares bytes, verdict
 // and counters with the reference. Where rules draw random numbers, both are
 // handed the same ones; that is all in which the program differs from the one to
-// be attached. The error is a *Difference, or that of Load.
-func Prove(p *rule.Program, o LoadOptions, n int) (Proof, error) {
+// be attached. The error is a *DifferenceError, or that of Load.
+func SelfTest(p *rule.Program, o LoadOptions, n int) (Tested, error) {
 	o.limits, o.Drawn = nil, true
-	l, proof, err := loadProved(p, o, n)
+	l, tested, err := loadTested(p, o, n)
 	if l != nil {
 		l.Close()
 	}
-	return proof, err
+	return tested, err
 }
 
-// loadProved is Prove, but gives the program that has been proved: its counters
+// loadTested is SelfTest, but returns the program that has been tested: its counters
 // and tickets have counted the packets. With an error there is none.
-func loadProved(p *rule.Program, o LoadOptions, n int) (*Loaded, Proof, error) {
+func loadTested(p *rule.Program, o LoadOptions, n int) (*Loaded, Tested, error) {
 	made := make(chan []trial, 1)
 	go func() { made <- trials(p, o, n) }() // while the kernel looks at the program
 	l, err := Load(p, o)
 	if err != nil {
-		return nil, Proof{}, err
+		return nil, Tested{}, err
 	}
-	proof, err := l.prove(p, o, made)
+	tested, err := l.selfTest(p, o, made)
 	if err != nil {
-		return nil, proof, errors.Join(err, l.Close())
+		return nil, tested, errors.Join(err, l.Close())
 	}
-	return l, proof, nil
+	return l, tested, nil
 }
 
-// prove puts a program to the proof.
-func (l *Loaded) prove(p *rule.Program, o LoadOptions, made <-chan []trial) (Proof, error) {
+// selfTest tests a program.
+func (l *Loaded) selfTest(p *rule.Program, o LoadOptions, made <-chan []trial) (Tested, error) {
 	if o.Timed {
 		if err := l.SetDeadline(math.MaxUint64); err != nil {
-			return Proof{}, err
+			return Tested{}, err
 		}
 	}
 	b := &bench{program: p, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
 	for _, t := range <-made {
 		if err := b.try(t); err != nil {
-			return b.proof, err
+			return b.tested, err
 		}
 	}
 	for i, c := range b.counted {
 		if c.Packets == 0 {
-			b.proof.Unreached = append(b.proof.Unreached, i)
+			b.tested.Unreached = append(b.tested.Unreached, i)
 		}
 	}
-	return b.proof, b.checkCounters()
+	return b.tested, b.checkCounters()
 }
 
 // trial is a packet and what is to become of it.
@@ -126,7 +127,7 @@ type trial struct {
 
 // trials makes n packets for the rules, the same ones each time.
 func trials(p *rule.Program, o LoadOptions, n int) []trial {
-	r := rand.New(rand.NewPCG(proofSeed, uint64(n)))
+	r := rand.New(rand.NewPCG(testSeed, uint64(n)))
 	out := make([]trial, 0, n)
 	for len(out) < n {
 		if frame := packetgen.FrameOn(o.Link, r, p); Testable(o, frame) {
@@ -161,7 +162,7 @@ type bench struct {
 	limit   uint64
 	out     []byte
 	counted []bpf.Counter // what the reference counted, by rule as written
-	proof   Proof
+	tested  Tested
 }
 
 // try runs one packet through both.
@@ -179,14 +180,14 @@ func (b *bench) try(t trial) error {
 	if err != nil {
 		return err
 	}
-	b.proof.Packets++
+	b.tested.Packets++
 	if want.Index >= 0 {
-		b.proof.Acted++
+		b.tested.Acted++
 		b.counted[want.Index].Packets++
 		b.counted[want.Index].Bytes += uint64(len(frame))
 	}
 	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
-		return b.differs(Difference{Frame: frame, Draws: t.draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
+		return b.differs(DifferenceError{Frame: frame, Draws: t.draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
 	}
 	return nil
 }
@@ -206,7 +207,7 @@ func (b *bench) run(frame []byte) (verdict uint32, out []byte, err error) {
 }
 
 // differs completes a difference with the rules and the counters.
-func (b *bench) differs(d Difference) error {
+func (b *bench) differs(d DifferenceError) error {
 	d.Source, d.WantCounted = b.program.Source, b.counted
 	var err error
 	d.Counted, err = b.loaded.Counters()
@@ -220,7 +221,52 @@ func (b *bench) checkCounters() error {
 		return err
 	}
 	if !slices.Equal(got, b.counted) {
-		return b.differs(Difference{})
+		return b.differs(DifferenceError{})
 	}
 	return nil
+}
+
+// preflight is the number of packets that test rules before they are
+// attached: the fewest that go through nearly every branch of the program, as
+// many times more would. The reference looks at every rule for every packet, so
+// thousands of rules are tried on fewer packets, to be attached within seconds;
+// verify takes its time.
+func preflight(p *rule.Program) int {
+	const most, tests = 1000, 4_000_000
+	rules := len(p.Rules)
+	return min(20+40*rules, most, max(most/5, tests/max(1, rules)))
+}
+
+// tested loads the rules and tests the program. What is to draw
+// random numbers or heeds the limits of another program cannot be tested itself:
+// a twin is, with numbers that are handed in and limits of its own.
+func tested(p *rule.Program, o LoadOptions) (*Loaded, error) {
+	if o.limits != nil || p.Draws > 0 {
+		return testedByTwin(p, o)
+	}
+	l, _, err := loadTested(p, o, preflight(p))
+	if err != nil {
+		return nil, err
+	}
+	if err := l.forget(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// testedByTwin loads the rules while a twin is tested.
+func testedByTwin(p *rule.Program, o LoadOptions) (*Loaded, error) {
+	var l *Loaded
+	var loading error
+	var load sync.WaitGroup
+	load.Go(func() { l, loading = Load(p, o) })
+	_, err := SelfTest(p, o, preflight(p))
+	load.Wait()
+	switch {
+	case loading != nil:
+		return nil, loading
+	case err != nil:
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }

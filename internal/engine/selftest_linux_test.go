@@ -12,6 +12,7 @@ import (
 	"repacket/internal/hook"
 	"repacket/internal/lab"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/test/needs"
 )
 
@@ -48,7 +49,7 @@ func TestProveAgrees(t *testing.T) {
 	} {
 		p := checked(t, text)
 		for _, o := range []LoadOptions{{}, {Fragments: true}, {Limit: 1}, {Timed: true}} {
-			proof, err := Prove(p, o, 300)
+			proof, err := SelfTest(p, o, 300)
 			if err != nil {
 				t.Errorf("%s (%+v): %v", text, o, err)
 				continue
@@ -60,11 +61,11 @@ func TestProveAgrees(t *testing.T) {
 	}
 }
 
-// TestProofLeavesNoTrace: what has been proved has counted nothing.
-func TestProofLeavesNoTrace(t *testing.T) {
+// TestSelfTestLeavesNoTrace: what has been tested has counted nothing.
+func TestSelfTestLeavesNoTrace(t *testing.T) {
 	p := checked(t, "if udp then udp_check 7 else if all then ip_ttl 9")
 	for _, o := range []LoadOptions{{}, {Limit: 3}, {Hook: bpf.TC, Limit: 3}} {
-		l, err := proved(p, o)
+		l, err := tested(p, o)
 		if err != nil {
 			t.Fatalf("%+v: %v", o, err)
 		}
@@ -73,8 +74,8 @@ func TestProofLeavesNoTrace(t *testing.T) {
 		if err != nil || len(counted) != 2 || slices.ContainsFunc(counted, func(c bpf.Counter) bool { return c != bpf.Counter{} }) {
 			t.Errorf("%+v: counted %v, %v", o, counted, err)
 		}
-		if alone, err := l.LeftAlone(); err != nil || alone != (LeftAlone{}) {
-			t.Errorf("%+v: left alone %v, %v", o, alone, err)
+		if skips, err := l.Skipped(); err != nil || skips != (skipped{}) {
+			t.Errorf("%+v: skipped %v, %v", o, skips, err)
 		}
 		if o.Limit == 0 {
 			continue
@@ -96,13 +97,13 @@ func TestBrokenIsFoundOut(t *testing.T) {
 	for _, text := range []string{"if udp_dest 53 then udp_dest 5353", "if udp"} {
 		p := checked(t, text)
 		err := pair.B.Do(func() error {
-			run, err := Start(Config{Program: p, Interface: "right", Broken: true})
+			session, err := Start(run.Options{Program: p, Target: run.Target{Interface: "right"}, Broken: true})
 			if err == nil {
-				run.Close()
+				session.Close()
 			}
 			return err
 		})
-		var d *Difference
+		var d *DifferenceError
 		if !errors.As(err, &d) {
 			t.Fatalf("%s: %v, want a difference", text, err)
 		}
@@ -120,8 +121,8 @@ func nothingOn(name string) error {
 	if err != nil {
 		return err
 	}
-	found, err := hook.Find(i.Index, hook.In)
-	var nothing *hook.ErrNothing
+	found, err := hook.Find(i.Index, run.In)
+	var nothing *hook.NotAttachedError
 	if errors.As(err, &nothing) {
 		return nil
 	}
@@ -162,15 +163,15 @@ func TestTimeOverPasses(t *testing.T) {
 }
 
 func TestVerifyTellsWhatWasTried(t *testing.T) {
-	v, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, LoadOptions{})
+	v, err := Verify(run.Options{Program: checked(t, "if udp_src 53 then udp_dest 5353")}, 500)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.Packets != 1500 || v.Acted < 150 || v.Instructions < 20 {
 		t.Errorf("%+v", v)
 	}
-	var d *Difference
-	if _, err := Verify(checked(t, "if udp_src 53 then udp_dest 5353"), 500, LoadOptions{Broken: true}); !errors.As(err, &d) {
+	var d *DifferenceError
+	if _, err := Verify(run.Options{Program: checked(t, "if udp_src 53 then udp_dest 5353"), Broken: true}, 500); !errors.As(err, &d) {
 		t.Errorf("broken: %v, want a difference", err)
 	}
 }
@@ -178,11 +179,11 @@ func TestVerifyTellsWhatWasTried(t *testing.T) {
 // TestClangsProgramIsProvedToo: the other compiler's program goes the same way.
 func TestClangsProgramIsProvedToo(t *testing.T) {
 	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if tcp_syn on")
-	if proof, err := Prove(p, LoadOptions{Clang: true}, 300); err != nil || len(proof.Unreached) > 0 {
+	if proof, err := SelfTest(p, LoadOptions{Clang: true}, 300); err != nil || len(proof.Unreached) > 0 {
 		t.Errorf("%+v, %v", proof, err)
 	}
-	var d *Difference
-	if _, err := Prove(p, LoadOptions{Clang: true, Broken: true}, 300); !errors.As(err, &d) {
+	var d *DifferenceError
+	if _, err := SelfTest(p, LoadOptions{Clang: true, Broken: true}, 300); !errors.As(err, &d) {
 		t.Errorf("broken: %v, want a difference", err)
 	}
 }
@@ -193,10 +194,10 @@ func TestClangsProgramInFull(t *testing.T) {
 	for _, text := range []string{
 		"if udp_dest 53 chance 50% then ip_ttl 3", "if udp_dest 53 then ip_id random", "if tcp then tcp_src random 5-10 else if udp then redirect nowhere0",
 	} {
-		if v, err := Verify(checked(t, text), 300, LoadOptions{Clang: true}); err != nil || len(v.Unreached) > 0 {
+		if v, err := Verify(run.Options{Program: checked(t, text), Clang: true}, 300); err != nil || len(v.Unreached) > 0 {
 			t.Errorf("%s: %+v, %v", text, v, err)
 		}
-		if _, err := proved(checked(t, text), LoadOptions{Clang: true, Redirect: map[string]int{"nowhere0": 1}}); err != nil {
+		if _, err := tested(checked(t, text), LoadOptions{Clang: true, Redirect: map[string]int{"nowhere0": 1}}); err != nil {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -205,7 +206,7 @@ func TestClangsProgramInFull(t *testing.T) {
 // TestClangAtTC: clang's program goes the same way there.
 func TestClangAtTC(t *testing.T) {
 	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if udp then udp_check 5 ip_ttl 9 else if tcp_syn on")
-	if _, err := Prove(p, LoadOptions{Clang: true, Hook: bpf.TC}, 300); err != nil {
+	if _, err := SelfTest(p, LoadOptions{Clang: true, Hook: bpf.TC}, 300); err != nil {
 		t.Error(err)
 	}
 }
@@ -219,31 +220,31 @@ func TestAdvice(t *testing.T) {
 	defer pair.Close()
 	for _, c := range []struct {
 		iface, text string
-		mode        hook.Mode
-		dir         hook.Direction
+		mode        run.Hook
+		dir         run.Direction
 		limit       uint64
 		want        int
 		refused     bool
 	}{
-		{iface: "lo", text: "if all then ip_ttl 9", mode: hook.Generic, want: 1},           // slow
-		{iface: "lo", text: "if all then ip_ttl 9", mode: hook.Generic, limit: 5, want: 2}, // and super-packets count once
+		{iface: "lo", text: "if all then ip_ttl 9", mode: run.GenericXDP, want: 1},           // slow
+		{iface: "lo", text: "if all then ip_ttl 9", mode: run.GenericXDP, limit: 5, want: 2}, // and super-packets count once
 		{iface: "lo", text: "if all then ip_ttl 9", limit: 5},
-		{iface: "right", text: "if udp then udp_dest 53", mode: hook.Native, want: 2}, // slow, and sums
-		{iface: "right", text: "if all then ip_ttl 9", mode: hook.Native, want: 1},    // slow
+		{iface: "right", text: "if udp then udp_dest 53", mode: run.XDP, want: 2}, // slow, and sums
+		{iface: "right", text: "if all then ip_ttl 9", mode: run.XDP, want: 1},    // slow
 		{iface: "right", text: "if udp then udp_dest 53"},
-		{iface: "right", text: "if udp then udp_dest 53", dir: hook.Out},
+		{iface: "right", text: "if udp then udp_dest 53", dir: run.Out},
 		{iface: "right", text: "if udp then udp_len 53 udp_dest 9", want: 1}, // segmentation offload
-		{iface: "right", text: "if udp then udp_check 5", want: 1},           // sums that are made later
+		{iface: "right", text: "if udp then udp_check 5", want: 1},           // offloaded checksums
 		{iface: "right", text: "if tcp then tcp_check 5", want: 1},
 		{iface: "right", text: "if tcp then tcp_check bad", want: 1}, // nobody may look
-		{iface: "right", text: "if udp then udp_check bad", dir: hook.Out, want: 1},
+		{iface: "right", text: "if udp then udp_check bad", dir: run.Out, want: 1},
 		{iface: "right", text: "if icmp then icmp_check bad"},
-		{iface: "right", text: "if tcp then tcp_check 5", dir: hook.Out, refused: true},
-		{iface: "right", text: "if tcp then reflect", dir: hook.Out, refused: true},
+		{iface: "right", text: "if tcp then tcp_check 5", dir: run.Out, refused: true},
+		{iface: "right", text: "if tcp then reflect", dir: run.Out, refused: true},
 		{iface: "lo", text: "if udp then udp_dest 53"},
 	} {
 		err := pair.B.Do(func() error {
-			got, err := advise(Config{Program: checked(t, c.text), Interface: c.iface, Mode: c.mode, Direction: c.dir, Limit: c.limit})
+			got, err := advise(run.Options{Program: checked(t, c.text), Target: run.Target{Interface: c.iface, Direction: c.dir}, Hook: c.mode, Limit: c.limit})
 			var usage *UsageError
 			if errors.As(err, &usage) != c.refused || len(got) != c.want {
 				t.Errorf("%s on %s (%v, %v): %v, %v", c.text, c.iface, c.mode, c.dir, got, err)
@@ -260,7 +261,7 @@ func TestAdvice(t *testing.T) {
 }
 
 // TestAutoAndDirections: the default on a veth is tc, in both directions; ours
-// are found and taken off by direction, and what cannot be is refused with
+// are found and detached by direction, and impossible rules are rejected with
 // nothing attached.
 func TestAutoAndDirections(t *testing.T) {
 	pair, err := lab.NewPair(lab.PairConfig{})
@@ -270,35 +271,35 @@ func TestAutoAndDirections(t *testing.T) {
 	defer pair.Close()
 	err = pair.B.Do(func() error {
 		p := checked(t, "if udp_dest 53 then udp_dest 5353")
-		for _, dir := range []hook.Direction{hook.In, hook.Out} {
-			got, err := Attach(Config{Program: p, Interface: "right", Direction: dir})
+		for _, dir := range []run.Direction{run.In, run.Out} {
+			got, err := attachRules(run.Options{Program: p, Target: run.Target{Interface: "right", Direction: dir}})
 			if err != nil {
 				return err
 			}
-			if got.Mode != hook.TC || !strings.HasPrefix(got.Note, "tc: ") {
+			if got.Hook != run.TC || !strings.HasPrefix(got.Note, "tc: ") {
 				t.Errorf("%v: %+v, want tc and why", dir, got)
 			}
 		}
-		listed, err := List()
+		listed, err := List("")
 		if err != nil {
 			return err
 		}
-		if len(listed) != 2 || listed[0].Meta.Direction == listed[1].Meta.Direction {
+		if len(listed) != 2 || listed[0].Direction == listed[1].Direction {
 			t.Errorf("listed %+v", listed)
 		}
-		for _, dir := range []hook.Direction{hook.In, hook.Out} {
+		for _, dir := range []run.Direction{run.In, run.Out} {
 			for _, want := range []bool{true, false} {
-				if done, err := Detach("right", dir); err != nil || done.Found != want {
+				if done, err := Detach(run.Target{Interface: "right", Direction: dir}); err != nil || done.Found != want {
 					t.Errorf("detach %v: %v, %v, want %v", dir, done.Found, err, want)
 				}
 			}
 		}
-		var egress *hook.ErrEgressXDP
-		if _, err := Attach(Config{Program: p, Interface: "right", Direction: hook.Out, Mode: hook.Native}); !errors.As(err, &egress) {
+		var egress *hook.EgressXDPError
+		if _, err := attachRules(run.Options{Program: p, Target: run.Target{Interface: "right", Direction: run.Out}, Hook: run.XDP}); !errors.As(err, &egress) {
 			t.Errorf("XDP on the way out: %v", err)
 		}
-		var none *hook.ErrNoInterface
-		_, err = Attach(Config{Program: checked(t, "if udp then redirect nowhere0"), Interface: "right"})
+		var none *hook.NoInterfaceError
+		_, err = attachRules(run.Options{Program: checked(t, "if udp then redirect nowhere0"), Target: run.Target{Interface: "right"}})
 		if !errors.As(err, &none) || none.Name != "nowhere0" {
 			t.Errorf("redirect to nowhere: %v", err)
 		}

@@ -1,0 +1,61 @@
+package run
+
+// Count is what one rule did. Bytes are those of whole packets.
+type Count struct {
+	Matched        uint64 `json:"matched"`
+	MatchedBytes   uint64 `json:"matched_bytes"`
+	Rewritten      uint64 `json:"rewritten"`
+	RewrittenBytes uint64 `json:"rewritten_bytes"`
+}
+
+// Rule is a rule in the user's words.
+type Rule struct {
+	Name string `json:"name,omitempty"`
+	Text string `json:"text"`
+}
+
+// RuleCount is a rule and what it did.
+type RuleCount struct {
+	Rule
+	Count
+	DryRun bool `json:"-"`              // it only counts
+	Gone   bool `json:"gone,omitempty"` // it has been replaced
+}
+
+// Skipped is how many packets a rule matched and could not act on, and why.
+type Skipped struct {
+	Packets uint64 `json:"packets"`
+	Why     string `json:"why"`
+}
+
+// Counts are what the rules of a run have done: first the rules that run, as written,
+// then those that were replaced and had something to do.
+type Counts struct {
+	Rules   []RuleCount `json:"rules"`
+	Skipped []Skipped   `json:"skipped,omitempty"`
+}
+
+// Total adds up all rules.
+func (c Counts) Total() (all Count) {
+	for _, r := range c.Rules {
+		all.Matched += r.Matched
+		all.MatchedBytes += r.MatchedBytes
+		all.Rewritten += r.Rewritten
+		all.RewrittenBytes += r.RewrittenBytes
+	}
+	return all
+}
+
+// Verified is what a self-test at length has found.
+type Verified struct {
+	// Packets ran through the program, and on Acted of them a rule acted.
+	Packets int `json:"packets"`
+	Acted   int `json:"acted"`
+	// Unreached are the rules, by number from 1, that acted on none of them.
+	Unreached []int `json:"unreached,omitempty"`
+	// Instructions is the length of the program as the kernel runs it.
+	Instructions int `json:"instructions"`
+	// Nanoseconds is what a packet takes that a rule acts on, over a program that does
+	// nothing; 0 where no packet goes on matching when it is rewritten.
+	Nanoseconds float64 `json:"nanoseconds,omitempty"`
+}

@@ -1,0 +1,140 @@
+// Package run is the model of a run: what is asked for and where, what becomes of it,
+// and what it counts. It knows neither the kernel nor the command, and builds on any
+// system: the command speaks of runs in these types, and what carries rules out
+// implements them.
+package run
+
+import (
+	"time"
+
+	"repacket/internal/rule"
+	"repacket/internal/spelling"
+)
+
+// Target is the packets that rules are for: those of an interface in one direction.
+type Target struct {
+	Interface string    `json:"interface"`
+	Direction Direction `json:"direction"`
+}
+
+// Flags are the flags that name the target on a command line.
+func (t Target) Flags() string {
+	flags := "-i " + spelling.InShell(t.Interface)
+	if t.Direction == Out {
+		flags += " -Q out"
+	}
+	return flags
+}
+
+// Options say what is to be attached, and where.
+type Options struct {
+	Target
+	Program *rule.Program
+	// Hook is where to attach; Auto chooses by what the interface is.
+	Hook Hook
+	// Limit is the number of packets to act on before all pass, or 0 for no limit.
+	Limit uint64
+	// For is how long packets are acted on before all pass, or 0 for no limit.
+	For time.Duration
+	// Clang has clang compile the program; then neither Limit nor For is kept.
+	Clang bool
+	// Broken makes the program wrong on purpose, to see that the self-test finds it.
+	Broken bool
+	// Stay: the rules are to outlive the process.
+	Stay bool
+	// Replace: they are to take the place of rules that stay there, if there are any.
+	Replace bool
+}
+
+// Advice is a warning, or a note, about rules and the interface that they are for.
+type Advice struct {
+	// Note: the run does as asked, in a way that may not be expected. Else it is a
+	// warning.
+	Note          bool
+	Message, Hint string
+}
+
+// Prepared is a run whose target has been inspected; nothing has been attached.
+type Prepared interface {
+	// Target is the target, by the interface's primary name.
+	Target() Target
+	// Advice is what a user should know before the run begins.
+	Advice() []Advice
+	// Start attaches the program until the session is closed or the process dies.
+	// Before it attaches anything, it calls ready and waits for it.
+	Start(ready func()) (Session, error)
+	// Attach attaches the program so that it outlives the process.
+	Attach() (Attachment, error)
+}
+
+// Attachment is what attaching or replacing rules has led to.
+type Attachment struct {
+	Target
+	Hook Hook
+	// Note is the hook's word, a colon, and why it was chosen.
+	Note string
+	// Advice is what was not known before: about a hook that was taken because the
+	// kernel refused the first choice, or about rules that have replaced others.
+	Advice []Advice
+	// Replaced: the rules took the place of others.
+	Replaced bool
+}
+
+// Session is rules that act as long as it is open. Its methods may be called at the
+// same time.
+type Session interface {
+	// Attachment is how the session began.
+	Attachment() Attachment
+	// Counts are the counts so far.
+	Counts() (Counts, error)
+	// Replace has other rules take the place of those that run, in one step and at the
+	// same hook; after an error the old ones go on. The attachment names the target as it
+	// is called by now, and says what is to be known about the new rules and was not
+	// about the old ones, also beside an error.
+	Replace(*rule.Program) (Attachment, error)
+	// Done is closed when a limit is reached, or when the rules are gone, which Close
+	// then reports. Over is the limit, once Done is closed.
+	Done() <-chan struct{}
+	Over() Limit
+	// Close detaches the rules and returns the final counts.
+	Close() (Counts, error)
+}
+
+// Limit is what ends a run by itself, as JSON calls it; "" is nothing.
+type Limit string
+
+// The limits.
+const (
+	LimitCount Limit = "count" // the number of packets
+	LimitTime  Limit = "time"
+)
+
+// Attached is rules that were found on an interface.
+type Attached struct {
+	Target
+	Hook Hook `json:"hook"`
+	// PID is the process with which the rules go, or 0 where they stay.
+	PID int `json:"pid,omitempty"`
+	// PIDElsewhere: PID is a number of another PID namespace.
+	PIDElsewhere bool `json:"pid_elsewhere,omitempty"`
+	// Over is the limit that was reached; from then on all packets pass unchanged.
+	Over Limit `json:"over,omitempty"`
+	// PacketsLeft and SecondsLeft are what is left of limits that are not reached; 0
+	// is no limit.
+	PacketsLeft uint64  `json:"packets_left,omitempty"`
+	SecondsLeft float64 `json:"seconds_left,omitempty"`
+	Counts
+}
+
+// Detached is what detaching has done.
+type Detached struct {
+	// Target is by the interface's primary name.
+	Target
+	// Found: rules were there.
+	Found bool
+	// Other are rules on the same interface in the other direction, or nil.
+	Other *Attached
+	// Unsure is why it is not known whether all is gone, or nil: the rules were
+	// detached, but then the interface could not be inspected once more.
+	Unsure error
+}
