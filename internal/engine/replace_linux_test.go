@@ -67,7 +67,7 @@ func TestReplaceOfARun(t *testing.T) {
 		}
 		final, err := session.Close()
 		check(b.t, err)
-		if len(final.Rules) != 2 || final.Rules[1].Rewritten != 5 {
+		if len(final.Rules) != 3 || final.Rules[1].Rewritten != 5 {
 			b.t.Errorf("the end: %+v", final)
 		}
 		want(1, 5, 3)
