@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"repacket/internal/run"
 )
 
 // TestTopics: every topic goes to stdout, as plain text of at most 80 columns.
@@ -93,7 +95,7 @@ func TestHelpExamples(t *testing.T) {
 		}
 		f := newFake(t, args...)
 		f.Demo = func(context.Context, io.Writer) error { return nil }
-		f.kernel.attached = []Attached{{Interface: "eth1", Direction: "in"}, {Interface: "eth1", Direction: "out"}}
+		f.kernel.attached = []run.Attached{{Target: run.Target{Interface: "eth1"}}, {Target: run.Target{Interface: "eth1", Direction: run.Out}}}
 		if status, stdout, stderr := f.run(); status != exitDone || strings.Contains(stderr, "warning") {
 			t.Errorf("%s: exit status %d\n%s%s", line, status, stdout, stderr)
 		}
