@@ -184,6 +184,9 @@ func TestNeeded(t *testing.T) {
 		{field.TCP, "ip_protocol", val(6)},
 		{field.TCP, "ip_ver", val(4)},
 		{field.ICMP6, "ip6_next", field.NewSet(single(58), single(0), between(43, 44), single(60))},
+		{field.VLAN, "eth_type", val(0x8100).Union(val(0x88a8))},
+		{field.CVLAN, "vlan_type", val(0x8100).Union(val(0x88a8))},
+		{field.ARP, "cvlan_type", val(0x0806)},
 		{field.MSS, "ip_tot_len", field.NewSet(single(0), between(44, 65535))},
 		{field.UDP, "ip6_len", field.NewSet(single(0), between(8, 65535))},
 		{field.UDP, "ip_ttl", field.All(8)},
@@ -206,6 +209,12 @@ func TestBudget(t *testing.T) {
 	x, y := where("udp_dest", 5), where("ip_ttl", 7)
 	if got := b.Intersect(x, y); got.Exact() || !plenty().Meets(got, all(x, y)) {
 		t.Errorf("both: %v", got)
+	}
+	many := plenty().Union(plenty().Union(x, y), With(field.ARP))
+	for _, pair := range [][2]Set{{x, many}, {many, x}} { // the one of fewer cases is kept
+		if got := b.Intersect(pair[0], pair[1]); len(got.states) != 1 {
+			t.Errorf("%d and %d states: %v", len(pair[0].states), len(pair[1].states), got)
+		}
 	}
 	if got := b.Union(x, y); got.Exact() || !plenty().Meets(got, x) || !plenty().Meets(got, y) {
 		t.Errorf("either: %v", got)
