@@ -163,7 +163,7 @@ func (a *app) helpTopic(l *line) error {
 	return nil
 }
 
-// takesFlags refuses flags that the command has no use for.
+// takesFlags rejects flags that the command has no use for.
 func (a *app) takesFlags(l *line) error {
 	cmd, _, err := a.root.Find([]string{l.command})
 	if err != nil {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
@@ -20,15 +18,6 @@ fails, the old ones stay. Rules of the same words (and name) count on, -c and
 --for begin again. Where nothing is attached it does as attach. Rules that a
 process holds in the foreground are its own: with -f it reads its file again
 when it gets a SIGHUP.`
-
-func (a *app) replaceCommand() *cobra.Command {
-	return a.command(&cobra.Command{
-		Use:   "replace [flags] RULES",
-		Short: "Put rules in the place of those that are attached, without a gap",
-		Long:  replaceHelp,
-		RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, true) },
-	}, whereFlags, startFlags, ruleFlags)
-}
 
 // attach attaches rules that stay. With replace they take the place of those that are
 // there.
@@ -53,22 +42,22 @@ func (a *app) attach(words []string, replace bool) error {
 	a.out.attached(event, done, opt.Program)
 	detach := "repacket detach " + opt.Flags()
 	a.out.status("%s until: %s%s", did, detach, a.opt.limited())
-	a.untold("the rules are attached", "to detach them: "+detach)
+	a.out.untold("the rules are attached", "to detach them: "+detach)
 	return nil
 }
 
 // untold warns on stderr of what was done and could not be told on stdout, as where
 // that is a broken pipe. The exit status is that of what was done.
-func (a *app) untold(done, hint string) {
-	if a.out.err == nil {
+func (o *output) untold(done, hint string) {
+	if o.err == nil {
 		return
 	}
-	text := fmt.Sprintf("warning: %s, but that could not be told: %v\n", done, a.out.err)
+	text := fmt.Sprintf("warning: %s, but that could not be told: %v\n", done, o.err)
 	if hint != "" {
 		text += "  hint: " + hint + "\n"
 	}
-	a.out.diagnostic(text)
-	a.out.err = nil
+	o.diagnostic(text)
+	o.err = nil
 }
 
 // taken adds to an error that other rules are there what can be done where these act no
@@ -116,10 +105,7 @@ type detachedEvent struct {
 
 // detach detaches our rules from an interface. Where there are none it says so
 // and all is well.
-func (a *app) detach(words []string) error {
-	if err := noWords("detach", words); err != nil {
-		return err
-	}
+func (a *app) detach() error {
 	target, err := a.target()
 	if err != nil {
 		return err
@@ -139,7 +125,7 @@ func (a *app) detach(words []string) error {
 		}
 		a.out.object(e)
 		if done.Found {
-			a.untold("the rules are detached", "")
+			a.out.untold("the rules are detached", "")
 		}
 		return nil
 	}
@@ -175,10 +161,7 @@ type listEvent struct {
 
 // list shows the programs of ours on all interfaces, or on that of -i, and in
 // both directions, or in that of -Q.
-func (a *app) list(words []string) error {
-	if err := noWords("list", words); err != nil {
-		return err
-	}
+func (a *app) list() error {
 	all, err := a.env.Kernel.List(a.opt.iface)
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func (a *app) explain(program *rule.Program) (*plan.Program, error) {
 	}
 	planned, err := plan.BuildTables(program, field.Ethernet)
 	if err == nil {
-		a.explainTables(planned)
+		a.out.tables(planned)
 	}
 	return planned, err
 }
@@ -100,26 +100,26 @@ type tableEvent struct {
 	Fields []string `json:"fields,omitempty"`
 }
 
-// explainTables says which rules become tables, how those are looked up, and
+// tables says which rules become tables, how those are looked up, and
 // which rows no table serves.
-func (a *app) explainTables(planned *plan.Program) {
+func (o *output) tables(planned *plan.Program) {
 	var told []tableEvent
 	tell := func(e tableEvent) {
-		if slices.ContainsFunc(told, func(o tableEvent) bool { return o.Table == e.Table && o.Bytes == e.Bytes }) {
+		if slices.ContainsFunc(told, func(t tableEvent) bool { return t.Table == e.Table && t.Bytes == e.Bytes }) {
 			return // the same for another kind of packet
 		}
 		told = append(told, e)
 		switch {
-		case a.out.json:
-			a.out.object(e)
+		case o.json:
+			o.object(e)
 		case e.Kind != "":
-			a.out.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
+			o.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
 		default:
-			a.out.printf("no table: %s\n", e.Table)
+			o.printf("no table: %s\n", e.Table)
 		}
 	}
 	for _, t := range planned.Tables {
-		e := tableEvent{event: a.out.event("table"), Table: t.Description(), Kind: t.Kind.String()}
+		e := tableEvent{event: o.event("table"), Table: t.Description(), Kind: t.Kind.String()}
 		e.Bytes, _ = bpf.ArraySize(t)
 		for _, f := range t.Fields {
 			e.Fields = append(e.Fields, f.Name)
@@ -127,7 +127,7 @@ func (a *app) explainTables(planned *plan.Program) {
 		tell(e)
 	}
 	for _, r := range planned.OneByOne {
-		tell(tableEvent{event: a.out.event("table"), Table: spelling.Thousands(r.Rows.Len) + " rows of " + r.Rows.File + " are tested one by one"})
+		tell(tableEvent{event: o.event("table"), Table: spelling.Thousands(r.Rows.Len) + " rows of " + r.Rows.File + " are tested one by one"})
 	}
 }
 

@@ -8,77 +8,52 @@ import (
 
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
-	root := a.command(&cobra.Command{
-		Use:   "repacket [flags] RULES",
-		Short: "Rewrite header fields of live packets",
-		Long:  rootHelp + showTopics(),
-		RunE:  func(_ *cobra.Command, words []string) error { return a.run(words) },
-	}, whereFlags, startFlags, ruleFlags, []string{"version"})
+	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, ruleFlags, []string{"version"})
+	root.Long = rootHelp + showTopics()
+	replace := a.command("replace [flags] RULES", "Put rules in the place of those that are attached, without a gap",
+		func(words []string) error { return a.attach(words, true) }, whereFlags, startFlags, ruleFlags)
+	replace.Long = replaceHelp
 	root.AddCommand(
-		a.command(&cobra.Command{
-			Use:   "attach [flags] RULES",
-			Short: "Give rules to an interface, where they stay after the command has ended",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.attach(words, false) },
-		}, whereFlags, startFlags, ruleFlags),
-		a.replaceCommand(),
-		a.command(&cobra.Command{
-			Use:   "detach [flags]",
-			Short: "Take the rules off an interface",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.detach(words) },
-		}, whereFlags),
-		a.command(&cobra.Command{
-			Use:   "list [flags]",
-			Short: "Show the rules that are on interfaces",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.list(words) },
-		}, whereFlags),
-		a.command(&cobra.Command{
-			Use:   "check [flags] RULES",
-			Short: "Say whether rules are valid and what they do; needs no privilege",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.check(words) },
-		}, whereFlags, startFlags, ruleFlags),
-		a.command(&cobra.Command{
-			Use:   "verify [flags] RULES",
-			Short: "Prove in the kernel that the program does what the rules say",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.verify(words) },
-		}, proofFlags, ruleFlags),
-		a.command(&cobra.Command{
-			Use:   "compile [flags] RULES",
-			Short: "Show the program that the rules become",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.compile(words) },
-		}, emitFlags, ruleFlags),
-		a.command(&cobra.Command{
-			Use:   "fields [NAME]",
-			Short: "List the header fields, or tell all about one",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.fields(words) },
-		}),
-		a.doctorCommand(),
-		a.command(&cobra.Command{
-			Use:   "version",
-			Short: "Show the version",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.version(words) },
-		}),
+		a.command("attach [flags] RULES", "Attach rules to an interface, where they stay after the command has ended",
+			func(words []string) error { return a.attach(words, false) }, whereFlags, startFlags, ruleFlags),
+		replace,
+		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
+		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
+		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, ruleFlags),
+		a.command("verify [flags] RULES", "Test in the kernel that the program does what the rules say", a.verify, proofFlags, ruleFlags),
+		a.command("compile [flags] RULES", "Show the program that the rules become", a.compile, emitFlags, ruleFlags),
+		a.command("fields [NAME]", "List the header fields, or tell all about one", a.fields),
+		a.command("doctor [flags]", "Say whether Repacket can work here, and what mends it where not; needs no privilege", wordless("doctor", a.doctor), ifaceFlags),
+		a.command("version", "Show the version", wordless("version", a.version)),
 	)
 	if a.env.Demo != nil {
-		root.AddCommand(a.command(&cobra.Command{
-			Use:   "demo",
-			Short: "Watch a rule rewrite real packets, in throw-away network namespaces",
-			RunE:  func(_ *cobra.Command, words []string) error { return a.demo(words) },
-		}))
+		root.AddCommand(a.command("demo", "Watch a rule rewrite real packets, in throw-away network namespaces", wordless("demo", a.demo)))
 	}
 	return root
 }
 
-// command completes a command: words and errors are left to this package, and
-// its groups of flags noted.
-func (a *app) command(c *cobra.Command, groups ...[]string) *cobra.Command {
-	c.Args = cobra.ArbitraryArgs
+// command makes a command: words and errors are left to this package, and its groups of
+// flags noted.
+func (a *app) command(use, short string, do func(words []string) error, groups ...[]string) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, RunE: func(_ *cobra.Command, words []string) error { return do(words) }, Args: cobra.ArbitraryArgs,
+		SilenceErrors: true, SilenceUsage: true, DisableFlagsInUseLine: true,
+	}
 	c.Example = examples[c.Name()]
-	c.SilenceErrors, c.SilenceUsage = true, true
-	c.DisableFlagsInUseLine = true
 	c.SetOut(a.env.Stdout)
 	c.SetErr(a.env.Stderr)
 	a.takes[c] = slices.Concat(append(groups, everyFlags)...)
 	return c
+}
+
+// wordless is a command that takes no words.
+func wordless(command string, do func() error) func([]string) error {
+	return func(words []string) error {
+		if len(words) > 0 {
+			return usage("repacket "+command+" --help", "%s takes no %q", command, words[0])
+		}
+		return do()
+	}
 }
 
 // ownFlags are flags that a command takes in a way of its own: what its help
@@ -103,12 +78,4 @@ func (a *app) tellFlags() {
 			c.Flags().AddFlag(flag)
 		}
 	}
-}
-
-// noWords refuses words behind a command that takes none.
-func noWords(command string, words []string) error {
-	if len(words) > 0 {
-		return usage("repacket "+command+" --help", "%s takes no %q", command, words[0])
-	}
-	return nil
 }

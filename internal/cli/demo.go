@@ -7,10 +7,7 @@ import (
 )
 
 // demo runs the demo until it is over or a signal ends it.
-func (a *app) demo(words []string) error {
-	if err := noWords("demo", words); err != nil {
-		return err
-	}
+func (a *app) demo() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := a.env.Signals(false)

@@ -4,21 +4,11 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"repacket/internal/doctor"
 )
 
-// ifaceFlags are for commands that look at packets of no direction.
+// ifaceFlags are for commands about both directions.
 var ifaceFlags = []string{"interface"}
-
-func (a *app) doctorCommand() *cobra.Command {
-	return a.command(&cobra.Command{
-		Use:   "doctor [flags]",
-		Short: "Say whether Repacket can work here, and what mends it where not; needs no privilege",
-		RunE:  func(_ *cobra.Command, words []string) error { return a.doctor(words) },
-	}, ifaceFlags)
-}
 
 // findingEvent is a finding as JSON.
 type findingEvent struct {
@@ -27,10 +17,7 @@ type findingEvent struct {
 }
 
 // doctor says whether Repacket can work here, and what mends it where not.
-func (a *app) doctor(words []string) error {
-	if err := noWords("doctor", words); err != nil {
-		return err
-	}
+func (a *app) doctor() error {
 	all, err := a.env.Kernel.Doctor(a.opt.iface)
 	if err != nil {
 		return err
@@ -40,7 +27,7 @@ func (a *app) doctor(words []string) error {
 			a.out.object(findingEvent{a.out.event("finding"), f})
 		}
 	} else {
-		a.findings(all)
+		a.out.findings(all, a.opt.iface == "")
 	}
 	var broken []string
 	for _, f := range all {
@@ -57,12 +44,12 @@ func (a *app) doctor(words []string) error {
 	return nil
 }
 
-// findings prints one finding a line, and below it its command, unless it has been
-// told already.
-func (a *app) findings(all []doctor.Row) {
+// findings prints one finding a line, with its interface where there are several, and
+// below it its command, unless it has been told already.
+func (o *output) findings(all []doctor.Row, several bool) {
 	rows := make([][]string, len(all))
 	for i, f := range all {
-		if f.Interface != "" && a.opt.iface == "" { // one row of each interface
+		if several && f.Interface != "" { // one row of each interface
 			f.Text = f.Interface + ": " + f.Text
 		}
 		rows[i] = []string{f.Level.String(), f.Name, strings.Map(visible, f.Text)}
@@ -70,13 +57,13 @@ func (a *app) findings(all []doctor.Row) {
 	told := map[string]bool{"": true}
 	for i, line := range columns(rows) {
 		level, rest, _ := strings.Cut(line, " ")
-		if color, ok := colors[level]; ok && a.out.colorOut {
+		if color, ok := colors[level]; ok && o.colorOut {
 			level = color + level + "\x1b[0m"
 		}
-		a.out.printf("%s %s\n", level, rest)
+		o.printf("%s %s\n", level, rest)
 		if command := all[i].Command; !told[command] {
 			told[command] = true
-			a.out.printf("%*s$ %s\n", len(line)-len(rows[i][2]), "", strings.Map(visible, command))
+			o.printf("%*s$ %s\n", len(line)-len(rows[i][2]), "", strings.Map(visible, command))
 		}
 	}
 }

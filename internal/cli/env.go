@@ -24,7 +24,7 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
-	// IsTerminal tells whether what is written to w is looked at by a person.
+	// IsTerminal reports whether what is written to w is looked at by a person.
 	IsTerminal func(w io.Writer) bool
 	// TakenByShell is the comparison on the line that a shell has taken for itself,
 	// or "".
@@ -37,7 +37,7 @@ type Env struct {
 	// IgnoreBrokenPipes has what is written to a pipe that nobody reads fail, where it
 	// else ends the process.
 	IgnoreBrokenPipes func()
-	// HungUp tells whether the terminal has been closed that the process had.
+	// HungUp reports whether the terminal has been closed that the process had.
 	HungUp func() bool
 	// Exit ends the process with an exit status, whatever it is doing.
 	Exit func(status int)

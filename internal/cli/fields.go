@@ -15,24 +15,38 @@ func (a *app) fields(words []string) error {
 	if len(words) > 1 {
 		return usage("repacket fields ip_dscp", "fields takes one name, not %d", len(words))
 	}
-	if len(words) == 0 {
-		a.fieldTable(field.Protocols())
-		a.shortNames()
-		return nil
+	name := strings.ToLower(strings.Join(words, ""))
+	protocols := field.Protocols()
+	if name != "" {
+		protocols = named(name)
 	}
-	name := strings.ToLower(words[0])
-	if protocols := named(name); len(protocols) > 0 {
-		a.fieldTable(protocols)
-		return nil
+	generic, isGeneric := field.GenericByName(name)
+	f, isField := field.ByName(strings.ReplaceAll(name, ".", "_"))
+	switch {
+	case a.out.json && len(protocols) > 0:
+		for _, p := range protocols {
+			a.out.fieldObjects(fieldsOf(p)...)
+		}
+	case a.out.json && isGeneric:
+		a.out.fieldObjects(generic...)
+	case a.out.json && isField:
+		a.out.fieldObjects(f)
+	case len(protocols) > 0:
+		a.out.fieldTable(protocols)
+		if name == "" {
+			a.out.genericTable()
+		}
+	case isGeneric:
+		a.out.genericDetail(name, generic)
+	case isField:
+		a.out.fieldDetail(f)
+	default:
+		return unknownField(words[0], name)
 	}
-	if fs, ok := field.GenericByName(name); ok {
-		a.shortDetail(name, fs)
-		return nil
-	}
-	if f, ok := field.ByName(strings.ReplaceAll(name, ".", "_")); ok {
-		a.fieldDetail(f)
-		return nil
-	}
+	return nil
+}
+
+func unknownField(word, name string) error {
 	hint := "repacket fields lists them all"
 	if near := nearest(name, fieldNames()); near != "" {
 		if f, ok := field.ByName(near); ok {
@@ -40,7 +54,7 @@ func (a *app) fields(words []string) error {
 		}
 		hint = fmt.Sprintf("did you mean %s?", near)
 	}
-	return usage(hint, "no field is named %q", words[0])
+	return usage(hint, "no field is named %q", word)
 }
 
 // named are the headers whose fields begin with a protocol's name: tcp has an
@@ -116,15 +130,7 @@ func headerTitle(p field.Protocol) string {
 	return fmt.Sprintf("%s (%s), %s", h.Title, h.Name, h.RFC)
 }
 
-func (a *app) fieldTable(protocols []field.Protocol) {
-	if a.out.json {
-		for _, p := range protocols {
-			for _, f := range fieldsOf(p) {
-				a.fieldObject(f)
-			}
-		}
-		return
-	}
+func (o *output) fieldTable(protocols []field.Protocol) {
 	rows := [][]string{fieldHeadings}
 	for _, p := range protocols {
 		for _, f := range fieldsOf(p) {
@@ -138,46 +144,33 @@ func (a *app) fieldTable(protocols []field.Protocol) {
 		if n == 0 {
 			continue
 		}
-		a.out.printf("%s\n%s\n%s\n\n", a.out.heading(headerTitle(p)), headings, strings.Join(lines[:n], "\n"))
+		o.printf("%s\n%s\n%s\n\n", o.heading(headerTitle(p)), headings, strings.Join(lines[:n], "\n"))
 		lines = lines[n:]
 	}
 }
 
-func (a *app) shortNames() {
-	if a.out.json {
-		return
-	}
-	a.out.printf("%s\n", a.out.heading("Generic fields: the field of whichever protocol is there"))
+func (o *output) genericTable() {
+	o.printf("%s\n", o.heading("Generic fields: the field of whichever protocol is there"))
 	var rows [][]string
 	for _, s := range field.Generics() {
 		rows = append(rows, []string{s.Name, strings.Join(s.Fields, ", "), s.Doc})
 	}
-	a.out.printf("%s\n", strings.Join(columns(rows), "\n"))
+	o.printf("%s\n", strings.Join(columns(rows), "\n"))
 }
 
-func (a *app) shortDetail(name string, fields []*field.Field) {
-	if a.out.json {
-		for _, f := range fields {
-			a.fieldObject(f)
-		}
-		return
-	}
-	a.out.printf("%s  whichever of these is there:\n", a.out.heading(name))
+func (o *output) genericDetail(name string, fields []*field.Field) {
+	o.printf("%s  whichever of these is there:\n", o.heading(name))
 	var rows [][]string
 	for _, f := range fields {
 		rows = append(rows, []string{"  " + f.Name, fieldMeaning(f), headerTitle(f.Proto)})
 	}
-	a.out.printf("%s\n", strings.Join(columns(rows), "\n"))
-	a.out.printf("\n  example: repacket -i eth1 %s\n", exampleRule(name, fields[0]))
+	o.printf("%s\n", strings.Join(columns(rows), "\n"))
+	o.printf("\n  example: repacket -i eth1 %s\n", exampleRule(name, fields[0]))
 }
 
 // fieldDetail tells all about one field.
-func (a *app) fieldDetail(f *field.Field) {
-	if a.out.json {
-		a.fieldObject(f)
-		return
-	}
-	a.out.printf("%s  %s\n", a.out.heading(f.Name), fieldMeaning(f))
+func (o *output) fieldDetail(f *field.Field) {
+	o.printf("%s  %s\n", o.heading(f.Name), fieldMeaning(f))
 	rows := [][]string{
 		{"  header", headerTitle(f.Proto)},
 		{"  place", fieldPlace(f)},
@@ -197,7 +190,7 @@ func (a *app) fieldDetail(f *field.Field) {
 		rows = append(rows, []string{"  structural", "it determines how a packet is segmented: receivers and segmentation offload depend on it"})
 	}
 	rows = append(rows, []string{"  source", f.RFC}, []string{"  example", "repacket -i eth1 " + exampleRule(f.Name, f)})
-	a.out.printf("%s\n", strings.Join(columns(rows), "\n"))
+	o.printf("%s\n", strings.Join(columns(rows), "\n"))
 }
 
 func fieldPlace(f *field.Field) string {
@@ -299,7 +292,13 @@ type fieldEvent struct {
 	RFC        string            `json:"rfc"`
 }
 
-func (a *app) fieldObject(f *field.Field) {
+func (o *output) fieldObjects(fs ...*field.Field) {
+	for _, f := range fs {
+		o.object(fieldObject(o.event("field"), f))
+	}
+}
+
+func fieldObject(e event, f *field.Field) fieldEvent {
 	names := map[string]uint64{}
 	for _, n := range f.Names {
 		names[n.Word] = n.Value
@@ -308,9 +307,9 @@ func (a *app) fieldObject(f *field.Field) {
 	if f.Only != nil {
 		only = onlyWith(f)
 	}
-	a.out.object(fieldEvent{
-		event: a.out.event("field"), Name: f.Name, Aliases: append([]string{}, f.Aliases...), Header: f.Proto.String(),
+	return fieldEvent{
+		event: e, Name: f.Name, Aliases: append([]string{}, f.Aliases...), Header: f.Proto.String(),
 		Bit: f.Bit, Width: f.Width, Kind: f.Kind.String(), Names: names, Unit: f.Unit, Only: only,
 		Checksums: append([]string{}, checksums(f)...), Structural: f.Structural, Meaning: f.Doc, RFC: f.RFC,
-	})
+	}
 }

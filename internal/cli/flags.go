@@ -81,7 +81,7 @@ func (o *options) limited() string {
 	return ""
 }
 
-// checkValues refuses what no command can do, whatever else was asked.
+// checkValues rejects what no command can do, whatever else was asked.
 func (o *options) checkValues() error {
 	if o.dryRun {
 		return usage("", "names are never looked up; to try a rule out, leave out `then`")
@@ -113,7 +113,7 @@ func (o *options) checkValues() error {
 // isSeparator reports what is between the words of a list; "or" is no value.
 func isSeparator(r rune) bool { return r == ' ' || r == ',' }
 
-// checkWhere refuses the interfaces, directions and hooks that are not one
+// checkWhere rejects the interfaces, directions and hooks that are not one
 // that Repacket can attach to.
 func (o *options) checkWhere() error {
 	if o.iface == "any" {

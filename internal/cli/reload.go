@@ -66,7 +66,7 @@ func (r *running) replaced(o reloaded) {
 	r.report.clear()
 	r.reloading = false
 	if o.program != nil {
-		r.warn(o.program)
+		r.out.warnings(o.program)
 	}
 	r.out.advise(o.Advice)
 	if o.err != nil {

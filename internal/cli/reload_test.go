@@ -186,7 +186,7 @@ func TestClosedTerminalStops(t *testing.T) {
 	}
 }
 
-// A signal while rules are being proved is not lost, and they keep no run from
+// A signal while rules are being tested is not lost, and they keep no run from
 // its end.
 func TestSIGHUPWhileReplacing(t *testing.T) {
 	t.Parallel()

@@ -149,7 +149,7 @@ type running struct {
 	// asked: a signal has asked to read the rules again. It may be what a terminal sends
 	// that is being closed, so from then on the terminal is looked at.
 	asked bool
-	// ending: the run takes its rules off, which a busy kernel makes wait.
+	// ending: the run detaches its rules, which a busy kernel makes wait.
 	ending atomic.Bool
 }
 
@@ -159,7 +159,7 @@ const heardAtOnce = 8
 
 // hear passes signals on to the run. It hears them also while the run waits for
 // somebody to read what it prints: then one that asks to stop ends the process
-// when patience is over, and the rules go with it. A run that takes its rules off
+// when patience is over, and the rules go with it. A run that detaches its rules
 // is left to that, unless it is asked once more. What is asked again before is the
 // same wish: timeout(1) sends its signal to a process and then to the group of it.
 func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<- os.Signal, over <-chan struct{}) {

@@ -401,7 +401,7 @@ func slowDetach(t *testing.T, more bool) {
 	<-f.kernel.closing
 	select {
 	case got := <-f.exit:
-		t.Fatalf("exit status %d while the rules are taken off", got)
+		t.Fatalf("exit status %d while the rules are detached", got)
 	case <-time.After(2 * f.Patience):
 	}
 	if more {

@@ -18,7 +18,7 @@ import (
 func (a *app) program(words []string) (*rule.Program, error) {
 	p, err := a.checked(words, a.openOnce)
 	if err == nil {
-		a.warn(p)
+		a.out.warnings(p)
 	}
 	return p, err
 }
@@ -40,13 +40,13 @@ func (a *app) checked(words []string, open opener) (*rule.Program, error) {
 	return p, nil
 }
 
-// warn passes on what the checker has to say about rules.
-func (a *app) warn(p *rule.Program) {
+// warnings passes on what the checker has to say about rules.
+func (o *output) warnings(p *rule.Program) {
 	for _, w := range p.Warnings[:min(maxWarnings, len(p.Warnings))] {
-		a.out.warn(w)
+		o.warn(w)
 	}
 	if more := len(p.Warnings) - maxWarnings; more > 0 {
-		a.out.advise([]run.Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
+		o.advise([]run.Advice{{Note: true, Message: fmt.Sprintf("%d more like these are not shown", more)}})
 	}
 }
 

@@ -31,7 +31,7 @@ func (a *app) verify(words []string) error {
 	}
 	if len(v.Unreached) == len(program.Written) {
 		return &Failure{
-			Status: exitFailed, Err: errors.New("no packet was made that a rule acts on, so nothing is proved"),
+			Status: exitFailed, Err: errors.New("no synthetic packet was found that a rule acts on, so nothing is verified"),
 			Hint: "a simpler condition shows whether the rest of the rule is right",
 		}
 	}
@@ -41,10 +41,10 @@ func (a *app) verify(words []string) error {
 		return nil
 	}
 	a.out.printf("verified: the kernel takes the program, %d instructions\n", v.Instructions)
-	a.out.printf("  tried: %d packets made for these rules, whole, cut off and lying, for native and generic XDP and for tc\n", v.Packets)
+	a.out.printf("  tried: %d synthetic packets for these rules, whole, truncated and malformed, for native and generic XDP and for tc\n", v.Packets)
 	a.out.printf("  acted on: %d of them; every byte, verdict and counter is that of the reference\n", v.Acted)
 	for _, n := range v.Unreached {
-		a.out.printf("  not reached: rule %d acted on none of them, so of it nothing is proved\n", n)
+		a.out.printf("  not reached: rule %d acted on none of them, so it is not verified\n", n)
 	}
 	if v.Nanoseconds > 0 {
 		a.out.printf("  takes: %.1f ns a packet over a program that does nothing, by a clock of whole nanoseconds\n", v.Nanoseconds)

@@ -18,10 +18,7 @@ type versionEvent struct {
 	System  string `json:"system"`
 }
 
-func (a *app) version(words []string) error {
-	if err := noWords("version", words); err != nil {
-		return err
-	}
+func (a *app) version() error {
 	release, commit := buildVersion()
 	system := runtime.GOOS + "/" + runtime.GOARCH
 	if a.out.json {

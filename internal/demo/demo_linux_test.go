@@ -57,7 +57,7 @@ func (c *cancelAt) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// TestStops: a demo that is stopped while its rule is attached takes it off
+// TestStops: a demo that is stopped while its rule is attached detaches it
 // and ends well.
 func TestStops(t *testing.T) {
 	ctx, end := context.WithCancel(context.Background())

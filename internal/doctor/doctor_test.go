@@ -199,8 +199,8 @@ var faults = []struct {
 	{"LRO at tc", all(tc, switched(rxLRO, Switch{On: true})), Row{"lro", "eth1", Note, "lro on: the hardware joins packets, so some drivers refuse native XDP", "ethtool -K eth1 lro off"}},
 	{"no ethtool", func(f *fake) { f.toolErr = errors.New("operation not supported") }, Row{"lro", "eth1", Unknown, "cannot be seen: operation not supported", ""}},
 	{"GRO", all(), Row{"gro", "eth1", OK, "on, which is behind native XDP", ""}},
-	{"a name for a shell", all(tc, func(f *fake) { f.iface.Name = "a;b" }), Row{"gro", "a;b", Note, "on: tc sees streams joined to large packets, and leaves those alone whose cutting up a rule would change (ip_id, ip_tot_len and the like)", "ethtool -K 'a;b' gro off"}},
-	{"GRO at tc", tc, Row{"gro", "eth1", Note, "on: tc sees streams joined to large packets, and leaves those alone whose cutting up a rule would change (ip_id, ip_tot_len and the like)", "ethtool -K eth1 gro off"}},
+	{"a name for a shell", all(tc, func(f *fake) { f.iface.Name = "a;b" }), Row{"gro", "a;b", Note, "on: tc sees streams joined to large packets, and skips those whose segmentation a rule would change (ip_id, ip_tot_len and the like)", "ethtool -K 'a;b' gro off"}},
+	{"GRO at tc", tc, Row{"gro", "eth1", Note, "on: tc sees streams joined to large packets, and skips those whose segmentation a rule would change (ip_id, ip_tot_len and the like)", "ethtool -K eth1 gro off"}},
 	{"GRO, no ethtool", func(f *fake) { f.toolErr = errors.New("operation not supported") }, Row{"gro", "eth1", Unknown, "cannot be seen: operation not supported", ""}},
 
 	{"queues", all(), Row{"queues", "eth1", OK, "2 of 8", ""}},

@@ -19,7 +19,7 @@ type System interface {
 	Interfaces() ([]hook.Iface, error)
 	// Programs is what is on an interface, as far as it is to be seen.
 	Programs(ifindex int, dir run.Direction) ([]hook.Attached, error)
-	// TakesFragments tells whether native XDP takes packets in several buffers.
+	// TakesFragments reports whether native XDP takes packets in several buffers.
 	TakesFragments(on hook.Iface) hook.Support
 	// Switches are the offloads of an interface by the kernel's names.
 	Switches(iface string) (map[string]Switch, error)
@@ -124,7 +124,7 @@ func (f *Facts) file(path string) (string, error) {
 	return seen.Value, seen.Err
 }
 
-// native tells whether rules for packets that arrive go to native XDP here, or
+// native reports whether rules for packets that arrive go to native XDP here, or
 // are there already.
 func (f *Facts) native() bool {
 	if f.In.Err == nil && f.In.Value.Hook == run.XDP {

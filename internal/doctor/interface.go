@@ -83,7 +83,7 @@ func nativeXDP(f *Facts) Row {
 }
 
 // onePage is the largest MTU whose packets XDP finds in one page, in any of the
-// drivers: beside the packet there are room for headers that grow (256 bytes),
+// drivers: with the packet there are room for headers that grow (256 bytes),
 // the kernel's struct skb_shared_info (320), the Ethernet header (14), a tag (4)
 // and the frame's own checksum (4).
 func (f *Facts) onePage() int { return f.Page - 256 - 320 - 14 - 4 - 4 }
@@ -183,7 +183,7 @@ func gro(f *Facts) Row {
 		return Row{Level: OK, Text: "on, which is behind native XDP"}
 	}
 	return Row{
-		Level: Note, Text: "on: tc sees streams joined to large packets, and leaves those alone whose cutting up a rule would change (ip_id, ip_tot_len and the like)",
+		Level: Note, Text: "on: tc sees streams joined to large packets, and skips those whose segmentation a rule would change (ip_id, ip_tot_len and the like)",
 		Command: command,
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"go.uber.org/goleak"
 
 	"repacket/internal/hook"
-	"repacket/internal/run"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 	"repacket/test/testnet"
 )
@@ -157,7 +157,7 @@ func TestGRO(t *testing.T) {
 		w.set("right", lab.Features{lab.GRO: true})
 		wantRow(t, report(t, "right"), Row{
 			"gro", "right", Note,
-			"on: tc sees streams joined to large packets, and leaves those alone whose cutting up a rule would change (ip_id, ip_tot_len and the like)",
+			"on: tc sees streams joined to large packets, and skips those whose segmentation a rule would change (ip_id, ip_tot_len and the like)",
 			"ethtool -K right gro off",
 		})
 		w.put("right", run.In, run.XDP, true)

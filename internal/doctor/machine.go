@@ -40,7 +40,7 @@ func kernel(f *Facts) Row {
 	return Row{Level: OK, Text: "Linux " + release + "; what it has is tried, not read off its version"}
 }
 
-// programs tells whether programs can be loaded at all.
+// programs reports whether programs can be loaded at all.
 func programs(f *Facts) Row {
 	xdp, tc := f.Has[hook.XDPPrograms], f.Has[hook.TCPrograms]
 	for _, err := range []error{xdp.Err, tc.Err} {

@@ -6,8 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"repacket/internal/run"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 	"repacket/test/needs"
 )
 

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
-	"repacket/internal/run"
 	"repacket/internal/lab"
+	"repacket/internal/run"
 )
 
 // world is a veth pair left and right in one network namespace.

@@ -94,8 +94,8 @@ func (b *bed) listed() (out []uint64) {
 	return out
 }
 
-// TestReplaceOfWhatIsAttached: the same by the interface's own program, put on
-// where there is none, and taken off as always.
+// TestReplaceOfWhatIsAttached: the same by the interface's own program, attached
+// where there is none, and detached as always.
 func TestReplaceOfWhatIsAttached(t *testing.T) {
 	const web, dns = "web: if udp_dest 443 then udp_dest 8080", "if udp_dest 53 then udp_dest 5353"
 	onBeds(t, func(b *bed) {
@@ -280,8 +280,8 @@ func TestTimeGoesOn(t *testing.T) {
 	})
 }
 
-// TestCloseWhileReplacing: a run that ends waits for no proof, and nothing is
-// put on behind its end.
+// TestCloseWhileReplacing: a run that ends waits for no self-test, and nothing is
+// attached behind its end.
 func TestCloseWhileReplacing(t *testing.T) {
 	onBeds(t, func(b *bed) {
 		session := b.start("if udp then ip_ttl 9", 0)
@@ -354,8 +354,8 @@ func TestOvertaken(t *testing.T) {
 	pair := newPair(t, lab.PairConfig{})
 	check(t, pair.B.Do(func() error {
 		for name, meanwhile := range map[string]func(run.Options) error{
-			"replaced":  func(cfg run.Options) error { _, err := replaceRules(cfg); return err },
-			"taken off": func(run.Options) error { _, err := Detach(run.Target{Interface: "right"}); return err },
+			"replaced": func(cfg run.Options) error { _, err := replaceRules(cfg); return err },
+			"detached": func(run.Options) error { _, err := Detach(run.Target{Interface: "right"}); return err },
 		} {
 			cfg := run.Options{Program: checked(t, "if udp"), Target: run.Target{Interface: "right"}}
 			_, err := replaceRules(cfg)

@@ -67,7 +67,7 @@ const longestInOne = 3000
 // testSeed makes every self-test of the same rules the same.
 const testSeed = 0x7265706163
 
-// SelfTest loads the rules as they would be attached, runs n packets made for them
+// SelfTest loads the rules as they would be attached, runs n synthetic packets for them
 // through the program in the kernel, one at a time, and compares bytes, verdict
 // and counters with the reference. Where rules draw random numbers, both are
 // handed the same ones; that is all in which the program differs from the one to
@@ -139,7 +139,7 @@ func trials(p *rule.Program, o LoadOptions, n int) []trial {
 	return out
 }
 
-// Testable tells whether the kernel runs a program on a frame that has not been
+// Testable reports whether the kernel runs a program on a frame that has not been
 // received. At tc it wants a header behind the Ethernet addresses, the whole of
 // it where the type promises one, and one buffer.
 func Testable(o LoadOptions, frame []byte) bool {

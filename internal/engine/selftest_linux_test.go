@@ -34,9 +34,9 @@ func checked(t *testing.T, text string) *rule.Program {
 	return p
 }
 
-// TestProveAgrees proves rules that between them use every way to a checksum
+// TestSelfTestAgrees tests rules that between them use every way to a checksum
 // and every shape of condition.
-func TestProveAgrees(t *testing.T) {
+func TestSelfTestAgrees(t *testing.T) {
 	for _, text := range []string{
 		"if all",
 		"if not ip",
@@ -49,13 +49,13 @@ func TestProveAgrees(t *testing.T) {
 	} {
 		p := checked(t, text)
 		for _, o := range []LoadOptions{{}, {Fragments: true}, {Limit: 1}, {Timed: true}} {
-			proof, err := SelfTest(p, o, 300)
+			tested, err := SelfTest(p, o, 300)
 			if err != nil {
 				t.Errorf("%s (%+v): %v", text, o, err)
 				continue
 			}
-			if proof.Packets != 300 || proof.Acted < 30 {
-				t.Errorf("%s (%+v): %d packets, of which %d were acted on: too few to say anything", text, o, proof.Packets, proof.Acted)
+			if tested.Packets != 300 || tested.Acted < 30 {
+				t.Errorf("%s (%+v): %d packets, of which %d were acted on: too few to say anything", text, o, tested.Packets, tested.Acted)
 			}
 		}
 	}
@@ -179,8 +179,8 @@ func TestVerifyTellsWhatWasTried(t *testing.T) {
 // TestClangsProgramIsProvedToo: the other compiler's program goes the same way.
 func TestClangsProgramIsProvedToo(t *testing.T) {
 	p := checked(t, "if dport 53 then dport 5353 ip_src 192.0.2.9 else if tcp_syn on")
-	if proof, err := SelfTest(p, LoadOptions{Clang: true}, 300); err != nil || len(proof.Unreached) > 0 {
-		t.Errorf("%+v, %v", proof, err)
+	if tested, err := SelfTest(p, LoadOptions{Clang: true}, 300); err != nil || len(tested.Unreached) > 0 {
+		t.Errorf("%+v, %v", tested, err)
 	}
 	var d *DifferenceError
 	if _, err := SelfTest(p, LoadOptions{Clang: true, Broken: true}, 300); !errors.As(err, &d) {

@@ -89,7 +89,7 @@ func TestTwoSets(t *testing.T) {
 	}))
 }
 
-// TestTwoSetsOneOfARun: detach takes off what is not held by a process, and says what is.
+// TestTwoSetsOneOfARun: detach detaches what is not held by a process, and says what is.
 func TestTwoSetsOneOfARun(t *testing.T) {
 	needs.Kernel(t)
 	pair := newPair(t, lab.PairConfig{})

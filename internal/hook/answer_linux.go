@@ -13,7 +13,7 @@ import (
 // gets one looks at the interface.
 
 // setSlot is setXDP by programs: it puts a program on an interface, in the place of
-// another one or of none, or with to nil takes it off.
+// another one or of none, or with to nil detaches it.
 func setSlot(at attachPoint, from, to *ebpf.Program) error {
 	flags, fd, expected := modeFlags[at.mode]|unix.XDP_FLAGS_UPDATE_IF_NOEXIST, noProgram, 0
 	if from != nil {
@@ -34,7 +34,7 @@ func setSlot(at attachPoint, from, to *ebpf.Program) error {
 }
 
 // answered reports whether an error can only be the kernel's answer to a request that
-// puts a program somewhere or takes it off.
+// attaches a program or detaches it.
 func answered(err error) bool {
 	return slices.ContainsFunc([]error{unix.EEXIST, unix.EBUSY, unix.ENOENT, unix.ENODEV, unix.ESTALE}, func(answer error) bool {
 		return errors.Is(err, answer)

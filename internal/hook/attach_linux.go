@@ -47,7 +47,7 @@ func attachPointOf(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.
 	return at, nil
 }
 
-// Link puts a program on an interface until the handle is closed or the process
+// Link attaches a program to an interface until the handle is closed or the process
 // ends, kill -9 included. At tc it comes before all that are there. The errors
 // are TakenError, UnsupportedError, PrivilegeError, NoInterfaceError and EgressXDPError;
 // after any of them the interface is as it was.
@@ -87,7 +87,7 @@ func linkAt(at attachPoint, prog *ebpf.Program) (Handle, error) {
 	return linkHandle{l, at}, nil
 }
 
-// Attach puts a program on an interface for good: it stays until Detach, or until
+// Attach attaches a program to an interface for good: it stays until Detach, or until
 // the interface goes. The errors are those of Link.
 func Attach(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) error {
 	at, err := attachPointOf(ifindex, dir, prog, mode)
@@ -107,7 +107,7 @@ func Attach(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) e
 	return nil
 }
 
-// attachAt attaches a program. undo takes this very one off again; other programs
+// attachAt attaches a program. undo detaches this very one again; other programs
 // need not be opened for it, which takes CAP_SYS_ADMIN.
 func attachAt(at attachPoint, prog *ebpf.Program) (undo func() error, err error) {
 	if at.mode == run.TC {
@@ -212,7 +212,7 @@ func free(at attachPoint, act action) error {
 	return err
 }
 
-// Detach takes a program of ours off the interface where it was found. Another's
+// Detach detaches a program of ours from the interface where it was found. Another's
 // is never removed, not even one that came a moment ago: the kernel compares
 // programs while it does, or (clsact) they are compared just before. The error
 // is NotAttachedError when the program is gone already, and TakenError when it is
@@ -229,7 +229,7 @@ func Replace(a *Attached, prog *ebpf.Program) error {
 	return a.change(prog, actReplace)
 }
 
-// change puts a program in the place of this one; nil takes it off.
+// change puts a program in the place of this one; nil detaches it.
 func (a *Attached) change(to *ebpf.Program, act action) error {
 	if !a.Ours {
 		return a.taken(nil)

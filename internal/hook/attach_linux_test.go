@@ -324,7 +324,7 @@ func TestInterfaceMissing(t *testing.T) {
 				t.Errorf("link to %d: %v, %v", ifindex, l, err)
 			}
 			if err := Attach(ifindex, run.In, prog, run.XDP); !errors.As(err, &missing) {
-				t.Errorf("give to %d: %v", ifindex, err)
+				t.Errorf("attach to %d: %v", ifindex, err)
 			}
 			if found, err := Find(ifindex, run.In); !errors.As(err, &missing) {
 				t.Errorf("find on %d: %v, %v", ifindex, found, err)

@@ -44,7 +44,7 @@ type row struct {
 //
 // XDP in native mode is taken where it is real and harmless: where the driver
 // has it, and where packets do not come from within this machine. There they
-// are not cut up and summed yet, and XDP would see what never was on a wire.
+// are not segmented and summed yet, and XDP would see what never was on a wire.
 var rows = []row{
 	{asks(run.TC), run.TC, "as asked"},
 	{asks(run.XDP), run.XDP, "as asked"},
@@ -164,7 +164,7 @@ func (q question) words(text string) string {
 	return strings.NewReplacer("{name}", q.on.Name, "{kind}", article+kind, "{driver}", driver).Replace(text)
 }
 
-// offloadsChecksums tells whether packets of local senders come through an interface
+// offloadsChecksums reports whether packets of local senders come through an interface
 // with checksums that are not finished. Native XDP switches that off in
 // virtio_net.
 func offloadsChecksums(i Iface, m run.Hook) bool {

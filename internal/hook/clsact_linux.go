@@ -110,7 +110,7 @@ func (h *stubHandle) Update(prog *ebpf.Program) error {
 func (h *stubHandle) Gone() (bool, error) {
 	there, err := h.conn.has(h.at, h.filter)
 	if err != nil {
-		return false, fmt.Errorf("look at the filter on interface %d: %w", h.at.ifindex, err)
+		return false, fmt.Errorf("inspect the filter on interface %d: %w", h.at.ifindex, err)
 	}
 	return !there, nil
 }
@@ -283,7 +283,7 @@ func (c *tcConn) addFirst(at attachPoint, qdisc string, made bool, prog *ebpf.Pr
 	return f, nil
 }
 
-// namedOurs tells whether a filter is called as ours are, and whether it says
+// namedOurs reports whether a filter is called as ours are, and whether it says
 // that one of ours made the qdisc. Whether it is ours its program tells.
 func (f filter) namedOurs() (ours, made bool) {
 	name, made := strings.CutSuffix(f.name, madeMark)
@@ -313,7 +313,7 @@ func headPref(filters []filter) uint16 {
 	}
 }
 
-// has tells whether a filter is still there with the same program.
+// has reports whether a filter is still there with the same program.
 func (c *tcConn) has(at attachPoint, f filter) (bool, error) {
 	kind, err := c.qdisc(at.ifindex)
 	if err != nil || kind == "" || kind == ingress && at.dir == run.Out {

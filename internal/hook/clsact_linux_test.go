@@ -248,7 +248,7 @@ func missingInterface(t *testing.T) {
 				t.Errorf("link to %d: %v, %v", ifindex, h, err)
 			}
 			if err := Attach(ifindex, dir, prog, run.TC); !errors.As(err, &missing) {
-				t.Errorf("give to %d: %v", ifindex, err)
+				t.Errorf("attach to %d: %v", ifindex, err)
 			}
 			if removed, err := RemoveStale(ifindex); !errors.As(err, &missing) {
 				t.Errorf("remove from %d: %v, %v", ifindex, removed, err)

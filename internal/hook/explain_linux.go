@@ -27,10 +27,10 @@ var (
 	actLabel   = action{"label the program", []capability{capBPF}, "maps bound to programs", "5.10", false}
 	actLink    = action{"attach to %s", []capability{capBPF, capNetAdmin}, "links for XDP", "5.9", true}
 	actAttach  = action{"attach to %s", []capability{capNetAdmin}, "XDP of this mode", "4.12", true}
-	actDetach  = action{"detach from %s", []capability{capNetAdmin}, "XDP that is taken off by program", "5.7", false}
+	actDetach  = action{"detach from %s", []capability{capNetAdmin}, "XDP that is detached by program", "5.7", false}
 	actReplace = action{"replace the program on %s", []capability{capNetAdmin}, "XDP that is replaced by program", "5.7", true}
-	actFind    = action{"look at the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13", false}
-	actQuery   = action{"look at the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
+	actFind    = action{"inspect the program on %s", []capability{capSysAdmin}, "BPF programs found by number", "4.13", false}
+	actQuery   = action{"inspect the tc programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
 	actHooks   = action{"ask for the hooks of the kernel", []capability{capNetAdmin}, "BPF", "4.4", false}
 	actList    = action{"list the interfaces", nil, "XDP", "4.12", false}
 	actRoute   = action{"list the routes", nil, "routes", "2.2", false}
@@ -180,7 +180,7 @@ func tcRefuses(err error, a action, s attempt) error {
 	return nil
 }
 
-// older tells whether a kernel's release is before a version. It only words
+// older reports whether a kernel's release is before a version. It only words
 // messages: distributions carry features back, so nothing is chosen by it.
 func older(release, version string) bool {
 	have, want := majorMinor(release), majorMinor(version)

@@ -21,7 +21,7 @@ const (
 
 // genlHeader is struct genlmsghdr of linux/genetlink.h. nl.Genlmsg lacks the
 // last two bytes and sends what lies behind it in memory, where the kernel
-// refuses all but 0.
+// rejects all but 0.
 type genlHeader struct {
 	nl.Genlmsg
 	_ [2]byte

@@ -100,7 +100,7 @@ func List(name string) ([]Attached, error) {
 }
 
 // RemoveStale removes what a process that died has left at the clsact hooks of
-// an interface: a stub with an empty slot, which does nothing. It tells whether
+// an interface: a stub with an empty slot, which does nothing. It reports whether
 // there was one. Link and Attach do the same before they attach.
 func RemoveStale(ifindex int) (bool, error) {
 	d, l, err := beginInspection(attachPoint{ifindex: ifindex, mode: run.TC}, actDetach)
@@ -213,7 +213,7 @@ func (l *inspection) openFilters(d device, dir run.Direction, filters []filter) 
 	return all, stale, whole, nil
 }
 
-// removeStale removes stubs whose process is dead, and tells whether there were any.
+// removeStale removes stubs whose process is dead, and reports whether there were any.
 func (l *inspection) removeStale(d device) (bool, error) {
 	swept := false
 	for _, dir := range []run.Direction{run.In, run.Out} {
@@ -372,7 +372,7 @@ func (a *Attached) readSlot(slot *ebpf.Map) error {
 }
 
 // Counters opens the program's map of counters. It stays readable until it is
-// closed, also after the program has been taken off.
+// closed, also after the program has been detached.
 func (a *Attached) Counters() (*ebpf.Map, error) {
 	if a.counters == 0 {
 		return nil, fmt.Errorf("the program on %s has no counters", a.Interface)

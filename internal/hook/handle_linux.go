@@ -9,20 +9,20 @@ import (
 )
 
 // Handle is a program that this process holds on an interface. When the process
-// dies, however it dies, the kernel takes the program off.
+// dies, however it dies, the kernel detaches the program.
 type Handle interface {
 	// Update puts another program of the same type in the place of this one,
 	// in one step. The old one may run on for a moment on other CPUs. After an
 	// error the old one is still there.
 	Update(prog *ebpf.Program) error
-	// Gone tells whether the program is no longer on the interface, most often
+	// Gone reports whether the program is no longer on the interface, most often
 	// because that was removed.
 	Gone() (bool, error)
 	// Here reports whether the program is on the interface that has its number in the
 	// network namespace of the calling thread: an interface that is moved to another
 	// one keeps the program, and often the number, which another interface gets here.
 	Here() (bool, error)
-	// Close takes the program off.
+	// Close detaches the program.
 	Close() error
 }
 
@@ -42,7 +42,7 @@ func (h linkHandle) Update(prog *ebpf.Program) error {
 func (h linkHandle) Here() (bool, error) {
 	info, err := h.Info()
 	if err != nil {
-		return false, fmt.Errorf("look at the link to interface %d: %w", h.at.ifindex, err)
+		return false, fmt.Errorf("inspect the link to interface %d: %w", h.at.ifindex, err)
 	}
 	if info.XDP() == nil {
 		s, _, err := queryTCX(h.at.ifindex, h.at.dir)
@@ -62,7 +62,7 @@ func (h linkHandle) Here() (bool, error) {
 func (h linkHandle) Gone() (bool, error) {
 	info, err := h.Info()
 	if err != nil {
-		return false, fmt.Errorf("look at the link to interface %d: %w", h.at.ifindex, err)
+		return false, fmt.Errorf("inspect the link to interface %d: %w", h.at.ifindex, err)
 	}
 	if xdp := info.XDP(); xdp != nil {
 		return xdp.Ifindex == 0, nil

@@ -1,4 +1,4 @@
-// Package hook puts programs on interfaces, finds them there and takes them off
+// Package hook attaches programs to interfaces, finds them there and detaches them
 // again: XDP programs on the way in, tc programs on the way in and out.
 //
 // A program is on an interface in one of two ways. By Link it belongs to the

@@ -21,7 +21,7 @@ type Iface struct {
 	Ethernet bool
 	// Driver is what ethtool calls the driver, or "".
 	Driver string
-	// Native tells whether the driver has XDP in native mode.
+	// Native reports whether the driver has XDP in native mode.
 	Native Support
 	// RxQueues and TxQueues are how many queues the interface has at most.
 	RxQueues, TxQueues int
@@ -51,7 +51,7 @@ var linkTypeNames = [...]string{
 
 func (t LinkType) String() string { return linkTypeNames[t] }
 
-// Support tells whether something can be done.
+// Support reports whether something can be done.
 type Support uint8
 
 // The kinds of support.

@@ -62,7 +62,7 @@ func Label(prog *ebpf.Program, meta Meta, counters *ebpf.Map) error {
 func labelled(prog *ebpf.Program, meta, counters *ebpf.Map) error {
 	info, err := prog.Info()
 	if err != nil {
-		return explain(fmt.Errorf("look at the program: %w", err), actLabel, newAttempt("", run.In, run.Auto))
+		return explain(fmt.Errorf("inspect the program: %w", err), actLabel, newAttempt("", run.In, run.Auto))
 	}
 	if info.Name != ProgramName {
 		return &NamelessError{What: "the program " + ProgramName}
@@ -78,7 +78,7 @@ func labelled(prog *ebpf.Program, meta, counters *ebpf.Map) error {
 func boundMap(m *ebpf.Map, name string, bound []ebpf.MapID) error {
 	info, err := m.Info()
 	if err != nil {
-		return explain(fmt.Errorf("look at the map %s: %w", name, err), actLabel, newAttempt("", run.In, run.Auto))
+		return explain(fmt.Errorf("inspect the map %s: %w", name, err), actLabel, newAttempt("", run.In, run.Auto))
 	}
 	id, _ := info.ID()
 	if info.Name != name || !slices.Contains(bound, id) {

@@ -14,7 +14,7 @@ import (
 
 var (
 	actProbe = action{"ask the kernel what it has", []capability{capBPF, capNetAdmin}, "BPF", "4.4", false}
-	actSee   = action{"look at all programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
+	actSee   = action{"inspect all programs on %s", []capability{capNetAdmin, capSysAdmin}, "BPF programs found by number", "4.13", false}
 )
 
 // probes try each feature. Their errors are nil, ebpf.ErrNotSupported where it
@@ -112,7 +112,7 @@ func probeJIT() error {
 	return err
 }
 
-// TakesFragments tells whether the native XDP of an interface takes packets in
+// TakesFragments reports whether the native XDP of an interface takes packets in
 // several buffers. Before Linux 6.3 no driver tells.
 func TakesFragments(on Iface) Support {
 	bits, told := xdpFeatures([]Iface{on})[on.Index]

@@ -50,7 +50,7 @@ func TestTCAttachFindDetach(t *testing.T) {
 				wantCount(t, "attached", counter, 3)
 				off()
 				w.send(t, h.dir, 1)
-				wantCount(t, "taken off", counter, 3)
+				wantCount(t, "detached", counter, 3)
 				wantFree(t, w.ifindex)
 			})
 		})

@@ -64,7 +64,7 @@ func queryTCX(ifindex int, dir run.Direction) (s tcxState, there bool, err error
 	return s, false, errno
 }
 
-// HasTCX tells whether the kernel has tcx; else tc programs go to clsact. It
+// HasTCX reports whether the kernel has tcx; else tc programs go to clsact. It
 // takes CAP_NET_ADMIN; the error is PrivilegeError.
 func HasTCX() (bool, error) {
 	// Of an interface that there is not: who knows the hooks misses it.
@@ -187,7 +187,7 @@ func openTCX(i Iface, dir run.Direction, s tcxState) (all []*Attached, err error
 	return all, nil
 }
 
-// changeTCX replaces a program that was given, or takes it off if to is nil.
+// changeTCX replaces a program that stays, or detaches it if to is nil.
 // The kernel's error is EBUSY where a link holds it, ENOENT where it is gone.
 func changeTCX(at attachPoint, from, to *ebpf.Program) error {
 	if to == nil {

@@ -215,7 +215,7 @@ func wantFound(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program)
 	return found
 }
 
-// tcAttachments attach a tc program and return what takes it off.
+// tcAttachments attach a tc program and return what detaches it.
 var tcAttachments = []struct {
 	name   string
 	attach func(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) (off func())

@@ -30,7 +30,7 @@ func TestSafetyNamesTests(t *testing.T) {
 	}
 }
 
-// defined tells whether a test function is in a folder.
+// defined reports whether a test function is in a folder.
 func defined(t *testing.T, folder, name string) bool {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
