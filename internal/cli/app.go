@@ -20,6 +20,8 @@ type app struct {
 	takes map[*cobra.Command][]string // the names of the flags
 	topic topic                       // what help was asked for, if it is no command's
 	out   *output
+	// given is the name of the command that was given, "" for a run.
+	given string
 }
 
 // Run carries out the command line of env and returns the exit status.
@@ -48,10 +50,15 @@ func (a *app) execute() error {
 		}
 		return a.cobra(args)
 	}
+	if f := a.foreignLine(args); f != nil {
+		a.out = newOutput(a.env, &a.opt)
+		return f
+	}
 	l, err := sortWords(args, a.flags, a.isCommand)
 	setErr := a.setFlags(&l)
+	a.given = l.command
 	a.out = newOutput(a.env, &a.opt)
-	for _, e := range []error{err, setErr, a.helpTopic(&l), a.takesFlags(&l)} {
+	for _, e := range []error{err, a.wholeLine(&l), setErr, a.dryRun(&l), a.helpTopic(&l), a.takesFlags(&l)} {
 		if e != nil {
 			return e
 		}
@@ -171,10 +178,28 @@ func (a *app) takesFlags(l *line) error {
 	}
 	for _, g := range l.flags {
 		if !g.flag.Hidden && g.flag.Name != "version" && !slices.Contains(a.takes[cmd], g.flag.Name) {
-			return usage("repacket "+l.command+" --help lists its flags", "%s means nothing to %s", g.typed, l.command)
+			return a.notTaken(l, g)
 		}
 	}
 	return nil
+}
+
+// notTaken is the failure of a flag that a command has no use for.
+func (a *app) notTaken(l *line, g givenFlag) error {
+	command, help := l.command, "repacket "+l.command+" --help lists its flags"
+	if command == "" {
+		command, help = "a run", "repacket --help lists its flags"
+	}
+	var takers []string
+	for c, names := range a.takes {
+		if slices.Contains(names, g.flag.Name) {
+			takers = append(takers, c.Name())
+		}
+	}
+	if len(takers) == 1 {
+		help = g.typed + " is for repacket " + takers[0]
+	}
+	return usage(help, "%s means nothing to %s", g.typed, command)
 }
 
 // mistyped takes the first word of rules that are refused for a command, if

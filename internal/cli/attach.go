@@ -78,7 +78,7 @@ func (a *app) taken(opt run.Options, err error) error {
 		if opt.Stay {
 			hint = "put yours in their place: repacket replace " + opt.Flags() + " RULES; or " + hint
 		}
-		return &Failure{exitTaken, fmt.Errorf("%w; %s, so these rules let all packets pass", err, overWords[there.Over]), hint}
+		return &Failure{Status: exitTaken, Err: fmt.Errorf("%w; %s, so these rules let all packets pass", err, overWords[there.Over]), Hint: hint}
 	}
 	return err
 }

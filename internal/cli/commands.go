@@ -49,6 +49,9 @@ func (a *app) command(use, short string, do func(words []string) error, groups .
 // wordless is a command that takes no words.
 func wordless(command string, do func() error) func([]string) error {
 	return func(words []string) error {
+		if len(words) == 1 && (command == "doctor" || command == "list" || command == "detach") {
+			return usage("", "%s takes no %q", command, words[0]).leadTo(commandLine(command, words[0], false, "", ""))
+		}
 		if len(words) > 0 {
 			return usage("repacket "+command+" --help", "%s takes no %q", command, words[0])
 		}

@@ -29,13 +29,25 @@ func (a *app) compile(words []string) error {
 		return err
 	}
 	if a.opt.output != "" {
-		return a.writeFile(a.opt.output, text)
+		err := a.writeFile(a.opt.output, text)
+		if err == nil && a.opt.emit == "object" {
+			a.out.status("%s", loading(a.opt.output, a.opt.hook == "tc"))
+		}
+		return err
 	}
 	if a.opt.emit == "object" && a.env.IsTerminal(a.env.Stdout) {
 		return usage("-o repacket.o, or > repacket.o", "an object is nothing for a terminal")
 	}
 	_, err = a.out.Write(text)
 	return err
+}
+
+// loading is the line that attaches an object file without Repacket.
+func loading(file string, tc bool) string {
+	if tc {
+		return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE ingress bpf direct-action obj " + shellWord(file) + " sec tc"
+	}
+	return "to attach it: ip link set dev IFACE xdp obj " + shellWord(file) + " sec xdp"
 }
 
 // redirects are the numbers of the interfaces that rules redirect to. C can be

@@ -47,7 +47,7 @@ error  bpf           none
 		{"doctor --color always", []doctor.Row{fine, warned}, exitDone, "ok       kernel  Linux 6.18.0\n" +
 			"\x1b[1;33mwarning\x1b[0m  queues  eth1: 8 of 8\n                 $ ethtool -L eth1 combined 4\n", ""},
 		{"doctor -i eth7", nil, exitUsage, "", "repacket: error: there is no interface eth7\n"},
-		{"doctor eth1", nil, exitUsage, "", "repacket: error: doctor takes no \"eth1\"\n  hint: repacket doctor --help\n"},
+		{"doctor eth1", nil, exitUsage, "", "repacket: error: doctor takes no \"eth1\"\n  hint: repacket doctor -i eth1\n"},
 		{"doctor -Q out", nil, exitUsage, "", "repacket: error: -Q means nothing to doctor\n  hint: repacket doctor --help lists its flags\n"},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)

@@ -30,6 +30,9 @@ type Failure struct {
 	Status int
 	Err    error
 	Hint   string
+	// Fixed are the command lines that the hint leads to: accepted, and what was meant. Hints
+	// that are prose have none.
+	Fixed []string
 }
 
 func (f *Failure) Error() string { return f.Err.Error() }

@@ -83,9 +83,6 @@ func (o *options) limited() string {
 
 // checkValues rejects what no command can do, whatever else was asked.
 func (o *options) checkValues() error {
-	if o.dryRun {
-		return usage("", "names are never looked up; to try a rule out, leave out `then`")
-	}
 	for _, not := range []struct {
 		given      bool
 		what, hint string

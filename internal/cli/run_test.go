@@ -221,7 +221,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 	}{
 		{"no rules", "-i eth1", 2, "repacket: error: no rules given\n  hint: for example: if udp_dest 443 then udp_dest 8080 (repacket --help tells more)\n"},
 		{"no interface", "-i eth7 if all", 2, "repacket: error: there is no interface eth7\n"},
-		{"dry run", "-n -i eth1 if all", 2, "repacket: error: names are never looked up; to try a rule out, leave out `then`\n"},
+		{"dry run", "-n -i eth1 if all", 2, "repacket: error: names are never looked up: leave out -n\n"},
 		{"any", "-i any if all", 2, "repacket: error: -i any: rules are attached to one interface at a time\n" +
 			"  hint: one run for each interface: repacket -i eth0 RULES & repacket -i eth1 RULES\n"},
 		{"both directions", "-Q inout if all", 2, "repacket: error: -Q inout: rules are attached to one direction at a time\n" +

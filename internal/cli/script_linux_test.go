@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send,
-			"foreign": foreign, "veth": veth, "without": without, "only": only,
+			"foreign": foreignProgram, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
@@ -193,7 +193,7 @@ func send(ts *testscript.TestScript, _ bool, args []string) {
 	}))
 }
 
-func foreign(ts *testscript.TestScript, _ bool, args []string) {
+func foreignProgram(ts *testscript.TestScript, _ bool, args []string) {
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "somebody", Type: ebpf.XDP, License: "MIT",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS

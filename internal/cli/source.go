@@ -32,8 +32,10 @@ func (a *app) checked(words []string, open opener) (*rule.Program, error) {
 	}
 	p, err := rule.CheckWith(s.text, rule.Options{File: s.file, Open: s.open})
 	if err != nil {
-		if command := a.mistyped(words); command != nil {
-			return nil, command
+		for _, meant := range []error{a.misplaced(words), a.mistyped(words)} {
+			if meant != nil && a.opt.file == "" {
+				return nil, meant
+			}
 		}
 		return nil, err
 	}

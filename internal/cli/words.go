@@ -20,6 +20,7 @@ type givenFlag struct {
 	flag  *pflag.Flag
 	value string
 	typed string // as the user spelled it, such as "-i"
+	at    int    // how many words of the program stand before it
 }
 
 // sorter sorts words into flags and the rest.
@@ -79,7 +80,7 @@ func (s *sorter) long(word string) {
 	default:
 		value = s.value(f, typed)
 	}
-	s.flags = append(s.flags, givenFlag{f, value, typed})
+	s.flags = append(s.flags, givenFlag{f, value, typed, len(s.words)})
 }
 
 // short sorts in a cluster of one-letter flags; the first that takes a value
@@ -103,7 +104,7 @@ func (s *sorter) short(letters string) {
 				value = s.value(f, typed)
 			}
 		}
-		s.flags = append(s.flags, givenFlag{f, value, typed})
+		s.flags = append(s.flags, givenFlag{f, value, typed, len(s.words)})
 	}
 }
 

@@ -363,7 +363,7 @@ func checkNarrow(t *rapid.T, written, fixed string, rules map[string]brokenRule)
 				}
 			}
 		}
-		if Print(r.Cond) == "all" {
+		if Print(r.Cond) == "all" && !saysAll(written) {
 			t.Fatalf("%q leads to %q: everything", written, fixed)
 		}
 	}
