@@ -116,15 +116,7 @@ func attachAt(at attachPoint, prog *ebpf.Program) (undo func() error, err error)
 	if err := setSlot(at, nil, prog); err != nil {
 		return nil, explainOn(at, err, actAttach)
 	}
-	return func() error { return explainedOn(at, setSlot(at, prog, nil), actDetach) }, nil
-}
-
-// explainedOn is explainOn where there may be no error.
-func explainedOn(at attachPoint, err error, act action) error {
-	if err == nil {
-		return nil
-	}
-	return explainOn(at, err, act)
+	return func() error { return explainOn(at, setSlot(at, prog, nil), actDetach) }, nil
 }
 
 // otherHookFree expects, behind attaching, that nothing of ours has come to the other hook
@@ -135,12 +127,11 @@ func otherHookFree(at attachPoint, act action) error {
 	if at.dir != run.In {
 		return nil // there is one hook
 	}
-	d, l, err := beginInspection(at, act)
+	d, l, err := openInspection(at, act)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	l.onlyOurs = true
 	var there []*Attached
 	if at.mode == run.TC {
 		there, err = openSlots(d)
@@ -172,30 +163,15 @@ func Taken(ours []*Attached) *TakenError {
 	return taken
 }
 
-// beginInspection begins to look at the programs of an interface, as part of an action.
-func beginInspection(at attachPoint, act action) (device, *inspection, error) {
-	d, err := deviceByIndex(at.ifindex)
-	var l *inspection
-	if err == nil {
-		l, err = newInspection()
-	}
-	if err != nil {
-		return d, nil, explainOn(at, err, act)
-	}
-	l.doing = act
-	return d, l, nil
-}
-
 // free expects that nothing of ours is on the interface in this direction, and
 // removes what dead processes have left there. XDP's slot is left to the
 // kernel when XDP is asked for: it knows better, and without CAP_SYS_ADMIN.
 func free(at attachPoint, act action) error {
-	d, l, err := beginInspection(at, act)
+	d, l, err := openInspection(at, act)
 	if err != nil {
 		return err
 	}
 	defer l.close()
-	l.onlyOurs = true
 	there, err := l.tc(d, at.dir)
 	if err == nil && at.dir == run.In && (at.mode == run.TC || noneOurs(there) != nil) {
 		var xdp []*Attached
@@ -299,8 +275,11 @@ func (a *Attached) taken(cause error) *TakenError {
 	return taken
 }
 
-// explainOn explains an error with what the interface says about itself now.
+// explainOn explains an error, if it is one, with what the interface says about itself now.
 func explainOn(at attachPoint, cause error, act action) error {
+	if cause == nil {
+		return nil
+	}
 	d, err := deviceByIndex(at.ifindex)
 	if errors.Is(err, unix.ENODEV) || at.ifindex <= 0 {
 		return &NoInterfaceError{Index: at.ifindex, Err: cause}

@@ -124,7 +124,7 @@ func (h *stubHandle) Here() (bool, error) {
 	}
 	defer conn.close()
 	there, err := conn.has(h.at, h.filter)
-	return there, explainedOn(h.at, err, actQuery)
+	return there, explainOn(h.at, err, actQuery)
 }
 
 // Close removes the filter. Where that fails, the emptied slot still leaves the
@@ -158,7 +158,7 @@ func addClsactFilter(at attachPoint, prog *ebpf.Program) (undo func() error, err
 			return explainOn(at, err, actDetach)
 		}
 		defer conn.close()
-		return explainedOn(at, conn.removeOurs(at, f), actDetach)
+		return explainOn(at, conn.removeOurs(at, f), actDetach)
 	}, nil
 }
 

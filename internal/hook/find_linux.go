@@ -39,22 +39,31 @@ func Ours(ifindex int, dir run.Direction) ([]*Attached, error) {
 	return slices.DeleteFunc(all, func(a *Attached) bool { return !a.Ours }), err
 }
 
-// inspect looks at all programs of an interface for a direction.
+// inspect inspects all programs of an interface for a direction.
 func inspect(ifindex int, dir run.Direction) (device, []*Attached, error) {
-	d, err := deviceByIndex(ifindex)
-	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
-		return d, nil, &NoInterfaceError{Index: ifindex, Err: err}
+	d, l, err := openInspection(attachPoint{ifindex, dir, run.Auto}, actList)
+	if err != nil {
+		return d, nil, err
 	}
+	defer l.close()
+	l.doing, l.onlyOurs = actQuery, false
+	all, err := l.all(d, dir)
+	return d, all, err
+}
+
+// openInspection begins to inspect the programs of ours on an interface, as part of an
+// action.
+func openInspection(at attachPoint, act action) (device, *inspection, error) {
+	d, err := deviceByIndex(at.ifindex)
 	var l *inspection
 	if err == nil {
 		l, err = newInspection()
 	}
 	if err != nil {
-		return d, nil, explain(err, actList, newAttempt("", dir, run.Auto))
+		return d, nil, explainOn(at, err, act)
 	}
-	defer l.close()
-	all, err := l.all(d, dir)
-	return d, all, err
+	l.doing, l.onlyOurs = act, true
+	return d, l, nil
 }
 
 // List inspects the programs on all interfaces of the network namespace, or on the one
@@ -103,12 +112,11 @@ func List(name string) ([]Attached, error) {
 // an interface: a stub with an empty slot, which does nothing. It reports whether
 // there was one. Link and Attach do the same before they attach.
 func RemoveStale(ifindex int) (bool, error) {
-	d, l, err := beginInspection(attachPoint{ifindex: ifindex, mode: run.TC}, actDetach)
+	d, l, err := openInspection(attachPoint{ifindex: ifindex, mode: run.TC}, actDetach)
 	if err != nil {
 		return false, err
 	}
 	defer l.close()
-	l.onlyOurs = true
 	return l.removeStale(d)
 }
 

@@ -115,7 +115,7 @@ func addTC(at attachPoint, prog *ebpf.Program) (undo func() error, err error) {
 	if err == nil && !there {
 		return addClsactFilter(at, prog)
 	}
-	return func() error { return explainedOn(at, changeTCX(at, prog, nil), actDetach) }, err
+	return func() error { return explainOn(at, changeTCX(at, prog, nil), actDetach) }, err
 }
 
 // attachTCX lets put attach to tcx as long as nothing has changed there since
