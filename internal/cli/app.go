@@ -233,8 +233,7 @@ func (a *app) mistyped(words []string) error {
 
 // target is what -i and -Q name; without -i it is the interface of the default route.
 func (a *app) target() (run.Target, error) {
-	dir, _ := run.ParseDirection(a.opt.direction) // checked with the flags
-	t := run.Target{Interface: a.opt.iface, Direction: dir}
+	t := run.Target{Interface: a.opt.iface, Direction: a.opt.dir}
 	if t.Interface == "" {
 		name, err := a.env.Kernel.DefaultInterface()
 		if err != nil {

@@ -167,7 +167,7 @@ func (a *app) list() error {
 		return err
 	}
 	if a.flags.Changed("direction") {
-		all = slices.DeleteFunc(all, func(p run.Attached) bool { return p.Direction.String() != a.opt.direction })
+		all = slices.DeleteFunc(all, func(p run.Attached) bool { return p.Direction != a.opt.dir })
 	}
 	a.out.advise(several(all))
 	switch {

@@ -8,6 +8,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
 
@@ -17,16 +18,11 @@ type ruleEvent struct {
 	rule.RuleInfo
 }
 
-// check says whether rules are valid and what they do.
+// check says whether rules are valid and what they do, and rejects those that are more
+// than a program can hold, at the hook where it holds most if none was named.
 func (a *app) check(words []string) error {
-	if _, _, err := a.opt.limits(); err != nil {
-		return err
-	}
-	if a.opt.backend == "clang" && (a.opt.count != "" || a.opt.duration != "") {
-		return clangLimits()
-	}
 	program, err := a.program(words)
-	if err == nil && a.opt.direction == "out" {
+	if err == nil && a.opt.dir == run.Out {
 		err = a.leaving(program)
 	}
 	if err != nil {
@@ -36,34 +32,26 @@ func (a *app) check(words []string) error {
 	if err != nil || planned == nil {
 		return err
 	}
-	return a.fits(program, planned)
-}
-
-// leaving rejects what can never be for packets that leave, on any machine.
-func (a *app) leaving(program *rule.Program) error {
-	if a.opt.hook == "xdp" || a.opt.hook == "xdp-generic" {
-		return usage("leave out --hook, or --hook tc", "XDP sees only packets that arrive, not those that leave")
-	}
-	if why, hint := program.NotLeaving(); why != "" {
-		return usage(hint, "%s", why)
-	}
-	return nil
-}
-
-// fits rejects rules that are more than a program can hold, at the hook where
-// it holds most if none was named.
-func (a *app) fits(program *rule.Program, planned *plan.Program) error {
 	for _, t := range planned.Tables {
 		if _, err := bpf.ArraySize(t); err != nil {
 			return err
 		}
 	}
 	o := bpf.Options{Rules: len(program.Written)}
-	if a.opt.hook == "tc" || a.opt.direction == "out" {
+	if a.opt.at == run.TC || a.opt.dir == run.Out {
 		o.Hook = bpf.TC
 	}
-	if _, err := bpf.Compile(planned, o); err != nil {
-		return err
+	_, err = bpf.Compile(planned, o)
+	return err
+}
+
+// leaving rejects impossible rules for packets that leave, on any machine.
+func (a *app) leaving(program *rule.Program) error {
+	if a.opt.at.IsXDP() {
+		return usage("leave out --hook, or --hook tc", "XDP sees only packets that arrive, not those that leave")
+	}
+	if why, hint := program.NotLeaving(); why != "" {
+		return usage(hint, "%s", why)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/plan"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // compile shows the program that the rules become. It needs no privilege.
@@ -24,7 +25,7 @@ func (a *app) compile(words []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := emit(program, a.opt.emit, a.opt.hook == "tc", redirect)
+	text, err := emit(program, a.opt.emit, a.opt.at == run.TC, redirect)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,12 @@ import (
 // options are the flags as given, before they are checked.
 type options struct {
 	iface, direction, hook string
+	// dir, at, limit and lasts are what direction, hook, count and duration say, once
+	// they have been checked; 0 is no limit.
+	dir                    run.Direction
+	at                     run.Hook
+	limit                  uint64
+	lasts                  time.Duration
 	count, duration        string
 	color                  string
 	verbose, quiet, json   bool
@@ -104,7 +110,10 @@ func (o *options) checkValues() error {
 			return usage(choice.flag+" "+choice.words, "%s does not know %q", choice.flag, choice.value)
 		}
 	}
-	return o.checkWhere()
+	if err := o.checkWhere(); err != nil {
+		return err
+	}
+	return o.checkLimits()
 }
 
 // isSeparator reports what is between the words of a list; "or" is no value.
@@ -120,33 +129,36 @@ func (o *options) checkWhere() error {
 	if o.direction == "inout" {
 		return usage("one run for each direction: repacket -Q in RULES & repacket -Q out RULES", "-Q inout: rules are attached to one direction at a time")
 	}
-	if _, ok := run.ParseDirection(o.direction); !ok {
+	var ok bool
+	if o.dir, ok = run.ParseDirection(o.direction); !ok {
 		return usage("-Q in or -Q out", "-Q takes in or out, not %q", o.direction)
 	}
-	if _, ok := run.ParseHook(o.hook); !ok {
+	if o.at, ok = run.ParseHook(o.hook); !ok {
 		return usage("--hook auto, xdp, xdp-generic or tc", "--hook does not know %q", o.hook)
 	}
 	return nil
 }
 
-// limits reads -c and --for; 0 is no limit.
-func (o *options) limits() (count uint64, duration time.Duration, err error) {
+// checkLimits reads -c and --for.
+func (o *options) checkLimits() (err error) {
 	if o.count != "" {
-		count, err = strconv.ParseUint(o.count, 10, 64)
-		if err != nil || count == 0 {
-			return 0, 0, usage("-c 10", "-c takes a number of packets from 1 up, not %q", o.count)
+		if o.limit, err = strconv.ParseUint(o.count, 10, 64); err != nil || o.limit == 0 {
+			return usage("-c 10", "-c takes a number of packets from 1 up, not %q", o.count)
 		}
 	}
 	if o.duration != "" {
-		duration, err = time.ParseDuration(o.duration)
+		o.lasts, err = time.ParseDuration(o.duration)
 		switch {
 		case err != nil:
-			return 0, 0, usage(durationHint(o.duration), "--for takes a duration such as 30s, 5m or 24h, not %q", o.duration)
-		case duration <= 0:
-			return 0, 0, usage("", "--for takes a duration above 0, not %q", o.duration)
+			return usage(durationHint(o.duration), "--for takes a duration such as 30s, 5m or 24h, not %q", o.duration)
+		case o.lasts <= 0:
+			return usage("", "--for takes a duration above 0, not %q", o.duration)
 		}
 	}
-	return count, duration, nil
+	if o.backend == "clang" && (o.limit > 0 || o.lasts > 0) {
+		return notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
+	}
+	return nil
 }
 
 // durationHint guesses the unit that was left out.

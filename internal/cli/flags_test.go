@@ -33,7 +33,8 @@ func TestLimits(t *testing.T) {
 		{"", "250ms", 0, 250 * time.Millisecond},
 	} {
 		o := options{count: tt.count, duration: tt.duration}
-		count, duration, err := o.limits()
+		err := o.checkLimits()
+		count, duration := o.limit, o.lasts
 		if err != nil || count != tt.wantCount || duration != tt.wantDuration {
 			t.Errorf("-c %q --for %q: got %d, %v, %v", tt.count, tt.duration, count, duration, err)
 		}
@@ -60,7 +61,7 @@ func TestLimitErrors(t *testing.T) {
 		{"", "7d", d + `"7d"`, "in hours: --for 168h"},
 	} {
 		o := options{count: tt.count, duration: tt.duration}
-		_, _, err := o.limits()
+		err := o.checkLimits()
 		wantUsage(t, err, tt.msg, tt.hint)
 	}
 }

@@ -15,23 +15,17 @@ import (
 // prepare completes the options of a run with all that the command line says, checked,
 // and inspects the target.
 func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepared, error) {
-	var err error
-	if opt.Limit, opt.For, err = a.opt.limits(); err != nil {
-		return opt, nil, err
-	}
-	if opt.Program, err = a.program(words); err == nil {
-		err = a.attachable(opt.Program)
+	program, err := a.program(words)
+	if err == nil {
+		err = a.attachable(program)
 	}
 	if err != nil {
 		return opt, nil, err
 	}
+	opt.Program, opt.Hook, opt.Limit, opt.For = program, a.opt.at, a.opt.limit, a.opt.lasts
+	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
 	if opt.Target, err = a.target(); err != nil {
 		return opt, nil, err
-	}
-	opt.Hook, _ = run.ParseHook(a.opt.hook) // checked with the flags
-	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
-	if opt.Clang && (opt.Limit > 0 || opt.For > 0) {
-		return opt, nil, clangLimits()
 	}
 	prepared, err := a.env.Kernel.Prepare(opt)
 	if err != nil {
@@ -40,10 +34,6 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 	opt.Target = prepared.Target()
 	a.out.advise(prepared.Advice())
 	return opt, prepared, nil
-}
-
-func clangLimits() *Failure {
-	return notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
 }
 
 // attachable checks that the flags are there which rules need.
