@@ -20,14 +20,14 @@ const (
 	// the device, and TSO, TSO6, USO and GSO go with it.
 	TxChecksum    Feature = "tx-checksum-ip-generic"
 	ScatterGather Feature = "tx-scatter-gather"       // packets in pieces; GSO needs it
-	TSO           Feature = "tx-tcp-segmentation"     // super-packets of TCP over IPv4 go out whole
+	TSO           Feature = "tx-tcp-segmentation"     // GSO packets of TCP over IPv4 go out whole
 	TSO6          Feature = "tx-tcp6-segmentation"    // the same over IPv6
 	USO           Feature = "tx-udp-segmentation"     // the same of UDP
-	GSO           Feature = "tx-generic-segmentation" // the stack makes super-packets and cuts them late
-	GRO           Feature = "rx-gro"                  // arriving segments become super-packets
+	GSO           Feature = "tx-generic-segmentation" // the stack makes GSO packets and cuts them late
+	GRO           Feature = "rx-gro"                  // arriving segments become GSO packets
 	// UDPGRO lets GRO join the datagrams of any flow, local or forwarded.
 	UDPGRO  Feature = "rx-udp-gro-forwarding"
-	TxVLAN  Feature = "tx-vlan-hw-insert"      // an 802.1Q tag leaves beside the frame, not in it
+	TxVLAN  Feature = "tx-vlan-hw-insert"      // an 802.1Q tag is offloaded, not in the frame
 	TxSVLAN Feature = "tx-vlan-stag-hw-insert" // the same of an 802.1ad tag
 	RxVLAN  Feature = "rx-vlan-hw-parse"       // the device says that it takes tags out
 	RxSVLAN Feature = "rx-vlan-stag-hw-parse"
@@ -37,7 +37,7 @@ const (
 type Features map[Feature]bool
 
 // ByteExact is what makes packets on a veth what they would be on a cable: no
-// sum is left open, nothing is joined or left uncut, tags are in the bytes.
+// checksum is offloaded, nothing is aggregated or left to segmentation, tags are in the bytes.
 func ByteExact() Features {
 	return Features{
 		TxChecksum: false, ScatterGather: false, TSO: false, TSO6: false, USO: false, GSO: false,

@@ -14,7 +14,7 @@ type PairConfig struct {
 	// MTU of both ends in bytes; 0 is 1500.
 	MTU int
 	// Offload leaves the checksums that local sockets send to the other end,
-	// as Linux does by default: what arrives then has half-made checksums.
+	// as Linux does by default: what arrives then has offloaded checksums (CHECKSUM_PARTIAL).
 	// Without it every packet carries whole ones.
 	Offload bool
 }

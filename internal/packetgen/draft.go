@@ -95,7 +95,7 @@ func (d *draft) places() {
 	}
 }
 
-// holds tells whether the draft has the header of f.
+// holds reports whether the draft has the header of f.
 func (d *draft) holds(f *field.Field) bool {
 	outermost := field.Eth
 	if d.w.link == field.RawIP {
@@ -137,7 +137,7 @@ func (d *draft) lengths(body, headers int) (payload, total int) {
 	return payload, total
 }
 
-// sensible tells whether a payload of n bytes is worth the time.
+// sensible reports whether a payload of n bytes is worth the time.
 func (d *draft) sensible(n int) bool {
 	return n >= 0 && (n <= 9000 || n <= 60000 && d.r.IntN(16) == 0)
 }

@@ -66,7 +66,7 @@ func (d *draft) firstKinds() []byte {
 	return slices.DeleteFunc(kinds, func(k byte) bool { return !in.Contains(field.V(uint64(k))) })
 }
 
-// only tells whether s is the one value.
+// only reports whether s is the one value.
 func only(s field.Set, v uint64) bool {
 	one, ok := s.Single()
 	return ok && one == field.V(v)
@@ -143,7 +143,7 @@ func (d *draft) makeJumbo() {
 	}
 }
 
-// jumbo tells whether the draft is a jumbogram.
+// jumbo reports whether the draft is a jumbogram.
 func (d *draft) jumbo() bool {
 	return len(d.chain) > 0 && d.chain[0].kind == hopByHop && d.chain[0].bytes[2] == 0xc2
 }

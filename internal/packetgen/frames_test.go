@@ -243,7 +243,7 @@ func describe(frame []byte) (kinds []string, deep, right bool) {
 	return kinds, kind != "", ok && err == nil && res.Valid
 }
 
-// transportSum names the transport header and tells whether its sum is right.
+// transportSum names the transport header and reports whether its sum is right.
 func transportSum(pkt gopacket.Packet) (kind string, right bool) {
 	ip, _ := pkt.Layer(layers.LayerTypeIPv4).(*layers.IPv4)
 	udp, isUDP := pkt.Layer(layers.LayerTypeUDP).(*layers.UDP)

@@ -64,7 +64,7 @@ func (d *draft) networkLayer() field.Protocol {
 	return d.any(may...)
 }
 
-// mayFollow tells whether what is asked for leaves room for a network header.
+// mayFollow reports whether what is asked for leaves room for a network header.
 func (d *draft) mayFollow(net field.Protocol) bool {
 	if net == field.None {
 		return !d.w.has[field.IP] && !d.w.has[field.IP6] && !d.w.has[field.ARP] && len(d.tagCounts(net)) > 0
@@ -93,7 +93,7 @@ func (d *draft) tagCounts(net field.Protocol) []int {
 	return counts
 }
 
-// typesFit tells whether the types that are asked for let n tags stand before
+// typesFit reports whether the types that are asked for let n tags stand before
 // a network header.
 func (d *draft) typesFit(n int, net field.Protocol) bool {
 	for i, f := range typeFields[:n+1] {

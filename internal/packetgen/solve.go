@@ -123,7 +123,7 @@ func (w *wish) test(r *rand.Rand, t rule.Test, truth bool) bool {
 	return w.present(proto) && w.limit(t.Field, outside)
 }
 
-// excluded tells whether a header cannot be there: it must not, or it would be
+// excluded reports whether a header cannot be there: it must not, or it would be
 // the second of its layer, or it has nothing to stand on.
 func (w *wish) excluded(p field.Protocol) bool {
 	if there, known := w.has[p]; known {

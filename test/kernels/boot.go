@@ -45,7 +45,7 @@ type listener interface {
 	end(result string)
 }
 
-// boot runs the machine to its end.
+// boot runs the machine to the end.
 func boot(ctx context.Context, m machine, l listener) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

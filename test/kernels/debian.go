@@ -178,7 +178,7 @@ func compareVersions(a, b string) int {
 	})
 }
 
-// output runs a command to its end. Its stderr is in the error.
+// output runs a command to the end. Its stderr is in the error.
 func output(ctx context.Context, words ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, words[0], words[1:]...).Output()
 	var exit *exec.ExitError

@@ -2,7 +2,7 @@
 // machine's: Debian's, from their packages, in a virtual machine without
 // hardware support, so it works wherever qemu does.
 //
-// It ends with status 1 if a test failed, if a machine did not get to its end,
+// It ends with status 1 if a test failed, if a machine did not get to the end,
 // or if what was skipped is not exactly what skips.txt says.
 package main
 

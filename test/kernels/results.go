@@ -92,7 +92,7 @@ func (r *results) end(result string) {
 	r.pkg = ""
 }
 
-// brokeOff takes in that the machine did not get to its end, or not well.
+// brokeOff takes in that the machine did not get to the end, or not well.
 func (r *results) brokeOff(err error) {
 	if r.pkg != "" {
 		r.end("broken off")

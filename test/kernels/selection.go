@@ -26,10 +26,10 @@ func (l leftOut) String() string {
 	return name
 }
 
-// Why tests of super-packets do not run on the lowest kernel: they send and see
+// Why tests of GSO packets do not run on the lowest kernel: they send and see
 // UDP's too, or more than 64 KiB. TCP's over the same ways are tested there.
 const (
-	superPackets = "raw sockets and tun know UDP's super-packets since 6.2"
+	superPackets = "raw sockets and tun know UDP's GSO packets since 6.2"
 	bigPackets   = "BIG TCP over IPv4 came with 6.3"
 )
 
@@ -48,7 +48,7 @@ var leaveOut = []leftOut{
 	{"6.1", "test/testnet", "TestBigTCP", bigPackets},
 	{"6.1", "test/live", "TestEveryFieldOfSuperPackets", superPackets},
 	{"6.1", "test/live", "TestSuperPacketsAndLimit", superPackets},
-	{"6.1", "test/live", "TestStreams/^super-packets_all_the_way$/UDP_true$", superPackets},
+	{"6.1", "test/live", "TestStreams/^GSO_packets_all_the_way$/UDP_true$", superPackets},
 	{"6.1", "test/live", "TestBigTCP/192.0.2.2:", bigPackets},
 }
 

@@ -165,7 +165,7 @@ func TestEveryFieldOfOpenSums(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("figure: %d rewrites of packets with open checksums", n)
+	t.Logf("figure: %d rewrites of packets with offloaded checksums", n)
 }
 
 func (b *stateBench) open(f *field.Field, kind string) {
@@ -185,7 +185,7 @@ func (b *stateBench) open(f *field.Field, kind string) {
 	if f.Kind == field.Checksum && f.Proto != field.IP {
 		same(b.t, text, sent, sent, got)
 		if alone := r.alone(bpf.ReasonPartial); alone != 1 {
-			b.t.Errorf("%s: %d packets were left alone for their sum", text, alone)
+			b.t.Errorf("%s: %d packets were skipped for their sum", text, alone)
 		}
 		return
 	}

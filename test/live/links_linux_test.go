@@ -256,7 +256,7 @@ func TestLoopback(t *testing.T) {
 		}
 		for i, left := range c[2:] {
 			if left.Packets != 0 {
-				t.Errorf("%s: %+v left alone by reason %d", s, left, i)
+				t.Errorf("%s: %+v skipped by reason %d", s, left, i)
 			}
 		}
 		fatal(t, testnet.AddAddresses(ns, "lo", rightEnd.Addr))

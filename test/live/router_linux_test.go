@@ -95,7 +95,7 @@ func rightOnes(t *testing.T, c *testnet.Capture) (n int) {
 	}
 }
 
-// TestSuperPacketsAndLimit: a limit counts the packets that a super-packet stands for,
+// TestSuperPacketsAndLimit: a limit counts the packets that a GSO packet stands for,
 // and one that would go beyond it passes.
 func TestSuperPacketsAndLimit(t *testing.T) {
 	for _, s := range tcSites {
@@ -128,7 +128,7 @@ func TestSuperPacketsAndLimit(t *testing.T) {
 		}
 		// The third, not the packet behind the limit.
 		if n := r.alone(bpf.ReasonLimit); n != superSegments {
-			t.Errorf("%s: left alone %d, want %d", s, n, superSegments)
+			t.Errorf("%s: skipped %d, want %d", s, n, superSegments)
 		}
 	}
 }

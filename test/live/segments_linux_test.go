@@ -16,7 +16,7 @@ import (
 	"repacket/test/testnet"
 )
 
-// superPayload is what super-packets carry, superSegment how much of it each
+// superPayload is what GSO packets carry, superSegment how much of it each
 // packet that they stand for.
 const superPayload, superSegment, superSegments = 5000, 1000, 5
 
@@ -33,8 +33,7 @@ func withPayload(kind string, n int) *packet {
 }
 
 // TestEveryFieldOfSuperPackets: a packet that stands for many is rewritten once
-// and counts for all of them; a field that says how packets are cut up leaves it
-// alone, and a small one not.
+// and counts for all of them; a rule that sets a structural field skips it.
 func TestEveryFieldOfSuperPackets(t *testing.T) {
 	n, structural := 0, 0
 	for _, s := range states {
@@ -57,7 +56,7 @@ func TestEveryFieldOfSuperPackets(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("figure: %d rewrites of super-packets, %d of them structural", n, structural)
+	t.Logf("figure: %d rewrites of GSO packets, %d of them structural", n, structural)
 }
 
 func (b *stateBench) super(f *field.Field, kind string) {
@@ -86,7 +85,7 @@ func (b *stateBench) super(f *field.Field, kind string) {
 	}
 	same(b.t, text, nil, sent, got)
 	if n := r.alone(why); n != superSegments || r.counted()[0] != (bpf.Counter{}) {
-		b.t.Errorf("%s: counted %+v, want %d packets left alone by reason %d", text, r.counted(), superSegments, why)
+		b.t.Errorf("%s: counted %+v, want %d packets skipped by reason %d", text, r.counted(), superSegments, why)
 	}
 	if f.Structural { // and a small packet is not
 		small := carrier(kind)
@@ -97,7 +96,7 @@ func (b *stateBench) super(f *field.Field, kind string) {
 	}
 }
 
-// leavesSuper tells why a field of a super-packet is left alone, if it is.
+// leavesSuper tells why a field of a GSO packet is skipped, if it is.
 func leavesSuper(f *field.Field) (why bpf.Reason, left bool) {
 	switch {
 	case f.Structural:
@@ -160,7 +159,7 @@ func ways(r *testnet.Router) []way {
 func routers() map[string]testnet.RouterConfig {
 	exact := lab.End{Features: lab.ByteExact()}
 	return map[string]testnet.RouterConfig{
-		"super-packets all the way":      {Offload: true},
+		"GSO packets all the way":        {Offload: true},
 		"cut behind the router":          {Offload: true, ServerSide: exact},
 		"joined by the router, then cut": {Offload: true, Client: exact, ClientSide: lab.End{Features: lab.Features{lab.GRO: true, lab.UDPGRO: true}}, ServerSide: exact},
 		"single packets":                 {},
@@ -168,7 +167,7 @@ func routers() map[string]testnet.RouterConfig {
 }
 
 // TestStreams: every byte of a stream arrives that is rewritten both ways in a
-// router, whether the kernel moves packets or super-packets, and the counters
+// router, whether the kernel moves packets or GSO packets, and the counters
 // say how many packets there were on the wire.
 func TestStreams(t *testing.T) {
 	needRoot(t)
@@ -211,7 +210,7 @@ func (w way) streams(t *testing.T, r *testnet.Router) {
 	}
 	for i, c := range there.counted()[1:] {
 		if c != (bpf.Counter{}) {
-			t.Errorf("left alone by reason %d: %+v", i, c)
+			t.Errorf("skipped by reason %d: %+v", i, c)
 		}
 	}
 	if c := back.counted(); !w.cfg.UDP && c[0].Packets == 0 {
@@ -265,8 +264,8 @@ func (w way) headers(p testnet.Packet) int {
 	return l4 + int(p.Data[l4+12]>>4)*4
 }
 
-// TestStructuralRuleSparesStreams: a rule that says how packets are cut up lets
-// super-packets alone and says so, and the stream arrives whole.
+// TestStructuralRuleSparesStreams: a rule that sets a structural field skips
+// GSO packets and says so, and the stream arrives whole.
 func TestStructuralRuleSparesStreams(t *testing.T) {
 	for _, s := range tcSites {
 		for _, f := range []string{"ip_id 0xbeef", "tcp_hlen 5 ip_ttl 9", "ip_tot_len 40", "ip6_len 20"} {
@@ -286,14 +285,14 @@ func TestStructuralRuleSparesStreams(t *testing.T) {
 					t.Fatalf("%+v, %v", got, err)
 				}
 				if f == "ip_id 0xbeef" && (r.alone(bpf.ReasonSegments) == 0 || r.counted()[0].Packets == 0) {
-					t.Errorf("counted %+v, want some packets left alone and some rewritten", r.counted())
+					t.Errorf("counted %+v, want some packets skipped and some rewritten", r.counted())
 				}
 			})
 		}
 	}
 }
 
-// TestBigTCP: super-packets of more than 64 KiB, which say that they are 0 bytes
+// TestBigTCP: GSO packets of more than 64 KiB, which say that they are 0 bytes
 // long, are rewritten both ways.
 func TestBigTCP(t *testing.T) {
 	for _, s := range tcSites {

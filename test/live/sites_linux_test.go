@@ -189,14 +189,14 @@ func addUp(t *testing.T, m *ebpf.Map, n int) []bpf.Counter {
 	return out
 }
 
-// alone is how many packets were left alone for a reason.
+// alone is how many packets were skipped for a reason.
 func (r *rules) alone(why bpf.Reason) uint64 {
 	r.t.Helper()
 	return r.counted()[r.n+int(why)].Packets
 }
 
 // wants compares all counters with what the first rule should have counted:
-// nothing is left alone.
+// nothing is skipped.
 func (r *rules) wants(what string, first bpf.Counter) {
 	r.t.Helper()
 	for i, c := range r.counted() {

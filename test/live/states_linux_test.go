@@ -123,7 +123,7 @@ func foldedSum(sum uint32) uint16 {
 	return uint16(sum)
 }
 
-// finish makes an open checksum as a device does (RFC 1071): that of all from
+// finish makes an offloaded checksum as a device does (RFC 1071): that of all from
 // layer 4 on, where the pseudo-header's part is.
 func finish(frame []byte, l4 int) { finishAt(frame, l4, l4+checkAt(frame)) }
 
@@ -171,7 +171,7 @@ func newStack(t *testing.T, ns *lab.Namespace) *stack {
 	return &stack{ns, before}
 }
 
-// accepts waits until the stack has counted one packet, and tells whether it
+// accepts waits until the stack has counted one packet, and reports whether it
 // took it.
 func (s *stack) accepts(t *testing.T, kind string) bool {
 	t.Helper()

@@ -393,7 +393,7 @@ func (b *stateBench) leftAlone(text, kind string, sent []byte) {
 		b.t.Errorf("%s: the stack has not taken the packet", text)
 	}
 	if n, c := r.alone(bpf.ReasonPartial), r.counted(); n != 1 || c[0] != (bpf.Counter{}) {
-		b.t.Errorf("%s: counted %+v, want one packet left alone for its sum", text, c)
+		b.t.Errorf("%s: counted %+v, want one packet skipped for its sum", text, c)
 	}
 }
 

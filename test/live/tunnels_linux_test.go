@@ -74,7 +74,7 @@ func open(frame []byte, inner int) []byte {
 	return out
 }
 
-// TestTunnelsOpenInside: the checksum that is made later is that of the packet in a
+// TestTunnelsOpenInside: the offloaded checksum is that of the packet in a
 // tunnel; the tunnel's own is whole, and stays right.
 func TestTunnelsOpenInside(t *testing.T) {
 	needRoot(t)

@@ -11,7 +11,7 @@ import (
 	"repacket/test/testnet"
 )
 
-// counts wants the rules' packets, in their order, and nothing left alone.
+// counts wants the rules' packets, in their order, and nothing skipped.
 func (r *rules) counts(packets ...uint64) {
 	r.t.Helper()
 	for i, c := range r.counted() {

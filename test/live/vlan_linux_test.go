@@ -109,7 +109,7 @@ func (b *bench) tagged(c vlanCase, sent, want []byte) {
 }
 
 // TestTags: tags in the bytes are what XDP sees, and tc at the egress of a raw
-// socket; at tc ingress the first one lies beside the packet.
+// socket; at tc ingress the first one is offloaded.
 func TestTags(t *testing.T) {
 	onSites(t, sites, lab.PairConfig{}, func(b *bench) {
 		for _, c := range vlanCases {
@@ -142,7 +142,7 @@ func TestPushedTags(t *testing.T) {
 	}
 }
 
-// TestBridgedTags: what a bridge sends on leaves with the first tag beside it,
+// TestBridgedTags: what a bridge sends on leaves with the first tag offloaded,
 // on devices that put it in, and on those that do not.
 func TestBridgedTags(t *testing.T) {
 	for name, features := range map[string]lab.Features{"beside": {lab.TxVLAN: true, lab.TxSVLAN: true}, "put in behind": lab.ByteExact()} {
@@ -155,7 +155,7 @@ func TestBridgedTags(t *testing.T) {
 				sub := *b
 				sub.behind = eyes
 				if skb := sub.next(); skb.VLAN == nil {
-					t.Errorf("%s: the tag is not beside the packet", c.text)
+					t.Errorf("%s: the tag is not offloaded", c.text)
 				}
 			}
 		})
@@ -189,7 +189,7 @@ func namespace(t *testing.T) *lab.Namespace {
 }
 
 // TestTagNotKept: a type that is none of a tag cannot be kept beside a packet:
-// it is left alone and counted. In the bytes it can be.
+// it is skipped and counted. In the bytes it can be.
 func TestTagNotKept(t *testing.T) {
 	onSites(t, sites, lab.PairConfig{}, func(b *bench) {
 		p := newPacket("udp").tag(dot1Q)

@@ -177,7 +177,7 @@ func (b *bench) workplace(pkg string) (string, error) {
 	return dir, err
 }
 
-// uses tells whether a package's tests import another package.
+// uses reports whether a package's tests import another package.
 func (b *bench) uses(pkg, other string) bool {
 	names, _ := filepath.Glob(filepath.Join(b.root, pkg, "*_test.go")) // the pattern is well-formed
 	for _, name := range names {

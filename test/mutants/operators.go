@@ -93,7 +93,7 @@ func (f *finder) visit(n ast.Node) bool {
 	return true
 }
 
-// quoted tells whether a node begins or ends with a string: nothing but
+// quoted reports whether a node begins or ends with a string: nothing but
 // adding it compiles.
 func (f *finder) quoted(n ast.Node) bool {
 	text := f.text(n)

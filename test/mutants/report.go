@@ -44,7 +44,7 @@ func (r *report) begin(t target, all []mutant) {
 	}
 }
 
-// enough tells whether n faults of the package have been tried, with those
+// enough reports whether n faults of the package have been tried, with those
 // that are under way.
 func (r *report) enough(n, underWay int) bool {
 	r.mu.Lock()

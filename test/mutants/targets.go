@@ -15,7 +15,7 @@ type target struct {
 	judges []judge
 }
 
-// has tells whether a fault, as it prints itself, is in one of the files.
+// has reports whether a fault, as it prints itself, is in one of the files.
 func (t target) has(fault string) bool {
 	file, _, _ := strings.Cut(fault, " ")
 	return path.Dir(file) == t.pkg && (len(t.files) == 0 || slices.Contains(t.files, path.Base(file)))

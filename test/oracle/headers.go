@@ -82,7 +82,7 @@ func (h *headers) take(l gopacket.Layer) bool {
 	return false
 }
 
-// tunnel tells whether another IP header is one inside.
+// tunnel reports whether another IP header is one inside.
 func (h *headers) tunnel() bool { return h.ip != nil || h.ip6 != nil }
 
 // takeExtension adds one of at most eight extension headers.
@@ -137,7 +137,7 @@ func (h *headers) takeTransport(l gopacket.Layer) {
 	}
 }
 
-// has tells whether the library found the header.
+// has reports whether the library found the header.
 func (h *headers) has(p field.Protocol) bool {
 	switch p {
 	case field.Eth:

@@ -102,7 +102,7 @@ func WrongSumsOn(link field.Link, in []byte, got reference.Result) (compared int
 	return compared, ""
 }
 
-// changesCut tells whether the actions change which bytes a decoder sums.
+// changesCut reports whether the actions change which bytes a decoder sums.
 func changesCut(actions []rule.Action) bool {
 	cut := []string{
 		"eth_type", "vlan_type", "cvlan_type",
@@ -149,7 +149,7 @@ func allZero(name string, sum gopacket.ChecksumVerificationResult) bool {
 	return name == "icmp_check" && sum.Correct == 0xffff && sum.Actual == 0
 }
 
-// right tells whether a receiver takes a checksum for right. The decoder wants
+// right reports whether a receiver takes a checksum for right. The decoder wants
 // it written as senders do; in ICMP 0xffff is right too where it is 0 for them
 // (RFC 1071: the sum of all comes to 0xffff).
 func right(name string, sum gopacket.ChecksumVerificationResult) bool {

@@ -242,7 +242,7 @@ func (x *trial) miscounted(t *testing.T, tried []packet, difference string) {
 	t.Errorf("%s\n%s", x.program.Source, difference)
 }
 
-// tooMuch tells whether a rule set was refused because it is more than a program
+// tooMuch reports whether a rule set was refused because it is more than a program
 // holds, or more than the verifier follows.
 func tooMuch(err error) bool {
 	var large *bpf.TooLargeError

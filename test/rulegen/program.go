@@ -63,8 +63,8 @@ type writer struct {
 	typed bool
 	// files are there if rules may take rows from files.
 	files Files
-	// sheet is the file of the rule, or nil.
-	sheet *sheet
+	// table is the CSV file of the rule, or nil.
+	table *csvTable
 }
 
 func (w *writer) oneOf(words ...string) string { return words[w.r.IntN(len(words))] }
@@ -136,7 +136,7 @@ func (s shape) headers() []field.Protocol {
 	return all
 }
 
-// innermost tells whether nothing is known of what follows header p.
+// innermost reports whether nothing is known of what follows header p.
 func (s shape) innermost(p field.Protocol) bool {
 	all := s.headers()
 	return all[len(all)-1] == p
@@ -262,7 +262,7 @@ func (w *writer) test(s *scope) {
 
 var icmpType = field.MustByName("icmp_type")
 
-// allows tells whether a test of f can hold where s does: fields of other
+// allows reports whether a test of f can hold where s does: fields of other
 // headers cannot, and those that say which header follows are known.
 func (s *scope) allows(f *field.Field) bool {
 	used := func(names ...string) bool {
@@ -285,7 +285,7 @@ func (s *scope) allows(f *field.Field) bool {
 	return s.has(f.Proto)
 }
 
-// has tells whether packets of this shape have a header, MSS included.
+// has reports whether packets of this shape have a header, MSS included.
 func (s shape) has(p field.Protocol) bool {
 	return slices.Contains(s.headers(), p) || p == field.MSS && s.l4 == field.TCP
 }

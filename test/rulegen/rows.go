@@ -42,15 +42,15 @@ func (s Style) Source(r *rand.Rand) Source {
 	return Source{w.b.String(), w.files}
 }
 
-// sheet is a file in the making: rows of as many values as there are names.
-type sheet struct {
+// csvTable is a CSV file being written: rows of as many values as there are names.
+type csvTable struct {
 	names []string
 	rows  [][]string
 }
 
 // beginRows decides whether a rule takes rows from a file, and how many.
 func (w *writer) beginRows() {
-	w.sheet = nil
+	w.table = nil
 	if w.files == nil || w.chance(2) {
 		return
 	}
@@ -58,32 +58,32 @@ func (w *writer) beginRows() {
 	if w.style.Rows > 0 {
 		most = w.style.Rows
 	}
-	w.sheet = &sheet{rows: make([][]string, 1+w.r.IntN(most))}
+	w.table = &csvTable{rows: make([][]string, 1+w.r.IntN(most))}
 }
 
 // cell is a text, or a column of texts.
 func (w *writer) cell(text func() string) string {
-	if w.sheet == nil || w.chance(3) {
+	if w.table == nil || w.chance(3) {
 		return text()
 	}
-	name := fmt.Sprintf("c%d", len(w.sheet.names))
-	w.sheet.names = append(w.sheet.names, name)
-	for i := range w.sheet.rows {
-		w.sheet.rows[i] = append(w.sheet.rows[i], text())
+	name := fmt.Sprintf("c%d", len(w.table.names))
+	w.table.names = append(w.table.names, name)
+	for i := range w.table.rows {
+		w.table.rows[i] = append(w.table.rows[i], text())
 	}
 	return "@" + name
 }
 
 // endRows writes from and the file of rule i, if it has columns.
 func (w *writer) endRows(i int) {
-	if w.sheet == nil || len(w.sheet.names) == 0 {
-		w.sheet = nil
+	if w.table == nil || len(w.table.names) == 0 {
+		w.table = nil
 		return
 	}
 	name := fmt.Sprintf("Rows%d.csv", i)
 	w.add("from", name)
 	w.files[name] = w.csv()
-	w.sheet = nil
+	w.table = nil
 }
 
 // csv writes the file as any program might.
@@ -91,7 +91,7 @@ func (w *writer) csv() string {
 	end := w.oneOf("\n", "\n", "\r\n")
 	var b strings.Builder
 	b.WriteString(w.oneOf("", "", "", "\ufeff"))
-	for _, row := range slices.Concat([][]string{w.sheet.names}, w.sheet.rows) {
+	for _, row := range slices.Concat([][]string{w.table.names}, w.table.rows) {
 		if w.chance(20) {
 			b.WriteString(w.oneOf("", "# comment") + end)
 		}

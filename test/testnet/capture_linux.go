@@ -44,9 +44,9 @@ func (c Checksum) String() string {
 	return fmt.Sprintf("checksum(%d)", uint8(c))
 }
 
-// Packet is a packet with what the kernel keeps beside it.
+// Packet is a packet with its metadata.
 type Packet struct {
-	Data     []byte // without a tag that is kept beside it
+	Data     []byte // without an offloaded tag
 	Outgoing bool   // it leaves the interface
 	// VLAN is a tag that the kernel keeps beside the frame; nil if there is
 	// none, though Data may hold tags too.
@@ -58,7 +58,7 @@ type Packet struct {
 }
 
 // Frame is the packet as it would be on a cable as far as tags go: with the one
-// that was beside it.
+// that was offloaded.
 func (p Packet) Frame() []byte {
 	if p.VLAN == nil || len(p.Data) < 12 {
 		return bytes.Clone(p.Data)
@@ -164,7 +164,7 @@ func (c *Capture) receiveFrom(fd uintptr) (m message) {
 	return m
 }
 
-// decode puts together the packet and what stands beside it.
+// decode puts together the packet and its metadata.
 func (c *Capture) decode(m message) (Packet, error) {
 	p := Packet{Data: bytes.Clone(c.buf[vnetHeaderSize:m.n])}
 	var good bool

@@ -113,7 +113,7 @@ func AddNeighbour(n *lab.Namespace, name string, peer lab.End) error {
 	return nil
 }
 
-// SetSegmentSize says how large super-packets become at an interface, sent and
+// SetSegmentSize says how large GSO packets become at an interface, sent and
 // joined: 65,536 by default; more is BIG TCP, whose packets say in their headers
 // that they are 0 bytes long.
 func SetSegmentSize(n *lab.Namespace, name string, bytes int) error {

@@ -81,7 +81,7 @@ func TestTunAndTap(t *testing.T) {
 	}
 }
 
-// TestTunOffloads: partial packets and super-packets come in as such.
+// TestTunOffloads: partial packets and GSO packets come in as such.
 func TestTunOffloads(t *testing.T) {
 	for _, tap := range []bool{false, true} {
 		ns := newNamespace(t)
@@ -239,7 +239,7 @@ func TestJumbo(t *testing.T) {
 	}
 }
 
-// TestBigTCP: super-packets beyond 64 KiB say that they are 0 bytes long.
+// TestBigTCP: GSO packets beyond 64 KiB say that they are 0 bytes long.
 func TestBigTCP(t *testing.T) {
 	p := newPair(t, lab.PairConfig{Offload: true})
 	must(t, SetSegmentSize(p.A, p.Config.A.Name, 185_000))

@@ -5,7 +5,7 @@
 //     AddVXLAN. SetFeatures turns offloads on and off.
 //   - Packets in every state that the kernel knows: Port.Send as they are;
 //     Port.SendOffloaded and Tun.WriteOffloaded with an offloaded checksum or as a
-//     super-packet (see Partial); out of a tunnel with the whole sum known
+//     GSO packet (see Partial); out of a tunnel with the whole sum known
 //     (AddVXLAN); behind GRO known to be right; with an offloaded VLAN tag
 //     (PushVLAN).
 //   - Eyes: Port.Receive for bytes; Capture with their metadata, where

@@ -14,14 +14,14 @@ type Offload struct {
 	Partial bool
 	Start   uint16 // where the layer-4 header begins in the packet
 	Offset  uint16 // of the checksum in that header
-	// GSO is the kind of a super-packet: one packet that stands for many. Such
+	// GSO is the kind of a GSO packet: one packet that stands for many. Such
 	// a packet is Partial too.
 	GSO     GSOType
 	Segment uint16 // payload bytes of each packet that it stands for
 	Headers uint16 // bytes of all headers, which each of them gets
 }
 
-// GSOType is a kind of super-packet.
+// GSOType is a kind of GSO packet.
 type GSOType uint8
 
 // The kinds, with virtio's numbers.
@@ -90,7 +90,7 @@ func parseHeader(h []byte) (o Offload, good bool) {
 // Partial makes a TCP, UDP or ICMPv6 packet in an Ethernet frame one whose
 // checksum is left to the device: it returns a copy with the pseudo-header's
 // part in the checksum, and what to send it with. With a segment above 0 it is
-// a super-packet that stands for packets of so many payload bytes each (TCP,
+// a GSO packet that stands for packets of so many payload bytes each (TCP,
 // UDP). What the checksum was does not matter.
 func Partial(frame []byte, segment int) ([]byte, Offload, error) {
 	l3, err := networkOffset(frame)
@@ -116,7 +116,7 @@ func partialAt(packet []byte, l3, segment int) ([]byte, Offload, error) {
 	if segment > 0 {
 		o.GSO, o.Segment, o.Headers = t.gso, uint16(segment), uint16(t.payload)
 		if t.gso == GSONone || segment > 0xffff {
-			return nil, Offload{}, fmt.Errorf("no super-packet of protocol %d with segments of %d bytes", t.protocol, segment)
+			return nil, Offload{}, fmt.Errorf("no GSO packet of protocol %d with segments of %d bytes", t.protocol, segment)
 		}
 	}
 	return packet, o, nil

@@ -25,7 +25,7 @@ func newRouter(t *testing.T, cfg RouterConfig) *Router {
 }
 
 // streams are the ways through a router: TCP and UDP, the latter by single
-// datagrams and in super-packets, over both IPs.
+// datagrams and in GSO packets, over both IPs.
 func streams(r *Router) map[string]StreamConfig {
 	server4 := netip.AddrPortFrom(r.Config.Server.Addr.Addr(), 5201)
 	server6 := netip.AddrPortFrom(r.Config.Server.Addr6.Addr(), 5201)
@@ -38,7 +38,7 @@ func streams(r *Router) map[string]StreamConfig {
 		cfg.UDP = true
 		all["udp"+name] = cfg
 		cfg.Batch = 32
-		all["udp super-packets"+name] = cfg
+		all["udp GSO packets"+name] = cfg
 	}
 	return all
 }
@@ -63,7 +63,7 @@ func forwarded(t *testing.T, c *Capture) (super, broken int) {
 }
 
 // TestRouterStreams: all of every stream gets through a router whole, as
-// super-packets with the offloads on and as single right packets without, and
+// GSO packets with the offloads on and as single right packets without, and
 // nobody counts an error.
 func TestRouterStreams(t *testing.T) {
 	for _, offload := range []bool{false, true} {
@@ -79,7 +79,7 @@ func TestRouterStreams(t *testing.T) {
 			}
 			super, broken := forwarded(t, capture)
 			if wantSuper := offload && (!cfg.UDP || cfg.Batch > 1); (super > 0) != wantSuper || broken > 0 {
-				t.Errorf("%s, offload %v: %d super-packets, %d packets with a wrong sum", name, offload, super, broken)
+				t.Errorf("%s, offload %v: %d GSO packets, %d packets with a wrong sum", name, offload, super, broken)
 			}
 		}
 		for _, ns := range []*lab.Namespace{r.Client, r.Router, r.Server} {

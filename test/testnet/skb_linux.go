@@ -20,7 +20,7 @@ type Skb struct {
 	Protocol uint16 // the Ethernet type that the kernel goes by
 	VLAN     *Tag   // the tag in metadata
 	// Segments is how many packets it stands for; 0 unless it is a
-	// super-packet, and of one from a raw socket or a tun until it has left.
+	// GSO packet, and of one from a raw socket or a tun until it has left.
 	Segments int
 	Segment  int // payload bytes of each
 	Checksum Checksum

@@ -78,7 +78,7 @@ func TestSkbs(t *testing.T) {
 		sent, o = f.partial(t, text(8000), 1000)
 		want.Segment = 1000
 		must(t, left.SendOffloaded(sent, o))
-		check("super-packet", sent, ChecksumPartial, 8)
+		check("GSO packet", sent, ChecksumPartial, 8)
 	}
 	if _, err := arrives.Receive(time.Now()); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("nothing came: error %v, want the deadline", err)

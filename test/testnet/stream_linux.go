@@ -24,7 +24,7 @@ type StreamConfig struct {
 	// given at a time; 0 is 1,200 and 65,536.
 	Size int
 	// Batch is how many datagrams UDP hands to the kernel at a time, as one
-	// super-packet (UDP_SEGMENT); 0 and 1 are no super-packets.
+	// GSO packet (UDP_SEGMENT); 0 and 1 are no GSO packets.
 	Batch int
 	// Timeout is for all of it; 0 is 10 seconds.
 	Timeout time.Duration

@@ -25,7 +25,7 @@ type TunConfig struct {
 	// 02:00:00:00:00:02. Of a tun it is not used.
 	Peer lab.End
 	// Offload gives each packet a virtio_net_hdr: partial sums and
-	// super-packets come and go. Without it the kernel finishes and cuts what
+	// GSO packets come and go. Without it the kernel finishes and cuts what
 	// leaves.
 	Offload bool
 	MTU     int // 0 is 1500
