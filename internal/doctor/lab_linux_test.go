@@ -296,18 +296,6 @@ func TestProgramsOnHooks(t *testing.T) {
 	}
 }
 
-func tcWay(t *testing.T) string {
-	t.Helper()
-	tcx, err := hook.HasTCX()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if tcx {
-		return hook.ByTCX.String()
-	}
-	return hook.ByClsact.String()
-}
-
 // A run is told with its process, and all that is there in its order. The number
 // of a process of another PID namespace is not told to be killed.
 func TestProgramOfARun(t *testing.T) {

@@ -136,3 +136,16 @@ func (w world) channels(name string, rx, tx uint32) {
 		w.t.Fatal(err)
 	}
 }
+
+// tcWay is what holds a program at tc on this kernel.
+func tcWay(t *testing.T) string {
+	t.Helper()
+	tcx, err := hook.HasTCX()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tcx {
+		return hook.ByTCX.String()
+	}
+	return hook.ByClsact.String()
+}

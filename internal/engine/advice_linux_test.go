@@ -69,7 +69,7 @@ func TestRulesThatNeverAct(t *testing.T) {
 	}))
 }
 
-// advise is the advice of Look.
+// advise is the advice of Prepare.
 func advise(cfg run.Options) ([]run.Advice, error) {
 	s, err := Prepare(cfg)
 	if err != nil {

@@ -73,7 +73,7 @@ type installed struct {
 
 // close gives back what is not attached.
 func (p *installed) close() error {
-	err := errors.Join(p.loaded.Close(), closeAll(p.peers))
+	err := errors.Join(p.loaded.Close(), closeAll(p.peers...))
 	if p.record != nil {
 		err = errors.Join(err, p.record.close())
 	}

@@ -5,6 +5,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -73,17 +74,7 @@ func (l limits) clone() (out limits, err error) {
 	return out, nil
 }
 
-func (l limits) close() error { return closeMaps(l.tickets, l.deadline) }
-
-func closeMaps(all ...*ebpf.Map) error {
-	var errs []error
-	for _, m := range all {
-		if m != nil {
-			errs = append(errs, m.Close())
-		}
-	}
-	return errors.Join(errs...)
-}
+func (l limits) close() error { return closeAll(l.tickets, l.deadline) }
 
 // Loaded is a program in the kernel, with its maps, attached to nothing.
 type Loaded struct {
@@ -383,10 +374,18 @@ func (l *Loaded) giveTickets() error {
 
 // Close gives everything back to the kernel. What is attached lives on.
 func (l *Loaded) Close() error {
-	var errs []error
-	if l.Program != nil {
-		errs = append(errs, l.Program.Close())
+	all := []io.Closer{l.Program, l.counters, l.tickets, l.deadline, l.draws}
+	for _, m := range l.tables {
+		all = append(all, m)
 	}
-	errs = append(errs, closeMaps(append(l.tables, l.counters, l.tickets, l.deadline, l.draws)...))
+	return closeAll(all...)
+}
+
+// closeAll closes all, of which programs and maps may be nil.
+func closeAll(all ...io.Closer) error {
+	var errs []error
+	for _, c := range all {
+		errs = append(errs, c.Close())
+	}
 	return errors.Join(errs...)
 }

@@ -148,9 +148,9 @@ func (r *record) pastSkipped(old []bpf.Counter) (out skipped) {
 // close closes what the record owns.
 func (r *record) close() error {
 	if r.found {
-		return closeMaps(r.counters, r.before)
+		return closeAll(r.counters, r.before)
 	}
-	return closeMaps(r.before)
+	return closeAll(r.before)
 }
 
 // past is what a rule had counted before its program came.

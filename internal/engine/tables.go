@@ -17,15 +17,12 @@ const tableMapName = "repacket_table"
 
 // makeTables makes and fills the maps of a plan's tables. A map that a program
 // uses is never written to again: whoever reads a row meanwhile may get half of
-// another one.
+// another one. With an error it returns the maps that are made.
 func makeTables(p *plan.Program) (maps []*ebpf.Map, err error) {
 	for _, t := range p.Tables {
 		m, err := makeTable(t)
 		if err != nil {
-			for _, m := range maps {
-				_ = m.Close() // nothing is lost with it
-			}
-			return nil, fmt.Errorf("make a table of %d rows: %w", t.Len(), err)
+			return maps, fmt.Errorf("make a table of %d rows: %w", t.Len(), err)
 		}
 		maps = append(maps, m)
 	}
@@ -48,7 +45,7 @@ func makeTable(t *plan.Table) (*ebpf.Map, error) {
 	}
 	// Nobody changes by hand what packets become.
 	if err := errors.Join(fill(m, t, size), m.Freeze()); err != nil {
-		return nil, closing(m, err)
+		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil
 }
@@ -82,10 +79,4 @@ func fillInPlace(m *ebpf.Map, t *plan.Table, size int) error {
 		return fmt.Errorf("unmap the memory: %w", err)
 	}
 	return nil
-}
-
-// closing closes a map that cannot be used, and says why.
-func closing(m *ebpf.Map, why error) error {
-	_ = m.Close() // the first error says more
-	return why
 }

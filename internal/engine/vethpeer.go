@@ -104,7 +104,7 @@ func (s *Prepared) openPeers(m run.Hook) ([]io.Closer, error) {
 				Interface: i.Name, Hook: run.XDP, TryGeneric: true, Err: err,
 				Reason: fmt.Sprintf("%s, the other end of a veth that native XDP sends to, takes no XDP program: %v", i.Name, err),
 			}
-			return nil, errors.Join(err, closeAll(open))
+			return nil, errors.Join(err, closeAll(open...))
 		default:
 			open = append(open, l)
 		}
@@ -118,12 +118,4 @@ func passAll(name string, flags uint32) (*ebpf.Program, error) {
 		Name: name, Type: ebpf.XDP, License: license, Flags: flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, int32(bpf.XDP.Verdict(rule.Pass))), asm.Return()},
 	})
-}
-
-func closeAll(open []io.Closer) error {
-	var errs []error
-	for _, c := range open {
-		errs = append(errs, c.Close())
-	}
-	return errors.Join(errs...)
 }
