@@ -26,9 +26,7 @@ type app struct {
 
 // Run carries out the command line of env and returns the exit status.
 func Run(env Env) int {
-	a := &app{env: env, takes: map[*cobra.Command][]string{}}
-	a.flags = newFlags(&a.opt)
-	a.root = a.commands()
+	a := newApp(env)
 	err := a.execute()
 	if err == nil {
 		err = a.out.err
@@ -38,6 +36,13 @@ func Run(env Env) int {
 		a.out.fail(err)
 	}
 	return status(err)
+}
+
+func newApp(env Env) *app {
+	a := &app{env: env, takes: map[*cobra.Command][]string{}}
+	a.flags = newFlags(&a.opt)
+	a.root = a.commands()
+	return a
 }
 
 // execute sorts the words, sets the flags, and leaves the rest to the command.

@@ -136,7 +136,7 @@ func (r *reader) nftField(prefix string) {
 		r.nftFlags()
 		return
 	}
-	op := map[string]string{"!=": " ne", "<": " lt", "<=": " le", ">": " gt", ">=": " ge", "==": ""}
+	op := map[string]string{"!=": " ne", "<": " lt", "<=": " le", ">": " gt", ">=": " ge", "==": "", "ne": " ne", "lt": " lt", "le": " le", "gt": " gt", "ge": " ge", "eq": ""}
 	if word, ok := op[r.peek()]; ok {
 		r.next()
 		field += word

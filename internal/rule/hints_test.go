@@ -114,7 +114,7 @@ func fixesOf(written string) (fixed []string) {
 
 // saidAs are words for a verdict that the tests know.
 var saidAs = map[string][]string{
-	"drop": {"drop", "deny", "reject", "discard"}, "reflect": {"reflect", "bounce"}, "redirect": {"redirect", "forward"},
+	"drop": {"drop", "deny", "reject", "discard", "block"}, "reflect": {"reflect", "bounce"}, "redirect": {"redirect", "forward"},
 }
 
 // said counts the words of a text that ask for a verdict, mistyped ones of its

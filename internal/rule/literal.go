@@ -186,7 +186,7 @@ func (l literal) noNumber() {
 		return
 	case isColonRange(l.text):
 		hint = "a range has a hyphen"
-		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, strings.Replace(l.text, ":", "-", 1), "")}
+		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, strings.Replace(strings.Replace(l.text, ":", "-", 1), "..", "-", 1), "")}
 	case meant == nil && noHex == nil && field.V(hex).Cmp(l.f.Max()) <= 0:
 		hint = "hexadecimal begins with 0x"
 		meant = []syntax.Suggestion{syntax.Replace(hint+": ", l.at, "0x"+l.text, "")}
@@ -196,9 +196,9 @@ func (l literal) noNumber() {
 	l.fail(l.at, hint, "%s is not a number: %s takes %s", word, l.name, takes(l.f)).Propose(meant...)
 }
 
-// isColonRange reports whether a word is a range as iptables has it.
+// isColonRange reports whether a word is a range as iptables has it, or with two dots.
 func isColonRange(word string) bool {
-	lo, hi, ok := strings.Cut(word, ":")
+	lo, hi, ok := strings.Cut(strings.Replace(word, "..", ":", 1), ":")
 	return ok && onlyDigits(lo, 10) && onlyDigits(hi, 10)
 }
 

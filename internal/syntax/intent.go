@@ -281,7 +281,7 @@ func contents(tokens []Token) []string {
 			out = append(out, "not")
 		case strings.HasSuffix(text, "%") && (i == 0 || tokens[i-1].Text != "chance"):
 			out = append(out, "chance", text)
-		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set"}, text):
+		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set", "counter"}, text):
 		default:
 			out = append(out, text)
 		}

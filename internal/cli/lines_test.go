@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"repacket/internal/rule"
+	"repacket/internal/syntax"
+)
+
+// leastHome is how many of 100 lines lead home at least.
+const leastHome = 90
+
+// TestLinesLeadHome types the lines of testdata/lines.txt, in the words of other tools, mistyped
+// or as people speak. At least 90 of 100 are accepted with the meaning that stands beside them, or
+// have a hint that leads in one step to a line that is accepted and has it.
+func TestLinesLeadHome(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("testdata/lines.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, home := 0, 0
+	for text := range strings.Lines(string(data)) {
+		typed, want, ok := strings.Cut(strings.TrimSpace(text), " => ")
+		if !ok || strings.HasPrefix(text, "#") {
+			continue
+		}
+		all++
+		got := leadsTo(t, typed)
+		if slices.ContainsFunc(got, func(line string) bool { return sameLine(line, want) }) {
+			home++
+		} else {
+			t.Logf("lost: %s leads to %q, meant is %s", typed, got, want)
+		}
+		for _, line := range strings.Split(want, " & ") {
+			if !acceptedLine(t, line) {
+				t.Errorf("%s is not accepted: the table is wrong", line)
+			}
+		}
+	}
+	if all < 150 {
+		t.Errorf("%d lines are too few", all)
+	}
+	if 100*home < leastHome*all {
+		t.Errorf("%d of %d lines lead home, less than %d of 100", home, all, leastHome)
+	}
+	t.Logf("figure: %d of %d foreign or mistyped lines lead home in one step", home, all)
+}
+
+// shellWords splits a line as a shell does that knows quotes alone.
+func shellWords(line string) (words []string) {
+	for i, part := range strings.Split(line, `"`) {
+		if i%2 == 1 {
+			words = append(words, part)
+		} else {
+			words = append(words, strings.Fields(part)...)
+		}
+	}
+	return words
+}
+
+// checking is a line that says what it would do, and does nothing.
+func checking(words []string) []string {
+	switch words[0] {
+	case "doctor", "list", "detach":
+		return words
+	case "attach":
+		words = words[1:]
+	}
+	return append([]string{"check"}, words...)
+}
+
+// attempt carries out a line on a machine that is not there.
+func attempt(t *testing.T, words []string) error {
+	return newApp(newFake(t, checking(words)...).Env).execute()
+}
+
+func acceptedLine(t *testing.T, line string) bool {
+	err := attempt(t, shellWords(strings.Replace(line, "IFACE", "eth1", 1)))
+	return err == nil
+}
+
+// leadsTo are the lines that one obedient step leads to from what is typed.
+func leadsTo(t *testing.T, typed string) (lines []string) {
+	err := attempt(t, shellWords(typed))
+	var failure *Failure
+	var wrong *syntax.Diagnostic
+	switch {
+	case err == nil:
+		return []string{typed}
+	case errors.As(err, &wrong):
+		for _, fixed := range wrong.Fixed {
+			if acceptedLine(t, fixed) {
+				lines = append(lines, fixed)
+			}
+		}
+	case errors.As(err, &failure):
+		var commands []string
+		for _, fixed := range failure.Fixed {
+			fixed = strings.NewReplacer("repacket check ", "", "repacket ", "", "'", "").Replace(fixed)
+			if !acceptedLine(t, fixed) {
+				return nil
+			}
+			commands = append(commands, fixed)
+		}
+		lines = []string{strings.Join(commands, " & ")}
+		if strings.HasPrefix(typed, "attach ") {
+			lines[0] = "attach " + strings.TrimPrefix(lines[0], "attach ")
+		}
+	}
+	return lines
+}
+
+// sameLine reports whether two lines have the same flags and rules of the same meaning.
+func sameLine(got, want string) bool {
+	as, bs := strings.Split(got, " & "), strings.Split(want, " & ")
+	if len(as) != len(bs) {
+		return false
+	}
+	for i := range as {
+		if meaning(as[i]) != meaning(bs[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// meaning is a line with its rules as they are printed.
+func meaning(line string) string {
+	flags, rules, _ := strings.Cut(" "+line, " if ")
+	p, err := rule.Check(strings.ReplaceAll("if "+rules, `"`, ""))
+	if err != nil {
+		return line
+	}
+	for _, r := range p.Rules {
+		flags += " else " + r.Print()
+	}
+	return strings.TrimSpace(flags)
+}
