@@ -82,10 +82,10 @@ func TestDetachTakesNoRules(t *testing.T) {
 
 var twoAttached = []run.Attached{
 	{Target: run.Target{Interface: "eth0", Direction: run.In}, Hook: run.XDP, Counts: run.Counts{Rules: []run.RuleCount{
-		{Rule: run.Rule{Name: "web", Text: "if tcp_dest 80 then tcp_dest 8080"}, Count: run.Count{Matched: 12, MatchedBytes: 720, Rewritten: 12, RewrittenBytes: 720}},
-		{Rule: run.Rule{Name: "", Text: "if udp"}, Count: run.Count{Matched: 3, MatchedBytes: 90}},
+		{RuleText: run.RuleText{Name: "web", Text: "if tcp_dest 80 then tcp_dest 8080"}, Count: run.Count{Matched: 12, MatchedBytes: 720, Rewritten: 12, RewrittenBytes: 720}},
+		{RuleText: run.RuleText{Name: "", Text: "if udp"}, Count: run.Count{Matched: 3, MatchedBytes: 90}},
 	}}},
-	{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.GenericXDP, PID: 4711, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}}},
+	{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.GenericXDP, PID: 4711, Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if all"}}}}},
 }
 
 func TestList(t *testing.T) {
@@ -105,7 +105,7 @@ eth1       in         xdp-generic  process 4711 ends     0      0  if all
 		{"list -Q out", twoAttached, "", "nothing of Repacket is attached\n"},
 		{"list -Q out", []run.Attached{{
 			Target: run.Target{Interface: "eth1", Direction: run.Out}, Hook: run.TC, Counts: run.Counts{
-				Rules:   []run.RuleCount{{Rule: run.Rule{Text: "if all then ip_id 5"}, Count: run.Count{Matched: 1, MatchedBytes: 60}}},
+				Rules:   []run.RuleCount{{RuleText: run.RuleText{Text: "if all then ip_id 5"}, Count: run.Count{Matched: 1, MatchedBytes: 60}}},
 				Skipped: []run.Skipped{{Packets: 12, Why: "they are large"}},
 			},
 		}}, `INTERFACE  DIRECTION  HOOK  UNTIL   PKTS  BYTES  RULES
@@ -113,8 +113,8 @@ eth1       out        tc    detach     1     60  if all then ip_id 5
                                       12         skipped: they are large
 `, ""},
 		{"list", []run.Attached{
-			{Target: run.Target{Interface: "eth0", Direction: run.In}, Hook: run.XDP, Over: run.LimitCount, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}, Count: run.Count{Matched: 5, MatchedBytes: 300}}}}},
-			{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.XDP, PID: 1, PIDElsewhere: true, Over: run.LimitTime, Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}}},
+			{Target: run.Target{Interface: "eth0", Direction: run.In}, Hook: run.XDP, Over: run.LimitCount, Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if all"}, Count: run.Count{Matched: 5, MatchedBytes: 300}}}}},
+			{Target: run.Target{Interface: "eth1", Direction: run.In}, Hook: run.XDP, PID: 1, PIDElsewhere: true, Over: run.LimitTime, Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if all"}}}}},
 		}, `INTERFACE  DIRECTION  HOOK  UNTIL                                                    PKTS  BYTES  RULES
 eth0       in         xdp   detach (-c is reached)                                      5    300  if all
 eth1       in         xdp   process 1 of another PID namespace ends (--for is over)     0      0  if all
@@ -185,7 +185,7 @@ func TestListTwoSets(t *testing.T) {
 	}{{run.In, run.XDP}, {run.Out, run.TC}, {run.In, run.TC}} {
 		f.kernel.attached = append(f.kernel.attached, run.Attached{
 			Target: run.Target{Interface: "eth1", Direction: where.dir}, Hook: where.hook,
-			Counts: run.Counts{Rules: []run.RuleCount{{Rule: run.Rule{Text: "if all"}}}},
+			Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if all"}}}},
 		})
 	}
 	_, _, stderr := f.run()

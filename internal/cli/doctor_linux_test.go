@@ -40,11 +40,11 @@ func (p patient) Interfaces() ([]hook.Iface, error) {
 	return []hook.Iface{i}, err
 }
 
-func (patient) Programs(_ int, dir run.Direction) ([]hook.Attached, error) {
+func (patient) Programs(_ int, dir run.Direction) ([]hook.Program, error) {
 	if dir == run.In {
-		return []hook.Attached{{Hook: run.GenericXDP, ProgramID: 12}}, &hook.PrivilegeError{Missing: []string{"CAP_SYS_ADMIN"}, Err: os.ErrPermission}
+		return []hook.Program{{Hook: run.GenericXDP, ProgramID: 12}}, &hook.PrivilegeError{Missing: []string{"CAP_SYS_ADMIN"}, Err: os.ErrPermission}
 	}
-	return []hook.Attached{
+	return []hook.Program{
 		{Hook: run.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 13, ProgramName: "repacket", Ours: true, Meta: hook.Meta{PID: 4711, Foreground: true}},
 		{Hook: run.TC, Way: hook.ByClsact, Direction: dir, ProgramID: 9, ProgramName: "shaper"},
 	}, nil

@@ -251,8 +251,8 @@ func TestSummaryOfRulesThatAreGone(t *testing.T) {
 	f := newFake(t, rewriteWords...)
 	f.kernel.count(run.Count{Matched: 2, Rewritten: 2})
 	f.kernel.former = []run.RuleCount{
-		{Rule: run.Rule{Name: "web", Text: oldRules}, Count: run.Count{Matched: 40, Rewritten: 40}, Gone: true},
-		{Rule: run.Rule{Name: "", Text: newRules}, Count: run.Count{Matched: 1, Rewritten: 1}, Gone: true},
+		{RuleText: run.RuleText{Name: "web", Text: oldRules}, Count: run.Count{Matched: 40, Rewritten: 40}, Gone: true},
+		{RuleText: run.RuleText{Name: "", Text: newRules}, Count: run.Count{Matched: 1, Rewritten: 1}, Gone: true},
 	}
 	close(f.kernel.done)
 	_, _, stderr := f.run()

@@ -243,9 +243,9 @@ func (r *running) tell(as string) error {
 type attachedEvent struct {
 	event
 	run.Target
-	Hook  run.Hook   `json:"hook"`
-	Note  string     `json:"note,omitempty"`
-	Rules []run.Rule `json:"rules"`
+	Hook  run.Hook       `json:"hook"`
+	Note  string         `json:"note,omitempty"`
+	Rules []run.RuleText `json:"rules"`
 }
 
 // attached tells where the rules are, in the line that names the hook.
@@ -261,7 +261,7 @@ func (o *output) attached(event string, to run.Attachment, p *rule.Program) {
 	}
 	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note}
 	for _, w := range p.Written {
-		e.Rules = append(e.Rules, run.Rule{Name: w.Name, Text: w.Text})
+		e.Rules = append(e.Rules, run.RuleText{Name: w.Name, Text: w.Text})
 	}
 	o.object(e)
 }

@@ -28,7 +28,7 @@ type fake struct {
 	hasErr   error
 	iface    hook.Iface
 	others   []hook.Iface
-	programs map[run.Direction][]hook.Attached
+	programs map[run.Direction][]hook.Program
 	fragment hook.Support
 	switches map[string]Switch
 	channels Channels
@@ -75,7 +75,7 @@ func (f *fake) Interfaces() ([]hook.Iface, error) {
 	return append([]hook.Iface{f.iface}, f.others...), nil
 }
 func (f *fake) TakesFragments(hook.Iface) hook.Support { return f.fragment }
-func (f *fake) Programs(_ int, dir run.Direction) ([]hook.Attached, error) {
+func (f *fake) Programs(_ int, dir run.Direction) ([]hook.Program, error) {
 	return f.programs[dir], nil
 }
 func (f *fake) Switches(string) (map[string]Switch, error) { return f.switches, f.toolErr }
@@ -225,7 +225,7 @@ var faults = []struct {
 	{"tags, no ethtool", func(f *fake) { f.toolErr = errors.New("operation not supported") }, Row{"vlan-stripping", "eth1", Unknown, "cannot be seen: operation not supported", ""}},
 
 	{"XDP taken", func(f *fake) {
-		f.programs = map[run.Direction][]hook.Attached{run.In: {{Hook: run.XDP, ProgramID: 12, ProgramName: "lb"}}}
+		f.programs = map[run.Direction][]hook.Program{run.In: {{Hook: run.XDP, ProgramID: 12, ProgramName: "lb"}}}
 	}, Row{"programs-in", "eth1", Warning, "xdp program 12 (lb)", "repacket -i eth1 --hook tc RULES"}},
 
 	{"native", all(), Row{"auto-in", "eth1", OK, "xdp: the driver of eth1 (ice) has native XDP; tc, if it refuses all the same", ""}},

@@ -18,7 +18,7 @@ type System interface {
 	Interface(name string) (hook.Iface, error)
 	Interfaces() ([]hook.Iface, error)
 	// Programs is what is on an interface, as far as it is to be seen.
-	Programs(ifindex int, dir run.Direction) ([]hook.Attached, error)
+	Programs(ifindex int, dir run.Direction) ([]hook.Program, error)
 	// TakesFragments reports whether native XDP takes packets in several buffers.
 	TakesFragments(on hook.Iface) hook.Support
 	// Switches are the offloads of an interface by the kernel's names.
@@ -55,7 +55,7 @@ type Facts struct {
 	Fragments hook.Support
 	Switches  Seen[map[string]Switch]
 	Channels  Seen[Channels]
-	Programs  map[run.Direction]Seen[[]hook.Attached]
+	Programs  map[run.Direction]Seen[[]hook.Program]
 	In, Out   Seen[hook.Choice]
 	// Peer is the other end of a veth, if it is in this network namespace.
 	Peer         hook.Iface
@@ -100,7 +100,7 @@ func (f Facts) of(s System, on hook.Iface) *Facts {
 	need := hook.Need{Sums: true}
 	f.In = see(hook.Choose(run.Auto, run.In, on, need))
 	f.Out = see(hook.Choose(run.Auto, run.Out, on, need))
-	f.Programs = map[run.Direction]Seen[[]hook.Attached]{}
+	f.Programs = map[run.Direction]Seen[[]hook.Program]{}
 	for _, dir := range []run.Direction{run.In, run.Out} {
 		f.Programs[dir] = see(s.Programs(on.Index, dir))
 	}

@@ -35,7 +35,7 @@ func (Live) Interface(name string) (hook.Iface, error) { return hook.Interface(n
 func (Live) Interfaces() ([]hook.Iface, error) { return hook.Interfaces() }
 
 // Programs is hook's.
-func (Live) Programs(ifindex int, dir run.Direction) ([]hook.Attached, error) {
+func (Live) Programs(ifindex int, dir run.Direction) ([]hook.Program, error) {
 	return hook.Programs(ifindex, dir)
 }
 

@@ -40,7 +40,7 @@ func (f *Facts) programsOn(dir run.Direction) Row {
 }
 
 // program names a program: hook, number, name, and whose it is.
-func (f *Facts) program(a hook.Attached) string {
+func (f *Facts) program(a hook.Program) string {
 	where := a.Way.String()
 	if a.Way == hook.ByXDP {
 		where = a.Hook.String()
@@ -61,7 +61,7 @@ func (f *Facts) program(a hook.Attached) string {
 
 // inTheWay tells what a program that is there keeps from being attached, and the
 // command against it. Programs at tc have room for others.
-func (f *Facts) inTheWay(a hook.Attached) (Level, string) {
+func (f *Facts) inTheWay(a hook.Program) (Level, string) {
 	out := ""
 	if a.Direction == run.Out {
 		out = " -Q out"

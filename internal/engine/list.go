@@ -86,7 +86,7 @@ func List(iface string) ([]run.Attached, error) {
 }
 
 // attached is what the metadata of rules say of them.
-func attached(a *hook.Attached) run.Attached {
+func attached(a *hook.Program) run.Attached {
 	l := run.Attached{Target: run.Target{Interface: a.Interface, Direction: a.Direction}, Hook: a.Hook}
 	if a.Meta.Foreground {
 		l.PID, l.PIDElsewhere = a.Meta.PID, a.Elsewhere()
@@ -96,7 +96,7 @@ func attached(a *hook.Attached) run.Attached {
 
 // listed reads the counters of a program that was found, or of that which has
 // taken its place meanwhile.
-func listed(a *hook.Attached) (run.Attached, error) {
+func listed(a *hook.Program) (run.Attached, error) {
 	for attempt := 1; ; attempt++ {
 		l := attached(a)
 		err := readLimits(a, &l)
@@ -117,7 +117,7 @@ func listed(a *hook.Attached) (run.Attached, error) {
 }
 
 // readLimits says which limit was reached, or what is left of them.
-func readLimits(a *hook.Attached, l *run.Attached) error {
+func readLimits(a *hook.Program, l *run.Attached) error {
 	now, err := monotonic(0)
 	switch {
 	case err != nil:
@@ -139,7 +139,7 @@ func readLimits(a *hook.Attached, l *run.Attached) error {
 
 // countsOf reads the counters of a program that was found. A text that is not kept as a
 // whole says so.
-func countsOf(a *hook.Attached) (run.Counts, error) {
+func countsOf(a *hook.Program) (run.Counts, error) {
 	r, err := openRecord(a)
 	if err != nil {
 		return run.Counts{}, err

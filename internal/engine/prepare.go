@@ -34,7 +34,7 @@ type Prepared struct {
 	outlets map[string]hook.Iface
 	peers   map[int]hook.Iface
 	// there are the rules whose place is taken, old is their record; or nil.
-	there *hook.Attached
+	there *hook.Program
 	old   *record
 }
 
@@ -92,7 +92,7 @@ func (s *Prepared) Target() run.Target { return s.opt.Target }
 
 // replaceable finds the rules whose place is to be taken, or nil. The errors are
 // UsageError, and hook.TakenError where a process holds them.
-func (s *Prepared) replaceable() (*hook.Attached, error) {
+func (s *Prepared) replaceable() (*hook.Program, error) {
 	ours, err := hook.Ours(s.iface.Index, s.opt.Direction)
 	if err != nil || len(ours) == 0 { // another's is in the way or it is not, as for Attach
 		return nil, err

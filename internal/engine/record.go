@@ -169,7 +169,7 @@ func add(a, b bpf.Counter) bpf.Counter {
 // ruleCount says what a rule did. A program rewrites every packet that a rule with
 // actions matches: what it cannot rewrite whole, its condition does not match.
 func ruleCount(m hook.MetaRule, c bpf.Counter) run.RuleCount {
-	out := run.RuleCount{Rule: run.Rule{Name: m.Name, Text: m.Text}, DryRun: m.DryRun}
+	out := run.RuleCount{RuleText: run.RuleText{Name: m.Name, Text: m.Text}, DryRun: m.DryRun}
 	out.Matched, out.MatchedBytes = c.Packets, c.Bytes
 	if !m.DryRun {
 		out.Rewritten, out.RewrittenBytes = c.Packets, c.Bytes
@@ -183,7 +183,7 @@ func counterRows(m *ebpf.Map, n int) ([]bpf.Counter, error) {
 }
 
 // openRecord is the record of a program on an interface.
-func openRecord(a *hook.Attached) (*record, error) {
+func openRecord(a *hook.Program) (*record, error) {
 	counters, err := a.Counters()
 	if err != nil {
 		return nil, err

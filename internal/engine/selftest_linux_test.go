@@ -129,7 +129,7 @@ func nothingOn(name string) error {
 	return errors.Join(errors.New("something is attached"), errorOf(found), err)
 }
 
-func errorOf(a *hook.Attached) error {
+func errorOf(a *hook.Program) error {
 	if a == nil {
 		return nil
 	}

@@ -132,7 +132,7 @@ func otherHookFree(at attachPoint, act action) error {
 		return err
 	}
 	defer l.close()
-	var there []*Attached
+	var there []*Program
 	if at.mode == run.TC {
 		there, err = openSlots(d)
 	} else {
@@ -145,8 +145,8 @@ func otherHookFree(at attachPoint, act action) error {
 }
 
 // noneOurs is the error about those of ours among programs.
-func noneOurs(there []*Attached) error {
-	ours := slices.DeleteFunc(slices.Clone(there), func(a *Attached) bool { return !a.Ours })
+func noneOurs(there []*Program) error {
+	ours := slices.DeleteFunc(slices.Clone(there), func(a *Program) bool { return !a.Ours })
 	if len(ours) == 0 {
 		return nil
 	}
@@ -155,7 +155,7 @@ func noneOurs(there []*Attached) error {
 
 // Taken is the error that says that these programs of ours, one at least, are in the
 // way.
-func Taken(ours []*Attached) *TakenError {
+func Taken(ours []*Program) *TakenError {
 	taken := ours[0].taken(nil)
 	for _, a := range ours[1:] {
 		taken.Also = append(taken.Also, a.taken(nil))
@@ -174,7 +174,7 @@ func free(at attachPoint, act action) error {
 	defer l.close()
 	there, err := l.tc(d, at.dir)
 	if err == nil && at.dir == run.In && (at.mode == run.TC || noneOurs(there) != nil) {
-		var xdp []*Attached
+		var xdp []*Program
 		xdp, err = openSlots(d)
 		there = append(there, xdp...)
 	}
@@ -193,7 +193,7 @@ func free(at attachPoint, act action) error {
 // programs while it does, or (clsact) they are compared just before. The error
 // is NotAttachedError when the program is gone already, and TakenError when it is
 // another's or when a running process (then with its PID) holds it there.
-func Detach(a *Attached) error {
+func Detach(a *Program) error {
 	return a.change(nil, actDetach)
 }
 
@@ -201,12 +201,12 @@ func Detach(a *Attached) error {
 // that was found on an interface, in one step: no packet is seen by both or by
 // neither. The errors are those of Detach, and after any of them what was there
 // still is. It takes CAP_SYS_ADMIN, as finding does.
-func Replace(a *Attached, prog *ebpf.Program) error {
+func Replace(a *Program, prog *ebpf.Program) error {
 	return a.change(prog, actReplace)
 }
 
 // change puts a program in the place of this one; nil detaches it.
-func (a *Attached) change(to *ebpf.Program, act action) error {
+func (a *Program) change(to *ebpf.Program, act action) error {
 	if !a.Ours {
 		return a.taken(nil)
 	}
@@ -239,15 +239,15 @@ func (a *Attached) change(to *ebpf.Program, act action) error {
 	return explainOn(at, err, act)
 }
 
-func (a *Attached) place() attachPoint { return attachPoint{a.Ifindex, a.Direction, a.Hook} }
+func (a *Program) place() attachPoint { return attachPoint{a.Ifindex, a.Direction, a.Hook} }
 
-func (a *Attached) nothing() *NotAttachedError {
+func (a *Program) nothing() *NotAttachedError {
 	return &NotAttachedError{Interface: a.Interface, Direction: a.Direction}
 }
 
 // replaced explains why the interface has another program than a, or none. At
 // tc another's is not in the place of ours but beside it.
-func (a *Attached) replaced(cause error) error {
+func (a *Program) replaced(cause error) error {
 	now, err := Find(a.Ifindex, a.Direction)
 	if err != nil {
 		return err // most often NotAttachedError
@@ -259,7 +259,7 @@ func (a *Attached) replaced(cause error) error {
 }
 
 // taken says that this program is in the way.
-func (a *Attached) taken(cause error) *TakenError {
+func (a *Program) taken(cause error) *TakenError {
 	taken := &TakenError{
 		Interface:   a.Interface,
 		Direction:   a.Direction,
@@ -301,7 +301,7 @@ func explainOn(at attachPoint, cause error, act action) error {
 	found, err := openSlot(d.Iface, first)
 	if err != nil {
 		// Without the right to open programs their numbers still tell something.
-		found = &Attached{Interface: d.Name, Hook: first.mode, ProgramID: first.program}
+		found = &Program{Interface: d.Name, Hook: first.mode, ProgramID: first.program}
 	}
 	return found.taken(cause)
 }

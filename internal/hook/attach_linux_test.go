@@ -33,12 +33,12 @@ func TestAttachFindDetach(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					expected := &Attached{
+					expected := &Program{
 						Interface: "left", Ifindex: ifindex, Hook: want,
 						ProgramID: programID(t, prog), ProgramName: ProgramName,
 						Ours: true, Meta: meta,
 					}
-					if diff := cmp.Diff(expected, found, cmpopts.IgnoreUnexported(Attached{})); diff != "" {
+					if diff := cmp.Diff(expected, found, cmpopts.IgnoreUnexported(Program{})); diff != "" {
 						t.Errorf("found (-want +got):\n%s", diff)
 					}
 				})

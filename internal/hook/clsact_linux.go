@@ -165,7 +165,7 @@ func addClsactFilter(at attachPoint, prog *ebpf.Program) (undo func() error, err
 // changeClsact gives the filter another program, or removes it if to is nil.
 // The error is EBUSY where the program is a process's own, ENOENT where it is
 // gone.
-func (a *Attached) changeClsact(to *ebpf.Program) error {
+func (a *Program) changeClsact(to *ebpf.Program) error {
 	conn, err := newTCConn()
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 // ours if it is there, else an XDP program, else the first one at tc. The
 // errors are NotAttachedError, NoInterfaceError and PrivilegeError (it takes
 // CAP_NET_ADMIN and CAP_SYS_ADMIN).
-func Find(ifindex int, dir run.Direction) (*Attached, error) {
+func Find(ifindex int, dir run.Direction) (*Program, error) {
 	d, all, err := inspect(ifindex, dir)
 	if err != nil {
 		return nil, err
@@ -34,13 +34,13 @@ func Find(ifindex int, dir run.Direction) (*Attached, error) {
 // Ours are the programs of ours on an interface for a direction. More than one is
 // there when an attach was killed while another one came to the direction's other
 // hook. The errors are those of Find, but for NotAttachedError.
-func Ours(ifindex int, dir run.Direction) ([]*Attached, error) {
+func Ours(ifindex int, dir run.Direction) ([]*Program, error) {
 	_, all, err := inspect(ifindex, dir)
-	return slices.DeleteFunc(all, func(a *Attached) bool { return !a.Ours }), err
+	return slices.DeleteFunc(all, func(a *Program) bool { return !a.Ours }), err
 }
 
 // inspect inspects all programs of an interface for a direction.
-func inspect(ifindex int, dir run.Direction) (device, []*Attached, error) {
+func inspect(ifindex int, dir run.Direction) (device, []*Program, error) {
 	d, l, err := openInspection(attachPoint{ifindex, dir, run.Auto}, actList)
 	if err != nil {
 		return d, nil, err
@@ -69,7 +69,7 @@ func openInspection(at attachPoint, act action) (device, *inspection, error) {
 // List inspects the programs on all interfaces of the network namespace, or on the one
 // of a name, ours and others': by interface those for packets that arrive, then for those
 // that leave, in the order in which they run. The errors are those of Resolve and Find.
-func List(name string) ([]Attached, error) {
+func List(name string) ([]Program, error) {
 	var ds []device
 	var err error
 	if name == "" {
@@ -89,7 +89,7 @@ func List(name string) ([]Attached, error) {
 		return nil, explain(err, actList, newAttempt("", run.In, run.Auto))
 	}
 	defer l.close()
-	var all []Attached
+	var all []Program
 	for _, d := range ds {
 		for _, dir := range []run.Direction{run.In, run.Out} {
 			found, err := l.all(d, dir)
@@ -147,8 +147,8 @@ func newInspection() (*inspection, error) {
 func (l *inspection) close() { l.conn.close() }
 
 // all looks at the programs for a direction, in the order in which they run.
-func (l *inspection) all(d device, dir run.Direction) ([]*Attached, error) {
-	var all []*Attached
+func (l *inspection) all(d device, dir run.Direction) ([]*Program, error) {
+	var all []*Program
 	if dir == run.In {
 		xdp, err := openSlots(d)
 		if err != nil {
@@ -161,7 +161,7 @@ func (l *inspection) all(d device, dir run.Direction) ([]*Attached, error) {
 }
 
 // tc looks at the programs at tc.
-func (l *inspection) tc(d device, dir run.Direction) ([]*Attached, error) {
+func (l *inspection) tc(d device, dir run.Direction) ([]*Program, error) {
 	state, _, err := queryTCX(d.Index, dir)
 	if err != nil {
 		return nil, explain(err, l.doing, newAttempt(d.Name, dir, run.TC))
@@ -176,7 +176,7 @@ func (l *inspection) tc(d device, dir run.Direction) ([]*Attached, error) {
 
 // clsact looks at the programs in filters, and at the filters with a stub whose
 // process is dead.
-func (l *inspection) clsact(d device, dir run.Direction) (all []*Attached, stale []filter, err error) {
+func (l *inspection) clsact(d device, dir run.Direction) (all []*Program, stale []filter, err error) {
 	kind := l.qdiscs[d.Index]
 	if kind == "" || kind == ingress && dir == run.Out {
 		return nil, nil, nil
@@ -196,14 +196,14 @@ func (l *inspection) clsact(d device, dir run.Direction) (all []*Attached, stale
 
 // openFilters looks at the programs in filters; whole is false where one has
 // gone meanwhile.
-func (l *inspection) openFilters(d device, dir run.Direction, filters []filter) (all []*Attached, stale []filter, whole bool, err error) {
+func (l *inspection) openFilters(d device, dir run.Direction, filters []filter) (all []*Program, stale []filter, whole bool, err error) {
 	whole = true
 	for _, f := range filters {
 		ours, _ := f.namedOurs()
 		if f.program == 0 || l.onlyOurs && !ours {
 			continue
 		}
-		a := &Attached{
+		a := &Program{
 			Interface: d.Name, Ifindex: d.Index, Direction: dir,
 			Hook: run.TC, Way: ByClsact, ProgramID: f.program, filter: f,
 		}
@@ -250,7 +250,7 @@ const inspectAttempts = 8
 
 // openSlots looks at the XDP programs of an interface. One that has gone
 // meanwhile, with none in its place, is left out.
-func openSlots(d device) (all []*Attached, err error) {
+func openSlots(d device) (all []*Program, err error) {
 	for range inspectAttempts {
 		whole := true
 		all = nil
@@ -277,8 +277,8 @@ func openSlots(d device) (all []*Attached, err error) {
 }
 
 // openSlot looks at one XDP program. The error is the kernel's.
-func openSlot(i Iface, s slot) (*Attached, error) {
-	a := &Attached{Interface: i.Name, Ifindex: i.Index, Hook: s.mode, ProgramID: s.program}
+func openSlot(i Iface, s slot) (*Program, error) {
+	a := &Program{Interface: i.Name, Ifindex: i.Index, Hook: s.mode, ProgramID: s.program}
 	if err := a.open(); err != nil {
 		return nil, err
 	}
@@ -293,7 +293,7 @@ var errStale = errors.New("the process that was here is dead")
 
 // open looks at the program with this number, or at the one in its slot if it
 // is a stub. The error is the kernel's, errGone or errStale.
-func (a *Attached) open() error {
+func (a *Program) open() error {
 	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
 	if errors.Is(err, unix.ENOENT) {
 		return errGone
@@ -327,7 +327,7 @@ func (a *Attached) open() error {
 }
 
 // readMap takes from one map of the program what it is there for.
-func (a *Attached) readMap(id ebpf.MapID) error {
+func (a *Program) readMap(id ebpf.MapID) error {
 	m, err := ebpf.NewMapFromID(id)
 	if err != nil {
 		return err
@@ -356,7 +356,7 @@ func (a *Attached) readMap(id ebpf.MapID) error {
 
 // readMeta takes the metadata from a map of their name. One with other contents is
 // not ours; one that cannot be read may be.
-func (a *Attached) readMeta(m *ebpf.Map) error {
+func (a *Program) readMeta(m *ebpf.Map) error {
 	if m.Type() != ebpf.Array || m.KeySize() != 4 {
 		return nil
 	}
@@ -371,7 +371,7 @@ func (a *Attached) readMeta(m *ebpf.Map) error {
 }
 
 // readSlot takes the number of the program in a stub's slot.
-func (a *Attached) readSlot(slot *ebpf.Map) error {
+func (a *Program) readSlot(slot *ebpf.Map) error {
 	err := slot.Lookup(uint32(0), &a.ProgramID)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return errStale
@@ -381,7 +381,7 @@ func (a *Attached) readSlot(slot *ebpf.Map) error {
 
 // Counters opens the program's map of counters. It stays readable until it is
 // closed, also after the program has been detached.
-func (a *Attached) Counters() (*ebpf.Map, error) {
+func (a *Program) Counters() (*ebpf.Map, error) {
 	if a.counters == 0 {
 		return nil, fmt.Errorf("the program on %s has no counters", a.Interface)
 	}
@@ -389,14 +389,14 @@ func (a *Attached) Counters() (*ebpf.Map, error) {
 }
 
 // Before opens the counters that Follow has bound to the program, or is nil.
-func (a *Attached) Before() (*ebpf.Map, error) {
+func (a *Program) Before() (*ebpf.Map, error) {
 	if a.before == 0 {
 		return nil, nil
 	}
 	return a.openMap(a.before)
 }
 
-func (a *Attached) openMap(id uint32) (*ebpf.Map, error) {
+func (a *Program) openMap(id uint32) (*ebpf.Map, error) {
 	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, a.nothing()

@@ -55,8 +55,8 @@ var wayNames = [...]string{ByXDP: "xdp", ByTCX: "tcx", ByClsact: "clsact"}
 // String is the way's name in the kernel.
 func (w Way) String() string { return wayNames[w] }
 
-// Attached is a program that was found on an interface.
-type Attached struct {
+// Program is a program that was found on an interface.
+type Program struct {
 	Interface string
 	Ifindex   int
 	Direction run.Direction

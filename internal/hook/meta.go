@@ -122,7 +122,7 @@ func PIDSpace() string {
 
 // Elsewhere tells that the process of a program is in another PID namespace, as
 // that of a container: its number means nothing here.
-func (a *Attached) Elsewhere() bool {
+func (a *Program) Elsewhere() bool {
 	own := PIDSpace()
 	return a.Meta.PIDSpace != "" && own != "" && a.Meta.PIDSpace != own
 }

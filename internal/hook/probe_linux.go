@@ -130,7 +130,7 @@ func TakesFragments(on Iface) Support {
 // where something is not to be seen, what is comes beside an PrivilegeError. Of a
 // program that cannot be opened the number is there, and at clsact the name of
 // the filter.
-func Programs(ifindex int, dir run.Direction) ([]Attached, error) {
+func Programs(ifindex int, dir run.Direction) ([]Program, error) {
 	d, err := deviceByIndex(ifindex)
 	if errors.Is(err, unix.ENODEV) || ifindex <= 0 {
 		return nil, &NoInterfaceError{Index: ifindex, Err: err}
@@ -139,7 +139,7 @@ func Programs(ifindex int, dir run.Direction) ([]Attached, error) {
 		return nil, explain(err, actSee, newAttempt("", dir, run.Auto))
 	}
 	all, err := candidates(d, dir)
-	var seen []Attached
+	var seen []Program
 	for _, a := range all {
 		a.Interface, a.Ifindex, a.Direction = d.Name, d.Index, dir
 		opened := a.open()
@@ -162,15 +162,15 @@ func Programs(ifindex int, dir run.Direction) ([]Attached, error) {
 
 // candidates are the programs by number, unopened. The error is the kernel's
 // first; what others tell is there beside it.
-func candidates(d device, dir run.Direction) (all []Attached, first error) {
+func candidates(d device, dir run.Direction) (all []Program, first error) {
 	if dir == run.In {
 		for _, s := range d.slots {
-			all = append(all, Attached{Hook: s.mode, ProgramID: s.program})
+			all = append(all, Program{Hook: s.mode, ProgramID: s.program})
 		}
 	}
 	tcx, _, first := queryTCX(d.Index, dir)
 	for _, id := range tcx.programs {
-		all = append(all, Attached{Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)})
+		all = append(all, Program{Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)})
 	}
 	l, err := newInspection()
 	if err != nil {
@@ -184,7 +184,7 @@ func candidates(d device, dir run.Direction) (all []Attached, first error) {
 	filters, err := l.conn.filters(d.Index, dir)
 	for _, f := range filters {
 		if f.program != 0 {
-			all = append(all, Attached{Hook: run.TC, Way: ByClsact, ProgramID: f.program, filter: f})
+			all = append(all, Program{Hook: run.TC, Way: ByClsact, ProgramID: f.program, filter: f})
 		}
 	}
 	if first == nil {

@@ -106,7 +106,7 @@ func TestPrograms(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer h.Close()
-				want := map[run.Direction][]Attached{
+				want := map[run.Direction][]Program{
 					run.In: {{Hook: run.XDP, Way: ByXDP, ProgramID: programID(t, xdp), ProgramName: "another"}},
 					run.Out: {
 						{Hook: run.TC, Way: way, ProgramID: programID(t, ours), ProgramName: ProgramName, Ours: true},
@@ -121,7 +121,7 @@ func TestPrograms(t *testing.T) {
 					for i := range want {
 						want[i].Interface, want[i].Ifindex, want[i].Direction = "left", ifindex, dir
 					}
-					ignored := cmpopts.IgnoreFields(Attached{}, "Meta", "counters", "before", "filter")
+					ignored := cmpopts.IgnoreFields(Program{}, "Meta", "counters", "before", "filter")
 					if diff := cmp.Diff(want, got, ignored); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", dir, diff)
 					}
@@ -149,7 +149,7 @@ func TestProgramsUnprivileged(t *testing.T) {
 		}
 		filtered := loadSpec(t, tcProgram("somebody", nil, tcUnspec))
 		attachOthers(t, ifindex, tcHook{ByClsact, run.In}, filtered)
-		var got []Attached
+		var got []Program
 		var seen, asked error
 		without(t, func() {
 			got, seen = Programs(ifindex, run.In)

@@ -169,7 +169,7 @@ func TestReplaceLosesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		swaps, packets := w.whileSending(t, s, func(i int) error {
-			var found *Attached
+			var found *Program
 			err := w.A.Do(func() (err error) {
 				if found, err = Find(w.ifindex, s.dir); err != nil {
 					return err

@@ -27,19 +27,19 @@ func TestTCAttachFindDetach(t *testing.T) {
 				meta := someMeta(by.name == "link")
 				prog, counter := counted(t, meta)
 				off := by.attach(t, w.ifindex, h.dir, prog)
-				want := Attached{
+				want := Program{
 					Interface: "left", Ifindex: w.ifindex, Direction: h.dir, Hook: run.TC, Way: h.way,
 					ProgramID: programID(t, prog), ProgramName: ProgramName, Ours: true, Meta: meta,
 				}
 				found := wantFound(t, w.ifindex, h.dir, prog)
-				if diff := cmp.Diff(&want, found, cmpopts.IgnoreUnexported(Attached{})); diff != "" {
+				if diff := cmp.Diff(&want, found, cmpopts.IgnoreUnexported(Program{})); diff != "" {
 					t.Errorf("found (-want +got):\n%s", diff)
 				}
 				all, err := List("")
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]Attached{want}, all, cmpopts.IgnoreUnexported(Attached{})); diff != "" {
+				if diff := cmp.Diff([]Program{want}, all, cmpopts.IgnoreUnexported(Program{})); diff != "" {
 					t.Errorf("listed (-want +got):\n%s", diff)
 				}
 				if other, err := Find(w.ifindex, 1-h.dir); err == nil {

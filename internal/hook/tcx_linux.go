@@ -162,12 +162,12 @@ func (s tcxState) withoutOurs(at attachPoint) error {
 
 // openTCX looks at the programs on a hook. One that has gone meanwhile, with
 // none in its place, is left out.
-func openTCX(i Iface, dir run.Direction, s tcxState) (all []*Attached, err error) {
+func openTCX(i Iface, dir run.Direction, s tcxState) (all []*Program, err error) {
 	for range inspectAttempts {
 		whole := true
 		all = nil
 		for _, id := range s.programs {
-			a := &Attached{Interface: i.Name, Ifindex: i.Index, Direction: dir, Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)}
+			a := &Program{Interface: i.Name, Ifindex: i.Index, Direction: dir, Hook: run.TC, Way: ByTCX, ProgramID: uint32(id)}
 			switch err := a.open(); {
 			case errors.Is(err, errGone):
 				whole = false

@@ -203,7 +203,7 @@ func wantQdisc(t *testing.T, ifindex int, want string) {
 	}
 }
 
-func wantFound(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) *Attached {
+func wantFound(t *testing.T, ifindex int, dir run.Direction, prog *ebpf.Program) *Program {
 	t.Helper()
 	found, err := Find(ifindex, dir)
 	if err != nil {

@@ -8,15 +8,15 @@ type Count struct {
 	RewrittenBytes uint64 `json:"rewritten_bytes"`
 }
 
-// Rule is a rule in the user's words.
-type Rule struct {
+// RuleText is a rule in the user's words.
+type RuleText struct {
 	Name string `json:"name,omitempty"`
 	Text string `json:"text"`
 }
 
 // RuleCount is a rule and what it did.
 type RuleCount struct {
-	Rule
+	RuleText
 	Count
 	DryRun bool `json:"-"`              // it only counts
 	Gone   bool `json:"gone,omitempty"` // it has been replaced

@@ -183,8 +183,8 @@ func (b *testbed) listed(s site, size uint64) error {
 		return nil
 	}
 	want := run.RuleCount{
-		Rule:  run.Rule{Name: "web", Text: portRule},
-		Count: run.Count{Matched: 1, MatchedBytes: size, Rewritten: 1, RewrittenBytes: size},
+		RuleText: run.RuleText{Name: "web", Text: portRule},
+		Count:    run.Count{Matched: 1, MatchedBytes: size, Rewritten: 1, RewrittenBytes: size},
 	}
 	if rules := all[0].Rules; len(rules) != 1 || rules[0] != want {
 		b.t.Errorf("listed %+v, want %+v", rules, want)
