@@ -52,7 +52,7 @@ func (o *output) untold(done, hint string) {
 	if o.err == nil {
 		return
 	}
-	text := fmt.Sprintf("warning: %s, but that could not be told: %v\n", done, o.err)
+	text := fmt.Sprintf("warning: %s, but this could not be reported: %v\n", done, o.err)
 	if hint != "" {
 		text += "  hint: " + hint + "\n"
 	}
@@ -116,7 +116,7 @@ func (a *app) detach() error {
 		return err
 	}
 	if done.Unsure != nil {
-		a.out.advise([]run.Advice{{Message: fmt.Sprintf("%s could not be inspected once more: %v", done.Interface, done.Unsure), Hint: "repacket list shows what is attached"}})
+		a.out.advise([]run.Advice{{Message: fmt.Sprintf("%s could not be inspected again: %v", done.Interface, done.Unsure), Hint: "repacket list shows what is attached"}})
 	}
 	if a.out.json {
 		e := detachedEvent{event: a.out.event("detached"), Target: done.Target, Found: done.Found}

@@ -170,7 +170,7 @@ func TestDetachUnsure(t *testing.T) {
 	if status != exitDone {
 		t.Errorf("exit status %d, want 0", status)
 	}
-	wantText(t, "stderr", stderr, "repacket: warning: eth1 could not be inspected once more: no buffer space available\n"+
+	wantText(t, "stderr", stderr, "repacket: warning: eth1 could not be inspected again: no buffer space available\n"+
 		"  hint: repacket list shows what is attached\neth1: detached\n")
 }
 

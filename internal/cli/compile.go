@@ -15,7 +15,7 @@ import (
 // compile shows the program that the rules become. It needs no privilege.
 func (a *app) compile(words []string) error {
 	if a.out.json {
-		return usage("without --json it goes to stdout as it is", "a program is no JSON")
+		return usage("without --json it goes to stdout as it is", "a program is not JSON")
 	}
 	program, err := a.program(words)
 	if err != nil {
@@ -37,7 +37,7 @@ func (a *app) compile(words []string) error {
 		return err
 	}
 	if a.opt.emit == "object" && a.env.IsTerminal(a.env.Stdout) {
-		return usage("-o repacket.o, or > repacket.o", "an object is nothing for a terminal")
+		return usage("-o repacket.o, or > repacket.o", "an object file is not for a terminal")
 	}
 	_, err = a.out.Write(text)
 	return err

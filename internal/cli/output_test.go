@@ -191,7 +191,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer full.Close()
-	const why = ", but that could not be told: write /dev/full: no space left on device\n"
+	const why = ", but this could not be reported: write /dev/full: no space left on device\n"
 	for _, tt := range []struct{ command, stderr string }{
 		{"attach -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to detach them: repacket detach -i eth1\n"},
 		{"replace -i eth1 if udp", "repacket: warning: the rules are attached" + why + "  hint: to detach them: repacket detach -i eth1\n"},

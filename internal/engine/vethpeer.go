@@ -63,7 +63,7 @@ func (s *Prepared) vethPeer(veth hook.Iface) (hook.Iface, error) {
 				return i, nil
 			}
 		}
-		why = ", and that is not to be seen"
+		why = ", which cannot be found"
 	}
 	return hook.Iface{}, &hook.UnsupportedError{
 		Interface: veth.Name, Hook: run.XDP, TryGeneric: true,

@@ -135,6 +135,6 @@ type Detached struct {
 	// Other are rules on the same interface in the other direction, or nil.
 	Other *Attached
 	// Unsure is why it is not known whether all is gone, or nil: the rules were
-	// detached, but then the interface could not be inspected once more.
+	// detached, but then the interface could not be inspected again.
 	Unsure error
 }
