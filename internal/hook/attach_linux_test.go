@@ -263,7 +263,7 @@ func TestLinkGoesWithItsProcess(t *testing.T) {
 	}
 }
 
-func TestGivenOutlivesItsProcess(t *testing.T) {
+func TestAttachedOutlivesItsProcess(t *testing.T) {
 	for _, role := range []string{"give", "give in a private mount namespace"} {
 		t.Run(role, func(t *testing.T) {
 			p := inPair(t, lab.PairConfig{}, func(int) {})

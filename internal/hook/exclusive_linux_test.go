@@ -21,9 +21,9 @@ func loadOursTC(t *testing.T, meta Meta) *ebpf.Program {
 	return prog
 }
 
-// TestAlone: who attaches while another one of ours comes to the direction's other
+// TestOneSetPerDirection: who attaches while another one of ours comes to the direction's other
 // hook sees it behind attaching, and what was given can be taken back.
-func TestAlone(t *testing.T) {
+func TestOneSetPerDirection(t *testing.T) {
 	inPair(t, lab.PairConfig{}, func(ifindex int) {
 		progs := map[run.Hook]*ebpf.Program{run.XDP: loadOurs(t, someMeta(false)), run.TC: loadOursTC(t, someMeta(false))}
 		undo := map[run.Hook]func() error{}

@@ -127,7 +127,7 @@ func TakesFragments(on Iface) Support {
 
 // Programs lists what is on the hooks of one interface for a direction, in the
 // order in which they run, as far as that is to be seen. It takes no privilege:
-// where something is not to be seen, what is comes beside an PrivilegeError. Of a
+// where something is not to be seen, what is comes beside a PrivilegeError. Of a
 // program that cannot be opened the number is there, and at clsact the name of
 // the filter.
 func Programs(ifindex int, dir run.Direction) ([]Program, error) {
