@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 
 	"repacket/internal/bpf"
@@ -30,11 +29,13 @@ func (a *app) compile(words []string) error {
 		return err
 	}
 	if a.opt.output != "" {
-		err := a.writeFile(a.opt.output, text)
-		if err == nil && a.opt.emit == "object" {
+		if err := a.writeFile(a.opt.output, text); err != nil { // what was there is gone, even if there is no room
+			return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}
+		}
+		if a.opt.emit == "object" {
 			a.out.status("%s", loading(a.opt.output, a.opt.hook == "tc"))
 		}
-		return err
+		return nil
 	}
 	if a.opt.emit == "object" && a.env.IsTerminal(a.env.Stdout) {
 		return usage("-o repacket.o, or > repacket.o", "an object file is not for a terminal")
@@ -112,17 +113,4 @@ func planFor(p *rule.Program, form string) (*plan.Program, error) {
 		return nil, err
 	}
 	return plan.BuildOneByOne(written, field.Ethernet)
-}
-
-// writeFile writes a file. What was there is gone, even if there is no room.
-func (a *app) writeFile(name string, content []byte) error {
-	f, err := a.create(name)
-	if err == nil {
-		_, err = f.Write(content)
-		err = errors.Join(err, f.Close())
-	}
-	if err != nil {
-		return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}
-	}
-	return nil
 }

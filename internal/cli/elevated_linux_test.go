@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,9 +40,9 @@ var elevations = []elevation{
 	{"set-gid", func(t *testing.T, binary string) { must(t, os.Chmod(binary, 0o755|os.ModeSetgid)) }, nil},
 	{"file capabilities", func(t *testing.T, binary string) {
 		setCapabilities(t, binary, unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN,
-			unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER)
+			unix.CAP_DAC_OVERRIDE, unix.CAP_DAC_READ_SEARCH, unix.CAP_FOWNER, unix.CAP_SYS_PTRACE)
 	}, nil},
-	{"ambient capabilities", func(*testing.T, string) {}, []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_DAC_OVERRIDE}},
+	{"ambient capabilities", func(*testing.T, string) {}, []uintptr{unix.CAP_BPF, unix.CAP_NET_ADMIN, unix.CAP_DAC_OVERRIDE, unix.CAP_SYS_PTRACE}},
 }
 
 func must(t *testing.T, err error) {
@@ -132,10 +133,16 @@ func eachElevation(t *testing.T, test func(t *testing.T, c *elevatedCommand)) {
 // run runs the command as the stranger, with variables added to the environment.
 func (c *elevatedCommand) run(variables []string, args ...string) (status int, stdout, stderr string) {
 	c.t.Helper()
+	return c.runOn(nil, variables, args...)
+}
+
+// runOn is run with something on stdin.
+func (c *elevatedCommand) runOn(stdin io.Reader, variables []string, args ...string) (status int, stdout, stderr string) {
+	c.t.Helper()
 	var out, errs bytes.Buffer
 	cmd := testnet.Command(c.ns, c.binary, args...)
 	cmd.Args[0], cmd.Dir, cmd.Env = "repacket", c.own, append(os.Environ(), variables...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, &out, &errs
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: stranger, Gid: stranger, Groups: []uint32{friends}}
 	cmd.SysProcAttr.AmbientCaps = c.how.ambient
 	var exit *exec.ExitError
@@ -198,6 +205,39 @@ func TestElevatedReadsAsCaller(t *testing.T) {
 		for _, path := range []string{shared, own} {
 			if status, _, stderr := c.run(nil, "check", "-f", path); status != exitDone {
 				t.Errorf("%s: exit status %d, %q", path, status, stderr)
+			}
+		}
+	})
+}
+
+// TestElevatedTracesNobody: where root's process waits in the kernel is told to whoever
+// may trace it (proc(5)), which is asked when the file is read, not when it is opened.
+func TestElevatedTracesNobody(t *testing.T) {
+	waiting := exec.Command("cat")
+	stdin, err := waiting.StdinPipe()
+	must(t, err)
+	must(t, waiting.Start())
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = waiting.Wait()
+	})
+	path := fmt.Sprintf("/proc/%d/wchan", waiting.Process.Pid)
+	var secret string
+	for deadline := time.Now().Add(testPatience); !strings.Contains(secret, "read"); {
+		content, err := os.ReadFile(path)
+		must(t, err)
+		if secret = string(content); time.Now().After(deadline) {
+			t.Fatalf("cat waits in %q", secret)
+		}
+	}
+	eachElevation(t, func(t *testing.T, c *elevatedCommand) {
+		for _, args := range []string{"-f " + path, "if ip_dest @old from " + path, "-f -"} {
+			f, err := os.Open(path)
+			must(t, err)
+			status, stdout, stderr := c.runOn(f, nil, append([]string{"check"}, strings.Fields(args)...)...)
+			must(t, f.Close())
+			if status != exitUsage || strings.Contains(stdout+stderr, secret) {
+				t.Errorf("%s: exit status %d, %q, %q", args, status, stdout, stderr)
 			}
 		}
 	})

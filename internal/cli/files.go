@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -25,8 +26,35 @@ func (a *app) openOnce(path string, limit int64) (io.ReadCloser, error) {
 	if err != nil { // not a nil file in an interface
 		return nil, err
 	}
-	return f, nil
+	return callersFile{a.asCaller(f), f}, nil
 }
+
+// callersFile is a file that is read with the rights of the caller.
+type callersFile struct {
+	io.Reader
+	io.Closer
+}
+
+// asCaller reads with the rights of the caller. Files of /proc tell more to whoever may
+// trace a process (proc(5)), and some ask for that when they are read, not when they are
+// opened, which for stdin even the caller has done.
+func (a *app) asCaller(r io.Reader) io.Reader {
+	if !a.env.Elevated {
+		return r
+	}
+	return readerFunc(func(p []byte) (n int, err error) {
+		done := a.env.AsCaller(func() error {
+			n, err = r.Read(p)
+			return nil
+		})
+		return n, cmp.Or(done, err)
+	})
+}
+
+// readerFunc is a function that reads.
+type readerFunc func(p []byte) (int, error)
+
+func (read readerFunc) Read(p []byte) (int, error) { return read(p) }
 
 // openFile is openOnce. With again it does not wait for the other end of a pipe, and
 // the error for what is no regular file is errNotRegular.
@@ -53,13 +81,9 @@ func (a *app) openFile(path string, limit int64, again bool) (f *os.File, err er
 	return nil, errors.Join(err, f.Close())
 }
 
-// create creates or empties a file with the rights of the caller.
-func (a *app) create(path string) (f *os.File, err error) {
-	err = a.env.AsCaller(func() (err error) {
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-		return err
-	})
-	return f, err
+// writeFile creates or empties a file and writes to it, with the rights of the caller.
+func (a *app) writeFile(path string, content []byte) error {
+	return a.env.AsCaller(func() error { return os.WriteFile(path, content, 0o644) })
 }
 
 // maxStuck is how many operations on files of dead mounts may wait at the same time.
@@ -68,7 +92,8 @@ const maxStuck = 8
 // rereader opens files that are read again while rules run. A file on a mount that does
 // not answer is given up, so that the next signal finds somebody who heeds it.
 type rereader struct {
-	open func(path string, limit int64) (*os.File, error)
+	open     func(path string, limit int64) (*os.File, error)
+	asCaller func(io.Reader) io.Reader // of app
 	// patience is how long one operation may take.
 	patience time.Duration
 	// stuck are the operations that were given up and have not come back: nothing
@@ -85,7 +110,7 @@ func (r *rereader) reopen(path string, limit int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &reread{r: r, f: f}, nil
+	return &reread{r: r, f: f, from: r.asCaller(f)}, nil
 }
 
 // within does something that may take for ever. If it is given up, late gets what it
@@ -124,7 +149,8 @@ func within[T any](r *rereader, do func() (T, error), late func(T)) (T, error) {
 type reread struct {
 	r    *rereader
 	f    *os.File
-	rest []byte // what was read and not yet asked for
+	from io.Reader // f, with the rights of the caller
+	rest []byte    // what was read and not yet asked for
 	dead error
 }
 
@@ -139,7 +165,7 @@ func (f *reread) Read(p []byte) (int, error) {
 		// The buffer is not used again: what was given up may write to it yet.
 		f.rest, f.dead = within(f.r, func() ([]byte, error) {
 			chunk := make([]byte, rereadSize)
-			n, err := f.f.Read(chunk)
+			n, err := f.from.Read(chunk)
 			return chunk[:n], err
 		}, func([]byte) { _ = f.f.Close() })
 		if len(f.rest) == 0 {

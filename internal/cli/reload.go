@@ -23,7 +23,7 @@ func (a *app) stops(s os.Signal) bool {
 
 // reload is how a run reads its rules again, where rereads says that it can.
 func (a *app) reload(words []string) func() (*rule.Program, error) {
-	files := &rereader{patience: a.env.FilePatience}
+	files := &rereader{patience: a.env.FilePatience, asCaller: a.asCaller}
 	files.open = func(path string, limit int64) (*os.File, error) { return a.openFile(path, limit, true) }
 	return func() (*rule.Program, error) {
 		program, err := a.checked(words, files.reopen)

@@ -77,7 +77,7 @@ func (a *app) source(words []string, open opener) (source, error) {
 		}
 		return source{}, usage("put them into "+name+" too, or leave out -f", "both -f and rules on the line")
 	case name == "-":
-		text, err := readRules("stdin", a.env.Stdin)
+		text, err := readRules("stdin", a.asCaller(a.env.Stdin))
 		return source{text: text, file: "stdin", opener: open}, err
 	case name != "":
 		return rulesOf(name, open)
