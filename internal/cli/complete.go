@@ -10,6 +10,7 @@ import (
 	"repacket/internal/operand"
 	"repacket/internal/run"
 	"repacket/internal/spelling"
+	"repacket/internal/syntax"
 )
 
 // completions teaches the shells what can stand where.
@@ -79,7 +80,7 @@ func (a *app) completeProgram(_ *cobra.Command, words []string, _ string) ([]str
 	case ok && f.Kind == field.Flag:
 		return wordsFor(f), directive
 	case ok:
-		return append(wordsFor(f), "eq", "ne", "lt", "le", "gt", "ge"), directive
+		return append(wordsFor(f), keywordsOf(syntax.ComparisonWord)...), directive
 	}
 	return clauses(acts), directive
 }
@@ -122,9 +123,12 @@ func operands(f *field.Field) []string {
 
 // clauses are the words that may begin a test or an action, or join two.
 func clauses(acts bool) []string {
-	offer := []string{"then", "and", "or", "not", "all", "chance"}
+	offer := append([]string{"then"}, keywordsOf(syntax.ConditionWord)...)
 	if acts {
-		offer = []string{"and", "else", "if", "from", "swap", "pass", "drop", "reflect", "redirect"}
+		offer = append([]string{"and", "else", "if", "from"}, keywordsOf(syntax.ActionWord)...)
+		for _, v := range syntax.Verdicts() {
+			offer = append(offer, v.String())
+		}
 	}
 	for _, p := range field.Protocols() {
 		if name := p.Header().Name; name != "" && !acts {
@@ -138,6 +142,14 @@ func clauses(acts bool) []string {
 		offer = append(offer, f.Name)
 	}
 	return offer
+}
+
+// keywordsOf are the keywords of a role.
+func keywordsOf(r syntax.Role) (words []string) {
+	for _, k := range syntax.Keywords(r) {
+		words = append(words, k.Word)
+	}
+	return words
 }
 
 // inActions reports whether the words end behind a then or an else.

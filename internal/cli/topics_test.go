@@ -75,6 +75,12 @@ func TestHelpExamples(t *testing.T) {
 	for _, e := range taskExamples {
 		lines = append(lines, "repacket "+e.line)
 	}
+	for _, m := range regexp.MustCompile(`(?m)^    (repacket .*?)(  .*)?$`).FindAllStringSubmatch(packetsTopic, -1) {
+		lines = append(lines, m[1])
+	}
+	if len(lines) < len(taskExamples)+8 {
+		t.Errorf("only %d lines found", len(lines))
+	}
 	a := &app{env: System(), takes: map[*cobra.Command][]string{}}
 	a.flags = newFlags(&a.opt)
 	root := a.commands()
