@@ -25,7 +25,7 @@ func TestLinesLeadHome(t *testing.T) {
 	}
 	all, home := 0, 0
 	for text := range strings.Lines(string(data)) {
-		typed, want, ok := strings.Cut(strings.TrimSpace(text), " => ")
+		typed, want, ok := cutLast(strings.TrimSpace(text), " => ")
 		if !ok || strings.HasPrefix(text, "#") {
 			continue
 		}
@@ -140,4 +140,76 @@ func meaning(line string) string {
 		flags += " else " + r.Print()
 	}
 	return strings.TrimSpace(flags)
+}
+
+func cutLast(text, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(text, sep); i >= 0 {
+		return text[:i], text[i+len(sep):], true
+	}
+	return text, "", false
+}
+
+// TestWishesNameTheTool: what Repacket does not do is answered with the tool or the flag that
+// does, with no rule that does something else.
+func TestWishesNameTheTool(t *testing.T) {
+	t.Parallel()
+	for typed, tool := range map[string]string{
+		"if udp then log":                  "tcpdump",
+		"if udp then mirror eth1":          "tc",
+		"mirror eth1 if udp":               "tc",
+		"if udp then mark 5":               "nft",
+		"if fwmark 5":                      "nft",
+		"if udp then delay 100ms":          "netem",
+		"delay 100ms":                      "netem",
+		"if udp then rate 1mbit":           "tc",
+		"if udp limit 10/second then drop": "tc",
+		"if ct state established":          "nft",
+		"if state new then drop":           "nft",
+		"if udp then masquerade":           "nft",
+		"if uid 1000":                      "nft",
+		"if payload GET":                   "iptables",
+		"if udp then push vlan 5":          "tc",
+		"if udp then count":                "repacket list",
+		"iptables -t nat -A POSTROUTING -o eth1 -j MASQUERADE":                         "nft",
+		"iptables -A INPUT -j LOG":                                                     "tcpdump",
+		"iptables -A INPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT":               "nft",
+		"iptables -A INPUT -m limit --limit 10/s -j ACCEPT":                            "tc",
+		"nft add rule inet filter input tcp dport 22 log":                              "tcpdump",
+		"tc qdisc add dev eth1 root netem delay 100ms":                                 "netem",
+		"tc filter add dev eth1 ingress matchall action mirred egress mirror dev eth2": "mirred",
+		"tcprewrite --enet-vlan=add -i a.pcap -o b.pcap":                               "tc",
+	} {
+		err := attempt(t, shellWords(typed))
+		var failure *Failure
+		var wrong *syntax.Diagnostic
+		hint, fixed := "", []string(nil)
+		switch {
+		case errors.As(err, &failure):
+			hint, fixed = failure.Hint, failure.Fixed
+		case errors.As(err, &wrong):
+			hint, fixed = wrong.Hint, wrong.Fixed
+		}
+		if !strings.Contains(hint, tool) || len(fixed) > 0 {
+			t.Errorf("%s: hint %q, %q", typed, hint, fixed)
+		}
+	}
+}
+
+// TestFirstWrongWordIsBlamed: the caret stands below the word that is wrong, not below a good
+// value behind it.
+func TestFirstWrongWordIsBlamed(t *testing.T) {
+	t.Parallel()
+	for typed, word := range map[string]string{
+		"if tcp_syn on then tcp_mss clamp 1360": "clamp", "if all then ttl dec 1": "dec", "if ip_ttl less than 5": "less",
+		"if udp_dest prot 443": "prot", "if udp_dest port 443": "port", "if udp then ip_ttl toto 64": "toto", "if src host 10.0.0.1": "src",
+		"if udp dst port 443 then udp dst port 8080": "port", "if host 10.0.0.1": "host",
+	} {
+		var wrong *syntax.Diagnostic
+		if _, err := rule.Check(typed); !errors.As(err, &wrong) {
+			t.Fatalf("%s: %v", typed, err)
+		}
+		if got := wrong.Source[wrong.At.Start:wrong.At.End]; got != word {
+			t.Errorf("%s: %q is blamed, not %q", typed, got, word)
+		}
+	}
 }

@@ -189,6 +189,8 @@ func (c *checker) share(n syntax.ChanceNode) (num, den uint64) {
 		d := c.fail(l.at, hint, "a chance is N%% or N/N, not %s", syntax.Crop(l.text))
 		if wrong == "" {
 			d.Propose(l.becomes("", l.text+"%"), l.becomes(" or ", "1/"+l.text).Beside())
+		} else if f, err := strconv.ParseFloat(l.text, 64); err == nil && f > 0 && f < 1 {
+			d.Propose(l.becomes("", strconv.FormatFloat(100*f, 'f', -1, 64)+"%"))
 		}
 		return 0, 0
 	}

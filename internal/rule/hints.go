@@ -39,12 +39,13 @@ func settle(d *syntax.Diagnostic) {
 	if c, err := m.check(m.text()); err == nil {
 		m.accepted = c
 	}
-	hint := ""
+	hint, whole := "", false
 	for _, s := range list {
 		if hint != "" && !s.Also {
 			break
 		}
-		if text, fixed, ok := m.try(s); ok && !slices.Contains(d.Fixed, fixed) {
+		if text, fixed, ok := m.try(s); ok && !slices.Contains(d.Fixed, fixed) && (hint == "" || m.whole == whole) {
+			whole = m.whole
 			hint += m.lead(list, s, hint == "") + text
 			d.Fixed = append(d.Fixed, fixed)
 		}
@@ -135,7 +136,10 @@ func (m *mender) try(s syntax.Suggestion) (shown, fixed string, ok bool) {
 		piece, _ := syntax.Apply(m.written.source, s.Shows, s.Edits)
 		shown = syntax.Flatten(piece, Span{Start: 0, End: len(piece)})
 	}
-	return shown + s.Tail, fixed, shown != "" && len(shown) <= maxShown
+	if !m.whole {
+		shown += s.Tail
+	}
+	return shown, fixed, shown != "" && len(shown) <= maxShown
 }
 
 // mend gives a source that is accepted, which is the text itself, direct, or what

@@ -228,6 +228,9 @@ func (p *parser) strayInCondition(t Token) {
 	case keywords[t.Text] || !t.word:
 		p.fail(t.At, "", "a test is missing before %s", word)
 	default:
+		if before := p.before(t); before.At != t.At {
+			p.valueWord(t, nil)
+		}
 		hint, meant := p.unknown(t, testWords())
 		p.fail(t.At, hint, "unknown word %s", word).Propose(append(p.becomes(t), meant...)...)
 	}

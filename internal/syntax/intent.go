@@ -46,22 +46,27 @@ func (h sending) allows(s sending) bool {
 		return false // it is for no packets in particular: all of them is a thing to say
 	}
 	missing, added := difference(h.guard, s.guard), difference(s.guard, h.guard)
+	values := 0 // what may come along with a name that stands for a word unknown, as in icmp_type 8 for ping
 	for _, w := range missing {
 		i := slices.IndexFunc(added, func(a string) bool { return standsFor(a, w) })
 		switch {
 		case i >= 0 && !implied(w, added):
+			if classOf(added[i]) == "name" {
+				values++
+			}
 			added = slices.Delete(added, i, i+1)
 		case !implied(w, added):
 			return false
 		}
 	}
-	return narrows(added)
+	return narrows(added, values)
 }
 
 // narrows reports whether words that are added to a condition leave it as narrow as
-// it was: each value behind a name of its own, and neither or nor not.
-func narrows(added []string) bool {
-	names, values := 0, 0
+// it was: each value behind a name of its own, or one of those names that stand for other
+// words, and neither or nor not.
+func narrows(added []string, names int) bool {
+	values := 0
 	for _, w := range added {
 		switch classOf(w) {
 		case "or", "not", "all", "chance":
@@ -86,6 +91,9 @@ func implied(word string, added []string) bool {
 
 // standsFor reports whether a word of rules may stand for one that was written.
 func standsFor(word, written string) bool {
+	if confusions()[written] == word {
+		return true
+	}
 	switch was, is := classOf(written), classOf(word); is {
 	case "or", "not", "chance":
 		return false
@@ -281,7 +289,7 @@ func contents(tokens []Token) []string {
 			out = append(out, "not")
 		case strings.HasSuffix(text, "%") && (i == 0 || tokens[i-1].Text != "chance"):
 			out = append(out, "chance", text)
-		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set", "counter"}, text):
+		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set", "counter", "port", "ports", "host", "net", "addr", "address", "mac", "random", "probability"}, text):
 		default:
 			out = append(out, text)
 		}

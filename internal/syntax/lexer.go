@@ -183,6 +183,13 @@ func strayCharacter(source string, pos int, before []Token) *Diagnostic {
 		d.Propose(Replace("a range takes a plain hyphen: ", at, "-", "").Showing(wordAround(source, at)))
 	case r == '{' || r == '}' || r == '[' || r == ']':
 		d.Msg, d.Hint = "unexpected character "+string(r), "a list is without brackets"
+		if n := strings.IndexAny(source[pos:], "]}"); n > 0 {
+			closing := Span{pos + n, pos + n + 1}
+			d.Propose(Suggestion{Edits: []Edit{{at, " "}, {closing, " "}}})
+		}
+	case r == '*':
+		d.Msg = "unexpected character *"
+		d.Propose(Replace(didYouMean, at, "all", ""))
 	default:
 		d.Msg = "unexpected character " + string(r)
 	}

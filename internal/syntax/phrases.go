@@ -139,6 +139,50 @@ PROTO ( NAME = VALUE ) = $1_$3 $5
 PROTO ( NAME = VALUE , NAME = VALUE ) = $1_$3 $5 $1_$7 $9
 pkt|packet|p PROTO DOTNAME eq|= VALUE = $2_$3 $5
 pkt|packet|p PROTO DOTNAME VALUE = $2_$3 $4
+icmp echo request|reply = icmp_type echo-$3
+icmp ping = icmp_type echo-request
+ping = icmp_type echo-request
+arp who-has = arp_op request
+arp is-at = arp_op reply
+tcp_flags s = tcp_syn on
+tcp_flags sa|s. = tcp_flags syn-ack
+tcp flag NAME = tcp_$3 on
+true|always = all
+untagged = not vlan
+tagged = vlan
+FIELD VALUE replace|change|becomes with|to|by VALUE = $1 $2 then $1 $5
+FIELD VALUE = gt VALUE = $1 $2 then $1 $5
+FIELD VALUE then VALUE = $1 $2 then $1 $4
+FIELD VALUE - gt FIELD VALUE = $1 $2 then $5 $6
+FIELD = VALUE - gt FIELD = VALUE = $1 $3 then $6 $8
+FIELD = VALUE = gt FIELD = VALUE = $1 $3 then $6 $8
+FIELD = VALUE - gt VALUE = $1 $3 then $1 $6
+FIELD : = VALUE = $1 $4
+FIELD VALUE or VALUE = $1 $2,$4
+FIELD eq|= VALUE or VALUE = $1 $3,$5
+FIELD COMPARE VALUE and COMPARE VALUE = $1 $2 $3 and $1 $5 $6
+FIELD lt gt VALUE = $1 ne $4
+swap PROTO src|source|saddr|sport dst|dest|destination|daddr|dport = swap $2
+swap PROTO addresses|ports|macs = swap $2
+swap src|source|saddr dst|dest|destination|daddr = swap ip or swap eth
+swap src|source and dst|dest|destination = swap ip or swap eth
+swap sport dport = swap udp or swap tcp
+fix checksum|csum|checksums|chksum = udp_check fix or tcp_check fix or ip_check fix
+fix PROTO checksum|csum|chksum = $2_check fix
+recalculate|recompute checksum|csum|checksums = udp_check fix or tcp_check fix or ip_check fix
+then drop PERCENT = chance $3 then drop
+then random drop PERCENT = chance $4 then drop
+ecn capable = ecn ect0,ect1
+broadcast = eth_dest ff:ff:ff:ff:ff:ff
+multicast = ip_dest 224.0.0.0/4
+fragment|fragments|fragmented|frag = ip_flag_mf on or ip_offset gt 0
+clear|unset|disable df|mf = ip_flag_$2 off
+clear|unset|disable FLAGNAME = $2 off
+set|enable df|mf = ip_flag_$2 on
+ip_flags df|mf = ip_flag_$2 on
+greater NUM = ip_tot_len gt $2
+less NUM = ip_tot_len lt $2
+probability|prob|random FRACTION = chance $2
 VALUE counter = $1
 PROTO counter = $1
 return|accept|continue|permit = pass
@@ -148,27 +192,44 @@ func readPhrases(table string) []phrase {
 	var out []phrase
 	for line := range strings.Lines(strings.TrimSpace(table)) {
 		i := strings.LastIndex(line, " = ")
-		out = append(out, phrase{
-			words: strings.Fields(line[:i]), means: strings.Split(strings.TrimSpace(line[i+len(" = "):]), " or "),
-		})
+		ph := phrase{words: strings.Fields(line[:i]), means: strings.Split(strings.TrimSpace(line[i+len(" = "):]), " or ")}
+		out = append(out, ph)
+		if last := len(ph.words); last > 1 && valueClasses[ph.words[last-1]] {
+			out = append(out, ph.withIs())
+		}
+	}
+	return out
+}
+
+// valueClasses are the classes of values before which people put is.
+var valueClasses = map[string]bool{"IP4": true, "IP6": true, "MAC": true, "PORT": true}
+
+// withIs is the phrase with is, or a sign for it, before the value at its end.
+func (ph phrase) withIs() phrase {
+	last := len(ph.words)
+	out := phrase{words: slices.Insert(slices.Clone(ph.words), last-1, "is|are|eq|=|equals")}
+	for _, means := range ph.means {
+		out.means = append(out.means, strings.ReplaceAll(means, "$"+strconv.Itoa(last), "$"+strconv.Itoa(last+1)))
 	}
 	return out
 }
 
 // wordClasses are the classes of words in phrases.
 var wordClasses = map[string]func(string) bool{
-	"NUM":     isCount,
-	"PORT":    func(w string) bool { return isCount(w) || isPort(w) },
-	"IP4":     func(w string) bool { return AddressKind(w) == field.Address4 },
-	"IP6":     func(w string) bool { return AddressKind(w) == field.Address6 },
-	"MAC":     func(w string) bool { return AddressKind(w) == field.MAC },
-	"VALUE":   func(w string) bool { return looksLikeValue(w) || isValueName(w) },
-	"PERCENT": func(w string) bool { return IsDigit(w[0]) && strings.HasSuffix(w, "%") },
-	"SIGNED":  func(w string) bool { return (w[0] == '-' || w[0] == '+') && len(w) > 1 && isCount(w[1:]) },
-	"COMPARE": func(w string) bool { return comparisons[w] },
-	"NAME":    func(w string) bool { return IsLetter(w[0]) },
-	"DOTNAME": func(w string) bool { return w[0] == '.' && len(w) > 1 },
-	"TCPFLAG": func(w string) bool { _, ok := field.ByName(strings.Replace(w, "-", "_", 1)); return ok },
+	"NUM":      isCount,
+	"PORT":     func(w string) bool { return isCount(w) || isPort(w) },
+	"IP4":      func(w string) bool { return AddressKind(w) == field.Address4 },
+	"IP6":      func(w string) bool { return AddressKind(w) == field.Address6 },
+	"MAC":      func(w string) bool { return AddressKind(w) == field.MAC },
+	"VALUE":    func(w string) bool { return looksLikeValue(w) || isValueName(w) },
+	"PERCENT":  func(w string) bool { return IsDigit(w[0]) && strings.HasSuffix(w, "%") },
+	"FRACTION": func(w string) bool { return strings.HasPrefix(w, "0.") },
+	"FLAGNAME": func(w string) bool { f, ok := field.ByName(w); return ok && f.Kind == field.Flag },
+	"SIGNED":   func(w string) bool { return (w[0] == '-' || w[0] == '+') && len(w) > 1 && isCount(w[1:]) },
+	"COMPARE":  func(w string) bool { return comparisons[w] },
+	"NAME":     func(w string) bool { return IsLetter(w[0]) },
+	"DOTNAME":  func(w string) bool { return w[0] == '.' && len(w) > 1 },
+	"TCPFLAG":  func(w string) bool { _, ok := field.ByName(strings.Replace(w, "-", "_", 1)); return ok },
 	"PORTNAME": func(w string) bool {
 		_, header := field.ProtocolByName(w)
 		return !header && isPort(w) && !keywords[w]

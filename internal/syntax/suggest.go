@@ -35,7 +35,7 @@ var confusions = sync.OnceValue(func() map[string]string {
 		"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
 		"tp_src": "sport", "tp_dst": "dport", "nw_src": "ip_src", "nw_dst": "ip_dest", "nw_proto": "ip_protocol", "nw_tos": "ip_tos",
 		"nw_ttl": "ip_ttl", "eth_addr": "eth_src or eth_dest", "mac_addr": "eth_src or eth_dest", "ipv6_addr": "ip6_src or ip6_dest", "nw_ecn": "ip_ecn", "dl_src": "eth_src", "dl_dst": "eth_dest", "dl_type": "eth_type", "dl_vlan": "vlan_id",
-		"dl_vlan_pcp": "vlan_pcp", "vlan_tci": "vlan_id", "vlanid": "vlan_id", "prio": "vlan_pcp",
+		"dl_vlan_pcp": "vlan_pcp", "vlan_tci": "vlan_id", "vlanid": "vlan_id", "vlan_tag": "vlan_id", "except": "not", "without": "not", "excluding": "not", "prio": "vlan_pcp",
 		"src_mac": "eth_src", "dst_mac": "eth_dest", "smac": "eth_src", "dmac": "eth_dest", "mac_src": "eth_src", "mac_dst": "eth_dest",
 		"source_mac": "eth_src", "dest_mac": "eth_dest", "destination_mac": "eth_dest", "hwsrc": "arp_sha", "hwdst": "arp_tha",
 		"psrc": "arp_spa", "pdst": "arp_tpa", "srcip": "ip_src", "dstip": "ip_dest", "sip": "ip_src", "dip": "ip_dest",
@@ -75,6 +75,12 @@ func Meant(at Span, word string, candidates []string) (hint string, meant []Sugg
 		}
 		return hint, meant
 	}
+	if counted, ok := strings.CutSuffix(word, "--"); ok {
+		return "", list(Replace(didYouMean, at, counted+" -1", ""))
+	}
+	if counted, ok := strings.CutSuffix(word, "++"); ok {
+		return "", list(Replace(didYouMean, at, counted+" +1", ""))
+	}
 	if tool, ok := wishes()[name]; ok {
 		return tool, nil
 	}
@@ -82,7 +88,10 @@ func Meant(at Span, word string, candidates []string) (hint string, meant []Sugg
 		return "", list(Replace(didYouMean, at, f.Name, ""))
 	}
 	if s := Nearest(name, candidates); s != "" {
-		return "", list(Replace(didYouMean, at, s, ""))
+		return "", append(valueOf(at, word), Replace(didYouMean, at, s, ""))
+	}
+	if meant := valueOf(at, word); meant != nil {
+		return "", meant
 	}
 	if prefix, _, ok := strings.Cut(name, "_"); ok {
 		if p, known := field.ProtocolByName(prefix); known {
@@ -90,6 +99,21 @@ func Meant(at Span, word string, candidates []string) (hint string, meant []Sugg
 		}
 	}
 	return "", nil
+}
+
+// valueOf suggests the fields that have a value of the name, such as eth_type for lldp; ports
+// have names that say more.
+func valueOf(at Span, word string) (meant []Suggestion) {
+	for _, name := range []string{"eth_type", "ip_protocol", "ip6_next"} {
+		if _, named := field.MustByName(name).Names.Lookup(word); named {
+			s := Replace(didYouMean, at, name+" "+word, "")
+			if s.Also = meant != nil; s.Also {
+				s.Lead = " or "
+			}
+			meant = append(meant, s)
+		}
+	}
+	return meant
 }
 
 // MeantValue is Meant for a word in the place of a value of f.
