@@ -177,7 +177,11 @@ func TestChecksumsKeepTheirError(t *testing.T) {
 		compared += n
 		c.fail(t, msg)
 	})
-	if compared < 1000 {
+	least := 1000
+	if testing.Short() { // rapid takes a fifth of its cases then
+		least /= 5
+	}
+	if compared < least {
 		t.Errorf("only %d checksums were compared", compared)
 	}
 }
