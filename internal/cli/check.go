@@ -28,6 +28,9 @@ func (a *app) check(words []string) error {
 	if err != nil {
 		return err
 	}
+	if program.OneWay != nil {
+		a.out.warn(program.OneWay)
+	}
 	planned, err := a.explain(program)
 	if err != nil || planned == nil {
 		return err

@@ -213,3 +213,52 @@ func TestFirstWrongWordIsBlamed(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckTellsOneWay: check, and no run, says that TCP needs a way back.
+func TestCheckTellsOneWay(t *testing.T) {
+	t.Parallel()
+	_, _, stderr := newFake(t, "check", "if", "tcp_dest", "443", "then", "tcp_dest", "8443").run()
+	wantText(t, "stderr", stderr, `repacket: warning: TCP connections do not survive this: their packets of the other direction keep tcp_src
+    if tcp_dest 443 then tcp_dest 8443
+                         ^~~~~~~~~~~~~
+  hint: the way back, for the other direction: if tcp_src 8443 then tcp_src 443
+`)
+	_, _, stderr = newFake(t, "check", "if", "udp_dest", "443", "then", "udp_dest", "8443").run()
+	wantText(t, "stderr", stderr, "")
+}
+
+// TestFlagsAreAnswered: flags that mean nothing where they stand get an answer that fits.
+func TestFlagsAreAnswered(t *testing.T) {
+	t.Parallel()
+	for typed, want := range map[string]string{
+		"--output f if udp":                              "repacket: error: --output means nothing to a run\n  hint: --output is for repacket compile\n",
+		"--dry-run if udp then ttl 5":                    "repacket: error: there is no --dry-run: rules without then are one\n  hint: repacket if udp\n",
+		"-n if udp":                                      "repacket: error: names are never looked up: leave out -n\n",
+		"rules.txt":                                      "repacket: error: rules.txt is no rule\n  hint: repacket -f rules.txt\n",
+		"check -i eth1 rules.txt":                        "repacket: error: rules.txt is no rule\n  hint: repacket check -i eth1 -f rules.txt\n",
+		"if udp -i eth1 if tcp":                          "repacket: error: -i eth1 stands between two rules: it is for the whole line\n  hint: give it before the first rule\n",
+		"-i eth1,eth2 if udp then drop":                  "repacket: error: rules are attached to one interface at a time\n  hint: repacket -i eth1 if udp then drop & repacket -i eth2 if udp then drop\n",
+		"-p udp --dport 443 -j REDIRECT --to-ports 8080": "repacket: error: this is a line of iptables\n  hint: repacket if udp_dest 443 then udp_dest 8080 (rules know no connections, so the way back is a rule of its own)\n",
+	} {
+		status, stdout, stderr := newFake(t, strings.Fields(typed)...).run()
+		wantText(t, typed+": stderr", stderr, want)
+		if status != exitUsage || stdout != "" {
+			t.Errorf("%s: exit status %d, stdout %q", typed, status, stdout)
+		}
+	}
+}
+
+// TestObjectIsLoaded: compile says how an object that it has written is attached.
+func TestObjectIsLoaded(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for hook, want := range map[string]string{
+		"auto": "to attach it: ip link set dev IFACE xdp obj r.o sec xdp\n",
+		"tc":   "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE ingress bpf direct-action obj r.o sec tc\n",
+	} {
+		status, _, stderr := newFake(t, "compile", "--emit", "object", "--hook", hook, "-o", "r.o", "if", "udp", "then", "ip_ttl", "5").run()
+		wantText(t, "stderr", stderr, want)
+		if status != exitDone {
+			t.Errorf("exit status %d", status)
+		}
+	}
+}

@@ -32,6 +32,10 @@ func CheckWith(source string, o Options) (*Program, error) {
 		return nil, err
 	}
 	p.File = o.File
+	if p.OneWay != nil {
+		p.OneWay.File = o.File
+		settle(p.OneWay)
+	}
 	for i, w := range p.Warnings {
 		w.File = o.File
 		if i >= maxHinted {
@@ -68,6 +72,7 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 	}
 	c.order(rules)
 	c.discovery(rules)
+	c.program.OneWay = c.oneWay()
 	slices.SortStableFunc(c.program.Warnings, func(a, b *syntax.Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }

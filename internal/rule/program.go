@@ -44,6 +44,9 @@ type Program struct {
 	Written []Written
 	// Warnings do not keep the program from running.
 	Warnings []*syntax.Diagnostic
+	// OneWay is a warning of rules that change a port or an address of TCP in one direction
+	// only, or nil. The other direction may have rules of its own, which are not known here.
+	OneWay *syntax.Diagnostic
 	// Draws is how many random numbers a packet may need: every Chance.Index
 	// and all of Action.Draws lie below it.
 	Draws int
