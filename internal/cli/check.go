@@ -23,7 +23,7 @@ type ruleEvent struct {
 func (a *app) check(words []string) error {
 	program, err := a.program(words)
 	if err == nil && a.opt.dir == run.Out {
-		err = a.leaving(program)
+		err = a.opt.leaving(program)
 	}
 	if err != nil {
 		return err
@@ -49,8 +49,8 @@ func (a *app) check(words []string) error {
 }
 
 // leaving rejects impossible rules for packets that leave, on any machine.
-func (a *app) leaving(program *rule.Program) error {
-	if a.opt.at.IsXDP() {
+func (o *options) leaving(program *rule.Program) error {
+	if o.at.IsXDP() {
 		return usage("leave out --hook, or --hook tc", "XDP sees only packets that arrive, not those that leave")
 	}
 	if why, hint := program.NotLeaving(); why != "" {

@@ -10,13 +10,13 @@ import (
 
 // rereads reports whether there is a file of rules that a signal can ask to read again.
 // What was on the line or on stdin is read once.
-func (a *app) rereads() bool { return a.opt.file != "" && a.opt.file != "-" }
+func (o *options) rereads() bool { return o.file != "" && o.file != "-" }
 
 // stops reports whether a signal ends a run. A closed terminal does, and so does a
 // signal to read the rules again where there is no file of them.
 func (a *app) stops(s os.Signal) bool {
 	if slices.Contains(reloadSignals(), s) {
-		return !a.rereads() || a.env.HungUp()
+		return !a.opt.rereads() || a.env.HungUp()
 	}
 	return !slices.Contains(summarySignals(), s)
 }
@@ -28,7 +28,7 @@ func (a *app) reload(words []string) func() (*rule.Program, error) {
 	return func() (*rule.Program, error) {
 		program, err := a.checked(words, files.reopen)
 		if err == nil {
-			err = a.attachable(program)
+			err = a.opt.attachable(program)
 		}
 		return program, err
 	}

@@ -17,7 +17,7 @@ import (
 func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepared, error) {
 	program, err := a.program(words)
 	if err == nil {
-		err = a.attachable(program)
+		err = a.opt.attachable(program)
 	}
 	if err != nil {
 		return opt, nil, err
@@ -37,8 +37,8 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 }
 
 // attachable checks that the flags are there which rules need.
-func (a *app) attachable(program *rule.Program) error {
-	if program.Verdicts() && a.opt.iface == "" {
+func (o *options) attachable(program *rule.Program) error {
+	if program.Verdicts() && o.iface == "" {
 		return usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
 	}
 	return nil
@@ -49,7 +49,7 @@ func (a *app) run(words []string) error {
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
 	done := a.start(words, func() { <-caught })
-	signals := a.env.Signals(a.rereads())
+	signals := a.env.Signals(a.opt.rereads())
 	close(caught)
 	o, early := a.started(done, signals)
 	session := o.session
