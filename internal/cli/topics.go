@@ -40,7 +40,7 @@ func showTopics() string {
 	for _, t := range topics {
 		rows = append(rows, [2]string{"repacket help " + t.name, t.short})
 	}
-	return "\n\nMore help:\n" + strings.TrimRight(definitions(rows, 23), "\n")
+	return "\n\nMore help:\n" + strings.TrimRight(definitions(rows), "\n")
 }
 
 // completeHelp has the shells offer topics behind help, and what cobra offers there.
@@ -83,7 +83,7 @@ func rulesTopic() string {
 		{"HEADER", "the packet has this header: " + strings.Join(headers(), " ")},
 		{"FIELD VALUE", "the packet has the field, with this value"},
 		{"FIELD V,V,V", "one of these: values, ranges LO-HI, prefixes ADDRESS/LENGTH"},
-	}, helpColumn))
+	}))
 	b.WriteString("\n  Between a field and its values:\n\n" + keywords(syntax.ComparisonWord))
 	b.WriteString(`
   In a file, or inside one quoted argument, == != < <= > >= && || ! and
@@ -92,7 +92,7 @@ func rulesTopic() string {
 FIELDS
 
 `)
-	b.WriteString(definitions(genericFields(), helpColumn))
+	b.WriteString(definitions(genericFields()))
 	b.WriteString(`
   "repacket fields" lists the others, "repacket fields ip_dscp" describes one.
   The names of tcpdump, Wireshark, nft, tc and iptables work where they mean
@@ -101,15 +101,15 @@ FIELDS
 ACTIONS
 
 `)
-	b.WriteString(definitions([][2]string{{"FIELD OPERAND", "the field becomes what the operand says"}}, helpColumn))
+	b.WriteString(definitions([][2]string{{"FIELD OPERAND", "the field becomes what the operand says"}}))
 	b.WriteString(keywords(syntax.ActionWord))
-	b.WriteString(operands80())
+	b.WriteString(operandsByField())
 	b.WriteString("\nVERDICTS\n\n  A rule has at most one.\n\n")
 	var rows [][2]string
 	for _, v := range syntax.Verdicts() {
 		rows = append(rows, [2]string{v.Usage(), v.Meaning()})
 	}
-	b.WriteString(definitions(rows, helpColumn))
+	b.WriteString(definitions(rows))
 	b.WriteString("\nEXAMPLES\n")
 	for _, e := range taskExamples {
 		fmt.Fprintf(&b, "\n  %s\n%s", e.task, commandLines("repacket "+e.line))
@@ -118,7 +118,7 @@ ACTIONS
 	return b.String()
 }
 
-// helpColumn is how wide the left column of the topic is.
+// helpColumn is how wide the left column of help is.
 const helpColumn = 23
 
 // keywords are the words of the language of one role, with their meaning.
@@ -127,7 +127,7 @@ func keywords(r syntax.Role) string {
 	for _, k := range syntax.Keywords(r) {
 		rows = append(rows, [2]string{k.Usage(), k.Meaning})
 	}
-	return definitions(rows, helpColumn)
+	return definitions(rows)
 }
 
 // headers are the protocols that a condition can name.
@@ -147,8 +147,8 @@ func genericFields() (rows [][2]string) {
 	return rows
 }
 
-// operands80 lists the operands, under the fields that take them.
-func operands80() string {
+// operandsByField lists the operands, under the fields that take them.
+func operandsByField() string {
 	var b strings.Builder
 	var done []string
 	for _, o := range operand.All() {
@@ -163,7 +163,7 @@ func operands80() string {
 				rows = append(rows, [2]string{other.Usage, other.Meaning})
 			}
 		}
-		fmt.Fprintf(&b, "\n  Operands of %s:\n\n%s", of, definitions(rows, helpColumn))
+		fmt.Fprintf(&b, "\n  Operands of %s:\n\n%s", of, definitions(rows))
 	}
 	return b.String()
 }
@@ -215,14 +215,14 @@ func commandLines(command string) string {
 	return b.String() + line + "\n"
 }
 
-// definitions are two columns: terms, indented by two and as wide as width, and what they
+// definitions are two columns: terms, indented by two and as wide as helpColumn, and what they
 // mean, broken at 80 columns. A term that is too long has a line of its own.
-func definitions(rows [][2]string, width int) string {
+func definitions(rows [][2]string) string {
 	var b strings.Builder
-	left := width + 4
+	left := helpColumn + 4
 	for _, row := range rows {
 		line := "  " + row[0]
-		if utf8.RuneCountInString(row[0]) > width {
+		if utf8.RuneCountInString(row[0]) > helpColumn {
 			b.WriteString(line + "\n")
 			line = ""
 		}
