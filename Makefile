@@ -89,9 +89,10 @@ kernels: ## Run the tests on Debian's kernels 6.1 and 6.12, under qemu
 	$(GO) run ./test/kernels
 
 .PHONY: bench
-bench: build ## Measure instructions, nanoseconds and start-up, next to C and nft
+bench: build ## Measure what rules cost, next to C, nft and tcpdump; PART=throughput,ping for some
+	@./tools/deps.sh bench
 	$(GO) build -o bin/bench ./bench
-	$(SUDO) ./bin/bench
+	$(SUDO) ./bin/bench -part '$(PART)'
 
 .PHONY: install
 install: build ## Install bin/repacket to PREFIX (/usr/local)

@@ -3,5 +3,5 @@
 // command line to the attached program beside other tools. README.md says how
 // to read what it prints.
 //
-// It needs root and clang, and nft for one of the lines.
+// It needs root and, by part, clang, nft, iperf3 and tcpdump.
 package main

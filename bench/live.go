@@ -1,134 +1,155 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"os/exec"
+	"os"
+	"path/filepath"
 	"strings"
-	"time"
 
-	"repacket/internal/engine"
 	"repacket/internal/lab"
-	"repacket/internal/run"
 	"repacket/test/testnet"
 )
 
 const (
 	livePackets = 50_000
-	liveRounds  = 5
+	liveWarm    = 5_000
+	// liveMost bounds the rounds: loading a million rows takes seconds.
+	liveMost = 9
 )
 
-// filter is something that packets pass where they arrive: put on, and taken
-// off again.
+// filter is something that packets pass where they arrive: a process of its own, or
+// rules of nft's.
 type filter struct {
 	name string
-	on   func(ns *lab.Namespace, device string) (off func() error, err error)
+	on   func(ns *lab.Namespace, device string) (off func(sent int) error, err error)
 	ns   []float64 // nanoseconds a packet, by round
 }
 
-// livePart sends small UDP packets over a veth pair to rule sets of ours and of
-// nft, in turn.
-func livePart(options) (_ string, err error) {
-	if _, err := exec.LookPath("nft"); err != nil {
-		return "Live, beside nft: left out, there is no nft.\n", nil
-	}
+// oneRuleOfNft is what ours are held against.
+const oneRuleOfNft = "nft, 1 rule"
+
+// livePart has a process of its own send small UDP packets over a veth pair to rule
+// sets of ours, each in a process of its own, and of nft's, in turn.
+func livePart(o options) (_ string, err error) {
 	pair, err := lab.NewPair(lab.PairConfig{})
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, pair.Close()) }()
-	filters := liveFilters()
-	for range liveRounds {
+	dir, err := os.MkdirTemp("", "repacket-bench-")
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	filters, err := liveFilters(o, dir)
+	if err != nil {
+		return "", err
+	}
+	where, err := usableCPUs()
+	if err != nil {
+		return "", err
+	}
+	order := sending{Count: livePackets, Warm: liveWarm, CPU: where[0], Interface: pair.Config.A.Name,
+		Frame: hex.EncodeToString(udpFrame(lookedForSource, lookedForPort))}
+	rounds := min(o.rounds, liveMost)
+	for range rounds {
 		for _, f := range filters {
-			if err := f.once(pair); err != nil {
+			if err := f.once(pair, order); err != nil {
 				return "", fmt.Errorf("%s: %w", f.name, err)
 			}
 		}
 	}
-	t := table{words: 1}
-	t.add("", "ns a packet", "lowest", "highest", "over nothing", "to nothing")
-	for i, f := range filters {
+	return fmt.Sprintf("Live on a veth pair, from the call that sends to behind the hook: %d UDP packets that the last rule takes,\n"+
+		"from a process of its own; the median over blocks of %d; %d rounds in turn. Ours with the default hook, nft at netdev ingress.\n\n%s",
+		livePackets, block, rounds, liveTable(filters)), nil
+}
+
+func liveTable(filters []*filter) *table {
+	nothing, nft := filters[0], filters[0]
+	for _, f := range filters {
+		if f.name == oneRuleOfNft {
+			nft = f
+		}
+	}
+	t := &table{words: 1}
+	t.add("", "ns a packet", "lowest", "highest", "over nothing", "to nothing", "to nft's 1 rule")
+	for _, f := range filters {
 		cells := append([]any{f.name}, spreadOf(f.ns)...)
-		if i > 0 {
-			cells = append(cells, over(f.ns, filters[0].ns), ratio(f.ns, filters[0].ns))
+		if f != nothing {
+			cells = append(cells, over(f.ns, nothing.ns), ratio(f.ns, nothing.ns), ratio(f.ns, nft.ns))
 		}
 		t.add(cells...)
 	}
-	return fmt.Sprintf("Live on a veth pair, from the sender's call to behind the hook: %d UDP packets that the last rule takes,\n"+
-		"%d rounds in turn; ours with the default hook, nft at netdev ingress.\n\n%s", livePackets, liveRounds, &t), nil
+	return t
 }
 
-func liveFilters() []*filter {
-	out := []*filter{{name: "nothing", on: func(*lab.Namespace, string) (func() error, error) { return func() error { return nil }, nil }}}
-	for _, s := range ruleSets() {
-		out = append(out, &filter{name: "repacket, " + s.name, on: s.attach})
+// liveFilters are what is measured, nothing first. The rule sets are written to
+// folders in dir.
+func liveFilters(o options, dir string) ([]*filter, error) {
+	out := []*filter{{name: "nothing", on: func(*lab.Namespace, string) (func(int) error, error) { return func(int) error { return nil }, nil }}}
+	for i, s := range ruleSets() {
+		f, err := s.filter(o, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
 	}
 	port := func(i int) int { return (lookedForPort + i*61) % 65536 }
 	elements := lines(10_000, func(i int) string { return fmt.Sprintf("%s : %d,", address(spread(i)), 1+i%65000) })
 	return append(out,
-		nft("nft, 1 rule", "udp sport 1000 udp dport set 5202"),
+		nft(oneRuleOfNft, "udp sport 1000 udp dport set 5202"),
 		nft("nft, chain of 1,000", lines(1000, func(i int) string { return fmt.Sprintf("udp sport %d udp dport set %d", port(i), 5202+i) })),
 		nft("nft, map of 10,000", "udp dport set ip saddr map {\n"+strings.TrimSuffix(elements, ",\n")+"}"),
-	)
+	), nil
 }
 
-// attach runs the rule set on a device.
-func (s ruleSet) attach(ns *lab.Namespace, device string) (off func() error, err error) {
-	p, err := s.check()
+// filter writes the rule set to a folder, from which the command takes it.
+func (s ruleSet) filter(o options, dir string) (*filter, error) {
+	rules := filepath.Join(dir, "rules.txt")
+	err := os.Mkdir(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(rules, []byte(s.text), 0o600)
+	}
+	if err == nil && s.file != "" {
+		err = os.WriteFile(filepath.Join(dir, "moves.csv"), []byte(s.file), 0o600)
+	}
 	if err != nil {
 		return nil, err
 	}
-	err = ns.Do(func() error {
-		session, err := engine.Start(run.Options{Program: p, Target: run.Target{Interface: device}})
+	return &filter{name: "repacket, " + s.name, on: func(ns *lab.Namespace, device string) (func(int) error, error) {
+		r, err := startRepacket(ns, o.binary, "-i", device, "-f", rules)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		off = func() error {
-			counts, err := session.Close()
-			for _, c := range counts.Rules {
-				if c.Rewritten > 0 {
-					return err
-				}
-			}
-			return errors.Join(err, errors.New("nothing was rewritten"))
-		}
-		return nil
-	})
-	return off, err
+		return r.stopCounted, nil
+	}}, nil
 }
 
 // nft is a filter of nft's.
 func nft(name, rules string) *filter {
-	return &filter{name: name, on: func(ns *lab.Namespace, device string) (func() error, error) {
+	return &filter{name: name, on: func(ns *lab.Namespace, device string) (func(int) error, error) {
 		add := testnet.Command(ns, "nft", "-f", "-")
 		add.Stdin = strings.NewReader(fmt.Sprintf("table netdev bench { chain in { type filter hook ingress device %q priority 0;\n%s\n}\n}\n", device, rules))
 		if out, err := add.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w: %.200s", err, out)
 		}
-		return func() error { return testnet.Command(ns, "nft", "delete", "table", "netdev", "bench").Run() }, nil
+		return func(int) error { return testnet.Command(ns, "nft", "delete", "table", "netdev", "bench").Run() }, nil
 	}}
 }
 
 // once sends the packets through the filter. The sender's call takes a packet to
 // behind the other end's hooks, where it ends: it is for no address there.
-func (f *filter) once(pair *lab.Pair) (err error) {
+func (f *filter) once(pair *lab.Pair, order sending) error {
 	off, err := f.on(pair.B, pair.Config.B.Name)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, off()) }()
-	port, err := testnet.OpenPort(pair.A, pair.Config.A.Name, nil)
-	if err != nil {
+	done, err := order.send(pair.A)
+	if err := errors.Join(err, off(done.Packets)); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, port.Close()) }()
-	frame := udpFrame(lookedForSource, lookedForPort)
-	began := time.Now()
-	for range livePackets {
-		if err := port.Send(frame); err != nil {
-			return err
-		}
-	}
-	f.ns = append(f.ns, float64(time.Since(began).Nanoseconds())/livePackets)
+	f.ns = append(f.ns, median(done.Nanoseconds))
 	return nil
 }

@@ -40,9 +40,6 @@ type starting struct {
 
 // startPart shows how long starting takes, and what it takes.
 func startPart(o options) (_ string, err error) {
-	if _, err := os.Stat(o.binary); err != nil {
-		return "", fmt.Errorf("%w: build it first, with make build", err)
-	}
 	pair, err := lab.NewPair(lab.PairConfig{})
 	if err != nil {
 		return "", err
@@ -89,8 +86,7 @@ func mebibytes(n int64) string {
 	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }
 
-// startings are the ways to start. What another tool is needed for is left out
-// where it is not installed.
+// startings are the ways to start.
 func startings(o options, ns *lab.Namespace) (ways []*starting, done func(), err error) {
 	var cleanups []func()
 	done = func() {
@@ -108,22 +104,15 @@ func startings(o options, ns *lab.Namespace) (ways []*starting, done func(), err
 		return nil, nil, err
 	}
 	cleanups = append(cleanups, trace.close)
-	ways = append(ways, startRepacket(o, ns, trace))
-	if _, err := exec.LookPath("nft"); err == nil {
-		ways = append(ways, startNft(ns))
-	}
 	cc, err := newCompiler()
-	if errors.Is(err, exec.ErrNotFound) {
-		return ways, done, nil
-	}
 	if err != nil {
 		return nil, nil, err
 	}
 	cleanups = append(cleanups, cc.close)
-	return append(ways, startClang(cc)), done, nil
+	return []*starting{startOurs(o, ns, trace), startNft(ns), startClang(cc)}, done, nil
 }
 
-func startRepacket(o options, ns *lab.Namespace, trace *tracer) *starting {
+func startOurs(o options, ns *lab.Namespace, trace *tracer) *starting {
 	s := &starting{name: "repacket -i left --hook xdp " + startRule}
 	s.once = func() (whole, waited time.Duration, err error) {
 		if err := trace.forget(); err != nil {
@@ -259,8 +248,8 @@ func peak(cmd *exec.Cmd) int64 {
 	return 0
 }
 
-// running is how long the memory of a running process is watched.
-const running = 3 * time.Second
+// watched is how long the memory of a running process is watched.
+const watched = 3 * time.Second
 
 // sizes says what a running process takes, and the size of the binary.
 func sizes(o options, ns *lab.Namespace) (string, error) {
@@ -268,7 +257,7 @@ func sizes(o options, ns *lab.Namespace) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	time.Sleep(running)
+	time.Sleep(watched)
 	memory, err := p.memory()
 	if err := errors.Join(err, p.stop()); err != nil {
 		return "", err
@@ -277,5 +266,5 @@ func sizes(o options, ns *lab.Namespace) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("Most memory after %v of running: %s. The binary: %s.\n", running, mebibytes(memory*1024), mebibytes(info.Size())), nil
+	return fmt.Sprintf("Most memory after %v of running: %s. The binary: %s.\n", watched, mebibytes(memory*1024), mebibytes(info.Size())), nil
 }

@@ -126,11 +126,11 @@ func tablesPart(o options) (string, error) {
 		return "", err
 	}
 	t := table{words: 1}
-	t.add("rule set", "median", "lowest", "highest", "over nothing", "to 1 rule", "text to kernel, ms")
+	t.add("rule set", "median", "lowest", "highest", "over nothing", "to nothing", "to 1 rule", "text to kernel, ms")
 	for i, e := range entrants {
 		cells := append([]any{e.name}, spreadOf(e.ns)...)
 		if i > 0 {
-			cells = append(cells, over(e.ns, entrants[0].ns), ratio(e.ns, entrants[1].ns), float64(took[e.name].Microseconds())/1000)
+			cells = append(cells, over(e.ns, entrants[0].ns), ratio(e.ns, entrants[0].ns), ratio(e.ns, entrants[1].ns), float64(took[e.name].Microseconds())/1000)
 		}
 		t.add(cells...)
 	}
