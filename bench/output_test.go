@@ -135,8 +135,11 @@ func TestDescribe(t *testing.T) {
 		name, cpuinfo, load string
 		want, not           []string
 	}{
-		{"a virtual machine", amd, "0.12 3.00 4.00 1/99 1234\n",
-			[]string{"machine  AMD EPYC 7B13, CPUs: 2, a virtual machine\n", "kernel   Linux 6.18.1, ", "date     2026-11-30 09:05 UTC\n", "load     0.12 "}, []string{"other programs"}},
+		{
+			"a virtual machine", amd, "0.12 3.00 4.00 1/99 1234\n",
+			[]string{"machine  AMD EPYC 7B13, CPUs: 2, a virtual machine\n", "kernel   Linux 6.18.1, ", "date     2026-11-30 09:05 UTC\n", "load     0.12 "},
+			[]string{"other programs"},
+		},
 		{"no model", "processor\t: 0\nBogoMIPS\t: 50.00\n", "7.50 0 0 1/2 3\n", []string{", CPUs: 1\n", "other programs are running"}, []string{"virtual"}},
 	} {
 		got, err := describe(c.cpuinfo, c.load, "6.18.1", now)
@@ -208,6 +211,53 @@ func TestAskedParts(t *testing.T) {
 	for asked, want := range map[string]string{"ping,pong": `"pong"`, "ping,ping": `"ping"`, ",": `""`} {
 		if _, err := askedParts(asked); err == nil || !strings.Contains(err.Error(), "no part "+want) {
 			t.Errorf("%q: got %v, want an error of %s", asked, err, want)
+		}
+	}
+}
+
+// TestTables: what was measured, in columns.
+func TestTables(t *testing.T) {
+	pings := []*pinged{{name: "nothing"}, {name: "tcpdump"}, {name: "rule"}}
+	for i := range 16 {
+		base := 6 + 0.1*float64(i%4)
+		pings[0].us = append(pings[0].us, base)
+		pings[1].us = append(pings[1].us, base+1)
+		pings[2].us = append(pings[2].us, base+0.25*float64(i%2*2-1))
+	}
+	if allTold(pings) || !allTold(pings[:2]) {
+		t.Error("only tcpdump is told apart from nothing")
+	}
+	pings[2].control = true
+	if !allTold(pings) {
+		t.Error("a control keeps the rounds going")
+	}
+	ways := []*transfer{
+		{name: "no rules", rate: []float64{10, 20, 10, 20, 10, 20}, lost: []float64{0}, sent: outgoing{packets: 7, segments: 9}},
+		{name: "--hook xdp", rate: []float64{5, 10, 5, 10, 4, 10}, lost: []float64{12.5}, sent: outgoing{packets: 7, segments: 9}, counted: 7},
+	}
+	filters := []*filter{
+		{name: "nothing", ns: []float64{100, 200, 100}},
+		{name: "ours", like: nftRule, ns: []float64{110, 220, 110}},
+		{name: nftRule, ns: []float64{220, 440, 220}},
+	}
+	for _, c := range []struct{ got, want string }{
+		{pingTable(pings, 64, 16), `64 bytes, 16 rounds in turn    µs  lowest  highest                    added, µs
+nothing                      6.15    6.00     6.30
+tcpdump                      7.15    7.00     7.30       +1.00 (+1.00 to +1.00)
+rule                         6.15    5.75     6.55  cannot tell: -0.25 to +0.25
+`},
+		{transferTable(ways, true), `UDP, as fast as it goes  Gbit/s  lowest  highest  to no rules   interval  packets sent  segments  counted  lost, %
+no rules                  15.00   10.00    20.00                                     7         9               0.0
+--hook xdp                 7.50    4.00    10.00         0.50  0.40–0.50             7         9        7     12.5
+`},
+		{liveTable(filters).String(), `             ns a packet  lowest  highest  over nothing  to nothing  to nft's
+nothing            100.0   100.0    200.0
+ours               110.0   110.0    220.0          10.0        1.10      0.50
+nft, 1 rule        220.0   220.0    440.0         120.0        2.20
+`},
+	} {
+		if c.got != c.want {
+			t.Errorf("got\n%s\nwant\n%s", c.got, c.want)
 		}
 	}
 }

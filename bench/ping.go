@@ -125,7 +125,7 @@ func pingTable(ways []*pinged, size, rounds int) string {
 	t := &table{words: 1}
 	t.add(fmt.Sprintf("%d bytes, %d rounds in turn", size, rounds), "µs", "lowest", "highest", "added, µs")
 	for i, w := range ways {
-		cells := append([]any{w.name}, spreadOf(w.us)...)
+		cells := append([]any{w.name}, hundredths(spreadOf(w.us))...)
 		if i > 0 {
 			cells = append(cells, w.difference(ways[0], lookConfidence))
 		}

@@ -60,8 +60,10 @@ func TestSenderCounts(t *testing.T) {
 	}{
 		{"pings of 64 bytes", sending{Count: 30, Warm: 10, CPU: where[0], Echo: pair.Config.B.Addr.Addr(), Bytes: 64}, 40, 40, 30},
 		{"pings of 1,500", sending{Count: 20, CPU: -1, Echo: pair.Config.B.Addr.Addr(), Bytes: 1500}, 20, 20, 20},
-		{"frames", sending{Count: 2*block + 1, Warm: 7, CPU: where[0], Interface: pair.Config.A.Name,
-			Frame: hex.EncodeToString(udpFrame(lookedForSource, lookedForPort))}, 0, 2*block + 8, 3},
+		{"frames", sending{
+			Count: 2*block + 1, Warm: 7, CPU: where[0], Interface: pair.Config.A.Name,
+			Frame: hex.EncodeToString(udpFrame(lookedForSource, lookedForPort)),
+		}, 0, 2*block + 8, 3},
 	} {
 		pings, packets := received()
 		done, err := c.s.send(pair.A)
@@ -116,8 +118,10 @@ func TestEcho(t *testing.T) {
 	id := binary.BigEndian.Uint16(request[4:])
 	payload := request[icmpHeader:]
 	reply := func(icmp layers.ICMPv4, payload []byte) []byte {
-		return serialized(&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
-			SrcIP: net.IPv4(192, 0, 2, 2), DstIP: net.IPv4(192, 0, 2, 1)}, &icmp, gopacket.Payload(payload))
+		return serialized(&layers.IPv4{
+			Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4,
+			SrcIP: net.IPv4(192, 0, 2, 2), DstIP: net.IPv4(192, 0, 2, 1),
+		}, &icmp, gopacket.Payload(payload))
 	}
 	answer := layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoReply, 0)
 	right := layers.ICMPv4{TypeCode: answer, Id: id, Seq: 0xffff}

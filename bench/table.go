@@ -24,6 +24,18 @@ func (t *table) add(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
+// hundredths gives the floats among cells two decimals.
+func hundredths(cells []any) []any {
+	out := make([]any, len(cells))
+	for i, c := range cells {
+		if f, ok := c.(float64); ok {
+			c = fmt.Sprintf("%.2f", f)
+		}
+		out[i] = c
+	}
+	return out
+}
+
 // String is the table, two blanks between its columns.
 func (t *table) String() string {
 	var width []int

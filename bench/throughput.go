@@ -31,9 +31,10 @@ type transfer struct {
 func throughputPart(o options) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "iperf3 over a veth pair with its offloads on, one stream of %v, %d rounds in turn.\n"+
-		"The rule, for every packet that arrives: %s. Each run has counted as many packets as the\n"+
-		"interface has sent. \"to no rules\" is the ratio within a round: the median and its 95 %% confidence interval.\n",
-		iperfTime, o.rounds, throughputRule)
+		"The rule, for every packet that arrives: %s. Every run has counted what was sent: at tc the\n"+
+		"segments of TCP and datagrams of UDP, at XDP the packets of the interface.\n"+
+		"\"to no rules\" is the ratio within a round: the median and its %.0f %% confidence interval.\n",
+		iperfTime, o.rounds, throughputRule, 100*throughputConfidence)
 	for _, udp := range []bool{false, true} {
 		ways, err := transfers(o, udp)
 		if err != nil {
@@ -177,7 +178,7 @@ func transferTable(ways []*transfer, udp bool) string {
 	}
 	t.add(head...)
 	for i, w := range ways {
-		cells := append([]any{w.name}, spreadOf(w.rate)...)
+		cells := append([]any{w.name}, hundredths(spreadOf(w.rate))...)
 		if i == 0 {
 			cells = append(cells, "", "", w.sent.packets, w.sent.segments, "")
 		} else {
