@@ -159,7 +159,8 @@ func (p *parser) noValue(n TestNode, t Token) {
 	case fillers[t.Text]:
 		hint, meant = p.leaveOut(n.Ref, t)
 	case len(n.Items) > 0:
-		p.fail(t.At, "commas join the values of one test; between tests write and, or nothing", "%s needs another value after the comma", name)
+		p.fail(t.At, "commas join the values of one test; between tests write and, or nothing", "%s needs another value after the comma", name).
+			Propose(Replace("", p.before(t).At, "", "").Whole())
 		return
 	case n.Ref.Fields[0].Kind == field.Flag:
 		hint, meant = "a flag is on or off", p.flagOn(n)

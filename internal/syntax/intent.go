@@ -289,7 +289,7 @@ func contents(tokens []Token) []string {
 			out = append(out, "not")
 		case strings.HasSuffix(text, "%") && (i == 0 || tokens[i-1].Text != "chance"):
 			out = append(out, "chance", text)
-		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set", "counter", "port", "ports", "host", "net", "addr", "address", "mac", "random", "probability"}, text):
+		case fillers[text], slices.Contains([]string{"if", "then", "and", "eq", "=", ",", "(", ")", "-", "when", "do", "set", "counter", "port", "ports", "host", "net", "addr", "address", "mac", "random", "probability", "packets", "on"}, text):
 		default:
 			out = append(out, text)
 		}

@@ -172,7 +172,7 @@ func (p *parser) noIf(named bool) {
 	case t.Text == "else", t.Text == ";":
 		p.fail(t.At, "", "a rule is missing before %s", p.words(t.At))
 	case t.Text == "then":
-		p.fail(t.At, ruleForm, "then without if").Propose(insert("", t.At.Start, "if all "))
+		p.fail(t.At, ruleForm, "then without if").Propose(p.thenBehind(t)...)
 	case !ref && t.Text != "tcp.ack" && startsAction(t):
 		p.fail(t.At, ruleForm, "%s stands behind if and then, or behind the last else", p.words(t.At)).Propose(p.restructured(t)...)
 	case !ref && !proto && (Nearest(t.Text, []string{"if"}) != "" || t.Text == "when"):

@@ -13,6 +13,8 @@ type phrase struct {
 	// words are matched one by one: | separates alternatives, and classes of words are in
 	// capitals, see wordClasses.
 	words []string
+	// begins: it can only be the beginning of a rule, which ^ stands for.
+	begins bool
 	// means are what the words may mean, the likeliest first; $1 is the first word.
 	means []string
 }
@@ -50,8 +52,26 @@ host|net|addr|address|ip|ip6|ipv6 IP6 = ip6_src $2 or ip6_dest $2
 IP4 = ip_src $1 or ip_dest $1
 IP6 = ip6_src $1 or ip6_dest $1
 MAC = eth_src $1 or eth_dest $1
-dnat to IP4 = ip_dest $3
-snat to IP4 = ip_src $3
+dnat to IP4 = then ip_dest $3
+snat to IP4 = then ip_src $3
+^ change|rewrite|replace|modify|make|set FIELD to|with|= VALUE = if all then $2 $4
+^ change|rewrite|replace|modify|make FIELD VALUE = if all then $2 $3
+^ map|change|rewrite|translate|redirect tcp|udp NUM to NUM = if $2_dest $3 then $2_dest $5
+^ map|change|rewrite|translate|redirect tcp|udp port NUM to NUM = if $2_dest $4 then $2_dest $6
+^ map|change|rewrite|translate|redirect port NUM to NUM = if dport $3 then dport $5
+^ map|change|rewrite|translate dst|dest|destination ip|address IP4 to IP4 = if ip_dest $4 then ip_dest $6
+^ map|change|rewrite|translate src|source ip|address IP4 to IP4 = if ip_src $4 then ip_src $6
+^ clamp mss to NUM = if tcp_syn on then tcp_mss atmost $4
+^ clamp mss NUM = if tcp_syn on then tcp_mss atmost $3
+clamp mss to NUM = tcp_mss atmost $4
+clamp mss NUM = tcp_mss atmost $3
+dont|don_t|no fragment = ip_flag_df on
+syn|fin|rst|psh|ack|urg flag|bit set|on = tcp_$1 on
+syn|fin|rst|psh|ack|urg flag|bit = tcp_$1 on
+bad|wrong|corrupt|invalid checksum|csum|chksum = udp_check bad or tcp_check bad or ip_check bad
+FIELD wrong|invalid|corrupt = $1 bad
+dhcp = udp_dest 67,68
+code NUM = icmp_code $2
 dnat IP4 = ip_dest $2
 snat IP4 = ip_src $2
 dnat to IP6 = ip6_dest $3
@@ -193,6 +213,9 @@ func readPhrases(table string) []phrase {
 	for line := range strings.Lines(strings.TrimSpace(table)) {
 		i := strings.LastIndex(line, " = ")
 		ph := phrase{words: strings.Fields(line[:i]), means: strings.Split(strings.TrimSpace(line[i+len(" = "):]), " or ")}
+		if ph.begins = ph.words[0] == "^"; ph.begins {
+			ph.words = ph.words[1:]
+		}
 		out = append(out, ph)
 		if last := len(ph.words); last > 1 && valueClasses[ph.words[last-1]] {
 			out = append(out, ph.withIs())
@@ -207,7 +230,7 @@ var valueClasses = map[string]bool{"IP4": true, "IP6": true, "MAC": true, "PORT"
 // withIs is the phrase with is, or a sign for it, before the value at its end.
 func (ph phrase) withIs() phrase {
 	last := len(ph.words)
-	out := phrase{words: slices.Insert(slices.Clone(ph.words), last-1, "is|are|eq|=|equals")}
+	out := phrase{begins: ph.begins, words: slices.Insert(slices.Clone(ph.words), last-1, "is|are|eq|=|equals")}
 	for _, means := range ph.means {
 		out.means = append(out.means, strings.ReplaceAll(means, "$"+strconv.Itoa(last), "$"+strconv.Itoa(last+1)))
 	}
@@ -279,8 +302,10 @@ func Phrases(source string, piece, at Span) (rows, single []Suggestion) {
 	for length := maxPhrase; length > 1; length-- { // the longest first
 		for start := max(0, wrong-length); start <= wrong && start+length <= len(x.tokens); start++ {
 			words := x.tokens[start : start+length]
+			begins := start == 0 || x.tokens[start-1].Text == ";" || x.tokens[start-1].Text == "else"
+			begins = begins && !x.restOfStatement(words[0], "if")
 			for _, ph := range phrases {
-				if ph.matches(words) {
+				if (begins || !ph.begins) && ph.matches(words) {
 					rows = append(rows, ph.meant(x, words)...)
 				}
 			}

@@ -44,6 +44,15 @@ func (x text) thenBefore(t Token) Suggestion {
 	return insert(lead, t.At.Start, "then ")
 }
 
+// thenBehind suggests what then at the beginning of a rule belongs to: the rule before the ;
+// in front of it, or all packets.
+func (x text) thenBehind(then Token) []Suggestion {
+	if before := x.before(then); before.Text == ";" {
+		return list(Replace("", before.At, "", "").Whole())
+	}
+	return list(insert("", then.At.Start, "if all "))
+}
+
 // spaced is a text with a blank before it where none stands before a token.
 func (x text) spaced(t Token, text string) string {
 	if i := x.index(t); i > 0 && x.tokens[i-1].At.End == t.At.Start {

@@ -35,7 +35,7 @@ var confusions = sync.OnceValue(func() map[string]string {
 		"ether_src": "eth_src", "ether_dst": "eth_dest", "ether_type": "eth_type", "ethertype": "eth_type", "mac": "eth_src or eth_dest",
 		"tp_src": "sport", "tp_dst": "dport", "nw_src": "ip_src", "nw_dst": "ip_dest", "nw_proto": "ip_protocol", "nw_tos": "ip_tos",
 		"nw_ttl": "ip_ttl", "eth_addr": "eth_src or eth_dest", "mac_addr": "eth_src or eth_dest", "ipv6_addr": "ip6_src or ip6_dest", "nw_ecn": "ip_ecn", "dl_src": "eth_src", "dl_dst": "eth_dest", "dl_type": "eth_type", "dl_vlan": "vlan_id",
-		"dl_vlan_pcp": "vlan_pcp", "vlan_tci": "vlan_id", "vlanid": "vlan_id", "vlan_tag": "vlan_id", "except": "not", "without": "not", "excluding": "not", "prio": "vlan_pcp",
+		"dl_vlan_pcp": "vlan_pcp", "vlan_tci": "vlan_id", "vlanid": "vlan_id", "match": "if", "where": "if", "action": "then", "actions": "then", "frame_len": "ip_tot_len", "length": "ip_tot_len", "size": "ip_tot_len", "vlan_tag": "vlan_id", "except": "not", "without": "not", "excluding": "not", "prio": "vlan_pcp",
 		"src_mac": "eth_src", "dst_mac": "eth_dest", "smac": "eth_src", "dmac": "eth_dest", "mac_src": "eth_src", "mac_dst": "eth_dest",
 		"source_mac": "eth_src", "dest_mac": "eth_dest", "destination_mac": "eth_dest", "hwsrc": "arp_sha", "hwdst": "arp_tha",
 		"psrc": "arp_spa", "pdst": "arp_tpa", "srcip": "ip_src", "dstip": "ip_dest", "sip": "ip_src", "dip": "ip_dest",

@@ -16,7 +16,7 @@ var wishes = sync.OnceValue(func() map[string]string {
 		{"ct conntrack state established related invalid connection stateful ctstate nat masquerade masq track", "rules know no connections: nft has ct, and its tables of type nat map replies back"},
 		{"uid owner skuid user process pid cgroup skgid", "packets do not say which process they are of: nft has meta skuid and socket cgroupv2"},
 		{"payload string content data bpf u32 regex body", "payload is neither matched nor changed: nft has @th and iptables -m string"},
-		{"encap decap push pop tunnel vxlan gre strip", "headers are neither added nor removed: tc can, with its actions vlan push, vlan pop and tunnel_key"},
+		{"encap decap push pop tunnel vxlan strip", "headers are neither added nor removed: tc can, with its actions vlan push, vlan pop and tunnel_key"},
 		{"count counter stats statistics", "each rule counts its packets, without a word for it: the summary of a run and repacket list tell"},
 		{"for duration seconds minutes timeout", "how long rules act is said by the flag --for, as in --for 30s"},
 		{"input ingress incoming inbound prerouting", "rules act on packets that arrive: this is the default, -Q in"},
