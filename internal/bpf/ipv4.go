@@ -32,7 +32,7 @@ func (p *parser) ip(n *plan.Network) {
 	p.totalLength()
 	p.BindLoop(joined)
 	if len(n.L4) == 1 {
-		p.transport(n.L4[0], covered(n), bare, plan.Direct)
+		p.transport(n.L4[0], lengths{covered(n), ipLen}, bare, plan.Direct)
 		return
 	}
 	// Fragment offset, time to live and protocol, in one load; no offset and
@@ -54,7 +54,7 @@ func (p *parser) ip(n *plan.Network) {
 		if i != last {
 			p.Bind(entries[i])
 		}
-		p.transport(n.L4[i], covered(n), bare, plan.Direct)
+		p.transport(n.L4[i], lengths{covered(n), ipLen}, bare, plan.Direct)
 	}
 }
 
@@ -84,31 +84,34 @@ func (p *parser) ipOptions(n *plan.Network, here, joined, bare assembler.Label) 
 	p.Goto(joined)
 }
 
-// transport checks that a layer-4 header, of which so many bytes are known to
-// be there, is all there, then goes to its chain; else to bare. In temp is the
-// length of the datagram less 1, as if it were behind an IPv4 header.
-func (p *parser) transport(t plan.Transport, known int, bare assembler.Label, way plan.Way) {
+// lengths are what is known of a layer-4 header, in bytes: how many of it are there,
+// and how many in front of it are counted by the length in temp.
+type lengths struct{ known, ahead int }
+
+// transport checks that a layer-4 header is all there, then goes to its chain; else
+// to bare. In temp is the length of the datagram less 1, and of what is ahead of it.
+func (p *parser) transport(t plan.Transport, l lengths, bare assembler.Label, way plan.Way) {
 	p.About(t.Proto.String() + " header")
 	fixed := t.Proto.Header().Fixed
-	if fixed > known {
+	if fixed > l.known {
 		p.guard(p.reg.l4, l4Base+fixed, bare)
 	}
-	p.Jump(bare, asm.JLT.Imm32(temp, int32(ipLen+fixed-1), ""))
+	p.Jump(bare, asm.JLT.Imm32(temp, int32(l.ahead+fixed-1), ""))
 	if way == plan.Extended && t.Ways[plan.Extended] != t.Ways[plan.Routed] {
 		routed := p.NewLabel()
 		p.load(value, slotSeen)
 		p.Jump(routed, asm.JSet.Imm(value, seenRouting, ""))
-		p.leaf(t.Ways[plan.Extended])
+		p.leaf(t.Ways[plan.Extended], l.ahead)
 		p.Bind(routed)
 		way = plan.Routed
 	}
-	p.leaf(t.Ways[way])
+	p.leaf(t.Ways[way], l.ahead)
 }
 
 // leaf goes to a chain; for TCP it may depend on the option MSS.
-func (p *parser) leaf(l plan.Leaf) {
+func (p *parser) leaf(l plan.Leaf, ahead int) {
 	if l.Scans() {
-		p.scan(l)
+		p.scan(l, ahead)
 		return
 	}
 	p.enter(l.Plain)

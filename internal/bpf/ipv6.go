@@ -24,9 +24,6 @@ const (
 	unit = 8
 	// maxExtensions is how many extension headers are stepped over.
 	maxExtensions = 8
-	// jumboOption begins the hop-by-hop header of a jumbogram: option 0xc2 of
-	// 4 bytes (RFC 2675).
-	jumboOption = 0xc204
 	// notExtensions has a bit for each next header below 64 that is no extension
 	// header behind another one.
 	notExtensions = ^int64(1<<routing | 1<<fragmentID | 1<<destination)
@@ -65,7 +62,7 @@ func (p *parser) ip6(n *plan.Network, other assembler.Label) {
 		p.saveImm(slotSeen, 0)
 	}
 	p.About("next header")
-	p.Emit(asm.Add.Imm(temp, ipLen-1), asm.LoadMem(value, p.reg.l3, nextAt, asm.Byte))
+	p.Emit(asm.Add.Imm32(temp, -1), asm.LoadMem(value, p.reg.l3, nextAt, asm.Byte)) // 0 is no limit, as in ip
 	layer4 := p.nextHeaders(n, bare)
 	for _, id := range []int32{hopByHop, routing, fragmentID, destination} {
 		p.Jump(walk, asm.JEq.Imm(value, id, ""))
@@ -92,7 +89,7 @@ func (p *parser) nextHeaders(n *plan.Network, bare assembler.Label) func(plan.Wa
 	return func(way plan.Way) {
 		for i, t := range n.L4 {
 			p.Bind(entries[i])
-			p.transport(t, 0, bare, way)
+			p.transport(t, lengths{}, bare, way)
 		}
 	}
 }
@@ -109,7 +106,7 @@ func (p *parser) nextHeaders(n *plan.Network, bare assembler.Label) func(plan.Wa
 func (p *parser) walk(n *plan.Network, bare assembler.Label) {
 	next, step, walked := temp, p.NewLabel(), p.NewLabel()
 	p.anyTags()
-	p.payload(n, bare)
+	p.payload(n)
 	p.About("extension header")
 	p.Emit(asm.LoadMem(next, p.reg.l3, nextAt, asm.Byte)) // nothing is known of it
 	p.saveImm(slotSteps, 0)
@@ -151,17 +148,12 @@ func (p *parser) anyTags() {
 }
 
 // payload leaves in slotLeft how many bytes follow the IPv6 header: its payload
-// length, or of a jumbogram no less than there are. The next header is in value.
-func (p *parser) payload(n *plan.Network, bare assembler.Label) {
+// length, or where that is 0, as segmentation offload sends it, no less than there are.
+func (p *parser) payload(n *plan.Network) {
 	some := p.NewLabel()
 	p.About("payload length")
 	p.loadBE(temp, payloadAt)
 	p.Jump(some, asm.JNE.Imm(temp, 0, ""))
-	p.About("jumbogram")
-	p.Jump(bare, asm.JNE.Imm(value, hopByHop, ""))
-	p.guard(p.reg.l4, l4Base+unit, bare)
-	p.Emit(asm.LoadMem(value, p.reg.l4, l4Base+2, asm.Half))
-	p.Jump(bare, asm.JNE.Imm32(value, swapped(jumboOption, 2), ""))
 	// The frame alone counts, and every header has a guard. To the verifier this is
 	// any number, so it looks at all packets at once from here on.
 	p.Emit(asm.Mov.Reg(temp, p.end()), asm.Sub.Reg(temp, p.reg.l3))
@@ -238,6 +230,6 @@ func (p *parser) walked(bare assembler.Label) {
 	if p.use.sums {
 		p.save(slotLeft, temp)
 	}
-	p.Emit(asm.Add.Imm(temp, ipLen-1))
+	p.Emit(asm.Add.Imm(temp, -1))
 	p.load(value, slotNext)
 }

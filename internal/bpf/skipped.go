@@ -10,8 +10,8 @@ const (
 	// ReasonSegments: the rule sets fields that shape segmentation, and the packet
 	// is a GSO packet, which is segmented later.
 	ReasonSegments Reason = iota
-	// ReasonPartial: the rule sets a checksum of layer 4 to a value, and that of
-	// the packet is offloaded (CHECKSUM_PARTIAL).
+	// ReasonPartial: the rule sets a checksum of layer 4 to a value or makes it right,
+	// and that of the packet is offloaded (CHECKSUM_PARTIAL).
 	ReasonPartial
 	// ReasonHeaders: the headers could not be brought into one buffer, for want of
 	// memory. No packet provokes that; a test makes the program ask for too much.

@@ -119,17 +119,13 @@ func (c *tc) act(s plan.Step) {
 		actions{c.code}.rewrite(s, &tcRewrite{tc: c})
 		return
 	}
-	// Where the checksum that the rule names is offloaded there is nothing to fix; bad,
-	// it is made to come out wrong; an exact value cannot be had.
+	// Where the checksum that the rule names is offloaded nothing here completes it, so
+	// neither a value nor the right one can be had; bad, it is made to come out wrong.
+	// That of a tunnel is complete, and follows, where one inside is offloaded: what it
+	// sums is not to be had.
 	partial, complete := c.NewLabel(), c.NewLabel()
-	adjusted, exact, broken := s, true, false
-	adjusted.Sums = slices.Clone(s.Sums)
-	for i, sum := range s.Sums {
-		if sum.Check == check {
-			exact, broken = false, sum.Op == plan.Bad
-			adjusted.Sums[i].Op = plan.Adjust
-		}
-	}
+	i := slices.IndexFunc(s.Sums, func(sum plan.Sum) bool { return sum.Check == check })
+	exact, broken := i < 0, i >= 0 && s.Sums[i].Op == plan.Bad
 	if exact && check.Proto == field.UDP {
 		c.completeSum(c.pass)
 		c.Jump(complete, asm.JNE.Imm(value, 0, ""))
@@ -141,11 +137,17 @@ func (c *tc) act(s plan.Step) {
 	c.frame.Phase = examining
 	c.Bind(partial)
 	c.Forget()
-	if exact {
+	tunnel := !exact && !broken && check.Proto == field.UDP
+	if tunnel {
+		c.completeSum(c.pass)
+		c.Jump(c.skip(ReasonPartial), asm.JEq.Imm(value, 0, ""))
+	} else if !broken {
 		c.Goto(c.skip(ReasonPartial))
 		return
 	}
-	actions{c.code}.rewrite(adjusted, &tcRewrite{tc: c, broken: broken})
+	s.Sums = slices.Clone(s.Sums)
+	s.Sums[i].Op = plan.Adjust
+	actions{c.code}.rewrite(s, &tcRewrite{tc: c, broken: broken, complete: tunnel})
 }
 
 // named is the checksum of layer 4 that a step's rule names, or nil, and whether
@@ -228,9 +230,9 @@ func (c *tc) relocate(s plan.Step, short assembler.Label) {
 type tcRewrite struct {
 	*tc
 	// check is the checksum of layer 4 that the rule names, or nil; broken: one that
-	// is offloaded is to come out wrong.
-	check  *field.Field
-	broken bool
+	// is offloaded is to come out wrong; complete: it is known not to be offloaded.
+	check            *field.Field
+	broken, complete bool
 	// sum is the one of layer 4 that a helper changes, or nil.
 	sum *partedSum
 	// uncovered: in slotBytes is what bytes change by that no checksum covers.
@@ -267,7 +269,7 @@ func (c *tcRewrite) prepare(s plan.Step) (inPlace []adjustment) {
 		case sum.Check.Proto == field.IP:
 			inPlace = append(inPlace, adjustment{Sum: sum})
 		default: // no packet has two
-			c.sum = c.partsOf(sum)
+			c.sum = c.partsOf(sum, c.complete)
 		}
 	}
 	c.bytesChange(s)

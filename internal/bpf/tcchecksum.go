@@ -29,7 +29,7 @@ type partedSum struct {
 func (c *tc) part(p plan.Part) int16 { return c.frameOffset(slotParts) + int16(8*p) }
 
 // partsOf leaves on the stack what the parts of a sum change by, 0 if by nothing.
-func (c *tc) partsOf(sum plan.Sum) *partedSum {
+func (c *tc) partsOf(sum plan.Sum, complete bool) *partedSum {
 	out := &partedSum{Sum: sum}
 	c.About(sum.String())
 	for p := range out.has {
@@ -53,7 +53,7 @@ func (c *tc) partsOf(sum plan.Sum) *partedSum {
 		c.save(slotOld, value)
 	}
 	c.saveOffset(slotCheckAt, c.reg.l4, l4Base+int32(sum.Check.Byte()))
-	if sum.Check.Proto == field.UDP {
+	if sum.Check.Proto == field.UDP && !complete {
 		c.completeSum(c.abort)
 		c.save(slotWhole, value)
 	}
@@ -63,7 +63,13 @@ func (c *tc) partsOf(sum plan.Sum) *partedSum {
 // changeSum has the kernel change the checksum of layer 4.
 func (c *tcRewrite) changeSum() {
 	done := c.NewLabel()
-	if sum := c.sum; sum != nil {
+	switch sum := c.sum; {
+	case sum == nil:
+	case c.complete:
+		c.changeComplete(done)
+		c.Bind(done)
+		return
+	default:
 		if sum.Check.Proto == field.UDP {
 			c.changeComplete(done)
 		}

@@ -87,8 +87,10 @@ func (c *tc) carriers() (ip, ip6 bool) {
 func (c *tcRewrite) changeComplete(done assembler.Label) {
 	offloaded, check := c.NewLabel(), checkWindow(c.sum.Check)
 	c.About(c.sum.String())
-	c.load(value, slotWhole)
-	c.Jump(offloaded, asm.JEq.Imm(value, 0, ""))
+	if !c.complete {
+		c.load(value, slotWhole)
+		c.Jump(offloaded, asm.JEq.Imm(value, 0, ""))
+	}
 	c.fetch(value, check)
 	c.Jump(offloaded, asm.JEq.Imm(value, 0, ""))
 	c.Emit(asm.Xor.Imm(value, 0xffff))
@@ -112,7 +114,9 @@ func (c *tcRewrite) changeComplete(done assembler.Label) {
 		c.Emit(asm.LoadMem(temp, asm.R10, c.part(plan.Pseudo), asm.DWord), asm.Xor.Imm(temp, 0xffff))
 		c.increase(slotBytes, temp)
 	}
-	c.Goto(done)
+	if !c.complete {
+		c.Goto(done)
+	}
 	c.Bind(offloaded)
 	c.Forget()
 }

@@ -24,13 +24,13 @@ const (
 
 // scan looks for the option MSS in a TCP header and goes to the chain for what
 // is found. In temp is the datagram's length as transport has it.
-func (p *parser) scan(l plan.Leaf) {
+func (p *parser) scan(l plan.Leaf, ahead int) {
 	plain, odd := p.NewLabel(), p.NewLabel()
 	const hlen = asm.R1
 	p.About("tcp options")
 	p.tcpHeaderLength(hlen)
 	p.Jump(plain, asm.JLT.Imm(hlen, tcpLen+lenMSS, ""))
-	p.Emit(asm.Mov.Reg(value, hlen), asm.Add.Imm(value, ipLen-1))
+	p.Emit(asm.Mov.Reg(value, hlen), asm.Add.Imm(value, int32(ahead-1)))
 	p.Jump(plain, asm.JLT.Reg(temp, value, "")) // not all inside the datagram
 	p.Emit(asm.Mov.Reg(value, p.reg.l4), asm.Add.Reg(value, hlen), asm.Add.Imm(value, l4Base))
 	p.Jump(plain, asm.JGT.Reg(value, p.end(), ""))

@@ -32,6 +32,11 @@ func (a *app) check(words []string) error {
 		a.out.warn(program.OneWay)
 	}
 	planned, err := a.explain(program)
+	if err == nil && a.opt.direction == "out" {
+		for _, message := range program.SkipsOffloaded() {
+			a.out.advise([]run.Advice{{Note: true, Message: message, Hint: rule.WholeSums}})
+		}
+	}
 	if err != nil || planned == nil {
 		return err
 	}

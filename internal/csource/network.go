@@ -75,7 +75,7 @@ func (w *writer) scan(p field.Protocol) string {
 	w.use(frameOffset)
 	find := "find_mss(ctx, l3 + header_length(ip), l3 + extent(ip))"
 	if p == field.IP6 {
-		find = "find_mss(ctx, l3 + way_offset(way), l3 + extent6(ip6, end))"
+		find = "find_mss(ctx, l3 + way_offset(way), l3 + extent6(ip6))"
 	}
 	return "\t\t__u32 mss = " + find + ";\n\t\tstruct mss_option *option = l4 + (mss & 63);\n\n"
 }

@@ -54,14 +54,20 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 		w.need("retag")
 		lines = append(lines, "retag(ctx, tci);")
 	}
-	if check := valueOf4(s); check != nil {
+	check := valueOf4(s)
+	for _, sum := range s.Sums {
+		if sum.Op == plan.Fix && sum.Check.Proto != field.IP {
+			check = sum.Check
+		}
+	}
+	if check != nil {
 		return append(w.sparePartial(check, lines), lines...)
 	}
 	return lines
 }
 
 // sparePartial lets a packet pass whose checksum of layer 4, which a rule gives
-// a value, is offloaded. To ask takes the pointers into the packet
+// a value or makes right, is offloaded. To ask takes the pointers into the packet
 // away, so those that the lines behind use are found again.
 func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 	w.need("is_partial")
@@ -80,7 +86,7 @@ func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 		missing = append(missing, "!"+name)
 	}
 	lines = append(lines, "",
-		fmt.Sprintf("if (is_partial(ctx, %s_at + %d)) /* a value could not reach the wire */", l4, memberOf(check).off),
+		fmt.Sprintf("if (is_partial(ctx, %s_at + %d)) /* neither that nor a value would reach the wire */", l4, memberOf(check).off),
 		"\treturn XDP_PASS;")
 	lines = append(lines, found...)
 	return append(lines, "if ("+strings.Join(missing, " || ")+")", "\treturn XDP_PASS;")
@@ -158,7 +164,7 @@ func (w *writer) layer4(s plan.Step) steps4 {
 		return []string{comment(sum.Check.Name + " follows " + strings.Join(names, ", ")), call}
 	}
 	var pseudoCall []string
-	if len(pseudo) > 0 {
+	if len(pseudo) > 0 && sum.Op != plan.Fix {
 		names := keep("pseudo", pseudo)
 		pseudoCall = follow(names, w.replacePseudo(place, "pseudo", flags))
 	}
@@ -189,10 +195,9 @@ func (w *writer) replacePseudo(place, change, flags string) string {
 	return fmt.Sprintf("replace(ctx, %s, %s, %s);", place, change, flags)
 }
 
-// named4 fixes or breaks a checksum. One that is offloaded (CHECKSUM_PARTIAL) gets only
-// what changes in the pseudo-header, and to be broken one more.
+// named4 fixes or breaks a checksum. One that is offloaded (CHECKSUM_PARTIAL) and is to
+// be broken gets only what changes in the pseudo-header, and one more.
 func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags string, out *steps4) {
-	w.need("is_partial")
 	length := "datagram_length"
 	if sum.L3 == field.IP6 {
 		length = "datagram_length6"
@@ -203,15 +208,13 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 		pseudoSum = terms[0]
 	}
 	out.stored = append(out.stored, "__u64 pseudo_sum = "+pseudoSum+";")
-	partial := pseudoCall
-	if sum.Op == plan.Bad {
-		partial = append(partial, w.replacePseudo(place, "1", flags))
-	}
 	whole := w.recomputeAtTC(sum, place, "l4_offset", "carried")
-	if len(partial) == 0 {
-		out.after = append(conditional("!is_partial(ctx, "+place+")", whole), out.after...)
+	if sum.Op == plan.Fix {
+		out.after = whole
 		return
 	}
+	w.need("is_partial")
+	partial := append(pseudoCall, w.replacePseudo(place, "1", flags))
 	lines := conditional("is_partial(ctx, "+place+")", append(partial, ""))
 	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "" })
 	lines[len(lines)-1] = "} else {"

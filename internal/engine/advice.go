@@ -17,11 +17,8 @@ import (
 // nothing is wrong with them.
 func (s *Prepared) Advice() []run.Advice { return s.adviceAt(s.choice) }
 
-// Hints of advice.
-const (
-	offloadOff = "switch offload off where they are sent: ethtool -K DEVICE tso off gso off"
-	sumsOff    = "whole checksums where the packets are sent: ethtool -K DEVICE tx off"
-)
+// offloadOff is a hint.
+const offloadOff = "switch offload off where they are sent: ethtool -K DEVICE tso off gso off"
 
 // adviceAt is the advice about a choice of the hook.
 func (s *Prepared) adviceAt(c hook.Choice) []run.Advice {
@@ -77,21 +74,12 @@ func (s *Prepared) idle() []run.Advice {
 	return all
 }
 
-// exactAdvice names the checksums that a rule sets to a value that some packets
+// exactAdvice names the checksums that the rules set or make right, which some packets
 // cannot take.
 func (s *Prepared) exactAdvice() []run.Advice {
-	var told []*field.Field
 	var all []run.Advice
-	for _, r := range s.opt.Program.Rules {
-		f := exactSum(r)
-		if f == nil || f.Proto == field.ICMP || slices.Contains(told, f) {
-			continue // the kernel makes ICMP's when it makes the packet
-		}
-		told = append(told, f)
-		all = append(all, run.Advice{
-			Message: fmt.Sprintf("packets with an offloaded checksum are skipped: %s cannot be set exactly in them", f.Name),
-			Hint:    sumsOff,
-		})
+	for _, message := range s.opt.Program.SkipsOffloaded() {
+		all = append(all, run.Advice{Message: message, Hint: rule.WholeSums})
 	}
 	return all
 }
@@ -108,7 +96,7 @@ func (s *Prepared) badAdvice() []run.Advice {
 			if a.Op == operand.Bad && isLayer4Sum(a.Field) && a.Field.Proto != field.ICMP && a.Field.Proto != field.ICMP6 {
 				return []run.Advice{{
 					Message: fmt.Sprintf("packets of this machine may have no %s yet: receivers on this machine take them unchecked, it is wrong where they leave it", a.Field.Name),
-					Hint:    sumsOff,
+					Hint:    rule.WholeSums,
 				}}
 			}
 		}

@@ -203,14 +203,3 @@ func need(p *rule.Program) (n hook.Need) {
 }
 
 func isLayer4Sum(f *field.Field) bool { return f.Kind == field.Checksum && f.Proto != field.IP }
-
-// exactSum is the checksum of layer 4 that a rule sets to a value or leaves as it
-// arrived, or nil.
-func exactSum(r *rule.Rule) *field.Field {
-	for _, a := range r.Actions {
-		if isLayer4Sum(a.Field) && !a.Op.Sums() {
-			return a.Field
-		}
-	}
-	return nil
-}

@@ -32,14 +32,16 @@ type steps struct {
 // extension headers, and gives the end of the datagram: only if the version is
 // 6, every extension header is one that RFC 8200 lets one step over, the
 // fragment is the first, and the fixed part of the header that follows lies
-// inside both the frame and ip6_len.
+// inside both the frame and ip6_len. A payload length of 0 is what segmentation
+// offload sends, with the option for jumbograms or without: then the frame alone
+// counts.
 func (p *packet) parseIPv6(l3 int) (end int) {
 	ip := readIP6(p.frame[l3:])
 	if ip.version != 6 {
 		return 0
 	}
 	end = len(p.frame)
-	if ip.payloadLen != 0 || !p.jumbo(l3) {
+	if ip.payloadLen != 0 {
 		end = min(end, l3+ip6Fixed+ip.payloadLen)
 	}
 	next, at := ip.next, l3+ip6Fixed
@@ -88,15 +90,6 @@ func (s *steps) over(number int, header []byte) {
 // fragmentOffset is the offset, in 8-byte units, that a fragment header says.
 func fragmentOffset(header []byte) int {
 	return int(binary.BigEndian.Uint16(header[2:]) >> 3)
-}
-
-// jumbo reports whether the first of the hop-by-hop options of the packet at l3
-// is the length of a jumbogram (RFC 2675), which is what segmentation offload
-// sends with a payload length of 0.
-func (p *packet) jumbo(l3 int) bool {
-	options := l3 + ip6Fixed
-	return readIP6(p.frame[l3:]).next == hopByHop && p.reaches(options+extensionUnit) &&
-		p.frame[options+2] == 0xc2 && p.frame[options+3] == 4
 }
 
 // ip6Header is what an IPv6 header says about the length and fragmentation of its packet (RFC 8200

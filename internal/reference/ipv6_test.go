@@ -70,7 +70,7 @@ func TestPresenceBehindIPv6(t *testing.T) {
 		{"version 7", udp, put(14, 0x7290), "eth ip6"},
 		{"payload length too small by one", udp, put(18, 7), "eth ip6"},
 		{"payload length just enough", udp, put(18, 8), "eth ip6 udp"},
-		{"payload length 0", udp, put(18, 0), "eth ip6"},
+		{"payload length 0", udp, put(18, 0), "eth ip6 udp"},
 		{"payload length as long as the frame", udp, put(18, n), "eth ip6 udp"},
 		{"payload length beyond the frame", udp, put(18, 65535), "eth ip6 udp"},
 		{"ICMPv4", udp, put(20, 0x013d), "eth ip6"},
@@ -141,9 +141,9 @@ func TestExtensionHeadersCutOff(t *testing.T) {
 	})
 }
 
-// TestJumbo: with a payload length of 0 the frame alone counts, if the jumbo
-// option is the first of the hop-by-hop options.
-func TestJumbo(t *testing.T) {
+// TestNoPayloadLength: with a payload length of 0 the frame alone counts, with the
+// option for jumbograms and without.
+func TestNoPayloadLength(t *testing.T) {
 	t.Parallel()
 	none := put(18, 0)
 	other := append([]byte(nil), jumboFirst...)
@@ -155,10 +155,10 @@ func TestJumbo(t *testing.T) {
 		{"behind more extension headers", chain(t, jumboFirst, options, atomic), none, "eth ip6 udp"},
 		{"with a payload length", chain(t, jumboFirst), keep, "eth ip6 udp"},
 		{"with a payload length that is short", chain(t, jumboFirst), put(18, 15), "eth ip6"},
-		{"not the first option", chain(t, jumboLater), none, "eth ip6"},
-		{"of another length", chain(t, other), none, "eth ip6"},
-		{"no jumbo option", chain(t, hopByHop), none, "eth ip6"},
-		{"in destination options", chain(t, optionsLike), none, "eth ip6"},
+		{"not the first option", chain(t, jumboLater), none, "eth ip6 udp"},
+		{"of another length", chain(t, other), none, "eth ip6 udp"},
+		{"no jumbo option", chain(t, hopByHop), none, "eth ip6 udp"},
+		{"in destination options", chain(t, optionsLike), none, "eth ip6 udp"},
 		{"cut off", chain(t, jumboFirst), func(b []byte) []byte { return none(b)[:61] }, "eth ip6"},
 		{"UDP cut off", chain(t, jumboFirst), func(b []byte) []byte { return none(b)[:69] }, "eth ip6"},
 	})

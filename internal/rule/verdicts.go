@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"repacket/internal/field"
+	"repacket/internal/operand"
 	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
@@ -135,4 +136,29 @@ func (p *Program) NotLeaving() (why, hint string) {
 		}
 	}
 	return "", ""
+}
+
+// WholeSums is how to have no offloaded checksums.
+const WholeSums = "whole checksums where the packets are sent: ethtool -K DEVICE tx off; or --hook xdp where they arrive"
+
+// SkipsOffloaded says which packets are skipped at tc because a rule sets their TCP
+// or UDP checksum, or makes it right, and it is offloaded: nothing there completes it.
+func (p *Program) SkipsOffloaded() []string {
+	var out []string
+	for _, r := range p.Rules {
+		for _, a := range r.Actions {
+			if a.Field.Kind != field.Checksum || a.Field.Proto != field.TCP && a.Field.Proto != field.UDP || a.Op == operand.Bad {
+				continue
+			}
+			how := "set exactly"
+			if a.Op == operand.Fix {
+				how = "fixed"
+			}
+			text := "packets with an offloaded checksum are skipped: " + a.Field.Name + " cannot be " + how + " in them"
+			if !slices.Contains(out, text) {
+				out = append(out, text)
+			}
+		}
+	}
+	return out
 }

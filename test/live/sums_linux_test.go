@@ -181,6 +181,10 @@ func (b *stateBench) right(c sumCase, kind string) {
 	sent := p.frame()
 	c.after(p)
 	want := p.frame()
+	if b.state.sum == testnet.ChecksumPartial && strings.Contains(c.text, "fix") && !strings.Contains(c.text, "ip_check fix") {
+		b.leftAlone(c.text, kind, sent) // nothing at tc completes it
+		return
+	}
 	r := b.use(c.text)
 	receiver := newStack(b.t, b.pair.B)
 	b.send(sent)

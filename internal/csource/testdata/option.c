@@ -148,17 +148,11 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 
 /*
  * How much of a frame counts from the IPv6 header on. Segmentation offload sends
- * a payload length of 0 with the option for jumbograms (RFC 2675); then all of
- * it does.
+ * a payload length of 0; then all of it does.
  */
-static __always_inline __u32 extent6(const struct ip6_header *ip6, const void *end)
+static __always_inline __u32 extent6(const struct ip6_header *ip6)
 {
-	const struct extension *options = (const void *)(ip6 + 1);
-
-	if (!ip6->len && ip6->next == 0 && (const void *)(options + 1) <= end &&
-	    options->bytes[0] == 0xc2 && options->bytes[1] == 4)
-		return 0x7fffffff;
-	return sizeof(*ip6) + bpf_ntohs(ip6->len);
+	return ip6->len ? sizeof(*ip6) + bpf_ntohs(ip6->len) : 0x7fffffff;
 }
 
 /*
@@ -180,7 +174,7 @@ __noinline __u32 way_behind(struct xdp_md *ctx, __u32 l3)
 	ip6 = data + l3;
 	if ((void *)(ip6 + 1) > end || *(__u8 *)ip6 >> 4 != 6)
 		return NO_WAY;
-	limit = extent6(ip6, end);
+	limit = extent6(ip6);
 	next = ip6->next;
 #pragma unroll /* or clang may close it without a jump, which Linux 6.1 rejects */
 	for (int headers = 0; headers <= 8; headers++) {
@@ -215,7 +209,7 @@ static __always_inline __u32 way_offset(__u32 way)
 static __always_inline int carries6(const struct ip6_header *ip6, __u32 way, const void *l4,
 				    const void *end, __u8 protocol, __u32 fixed)
 {
-	return (way >> 16 & 0xff) == protocol && way_offset(way) + fixed <= extent6(ip6, end) &&
+	return (way >> 16 & 0xff) == protocol && way_offset(way) + fixed <= extent6(ip6) &&
 	       l4 + fixed <= end;
 }
 
@@ -358,7 +352,7 @@ static __always_inline int over_ip6(struct xdp_md *ctx, void *end, __u32 l3,
 	void *l4 = (void *)ip6 + way_offset(way);
 
 	if (carries6(ip6, way, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header))) {
-		__u32 mss = find_mss(ctx, l3 + way_offset(way), l3 + extent6(ip6, end));
+		__u32 mss = find_mss(ctx, l3 + way_offset(way), l3 + extent6(ip6));
 		struct mss_option *option = l4 + (mss & 63);
 
 		if (mss && (void *)(option + 1) <= end) {

@@ -279,6 +279,22 @@ static __always_inline int is_partial(struct __sk_buff *ctx, __u32 offset)
 	return 0;
 }
 
+/*
+ * Where something lies in the packet, to find it again behind a call that takes
+ * the pointers into the packet away.
+ */
+static __always_inline __u32 offset_of(struct __sk_buff *ctx, const void *at)
+{
+	return (at - (const void *)(long)ctx->data) & 0x7fff;
+}
+
+static __always_inline void *again(struct __sk_buff *ctx, __u32 offset, __u32 size)
+{
+	void *at = (void *)(long)ctx->data + offset;
+
+	return at + size <= (void *)(long)ctx->data_end ? at : (void *)0;
+}
+
 static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
@@ -335,16 +351,23 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 	    udp->len == bpf_htons(datagram_length(ip))) {
 		__u32 carried = datagram_length(ip);
 
+		__u32 ip_at = offset_of(ctx, ip);
+		__u32 udp_at = offset_of(ctx, udp);
+
+		if (is_partial(ctx, udp_at + 6)) /* neither that nor a value would reach the wire */
+			return TC_ACT_UNSPEC;
+		ip = again(ctx, ip_at, sizeof(*ip));
+		udp = again(ctx, udp_at, sizeof(*udp));
+		if (!ip || !udp)
+			return TC_ACT_UNSPEC;
 		/* ip_check follows ip_ttl */
 		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
 		ip->ttl = 9;
 		__u64 pseudo_sum = pseudo_header(ip);
-		if (!is_partial(ctx, l4_offset + 6)) {
-			/* udp_check fix */
-			store(ctx, l4_offset + 6, 0);
-			store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
-			bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
-		}
+		/* udp_check fix */
+		store(ctx, l4_offset + 6, 0);
+		store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
+		bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
 		count(ctx, 0);
 		return TC_ACT_UNSPEC;
 	}
