@@ -40,6 +40,8 @@ type Case struct {
 	// Whole: the rule takes only what is all there, because it makes a sum over
 	// all of it: whole datagrams, or IPv4 headers with all their options.
 	Whole bool `json:"whole,omitempty"`
+	// wholeHeader and wholeDatagram are which of the two.
+	wholeHeader, wholeDatagram bool
 	// Only says of fields that are there only on some packets on which.
 	Only []string `json:"only,omitempty"`
 	// Computed says of what is not given as it stands how it comes about:
@@ -107,8 +109,13 @@ func (v *solver) explain(r *Rule, bytes int) Case {
 	out.only(r)
 	out.Computed = computed(r)
 	for _, a := range r.Actions {
-		out.rewritten(a)
 		out.Whole = out.Whole || a.Op.Sums()
+		out.wholeHeader = out.wholeHeader || a.Op.Sums() && a.Field.Proto == field.IP
+		out.wholeDatagram = out.wholeDatagram || a.Op.Sums() && a.Field.Proto != field.IP
+		if a.Idle() || has(r.Cond, a) {
+			continue
+		}
+		out.rewritten(a)
 		for _, cover := range a.Field.Covers {
 			out.follow(r, where, Checksum{Field: cover.Check})
 		}
@@ -129,6 +136,23 @@ func (v *solver) explain(r *Rule, bytes int) Case {
 		out.Verdict, out.Interface = r.Verdict.String(), r.Redirect
 	}
 	return out
+}
+
+// has reports whether every packet that meets a condition has the value already that an
+// action sets.
+func has(cond Expr, a Action) bool {
+	list := []Expr{cond}
+	if and, ok := cond.(And); ok {
+		list = and.X
+	}
+	return a.Op == operand.Set && a.Cell == 0 && slices.ContainsFunc(list, func(x Expr) bool {
+		t, ok := x.(Test)
+		if !ok || t.Field != a.Field || len(t.Cells) > 0 {
+			return false
+		}
+		v, single := t.In.Single()
+		return single && v == a.Value
+	})
 }
 
 // rewritten adds the bits that an action can change: of a prefix the upper
@@ -240,8 +264,13 @@ func (e Case) rewrites() string {
 		sums = []string{"none"}
 	}
 	text := ""
-	if e.Whole {
+	switch {
+	case e.wholeHeader && e.wholeDatagram:
 		text = "  only what is whole: no fragment, lengths that agree (ip_check: the whole header)\n"
+	case e.wholeDatagram:
+		text = "  only what is whole: no fragment, lengths that agree\n"
+	case e.wholeHeader:
+		text = "  only what is whole: the header with its options\n"
 	}
 	for _, proto := range e.Swaps {
 		text += fmt.Sprintf("  swapped: %s_src and %s_dest\n", proto, proto)
