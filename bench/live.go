@@ -64,7 +64,7 @@ func livePart(o options) (_ string, err error) {
 	}
 	order := sending{
 		Count: livePackets, Warm: liveWarm, CPU: where[0], Interface: pair.Config.A.Name,
-		Frame: hex.EncodeToString(udpFrame(lookedForSource, lookedForPort)),
+		Frame: hex.EncodeToString(lookedForFrame()),
 	}
 	rounds := min(o.rounds, liveMost)
 	for round := range rounds {

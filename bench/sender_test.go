@@ -12,15 +12,21 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 
+	"repacket/internal/cli"
 	"repacket/internal/lab"
 	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
-// TestMain makes the test the sender where it is started as one.
+// TestMain makes the test the sender, or the command, where it is started as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == senderWord {
-		exit(senderMain(os.Stdout, os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case senderWord:
+			exit(senderMain(os.Stdout, os.Args[2:]))
+		case "--json":
+			os.Exit(cli.Run(cli.System()))
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -62,7 +68,7 @@ func TestSenderCounts(t *testing.T) {
 		{"pings of 1,500", sending{Count: 20, CPU: -1, Echo: pair.Config.B.Addr.Addr(), Bytes: 1500}, 20, 20, 20},
 		{"frames", sending{
 			Count: 2*block + 1, Warm: 7, CPU: where[0], Interface: pair.Config.A.Name,
-			Frame: hex.EncodeToString(udpFrame(lookedForSource, lookedForPort)),
+			Frame: hex.EncodeToString(lookedForFrame()),
 		}, 0, 2*block + 8, 3},
 	} {
 		pings, packets := received()
@@ -76,6 +82,54 @@ func TestSenderCounts(t *testing.T) {
 			t.Errorf("%s: %d sent, %d arrived, %d of them pings, %d times; want %d, %d pings, %d times", c.name,
 				done.Packets, packetsNow-packets, pingsNow-pings, len(done.Nanoseconds), c.packets, c.pings, c.times)
 		}
+	}
+}
+
+// TestCommandCounts: the command counts the pings and frames that the sender has sent,
+// at every hook; and one that nobody has sent is missed.
+func TestCommandCounts(t *testing.T) {
+	needs.Kernel(t)
+	pair, err := lab.NewPair(lab.PairConfig{Offload: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pair.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options{binary: self}
+	pings := sending{Count: 20, Warm: 5, CPU: -1, Echo: pair.Config.B.Addr.Addr(), Bytes: 1500}
+	frames := sending{Count: 20, Warm: 5, CPU: -1, Interface: pair.Config.A.Name, Frame: hex.EncodeToString(lookedForFrame())}
+	rows, err := ruleSets()[0].filter(o, t.TempDir()+"/rules")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rows.once(pair, frames); err != nil || len(rows.ns) != 1 {
+		t.Errorf("%s: %v, %d results", rows.name, err, len(rows.ns))
+	}
+	for hook, want := range map[string]string{"auto": "tc", "tc": "tc", "xdp": "xdp", "xdp-generic": "xdp-generic"} {
+		r, err := repacketAt(o, pair.B, pair.Config.B.Name, hook, pingRule)
+		if err != nil {
+			t.Fatalf("%s: %v", hook, err)
+		}
+		done, err := pings.send(pair.A)
+		if err != nil {
+			t.Errorf("%s: %v", hook, err)
+		}
+		if err := r.stopCounted(done.Packets); err != nil || r.hook != want || done.Packets != 25 {
+			t.Errorf("%s: %d sent, hook %q, %v; want 25 at %q", hook, done.Packets, r.hook, err, want)
+		}
+	}
+	r, err := repacketAt(o, pair.B, pair.Config.B.Name, "tc", pingRule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.stopCounted(1); err == nil || !strings.Contains(err.Error(), "1 packets were sent, and 0 counted") {
+		t.Errorf("a packet too few: %v", err)
+	}
+	if r, err := repacketAt(o, pair.B, "no0", "tc", pingRule); err == nil {
+		t.Errorf("rules on no interface: %+v", r)
 	}
 }
 
