@@ -320,7 +320,7 @@ func (k *fakeKernel) total() run.Counts {
 	out := run.Counts{Skipped: k.skipped}
 	for i, c := range k.counts {
 		w := k.jobs[len(k.jobs)-1].Program.Written[i]
-		out.Rules = append(out.Rules, run.RuleCount{RuleText: run.RuleText{Name: w.Name, Text: w.Text}, Count: c, DryRun: w.DryRun})
+		out.Rules = append(out.Rules, run.RuleCount{RuleText: run.RuleText{Name: w.Name, Text: w.Text}, Count: c, DryRun: w.DryRun, Verdict: w.Verdict})
 	}
 	out.Rules = append(out.Rules, k.former...)
 	return out

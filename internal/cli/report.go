@@ -3,12 +3,12 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"repacket/internal/run"
+	"repacket/internal/syntax"
 )
 
 // report shows what a run has done: a line that is refreshed on a terminal,
@@ -101,15 +101,30 @@ func (r *report) clear() {
 	}
 }
 
-// total is the last line of a summary. Where no rule has actions it counts
-// what matched.
+// total is the last line of a summary: for each verdict of the rules, on how many packets
+// they acted. Where all rules are dry runs it counts what matched.
 func (r *report) total(counts run.Counts, elapsed time.Duration) string {
-	all := counts.Total()
-	verb, n := "match", all.Matched
-	if slices.ContainsFunc(counts.Rules, func(c run.RuleCount) bool { return !c.DryRun }) {
-		verb, n = "rewrite", all.Rewritten
+	var parts []string
+	for _, v := range syntax.Verdicts() {
+		n, some := uint64(0), false
+		for _, c := range counts.Rules {
+			if c.Verdict == v && !c.DryRun {
+				n, some = n+c.Rewritten, true
+			}
+		}
+		if some {
+			parts = append(parts, fmt.Sprintf("%s %d", verbs[v], n))
+		}
 	}
-	return fmt.Sprintf("%s %d pkts in %.3f s", verb, n, elapsed.Seconds())
+	if parts == nil {
+		parts = []string{fmt.Sprintf("match %d", counts.Total().Matched)}
+	}
+	return fmt.Sprintf("%s pkts in %.3f s", strings.Join(parts, ", "), elapsed.Seconds())
+}
+
+// verbs say what rules with a verdict do to packets.
+var verbs = map[syntax.Verdict]string{
+	syntax.Pass: "rewrite", syntax.Drop: "drop", syntax.Reflect: "reflect", syntax.ToInterface: "redirect",
 }
 
 // ruleLines is a line for each rule as written: name or number, packets and

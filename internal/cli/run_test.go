@@ -121,6 +121,46 @@ rewrite 1499 pkts in 0.000 s
 `)
 }
 
+// TestSummaryNamesWhatWasDone: rewrite, drop, reflect and redirect stand in it when a rule
+// does so, match when none does any of them.
+func TestSummaryNamesWhatWasDone(t *testing.T) {
+	t.Parallel()
+	acted := func(n uint64) run.Count { return run.Count{Matched: n, Rewritten: n} }
+	for _, tt := range []struct {
+		rules  string
+		counts []run.Count
+		want   string
+	}{
+		{"if udp then drop", []run.Count{acted(94)}, "drop 94 pkts in 30.002 s\n"},
+		{"if udp then drop", []run.Count{acted(0)}, "drop 0 pkts in 30.002 s\n"},
+		{"if udp then swap ip reflect", []run.Count{acted(5)}, "reflect 5 pkts in 30.002 s\n"},
+		{"if udp then ip_ttl 9 redirect eth0", []run.Count{acted(6)}, "redirect 6 pkts in 30.002 s\n"},
+		{"if udp then ip_ttl 9 pass", []run.Count{acted(7)}, "rewrite 7 pkts in 30.002 s\n"},
+		{"if udp then pass", []run.Count{{Matched: 8}}, "match 8 pkts in 30.002 s\n"},
+		{
+			"if udp then drop else if tcp then ip_ttl 9 else if icmp then drop else if arp",
+			[]run.Count{acted(90), acted(10), acted(4), {Matched: 3}},
+			"rewrite 10, drop 94 pkts in 30.002 s\n",
+		},
+		{
+			"if arp then redirect eth0 else if icmp then reflect else if udp then drop else ip_ttl 9",
+			[]run.Count{acted(1), acted(2), acted(3), acted(4)},
+			"rewrite 4, drop 3, reflect 2, redirect 1 pkts in 30.002 s\n",
+		},
+	} {
+		f := newFake(t, "-i", "eth1", tt.rules)
+		f.kernel.count(tt.counts...)
+		f.start()
+		f.await(&f.stderr, "native XDP\n")
+		f.clock.set(30*time.Second + 2*time.Millisecond)
+		f.send(syscall.SIGINT)
+		f.wait()
+		if !strings.Contains(f.stderr.String(), "\n"+tt.want) {
+			t.Errorf("%s: the summary is %q, want %q", tt.rules, f.stderr.String(), tt.want)
+		}
+	}
+}
+
 // SIGUSR1 prints the summary and the run goes on.
 func TestSummaryOnDemand(t *testing.T) {
 	t.Parallel()
@@ -202,7 +242,7 @@ func TestRunJSON(t *testing.T) {
 	close(f.kernel.done)
 	f.wait()
 	const rules = `"rules":[{"text":"if udp_dest 443 then udp_dest 8080"`
-	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180}`
+	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180,"dropped":0,"reflected":0,"redirected":0}`
 	wantText(t, "stdout", f.stdout.String(),
 		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp",`+rules+"}]}\n"+
 			`{"version":1,"event":"stats","time":"2023-11-14T22:13:21Z","interface":"eth1","direction":"in","seconds":1,"total":{`+counts+","+rules+","+counts+"]}\n"+

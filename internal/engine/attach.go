@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
+	"repacket/internal/rule"
 	"repacket/internal/run"
 )
 
@@ -188,7 +189,11 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		Limit:      s.opt.Limit,
 	}
 	for _, w := range s.opt.Program.Written {
-		m.Rules = append(m.Rules, hook.NewMetaRule(w.Name, w.Text, w.DryRun, len(s.opt.Program.Written)))
+		r := hook.NewMetaRule(w.Name, w.Text, w.DryRun, len(s.opt.Program.Written))
+		if w.Verdict != rule.Pass {
+			r.Verdict = w.Verdict.String()
+		}
+		m.Rules = append(m.Rules, r)
 	}
 	return m
 }

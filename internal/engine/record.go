@@ -9,6 +9,7 @@ import (
 	"repacket/internal/bpf"
 	"repacket/internal/hook"
 	"repacket/internal/run"
+	"repacket/internal/syntax"
 )
 
 // record is what a program counts, together with what the programs before it
@@ -170,10 +171,12 @@ func add(a, b bpf.Counter) bpf.Counter {
 // actions matches: what it cannot rewrite whole, its condition does not match.
 func ruleCount(m hook.MetaRule, c bpf.Counter) run.RuleCount {
 	out := run.RuleCount{RuleText: run.RuleText{Name: m.Name, Text: m.Text}, DryRun: m.DryRun}
-	out.Matched, out.MatchedBytes = c.Packets, c.Bytes
-	if !m.DryRun {
-		out.Rewritten, out.RewrittenBytes = c.Packets, c.Bytes
+	for _, v := range syntax.Verdicts() {
+		if m.Verdict == v.String() { // another version may have more of them
+			out.Verdict = v
+		}
 	}
+	out.Set(c.Packets, c.Bytes)
 	return out
 }
 

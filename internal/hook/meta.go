@@ -47,6 +47,9 @@ type MetaRule struct {
 	// beginning and an ellipsis, else "".
 	Sum    string `json:"sum,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"` // it only counts
+	// Verdict is the word for what becomes of the packets, or "" where they pass, and in
+	// programs of versions that did not keep it.
+	Verdict string `json:"verdict,omitempty"`
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.

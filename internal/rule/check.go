@@ -118,9 +118,9 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 		start = r.IfAt.Start
 	}
 	c.sets.turn(r.At.End - r.At.Start)
-	c.program.Written = append(c.program.Written, Written{
-		Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, DryRun: r.DryRun(),
-	})
+	w := Written{Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, DryRun: r.DryRun()}
+	w.Verdict, _ = verdictOf(r)
+	c.program.Written = append(c.program.Written, w)
 	c.verdict(r)
 	c.read(r)
 	d := c.resolve(r)

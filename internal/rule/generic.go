@@ -77,11 +77,17 @@ func (d draft) expand(index int, ch choice) *Rule {
 			out.Actions[i].From = ch.pick(a.Operand.From.Fields)[0]
 		}
 	}
-	for _, v := range d.rule.Verdicts {
-		out.Verdict, out.Redirect = v.Verdict, v.Iface
-	}
+	out.Verdict, out.Redirect = verdictOf(d.rule)
 	out.Cond = withGuards(ch.apply(d.cond), out.Actions)
 	return out
+}
+
+// verdictOf is what becomes of the packets of a rule, and the interface where it redirects.
+func verdictOf(r syntax.RuleNode) (v Verdict, redirect string) {
+	for _, node := range r.Verdicts { // one, unless an error has been reported
+		v, redirect = node.Verdict, node.Iface
+	}
+	return v, redirect
 }
 
 // apply is a condition of a draft under the choice, with no And in an And and no

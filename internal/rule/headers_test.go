@@ -159,7 +159,7 @@ func TestClosing(t *testing.T) {
 	p := mustCheck(t, source)
 	want := []Written{
 		{Name: "ssh", Text: "if tcp_dest 22 then pass", Span: Span{Start: 0, End: 29}, DryRun: true},
-		{Text: "else ttl 5, reflect", Span: Span{Start: 31, End: strings.Index(source, " ;")}},
+		{Text: "else ttl 5, reflect", Span: Span{Start: 31, End: strings.Index(source, " ;")}, Verdict: Reflect},
 	}
 	if diff := cmp.Diff(want, p.Written); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)

@@ -62,6 +62,8 @@ type Written struct {
 	// DryRun: the rule has no actions, or only pass; packets that match are
 	// counted, not changed.
 	DryRun bool
+	// Verdict is what becomes of the packets on which the rule acts.
+	Verdict Verdict
 }
 
 // Rule is one checked rule: when Cond holds on a packet as it arrived, and

@@ -1,11 +1,18 @@
 package run
 
+import "repacket/internal/rule"
+
 // Count is what one rule did. Bytes are those of whole packets.
 type Count struct {
-	Matched        uint64 `json:"matched"`
-	MatchedBytes   uint64 `json:"matched_bytes"`
+	Matched      uint64 `json:"matched"`
+	MatchedBytes uint64 `json:"matched_bytes"`
+	// Rewritten is all on which the rule acted; of these, Dropped, Reflected and Redirected
+	// did not pass.
 	Rewritten      uint64 `json:"rewritten"`
 	RewrittenBytes uint64 `json:"rewritten_bytes"`
+	Dropped        uint64 `json:"dropped"`
+	Reflected      uint64 `json:"reflected"`
+	Redirected     uint64 `json:"redirected"`
 }
 
 // RuleText is a rule in the user's words.
@@ -18,8 +25,27 @@ type RuleText struct {
 type RuleCount struct {
 	RuleText
 	Count
-	DryRun bool `json:"-"`              // it only counts
-	Gone   bool `json:"gone,omitempty"` // it has been replaced
+	DryRun  bool         `json:"-"`              // it only counts
+	Verdict rule.Verdict `json:"-"`              // what becomes of the packets
+	Gone    bool         `json:"gone,omitempty"` // it has been replaced
+}
+
+// Set sets the count to what a rule does that has acted on, or as a dry run matched, these
+// packets.
+func (c *RuleCount) Set(packets, bytes uint64) {
+	c.Count = Count{Matched: packets, MatchedBytes: bytes}
+	if c.DryRun {
+		return
+	}
+	c.Rewritten, c.RewrittenBytes = packets, bytes
+	switch c.Verdict {
+	case rule.Drop:
+		c.Dropped = packets
+	case rule.Reflect:
+		c.Reflected = packets
+	case rule.ToInterface:
+		c.Redirected = packets
+	}
 }
 
 // Skipped is how many packets a rule matched and could not act on, and why.
@@ -42,6 +68,9 @@ func (c Counts) Total() (all Count) {
 		all.MatchedBytes += r.MatchedBytes
 		all.Rewritten += r.Rewritten
 		all.RewrittenBytes += r.RewrittenBytes
+		all.Dropped += r.Dropped
+		all.Reflected += r.Reflected
+		all.Redirected += r.Redirected
 	}
 	return all
 }
