@@ -198,7 +198,8 @@ func operational(link netlink.Link) bool {
 	return state && a.RawFlags&unix.IFF_RUNNING != 0 && a.RawFlags&unix.IFF_UP != 0
 }
 
-// AddressesUsable: IPv6 addresses are tentative until their interface is ready
+// AddressesUsable reports whether an interface can send from its addresses: those
+// of IPv6 are tentative until it is ready
 // and somebody in the kernel has had the time to make their routes. (Without
 // duplicate address detection by flag, IFA_F_NODAD, they never look so.)
 func AddressesUsable(link netlink.Link) bool {

@@ -22,7 +22,7 @@ type Counters map[string]uint64
 // the calling thread.
 var protocolFiles = []string{"snmp", "netstat", "snmp6"}
 
-// Counters reads what the namespace counts by protocol, named as nstat names
+// CountersOf reads what the namespace counts by protocol, named as nstat names
 // it: "UdpInCsumErrors", "TcpExtTCPOFOQueue", "Udp6InErrors".
 func CountersOf(n *lab.Namespace) (Counters, error) {
 	all := Counters{}
