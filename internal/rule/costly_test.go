@@ -1,7 +1,9 @@
 package rule_test
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"repacket/internal/rule"
@@ -42,4 +44,24 @@ func FuzzSteps(f *testing.F) {
 			t.Errorf("%d steps to check and %d to explain, more than %d", checked, explained, most)
 		}
 	})
+}
+
+// TestHintsOfOneLongLineAreCheap: warnings of rules that all stand in one line take no
+// more work than those of the same rules in lines of their own.
+func TestHintsOfOneLongLineAreCheap(t *testing.T) {
+	var rules []string
+	for i := range 1000 {
+		rules = append(rules, fmt.Sprintf("if not ip_src 10.0.%d.%d and not udp_dest %d then drop", i/250, i%250, i))
+	}
+	work := func(text string) float64 {
+		return testing.AllocsPerRun(1, func() {
+			p, err := rule.Check(text)
+			if err != nil || len(p.Warnings) == 0 {
+				t.Fatalf("%v, %v", p, err)
+			}
+		})
+	}
+	if lines, line := work(strings.Join(rules, "\n")), work(strings.Join(rules, "; ")); line > 2*lines {
+		t.Errorf("%.0f allocations for rules in one line, %.0f in lines of their own", line, lines)
+	}
 }

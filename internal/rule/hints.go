@@ -30,7 +30,10 @@ func settle(d *syntax.Diagnostic) {
 	m := mender{written: fault(d), tries: maxTries}
 	list := d.Suggestions
 	d.Suggestions = nil
-	if d.Severity == syntax.Error && m.written.at.End-m.written.at.Start <= maxMended {
+	if m.written.at.End-m.written.at.Start > maxMended {
+		return // a line can hold many rules: to check it for each of them takes too long
+	}
+	if d.Severity == syntax.Error {
 		list = withPhrases(m.written, d.At, list)
 	}
 	if len(list) == 0 {
@@ -113,9 +116,6 @@ func withPhrases(p piece, at Span, list []syntax.Suggestion) []syntax.Suggestion
 // try applies a suggestion and what follows from it until the source is accepted,
 // and gives what is to be shown and that source.
 func (m *mender) try(s syntax.Suggestion) (shown, fixed string, ok bool) {
-	if m.written.at.End-m.written.at.Start > maxMended {
-		return "", "", false
-	}
 	text := s.Alone
 	if text == "" {
 		if text, ok = syntax.Apply(m.written.source, m.written.at, s.Edits); !ok {
