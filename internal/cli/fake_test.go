@@ -203,7 +203,8 @@ type fakeKernel struct {
 	over     run.Limit          // the limit that done tells
 	starting func(ready func()) // what Start does before it attaches, if it is set
 	findings []doctor.Row
-	others   []string // more names that Interfaces gives
+	others   []string     // more names that Interfaces gives
+	traffic  *run.Traffic // what Traffic gives, if it is known
 }
 
 func (k *fakeKernel) DefaultInterface() (string, error) {
@@ -348,6 +349,13 @@ func (k *fakeKernel) Close() (run.Counts, error) {
 	defer k.mu.Unlock()
 	k.closed++
 	return k.total(), k.closeErr
+}
+
+func (k *fakeKernel) Traffic() (run.Traffic, error) {
+	if k.traffic == nil {
+		return run.Traffic{}, errFake
+	}
+	return *k.traffic, nil
 }
 
 // count sets what the rules have done.

@@ -240,7 +240,7 @@ func TestSIGHUPOnATerminal(t *testing.T) {
 	r.await(&r.stderr, "1.000 s")
 	r.send(syscall.SIGHUP)
 	r.await(&r.stderr, "as it is now")
-	r.end("eth1: native XDP\nrewrite 0 pkts in 1.000 s\r" + strings.Repeat(" ", len("rewrite 0 pkts in 1.000 s")) +
+	r.end("eth1: native XDP\nCtrl-C to stop\nrewrite 0 pkts in 1.000 s\r" + strings.Repeat(" ", len("rewrite 0 pkts in 1.000 s")) +
 		"\reth1: replaced by the rules of FILE as it is now\nrewrite 0 pkts in 1.000 s\n" +
 		"nothing matched: only packets that come in on eth1 are looked at (-Q out is for those that leave)\n")
 }

@@ -18,6 +18,8 @@ type report struct {
 	target  run.Target
 	byRule  bool // a line for each rule before the last line, even for one, even for many
 	showing int  // length of the line that is being refreshed
+	// traffic is what is known of the packets of the interface at the end.
+	traffic func() (run.Traffic, error)
 }
 
 // periodic reports whether there is anybody to tell each second.
@@ -44,15 +46,6 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 			r.nothing()
 		}
 	}
-}
-
-// nothing says which packets were looked for where nothing matched.
-func (r *report) nothing() {
-	if r.target.Direction == run.Out {
-		r.out.status("nothing matched: only packets that leave by %s are looked at (-Q in is for those that come in)", r.target.Interface)
-		return
-	}
-	r.out.status("nothing matched: only packets that come in on %s are looked at (-Q out is for those that leave)", r.target.Interface)
 }
 
 // manyRules is up to how many rules have a line each in any case.

@@ -58,7 +58,7 @@ func (a *app) run(words []string) error {
 	}
 	r := &running{
 		app: a, session: session,
-		report: &report{out: a.out, target: o.opt.Target, byRule: a.opt.verbose},
+		report: &report{out: a.out, target: o.opt.Target, byRule: a.opt.verbose, traffic: session.Traffic},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}
@@ -69,6 +69,9 @@ func (a *app) run(words []string) error {
 	began := session.Attachment()
 	a.out.advise(began.Advice)
 	a.out.attached("attached", began, o.opt.Program)
+	if a.out.live {
+		a.out.status("Ctrl-C to stop")
+	}
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()

@@ -82,7 +82,7 @@ func TestRunRefreshesTheLineOnATerminal(t *testing.T) {
 	f.await(&f.stderr, "rewrite 11 pkts in 2.000 s")
 	f.send(syscall.SIGINT)
 	f.wait()
-	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\n"+
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nCtrl-C to stop\n"+
 		"rewrite 3 pkts in 1.001 s\rrewrite 11 pkts in 2.000 s\rrewrite 11 pkts in 2.000 s\n")
 }
 
@@ -99,7 +99,7 @@ func TestSummaryCoversTheRefreshedLine(t *testing.T) {
 	f.await(&f.stderr, "12345.000 s")
 	f.send(syscall.SIGINT)
 	f.wait()
-	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nmatch 1 pkts in 12345.000 s\r"+
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nCtrl-C to stop\nmatch 1 pkts in 12345.000 s\r"+
 		"1  1 pkts  0 bytes  if all \nmatch 1 pkts in 12345.000 s\n")
 }
 
@@ -192,6 +192,26 @@ func TestRunEndsWhenTheLimitIsReached(t *testing.T) {
 	}
 }
 
+// TestHowToStopIsSaid: to a person on a terminal, and to nobody else.
+func TestHowToStopIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		flag string
+		tty  bool
+		want int
+	}{{"-v", true, 1}, {"-v", false, 0}, {"-q", true, 0}, {"--json", true, 0}} {
+		f := newFake(t, append([]string{tt.flag}, rewriteWords...)...)
+		f.tty = tt.tty
+		f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
+		close(f.kernel.done)
+		_, stdout, stderr := f.run()
+		if got := strings.Count(stdout+stderr, "Ctrl-C"); got != tt.want {
+			t.Errorf("%s, terminal: %v: said %d times, want %d:\n%s", tt.flag, tt.tty, got, tt.want, stderr)
+		}
+	}
+}
+
+// TestNothingMatched: where nothing is known of the interface, the direction is told.
 func TestNothingMatched(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, rewriteWords...)

@@ -23,12 +23,18 @@ type Session struct {
 	watch sync.WaitGroup
 	gone  error     // the interface was removed; read behind watch
 	over  run.Limit // which limit was reached; read behind done
+	// attached is when the rules were attached, and before what the interface had counted
+	// then, or unknown why that is not known.
+	attached time.Time
+	before   hook.LinkState
+	unknown  error
 
 	replacing sync.Mutex // one Replace at a time
 	mu        sync.Mutex // guards what follows
 	installed
 	closed bool
 	final  run.Counts // once it is closed
+	here   bool       // once it is closed: the interface was not moved away before
 }
 
 // Start is Prepare, then Prepared.Start.
@@ -56,6 +62,7 @@ func (s *Prepared) start(ready func()) (*Session, error) {
 		return nil, err
 	}
 	r.installed, r.opt.Hook = *p, p.choice.Hook
+	r.countFromNow()
 	r.began = run.Attachment{Target: s.opt.Target, Hook: p.choice.Hook, Note: p.choice.Why, Advice: p.late}
 	if s.opt.For > 0 {
 		// The time counts from now on, not from before the kernel's wait.
@@ -117,6 +124,7 @@ func (r *Session) Close() (run.Counts, error) {
 	r.watch.Wait()
 	r.mu.Lock() // a Replace that tests its rules still comes too late
 	defer r.mu.Unlock()
+	r.here, _ = r.link.Here() // if that is not known, nothing is said of the interface
 	detached := r.link.Close()
 	var err error
 	r.final, err = r.record.counts()

@@ -132,6 +132,9 @@ func TestMovedAway(t *testing.T) {
 					t.Errorf("replaced: %v", err)
 				}
 				_, err = r.Close()
+				if traffic, err := r.Traffic(); !errors.Is(err, ErrMoved) {
+					t.Errorf("its packets are said to be %+v, %v", traffic, err)
+				}
 				return err
 			}))
 		})

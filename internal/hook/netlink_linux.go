@@ -24,12 +24,14 @@ type device struct {
 }
 
 // deviceByIndex asks for one interface. The error is the kernel's.
-func deviceByIndex(index int) (device, error) {
+func deviceByIndex(index int) (device, error) { return oneDevice(requestByIndex(index)) }
+
+func requestByIndex(index int) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, 0)
 	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	msg.Index = int32(index)
 	req.AddData(msg)
-	return oneDevice(req)
+	return req
 }
 
 // deviceByName asks for one interface by its name or alternative name.
@@ -52,14 +54,23 @@ func deviceByName(name string) (device, error) {
 }
 
 func oneDevice(req *nl.NetlinkRequest) (device, error) {
-	replies, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	reply, err := oneReply(req)
 	if err != nil {
 		return device{}, err
 	}
-	if len(replies) != 1 {
-		return device{}, fmt.Errorf("the kernel describes %d interfaces instead of one", len(replies))
+	return parseDevice(reply)
+}
+
+// oneReply is the RTM_NEWLINK message about one interface.
+func oneReply(req *nl.NetlinkRequest) ([]byte, error) {
+	replies, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, err
 	}
-	return parseDevice(replies[0])
+	if len(replies) != 1 {
+		return nil, fmt.Errorf("the kernel describes %d interfaces instead of one", len(replies))
+	}
+	return replies[0], nil
 }
 
 // dumpAttempts is how often a list is asked for that changes while it is read.

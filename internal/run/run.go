@@ -98,6 +98,9 @@ type Session interface {
 	Over() Limit
 	// Close detaches the rules and returns the final counts.
 	Close() (Counts, error)
+	// Traffic is what is known of the packets of the interface when the session has been
+	// closed. After an error nothing is known.
+	Traffic() (Traffic, error)
 }
 
 // Limit is what ends a run by itself, as JSON calls it; "" is nothing.
