@@ -23,18 +23,37 @@ func (e *RowsError) Error() string {
 }
 
 // WrittenOut is a program in which every row of a file is a rule. The error is a
-// *RowsError.
+// *RowsError or a *TooLargeError.
 func WrittenOut(p *rule.Program) (*rule.Program, error) {
-	rows := 0
+	var all writtenRows
 	for _, r := range p.Rules {
-		if r.Rows != nil {
-			rows += r.Rows.Len
+		if r.Rows == nil {
+			continue
+		}
+		if err := all.add(r, r.Rows.Len); err != nil {
+			return nil, err
 		}
 	}
-	if rows > MaxWritten {
-		return nil, &RowsError{rows}
-	}
 	return p.WrittenOut(), nil
+}
+
+// writtenRows counts the rows that are written out as rules, and their tests.
+type writtenRows struct{ rows, tests int }
+
+// add counts rows of a rule. It is an error if no program holds as many: as for rows,
+// that is found out by compiling them, which takes its time and memory. For some kinds
+// of packets few tests are left, thus the margin.
+func (w *writtenRows) add(r *rule.Rule, rows int) error {
+	const margin = 4
+	w.rows += rows
+	w.tests += rows * len(rule.Leaves(r.Cond))
+	switch {
+	case w.rows > MaxWritten:
+		return &RowsError{w.rows}
+	case w.tests > margin*MostParts:
+		return &TooLargeError{}
+	}
+	return nil
 }
 
 // mostRows is how many rows a rule may have that lists values in several tests.

@@ -180,7 +180,7 @@ func variable(a rule.Action) bool {
 // items are the rules of a program in order, with their shapes.
 func (b *builder) items() ([]item, error) {
 	var out []item
-	order, written := uint32(0), 0
+	order, written := uint32(0), writtenRows{}
 	first := map[*rule.Rule]int{} // where in out the rows of a rule begin
 	for _, r := range b.program.Rules {
 		if r.Rows == nil {
@@ -195,8 +195,8 @@ func (b *builder) items() ([]item, error) {
 				continue
 			}
 		}
-		if written += r.Rows.Len; written > MaxWritten {
-			return nil, &RowsError{Rows: written}
+		if err := written.add(r, r.Rows.Len); err != nil {
+			return nil, err
 		}
 		first[r] = len(out)
 		for i := range r.Rows.Len {

@@ -161,8 +161,8 @@ func (w *tableWalk) rows(m *bundle) {
 	if !slices.Contains(w.b.written, m.pattern) {
 		w.b.written = append(w.b.written, m.pattern)
 	}
-	if m.count > MaxWritten {
-		t.err = &RowsError{m.count}
+	if err := (&writtenRows{}).add(m.pattern, m.count); err != nil {
+		t.err = err
 		return
 	}
 	for i := range m.rows().Len {

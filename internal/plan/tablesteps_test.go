@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -69,5 +70,29 @@ func TestWrittenOutRejects(t *testing.T) {
 		case err == nil && len(out.Rules) != rows+1:
 			t.Errorf("%d rows: %d rules", rows, len(out.Rules))
 		}
+	}
+}
+
+// TestLongRowsAreRejected: rows that are written out may not be long either, for each
+// way of planning them. Else those of 64 KiB and a rule of 64 KiB take gigabytes.
+func TestLongRowsAreRejected(t *testing.T) {
+	t.Parallel()
+	var cases []string
+	for i := range 100 {
+		cases = append(cases, fmt.Sprintf("udp_dest @d and ip_id %d", i))
+	}
+	p, err := rule.CheckWith("if "+strings.Join(cases, " or ")+" then ip_ttl 6 from x.csv",
+		rule.Options{Open: func(string) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("d\n" + strings.Repeat("7\n8\n", 2_000))), nil
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var long *TooLargeError
+	if _, err := WrittenOut(p); !errors.As(err, &long) {
+		t.Errorf("written out: %v", err)
+	}
+	if _, err := BuildTables(p, field.Ethernet); !errors.As(err, &long) {
+		t.Errorf("in tables: %v", err)
 	}
 }

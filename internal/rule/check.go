@@ -57,7 +57,7 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
-		solver: newSolver(source), program: &Program{Source: source, Draws: draws}, where: map[*Rule]packetset.Set{}, open: open,
+		solver: newSolver(source), program: &Program{Source: source, Draws: draws}, where: map[*Rule]packetset.Set{}, open: open, filesRead: map[string]bool{},
 	}
 }
 
@@ -89,6 +89,10 @@ type checker struct {
 	// were read for all rules so far.
 	sheet *sheet
 	rows  int
+	// filesRead are the files that were read, and rowsAgain is how many rows were read of
+	// those that a rule before had read.
+	filesRead map[string]bool
+	rowsAgain int
 	// rowsTried is how many rows were held against later rules so far.
 	rowsTried int
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -14,10 +15,13 @@ import (
 	"repacket/internal/syntax"
 )
 
-// The most rows of all files of a program, the most cells of a file, and the
+// The most rows of all files of a program, those of files that a rule before has read,
+// for each row that was read once and at all events, the most cells of a file, and the
 // most columns of one that a rule takes.
 const (
 	maxRows    = 16_000_000
+	maxAgain   = 16
+	leastAgain = 1_000_000
 	maxCells   = 4 * maxRows
 	maxColumns = 1000
 )
@@ -45,6 +49,8 @@ type sheet struct {
 	probe report
 	// equal: some rows test for the same, and that has been said.
 	equal bool
+	// again: a rule before has read the file.
+	again bool
 }
 
 // read reads the rows of a rule with from.
@@ -55,6 +61,9 @@ func (c *checker) read(r syntax.RuleNode) {
 	}
 	s := &sheet{c: c, file: c.source[r.File.At.Start:r.File.At.End], at: r.File.At, cells: map[int]int{}}
 	s.rows = &Rows{File: s.file}
+	name := path.Clean(s.file)
+	s.again = c.filesRead[name]
+	c.filesRead[name] = true
 	for _, n := range r.Columns {
 		s.cells[n.At.Start] = s.cellOf(n)
 		if len(s.columns) > maxColumns {
@@ -201,6 +210,9 @@ func (s *sheet) body(in *rowReader) {
 				spelling.Thousands(line), count(len(row), "value"), count(s.width, "column"))
 		case s.c.rows == maxRows, s.rows.Len*len(s.columns) >= maxCells:
 			s.fail(s.at, "", "more than %s rows are too many", spelling.Thousands(s.c.rows))
+		case s.again && s.c.rowsAgain >= max(leastAgain, maxAgain*(s.c.rows-s.c.rowsAgain)):
+			s.fail(s.at, "one rule, with or in its condition, reads the file once",
+				"more than %s rows of files that rules before have read are too many", spelling.Thousands(s.c.rowsAgain))
 		default:
 			s.row(row, line)
 		}
@@ -236,6 +248,9 @@ func (s *sheet) row(row []string, line int) {
 	s.lines = append(s.lines, int32(line))
 	s.rows.Len++
 	s.c.rows++
+	if s.again {
+		s.c.rowsAgain++
+	}
 }
 
 // add puts in the cell of the row behind the last one, of which row is the place.

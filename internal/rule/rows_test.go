@@ -163,6 +163,28 @@ func TestManyRows(t *testing.T) {
 	}
 }
 
+// TestManyRowsAgain: there is an end to the rows of files that rules read again, by any
+// name of theirs. It is farther away where these are long.
+func TestManyRowsAgain(t *testing.T) {
+	file := "old\n" + strings.Repeat("7-9\n", 1000)
+	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil }
+	again := "if udp_dest @old then ip_ttl 9 from "
+	text := again + "a.csv\n" + strings.Repeat(again+"b/../a.csv\n", leastAgain/1000)
+	if _, err := CheckWith(text, Options{Open: open}); err != nil {
+		t.Error(err)
+	}
+	_, err := CheckWith(text+again+"./a.csv", Options{Open: open})
+	if err == nil || err.Error() != "./a.csv: more than 1,000,000 rows of files that rules before have read are too many" {
+		t.Error(err)
+	}
+	c := newChecker("if ip_src @old from moves.csv", 0, sheets)
+	rules, _, _ := syntax.Parse("if ip_src @old from moves.csv")
+	c.filesRead["moves.csv"], c.rowsAgain, c.rows = true, leastAgain, leastAgain+leastAgain/8
+	if c.read(rules[0]); c.err != nil {
+		t.Error(c.err)
+	}
+}
+
 // TestManyColumns: there is an end to the columns of a rule.
 func TestManyColumns(t *testing.T) {
 	var b strings.Builder
