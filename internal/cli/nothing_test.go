@@ -8,6 +8,17 @@ import (
 	"repacket/internal/run"
 )
 
+// TestNothingMatched: where nothing is known of the interface, the direction is told.
+func TestNothingMatched(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, rewriteWords...)
+	f.kernel.count(run.Count{})
+	close(f.kernel.done)
+	_, _, stderr := f.run()
+	wantText(t, "stderr", stderr, "eth1: native XDP\nrewrite 0 pkts in 0.000 s\n"+
+		"nothing matched: only packets that come in on eth1 are looked at (-Q out is for those that leave)\n")
+}
+
 // TestWhyNothingMatched: a run that has matched nothing says what is known of the packets.
 func TestWhyNothingMatched(t *testing.T) {
 	t.Parallel()
