@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,11 +83,22 @@ func TestFewerPackets(t *testing.T) {
 	if n := atLength(one, 20_000); n != 20_000 {
 		t.Errorf("verify tries one rule on %d packets", n)
 	}
-	if n := atLength(many, 20_000); n != 1_000_000_000/100_001 {
+	if n := atLength(many, 20_000); n != 8_000_000/10_002 {
 		t.Errorf("verify tries 100,000 rows on %d packets", n)
+	}
+	var odd []string
+	for v := range 1 << 15 {
+		odd = append(odd, strconv.Itoa(2*v+1))
+	}
+	list := checked(t, "if udp_dest "+strings.Join(odd, ",")+" then ip_ttl 9")
+	if n := atLength(list, 20_000); n != 8_000_000/(1+1<<13) {
+		t.Errorf("verify tries 32,768 values on %d packets", n)
 	}
 	lines := checked(t, strings.Repeat("if udp then ip_ttl 9\n", 40_000))
 	for p, want := range map[*rule.Program]int{one: 60, lines: 200} {
+		if n := atLength(p, 20_000); p == lines && n != 500 {
+			t.Errorf("verify tries 40,000 rules on %d packets", n)
+		}
 		if n := preflight(p); n != want {
 			t.Errorf("%d rules are tried on %d packets before they are attached, not %d", len(p.Rules), n, want)
 		}
