@@ -16,6 +16,8 @@ import (
 // are accepted and mean what was meant, or there is no step.
 func TestHintsLeadToRules(t *testing.T) {
 	for _, c := range []struct{ written, want string }{
+		{"block if tcp_dest 22", "if tcp_dest 22 then drop"},
+		{"deny if tcp_dest 22", "if tcp_dest 22 then drop"},
 		{"drop if tcp_dest 22", "if tcp_dest 22 then drop"},
 		{"reflect if tcp_dest 22", "if tcp_dest 22 then reflect"},
 		{"pass if tcp_dest 22", "if tcp_dest 22 then pass"},

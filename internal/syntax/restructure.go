@@ -146,7 +146,8 @@ func (x text) strange(t Token) []Suggestion {
 	if x.sets(t) && !x.restOfStatement(x.after(t), "if") {
 		out = append(out, insert("", t.At.Start, "if all then "))
 	}
-	if x.after(t).Text == "if" && classOf(t.Text) == "unknown" || t.Text == "set" {
+	_, verdict := verdictByWord(confusions()[t.Text])
+	if x.after(t).Text == "if" && classOf(t.Text) == "unknown" && !verdict || t.Text == "set" {
 		out = append(out, x.without(t).Whole())
 	}
 	_, meant := Meant(t.At, t.Text, append(testWords(), actionWords()...))
