@@ -30,6 +30,7 @@ var lines = []struct {
 }
 
 func TestRecognise(t *testing.T) {
+	t.Parallel()
 	for _, l := range lines {
 		got, ok := Recognise(strings.Fields(l.typed))
 		if !ok || got != l.want {
@@ -40,6 +41,7 @@ func TestRecognise(t *testing.T) {
 
 // TestRulesAreNone: what is a line of Repacket is none of another tool.
 func TestRulesAreNone(t *testing.T) {
+	t.Parallel()
 	for _, typed := range []string{
 		"", "if udp", "-i eth1 if udp then ttl 5", "-j if udp", "-c 10 if tcp_syn on", "-f rules.txt", "-d -i eth1", "-i eth1 -Q out -v -q if udp then ttl 5",
 		"tcp: if tcp then ttl 5", "nft", "meta", "add rule", "if udp then redirect tc", "-o out.o --emit object if udp",

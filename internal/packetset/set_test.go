@@ -28,6 +28,7 @@ func all(sets ...Set) Set {
 // two), on each nothing, IPv4 alone or with one of TCP, TCP with its option,
 // UDP and ICMP, the same five of IPv6; and ARP on the three with Ethernet.
 func TestStacks(t *testing.T) {
+	t.Parallel()
 	if want := 4*11 + 3; len(layers.all) != want {
 		t.Errorf("%d stacks, want %d", len(layers.all), want)
 	}
@@ -46,6 +47,7 @@ func TestStacks(t *testing.T) {
 // TestManyStacks: a table with SCTP, DCCP and more has more stacks than a word
 // has bits, and sets of them work as those of today.
 func TestManyStacks(t *testing.T) {
+	t.Parallel()
 	list := field.Protocols()
 	more := map[field.Protocol]field.Header{}
 	for i := range 6 { // SCTP, DCCP and others
@@ -94,6 +96,7 @@ func TestManyStacks(t *testing.T) {
 // TestValuesOfOneFieldStayExact: a long list of values is still one state, so
 // nothing is lost of it.
 func TestValuesOfOneFieldStayExact(t *testing.T) {
+	t.Parallel()
 	out := Set{}
 	for v := range 2 * MaxStates {
 		out = plenty().Union(out, all(where("udp_dest", 2*v), where("ip_ttl", 7)))
@@ -106,6 +109,7 @@ func TestValuesOfOneFieldStayExact(t *testing.T) {
 // TestManyStatesHoldEveryPacket: a set of more states than are kept leaves none
 // of its packets out.
 func TestManyStatesHoldEveryPacket(t *testing.T) {
+	t.Parallel()
 	out, parts := Set{}, []Set{}
 	for v := range MaxStates + 16 {
 		name := []string{"udp_dest", "tcp_dest"}[v%2]
@@ -128,6 +132,7 @@ func TestManyStatesHoldEveryPacket(t *testing.T) {
 // TestAround: the state around two others knows what both know, each field
 // once, and nothing that is always so.
 func TestAround(t *testing.T) {
+	t.Parallel()
 	a := all(With(field.UDP), where("ip_ttl", 3), where("ip_id", 5))
 	b := all(With(field.UDP), where("ip_ttl", 1), where("ip_tos", 2))
 	got := around(a.states[0], b.states[0], true).facts
@@ -162,6 +167,7 @@ func drawSet(t *rapid.T, depth int) Set {
 
 // TestMeets: two states meet where there is something in both.
 func TestMeets(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := drawSet(t, 3), drawSet(t, 3)
 		for _, x := range a.states {
@@ -176,6 +182,7 @@ func TestMeets(t *testing.T) {
 
 // TestNeeded: the values that a header asks of the field that names it, by hand.
 func TestNeeded(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		of   field.Protocol
 		name string
@@ -201,6 +208,7 @@ func TestNeeded(t *testing.T) {
 // TestBudget: a rule takes its own steps first, then those of all; the last one is
 // refused, and what is worked out without any holds every packet still.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	b := NewBudget(3)
 	b.Turn(5)
 	if !b.Spend(5) || b.Over() || !b.Spend(2) || b.Over() || b.Spend(1) || !b.Over() || b.Spent() != 8 {
@@ -227,6 +235,7 @@ func TestBudget(t *testing.T) {
 // TestParts: what is known of a part of a field is known of the field, value by
 // value.
 func TestParts(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		wide := widest[f]
 		if wide == f {
@@ -248,6 +257,7 @@ func TestParts(t *testing.T) {
 
 // TestSpan: from the least to the largest value of the cases that have the field.
 func TestSpan(t *testing.T) {
+	t.Parallel()
 	ttl := field.MustByName("ip_ttl")
 	u := plenty().Union(all(where("ip_ttl", 9), where("udp_dest", 5)), all(where("ip_ttl", 3), where("tcp_dest", 5)))
 	if got, ok := u.Span(ttl); !ok || got != between(3, 9) {
@@ -261,6 +271,7 @@ func TestSpan(t *testing.T) {
 // TestSteps counts by hand: a step for each pair of states, and for each fact and
 // range that is looked at or kept.
 func TestSteps(t *testing.T) {
+	t.Parallel()
 	x, y := where("udp_dest", 5), where("ip_ttl", 7)
 	if x.Size() != 3 || all(x, y).Size() != 5 {
 		t.Errorf("sizes: %d, %d", x.Size(), all(x, y).Size())
@@ -282,6 +293,7 @@ func TestSteps(t *testing.T) {
 
 // TestInexact: what is made of a set that holds too much does so too.
 func TestInexact(t *testing.T) {
+	t.Parallel()
 	x, y := where("udp_dest", 5), where("ip_ttl", 7)
 	for name, s := range map[string]Set{
 		"intersect": plenty().Intersect(x.Around(), y), "intersect, second": plenty().Intersect(x, y.Around()),

@@ -16,6 +16,7 @@ import (
 // TestCostlyRulesArePlannedInFewSteps: no text of 64 KiB takes more steps, or
 // comes to a larger plan, than there is room for.
 func TestCostlyRulesArePlannedInFewSteps(t *testing.T) {
+	t.Parallel()
 	const slack = 200_000
 	size := 64 << 10
 	if testing.Short() {
@@ -48,6 +49,7 @@ func TestCostlyRulesArePlannedInFewSteps(t *testing.T) {
 // TestTooComplexRulesAreNamed: the error stands at the condition with which the
 // steps were over, and says what to do.
 func TestTooComplexRulesAreNamed(t *testing.T) {
+	t.Parallel()
 	text := rulegen.Costly(rand.New(rand.NewPCG(1, 1)), "unlike rules everywhere", 64<<10)
 	p, err := rule.CheckWith(text, rule.Options{File: "rules.txt"})
 	if err != nil {

@@ -228,6 +228,7 @@ func TestHeaderThatGrows(t *testing.T) {
 // TestKnownOfClasses: what headers a packet has says something of its fields, by
 // hand; a value that it cannot have is not tested for.
 func TestKnownOfClasses(t *testing.T) {
+	t.Parallel()
 	udp := Class{Link: field.Ethernet, Tags: 1, L3: field.IP, L4: field.UDP}
 	tcp := Class{L3: field.IP6, L4: field.TCP, Way: Routed, MSS: true}
 	for _, c := range []struct {

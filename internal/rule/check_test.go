@@ -35,6 +35,7 @@ func mustFail(t *testing.T, source string) *syntax.Diagnostic {
 }
 
 func TestWritten(t *testing.T) {
+	t.Parallel()
 	source := "web: IF udp_dest  443 # a comment\n\tand ( tcp or ip_ttl=5 )  else Look-2: if dport 53,54 then dport  5353 ; if udp"
 	got := mustCheck(t, source).Written
 	at := func(first, last string) Span {
@@ -52,6 +53,7 @@ func TestWritten(t *testing.T) {
 
 // TestShape holds the checked form that the plan and the reference read.
 func TestShape(t *testing.T) {
+	t.Parallel()
 	p := mustCheck(t, "if udp_dest 443,80-90 not (tcp or icmp) and all or ip_ttl 7 then udp_check bad ip_src 10.0.0.1 dport 5")
 	if len(p.Rules) != 1 || p.Rules[0].Index != 0 { // the copy for TCP has no packet
 		t.Fatalf("rules: %+v", p.Rules)
@@ -81,6 +83,7 @@ func TestShape(t *testing.T) {
 // TestCopies: a rule with a generic field among its actions is copied once for
 // each protocol; the copies count as one.
 func TestCopies(t *testing.T) {
+	t.Parallel()
 	p := mustCheck(t, "if udp if dport 53 then dport 5353 if all then ttl 5")
 	var got []string
 	for _, r := range p.Rules {
@@ -100,6 +103,7 @@ func TestCopies(t *testing.T) {
 
 // TestEveryField: each name and alias can be tested and set.
 func TestEveryField(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		for _, name := range append([]string{f.Name, strings.ToUpper(f.Name), strings.ReplaceAll(f.Name, "_", ".")}, f.Aliases...) {
 			if name == "tcp.ack" {
@@ -127,6 +131,7 @@ func TestEveryField(t *testing.T) {
 
 // TestEveryValueName: each name of a value is one in tests and in actions.
 func TestEveryValueName(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		for _, n := range f.Names {
 			p := mustCheck(t, "if "+f.Name+" "+strings.ToUpper(n.Word)+" then "+f.Name+" "+n.Word)
@@ -138,6 +143,7 @@ func TestEveryValueName(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	rule := "if udp "
 	full := rule + strings.Repeat(" ", syntax.MaxSource-len(rule))
 	mustCheck(t, full)
@@ -170,6 +176,7 @@ func lines(format string) string {
 
 // TestLargePrograms: what is large is answered, not followed to the end.
 func TestLargePrograms(t *testing.T) {
+	t.Parallel()
 	var or, ranges strings.Builder
 	for i := range 2000 {
 		fmt.Fprintf(&or, "(ip_src 10.%d.%d.0/24 udp_dest %d ip_ttl ne %d) or ", i/256, i%256, i, i%256)
@@ -200,6 +207,7 @@ func TestLargePrograms(t *testing.T) {
 }
 
 func TestEmpty(t *testing.T) {
+	t.Parallel()
 	for _, source := range []string{"", " \n\t", "# nothing but a comment"} {
 		d := mustFail(t, source)
 		if d.Msg != "no rule is given" || d.Hint == "" {
@@ -211,6 +219,7 @@ func TestEmpty(t *testing.T) {
 // TestValuesAreResolvedOnce: a rule whose generic fields make four rules of it is
 // warned of once, for each place of which there is something to say.
 func TestValuesAreResolvedOnce(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		source string
 		rules  int

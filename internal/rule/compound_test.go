@@ -11,6 +11,7 @@ import (
 // TestProtocolAndFieldWithBlank: a field whose name is written with a blank, by any of its
 // spellings, is that field, in tests, in actions and as an operand.
 func TestProtocolAndFieldWithBlank(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		for _, name := range append([]string{f.Name}, f.Aliases...) {
 			prefix, rest, _ := strings.Cut(name, "_")
@@ -45,6 +46,7 @@ func TestProtocolAndFieldWithBlank(t *testing.T) {
 
 // TestProtocolBesideField: where a protocol has a meaning of its own it keeps it.
 func TestProtocolBesideField(t *testing.T) {
+	t.Parallel()
 	for written, want := range map[string]string{
 		"if udp then swap ip dport 53":                  "if udp then udp_dest 53, swap ip",
 		"if udp then swap ip ttl 5":                     "if udp then ip_ttl 5, swap ip",
@@ -85,6 +87,7 @@ func TestProtocolBesideField(t *testing.T) {
 
 // TestNotBeforeProtocolAndField: behind not there are two meanings, and both are told.
 func TestNotBeforeProtocolAndField(t *testing.T) {
+	t.Parallel()
 	for written, want := range map[string]string{
 		"if not udp dport 53": "if not udp_dport 53|if not udp and dport 53",
 		"if not ip ttl 5":     "if not ip_ttl 5|if not ip and ttl 5",

@@ -10,6 +10,7 @@ import (
 
 // TestFewNotes: a program that overlaps everywhere means what it says.
 func TestFewNotes(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	for v := range 3 * maxNotes {
 		fmt.Fprintf(&b, "if ip_src 10.0.0.0/%d then ip_ttl %d\n", 8+v%2*8, v)
@@ -27,6 +28,7 @@ func TestFewNotes(t *testing.T) {
 }
 
 func TestEnds(t *testing.T) {
+	t.Parallel()
 	list := make([]int, 200)
 	for i := range list {
 		list[i] = i
@@ -43,6 +45,7 @@ func TestEnds(t *testing.T) {
 }
 
 func TestRuleNames(t *testing.T) {
+	t.Parallel()
 	for name, good := range map[string]bool{
 		"a": true, "a_b-2": true, "Z9": true, "z": true, "A": true,
 		"": false, "2a": false, "_a": false, "a.b": false, "a/b": false, "a:": false, "a`": false, "a{": false, "a@": false, "a[": false,
@@ -60,6 +63,7 @@ func TestRuleNames(t *testing.T) {
 // TestRulesAreNamed: in messages by their name, by their line where they stand
 // there alone, or by their number.
 func TestRulesAreNamed(t *testing.T) {
+	t.Parallel()
 	for source, want := range map[string]string{
 		"if udp\nif udp_dest 5":                  "line 1",
 		"if udp if udp_dest 5":                   "rule 1",

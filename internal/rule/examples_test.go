@@ -8,6 +8,7 @@ import (
 
 // TestExamples: the lines of examples.txt pass the checker without a warning.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	data, err := os.ReadFile("testdata/examples.txt")
 	if err != nil {
 		t.Fatal(err)

@@ -73,6 +73,7 @@ func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
 func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
 
 func TestExplain(t *testing.T) {
+	t.Parallel()
 	golden(t, "testdata/explain.txt", func(source string) string {
 		p, err := CheckWith(source, Options{Open: sheets})
 		if err != nil {
@@ -84,6 +85,7 @@ func TestExplain(t *testing.T) {
 
 // TestModelErrors holds the errors that serve as models, letter by letter.
 func TestModelErrors(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ source, want string }{
 		{"if tcp_cwr on then udp_check 0xcafe", `error: no packet has both: tcp_cwr is TCP, udp_check is UDP
     if tcp_cwr on then udp_check 0xcafe
@@ -119,6 +121,7 @@ func TestModelErrors(t *testing.T) {
 }
 
 func TestModelWarning(t *testing.T) {
+	t.Parallel()
 	p, err := CheckWith("if udp then ip_ttl 64\nif udp_dest 53 then ip_dscp ef\n", Options{File: "rules.txt"})
 	if err != nil || len(p.Warnings) != 1 {
 		t.Fatalf("error %v, warnings %v", err, p.Warnings)

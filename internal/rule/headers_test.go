@@ -14,6 +14,7 @@ import (
 
 // TestPossible holds what semantics.md 3.6 lets a packet have.
 func TestPossible(t *testing.T) {
+	t.Parallel()
 	for _, cond := range []string{
 		"not eth", "not eth ip", "not eth udp ip6", "not eth ip_ver 4", "eth ip_ver 5", "not eth icmp6",
 		"tcp", "tcp not ip", "tcp not ip6", "tcp vlan cvlan", "arp vlan cvlan", "ip6 udp", "cvlan ip6 tcp tcp_mss 5",
@@ -32,6 +33,7 @@ func TestPossible(t *testing.T) {
 
 // TestImpossible holds what it lets no packet have.
 func TestImpossible(t *testing.T) {
+	t.Parallel()
 	for _, cond := range []string{
 		"ip tcp ip6_hlim 5", "arp udp", "icmp ip6", "icmp6 ip", "cvlan not vlan", "vlan not eth", "arp not eth", "cvlan not eth",
 		"tcp_mss 5 udp", "tcp_mss 5 not tcp", "ip_protocol 17 tcp ip", "ip_protocol 17 tcp", "ip ip6", "arp ip", "arp ip6", "tcp not ip not ip6",
@@ -51,6 +53,7 @@ func TestImpossible(t *testing.T) {
 
 // TestCertain: what one rule leaves for the next is exact, for all headers.
 func TestCertain(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		early, late string
 		covered     bool
@@ -91,6 +94,7 @@ func TestCertain(t *testing.T) {
 
 // TestCommonRules: the rules that people ask for have no odd side.
 func TestCommonRules(t *testing.T) {
+	t.Parallel()
 	for _, source := range []string{
 		"if ip_src 10.20.0.0/16 then ip_dscp af31",
 		"if all then dscp 0",
@@ -123,6 +127,7 @@ func TestCommonRules(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
+	t.Parallel()
 	for source, want := range map[string][]Rule{
 		"if udp":                       {{}},
 		"if udp then pass":             {{}},
@@ -155,6 +160,7 @@ func TestVerdicts(t *testing.T) {
 }
 
 func TestClosing(t *testing.T) {
+	t.Parallel()
 	const source = "ssh: if tcp_dest 22 then pass  else  ttl 5,  reflect ;"
 	p := mustCheck(t, source)
 	want := []Written{
@@ -174,6 +180,7 @@ func TestClosing(t *testing.T) {
 
 // TestSwaps: each copy of a rule swaps the same headers.
 func TestSwaps(t *testing.T) {
+	t.Parallel()
 	p := mustCheck(t, "if all then ttl 5 swap eth, swap udp and reflect")
 	if len(p.Rules) != 2 {
 		t.Fatalf("rules: %+v", p.Rules)
@@ -189,6 +196,7 @@ func TestSwaps(t *testing.T) {
 // TestOnly: a field that is there only on some messages is found on these
 // only, in tests and where it is set (RFC 792: echo 8 and 0, timestamp 13, 14).
 func TestOnly(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		p := frame{has: map[field.Protocol]bool{field.IP: true, field.ICMP: true}, bytes: map[field.Protocol][]byte{field.ICMP: make([]byte, 8)}}
 		kind, id := rapid.ByteRange(0, 20).Draw(t, "type"), rapid.ByteRange(0, 1).Draw(t, "id")
@@ -221,6 +229,7 @@ func TestOnly(t *testing.T) {
 
 // TestOnlyOnce: the guards of two fields of one kind are one.
 func TestOnlyOnce(t *testing.T) {
+	t.Parallel()
 	r := mustCheck(t, "if ip_ttl 5 then icmp_id 5 icmp_seq 6").Rules[0]
 	and, ok := r.Cond.(And)
 	if !ok || len(and.X) != 2 {
@@ -233,6 +242,7 @@ func TestOnlyOnce(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
+	t.Parallel()
 	for source, want := range map[string]field.Range{
 		"eth_src aa:bb:cc:dd:ee:ff":                       {Lo: field.V(0xaabbccddeeff), Hi: field.V(0xaabbccddeeff)},
 		"eth_src AA-BB-CC-DD-EE-0f":                       {Lo: field.V(0xaabbccddee0f), Hi: field.V(0xaabbccddee0f)},

@@ -15,6 +15,7 @@ import (
 // TestHintsLeadToRules: one obedient step from what people type leads to rules that
 // are accepted and mean what was meant, or there is no step.
 func TestHintsLeadToRules(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ written, want string }{
 		{"block if tcp_dest 22", "if tcp_dest 22 then drop"},
 		{"deny if tcp_dest 22", "if tcp_dest 22 then drop"},
@@ -77,6 +78,7 @@ func TestHintsLeadToRules(t *testing.T) {
 // TestHintsOfWarnings: what to write instead of accepted rules sends no
 // packet elsewhere that went its way.
 func TestHintsOfWarnings(t *testing.T) {
+	t.Parallel()
 	for written, want := range map[string][]string{
 		"if all then ttl 65\nif udp then reflect":        {"if udp then ttl 65 reflect"},
 		"if udp then ip_ttl 6; if ip_tos 5 then drop":    nil,
@@ -211,6 +213,7 @@ func checkProse(t interface{ Fatalf(string, ...any) }, d *syntax.Diagnostic) {
 
 // TestGoldenHints: no hint of the golden files breaks the promise of hints.
 func TestGoldenHints(t *testing.T) {
+	t.Parallel()
 	for _, source := range goldenSources(t) {
 		for _, d := range diagnostics(source) {
 			checkHint(t, d)
@@ -299,6 +302,7 @@ func breakWords(t *rapid.T, text string) string {
 // reflects or redirects only packets that meet each test that stands in the broken
 // words as it stood in the verdict's rule.
 func TestHintsNeverMakeItWorse(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		verdicts := []string{"drop", "reflect", "redirect eth1", "pass"}
 		rules := map[string]brokenRule{}
@@ -374,6 +378,7 @@ func checkNarrow(t *rapid.T, written, fixed string, rules map[string]brokenRule)
 // TestHintsMeanTheSame: a rule whose verdict stands before if, or that lacks if or
 // then, gets no other hint than the rule.
 func TestHintsMeanTheSame(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		b := drawBroken(t, rapid.SampledFrom([]string{"drop", "reflect", "redirect eth1"}).Draw(t, "verdict"))
 		condition := strings.Join(b.tests, " ")
@@ -399,6 +404,7 @@ func TestHintsMeanTheSame(t *testing.T) {
 
 // TestLongSourcesGetHints: in a long file the hint is for the rule at fault.
 func TestLongSourcesGetHints(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&b, "if udp_dest %d\n  then udp_dest %d\n", i, i+1)

@@ -5,6 +5,7 @@ import "testing"
 // TestOneWay: rules that change an end of TCP connections in one direction only are told, with
 // the way back where it is known.
 func TestOneWay(t *testing.T) {
+	t.Parallel()
 	for written, want := range map[string]string{
 		"if tcp_dest 443 then tcp_dest 8443":                                   "the way back, for the other direction: if tcp_src 8443 then tcp_src 443",
 		"if dport 443 then dport 8443":                                         "the way back, for the other direction: if tcp_src 8443 then tcp_src 443",

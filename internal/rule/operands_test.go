@@ -13,6 +13,7 @@ import (
 
 // TestOperandsShape holds the checked form of operands.
 func TestOperandsShape(t *testing.T) {
+	t.Parallel()
 	f := field.MustByName
 	p := mustCheck(t, `if chance 5% udp and not chance 1/3 then udp_dest +1000 ip_ttl -1 ip_id atleast 5 ip_tos atmost 0xb8
 		eth_src eth_dest udp_src random 1024-2047 ip_src random 10.0.0.0/8 ip_dest 10.1.0.0/16 udp_check udp_check
@@ -64,6 +65,7 @@ func TestOperandsShape(t *testing.T) {
 
 // TestThreshold: by hand, n/d of 4294967296 and rounded up.
 func TestThreshold(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ num, den, want uint64 }{
 		{1, 2, 1 << 31},
 		{5, 100, 214748365},   // 214748364.8
@@ -81,6 +83,7 @@ func TestThreshold(t *testing.T) {
 
 // TestWords: 2^32 values need one number, more need two.
 func TestWords(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		lo, hi field.Value
 		want   int
@@ -109,6 +112,7 @@ func TestWords(t *testing.T) {
 // TestChanceHidesNothing: a rule that acts by chance takes no packet away from
 // the ones behind it, whatever stands around the chance.
 func TestChanceHidesNothing(t *testing.T) {
+	t.Parallel()
 	for early, hides := range map[string]bool{
 		"udp":                    true,
 		"udp chance 99%":         false,
@@ -134,6 +138,7 @@ func TestChanceHidesNothing(t *testing.T) {
 
 // TestReadHeaders: a copy asks for the header that it reads (semantics.md 3.1).
 func TestReadHeaders(t *testing.T) {
+	t.Parallel()
 	for source, want := range map[string]string{
 		"if all then ip_id tcp_window":     "ip, tcp",
 		"if eth then ip_id tcp_mss":        "eth, ip, tcp, the TCP option MSS",

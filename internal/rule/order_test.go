@@ -9,6 +9,7 @@ import (
 // TestFarApart: what stands 10,000 rules behind the rule that takes its packets
 // is found, both places are told, and nothing else is.
 func TestFarApart(t *testing.T) {
+	t.Parallel()
 	const (
 		hosts  = "if ip_dest 10.0.%[2]d.%[1]d udp_dest %[3]d then ip_dest 10.1.%[2]d.%[1]d\n"
 		nets   = "if ip_dest 10.%[2]d.%[1]d.0/24 then ip_ttl %[1]d\n"

@@ -64,6 +64,7 @@ func checkReprint(t interface{ Fatalf(string, ...any) }, source string, p *Progr
 }
 
 func TestPrintReadsAsTheSame(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		source := drawProgram(t)
 		if p, err := Check(source); err == nil {

@@ -137,6 +137,7 @@ func testOf(e Expr) Test {
 // TestTestsMeanWhatTheySay compares the sets of the checker with tests that
 // are worked out value by value.
 func TestTestsMeanWhatTheySay(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		f := rapid.SampledFrom(field.Fields()).Draw(t, "field")
 		text, holds := drawTest(t, f)
@@ -209,6 +210,7 @@ func parseCondition(t *rapid.T, source string) (Expr, bool) {
 // the checker's states, so that nothing possible is called impossible; and
 // unless the states are a hull, no other packet is.
 func TestStatesHoldEveryPacket(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		e, ok := parseCondition(t, "if "+drawCondition(t, 3))
 		if !ok {
@@ -302,6 +304,7 @@ func acts(r *Rule, p frame) bool {
 // TestNothingPossibleIsRefused: what the checker calls impossible, or says is
 // taken by an earlier rule, never happens.
 func TestNothingPossibleIsRefused(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		source := drawProgram(t)
 		p, err := Check(source)
@@ -333,6 +336,7 @@ func TestNothingPossibleIsRefused(t *testing.T) {
 // TestImpossibleRulesNeverAct draws rules that are refused for what they ask
 // and looks for a packet that meets them.
 func TestImpossibleRulesNeverAct(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		source := "if " + drawCondition(t, 2)
 		e, ok := parseCondition(t, source)
@@ -351,6 +355,7 @@ func TestImpossibleRulesNeverAct(t *testing.T) {
 // packet on which a condition holds is in one of the states, and none too many
 // unless they are a hull.
 func TestStatesHoldEveryPacketWithoutSteps(t *testing.T) {
+	t.Parallel()
 	hulls := 0
 	rapid.Check(t, func(t *rapid.T) {
 		e, ok := parseCondition(t, "if "+drawCondition(t, 3))

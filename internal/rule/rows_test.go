@@ -57,6 +57,7 @@ func mustCheckRows(t *testing.T, source string) *Program {
 
 // TestRow: the rule of each row says what somebody would write for it by hand.
 func TestRow(t *testing.T) {
+	t.Parallel()
 	for source, want := range map[string][]string{
 		"if ip_dest @old then ip_dest @new from moves.csv": {
 			"if ip_dest 10.0.0.1 then ip_dest 10.1.0.1", "if ip_dest 10.0.0.2 then ip_dest 10.1.0.2",
@@ -98,6 +99,7 @@ func TestRow(t *testing.T) {
 // TestRowsAreFlat: cells are read once however often they stand in a rule, and
 // copies of the rule share them.
 func TestRowsAreFlat(t *testing.T) {
+	t.Parallel()
 	p := mustCheckRows(t, "if ip_src @old or ip_dest @old then sport 5 ip_dest @new from moves.csv")
 	if len(p.Rules) != 2 || p.Rules[0].Rows != p.Rules[1].Rows {
 		t.Fatalf("%d rules", len(p.Rules))
@@ -129,6 +131,7 @@ func (*endless) Close() error { return nil }
 
 // TestLargeFiles: what has no end is rejected.
 func TestLargeFiles(t *testing.T) {
+	t.Parallel()
 	for _, file := range []endless{{"old\n", "a"}, {"old\n\"", "a\n"}, {"old\n", "\n"}, {"", "#a\n"}, {"", "a"}, {"", "a,"}, {"", "\x00"}} {
 		open := func(string) (io.ReadCloser, error) { return &endless{file.begin, file.more}, nil }
 		_, err := CheckWith("if ip_src @old from a.csv", Options{Open: open})
@@ -152,6 +155,7 @@ func TestLargeFiles(t *testing.T) {
 
 // TestManyRows: there is an end to the rows of all files together.
 func TestManyRows(t *testing.T) {
+	t.Parallel()
 	rules, _, _ := syntax.Parse("if ip_src @old from moves.csv")
 	for _, before := range []int{maxRows - 2, maxRows - 1} {
 		c := newChecker("if ip_src @old from moves.csv", 0, sheets)
@@ -166,6 +170,7 @@ func TestManyRows(t *testing.T) {
 // TestManyRowsAgain: there is an end to the rows of files that rules read again, by any
 // name of theirs. It is farther away where these are long.
 func TestManyRowsAgain(t *testing.T) {
+	t.Parallel()
 	file := "old\n" + strings.Repeat("7-9\n", 1000)
 	open := func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil }
 	again := "if udp_dest @old then ip_ttl 9 from "
@@ -187,6 +192,7 @@ func TestManyRowsAgain(t *testing.T) {
 
 // TestManyColumns: there is an end to the columns of a rule.
 func TestManyColumns(t *testing.T) {
+	t.Parallel()
 	var b strings.Builder
 	for i := range maxColumns + 1 {
 		fmt.Fprintf(&b, "@c%d,", i)

@@ -9,6 +9,7 @@ import (
 )
 
 func TestFormat(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("word ", 60)
 	for _, c := range []struct {
 		name, want string
@@ -69,6 +70,7 @@ func TestFormat(t *testing.T) {
 }
 
 func TestPosition(t *testing.T) {
+	t.Parallel()
 	d := Diagnostic{Source: "a\né日 x", At: Span{8, 9}}
 	if line, column := d.Position(); line != 2 || column != 4 {
 		t.Errorf("%d:%d, want 2:4", line, column)
@@ -76,6 +78,7 @@ func TestPosition(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
+	t.Parallel()
 	for word, want := range map[string]string{
 		"udp_dset": "udp_dest", "ipttl": "ip_ttl", "tcp_synn": "tcp_syn", "thenn": "then", "ift": "if",
 		"udp_cheksum": "udp_checksum", "xyzzy": "", "": "", strings.Repeat("udp_dest", 9): "",
@@ -89,6 +92,7 @@ func TestNearest(t *testing.T) {
 // TestWide holds the ends of the ranges that terminals give two columns to
 // (Unicode Standard Annex 11, wide and fullwidth).
 func TestWide(t *testing.T) {
+	t.Parallel()
 	for _, r := range []struct{ lo, hi rune }{
 		{0x1100, 0x115f},    // Hangul Jamo
 		{0x2e80, 0xa4cf},    // CJK radicals to Yi
@@ -113,6 +117,7 @@ func TestWide(t *testing.T) {
 // first character that is meant, and the line is cropped only where it is
 // longer than fits, to just what fits.
 func TestSnippetShowsThePlace(t *testing.T) {
+	t.Parallel()
 	const letters = "abcdefghijklmnopqrstuvwxyzé0123456789"
 	long := []rune(strings.Repeat(letters, 9))
 	for _, length := range []int{1, 68, 69, 70, 71, 72, 73, 74, 75, 76, 90, 300} {
@@ -147,6 +152,7 @@ func shows(t *testing.T, line []rune, at, width int) {
 
 // TestCrop: 60 bytes are shown, or 57 and dots, and no half of a character.
 func TestCrop(t *testing.T) {
+	t.Parallel()
 	for n, want := range map[int]string{
 		59: strings.Repeat("a", 59), 60: strings.Repeat("a", 60), 61: strings.Repeat("a", 57) + "...",
 	} {
@@ -160,6 +166,7 @@ func TestCrop(t *testing.T) {
 }
 
 func TestHeadAndTail(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		n          int
 		head, tail string
@@ -183,6 +190,7 @@ func TestHeadAndTail(t *testing.T) {
 // TestNearestOfLongWords: a word as long as the longest one that is compared
 // still gets its suggestion, a longer one none.
 func TestNearestOfLongWords(t *testing.T) {
+	t.Parallel()
 	word := strings.Repeat("abcd", 8)
 	if got := Nearest(word, []string{word[1:]}); got != word[1:] {
 		t.Errorf("32 letters: %q", got)

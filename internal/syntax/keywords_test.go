@@ -10,6 +10,7 @@ import (
 // TestValueNamesAreNoWords: a name of a value is no word of the language, but
 // for tcp, udp, icmp, arp and vlan, where only a value can stand.
 func TestValueNamesAreNoWords(t *testing.T) {
+	t.Parallel()
 	for _, f := range field.Fields() {
 		for _, n := range f.Names {
 			allowed := (f.Name == "ip_protocol" || f.Name == "ip6_next") && (n.Word == "tcp" || n.Word == "udp" || n.Word == "icmp") ||
