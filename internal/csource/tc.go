@@ -214,8 +214,8 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 		return
 	}
 	w.need("is_partial")
-	partial := append(pseudoCall, w.replacePseudo(place, "1", flags))
-	lines := conditional("is_partial(ctx, "+place+")", append(partial, ""))
+	partial := slices.Concat(pseudoCall, []string{w.replacePseudo(place, "1", flags), ""})
+	lines := conditional("is_partial(ctx, "+place+")", partial)
 	lines = slices.DeleteFunc(lines, func(l string) bool { return strings.TrimSpace(l) == "" })
 	lines[len(lines)-1] = "} else {"
 	for _, l := range whole {
