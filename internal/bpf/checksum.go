@@ -55,6 +55,9 @@ func (c checksums) adjust(s adjustment) {
 	if !s.ZeroIsNone { // below 0 one is borrowed from the end
 		c.Emit(asm.Mov.Reg(value, temp), asm.ArSh.Imm(value, 63), asm.Add.Reg(value, temp))
 	}
+	if s.Check == field.OtherCheck { // UDP-Lite's 0 would be none
+		c.SkipIf(asm.JNE.Imm(value, 0, ""), func() { c.load(value, slotZero) })
+	}
 	c.store(check, value)
 	c.Bind(skip)
 	c.Forget()

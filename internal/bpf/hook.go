@@ -26,18 +26,20 @@ type abi struct {
 	loadBytes asm.BuiltinFunc
 	section   string
 	verdicts  map[rule.Verdict]int32
+	// ones is what slotZero has where a checksum of 0 is sent as 0xffff.
+	ones int64
 	// calls: helpers are called before the last store, whatever the rules are.
 	calls bool
 }
 
 var abis = map[Hook]abi{
 	XDP: {
-		data: 0, end: 4, loadBytes: asm.FnXdpLoadBytes, section: "xdp",
+		data: 0, end: 4, loadBytes: asm.FnXdpLoadBytes, section: "xdp", ones: 0xffff,
 		// XDP_PASS, XDP_DROP, XDP_TX, XDP_REDIRECT
 		verdicts: map[rule.Verdict]int32{rule.Pass: 2, rule.Drop: 1, rule.Reflect: 3, rule.ToInterface: 4},
 	},
 	TC: {
-		data: 76, end: 80, loadBytes: asm.FnSkbLoadBytes, section: "tc", calls: true,
+		data: 76, end: 80, loadBytes: asm.FnSkbLoadBytes, section: "tc", ones: onesForZero, calls: true,
 		// TCX_NEXT (which is TC_ACT_UNSPEC), so that programs behind run too;
 		// TC_ACT_SHOT; TC_ACT_REDIRECT for both others.
 		verdicts: map[rule.Verdict]int32{rule.Pass: -1, rule.Drop: 2, rule.Reflect: 7, rule.ToInterface: 7},

@@ -16,8 +16,15 @@ func (p *parser) ip(n *plan.Network) {
 		p.enter(n.Bare)
 		return
 	}
+	if n.Summed != nil {
+		p.ipSummed(n)
+		return
+	}
 	bare, option, joined := p.entry(n.Bare), p.NewLabel(), p.NewLabel()
-	p.later(func() { p.ipOptions(n, option, joined, bare) })
+	p.later(func() {
+		p.ipOptions(n, option, bare)
+		p.Goto(joined)
+	})
 	if one := n.L4; len(one) == 1 { // first: most packets that do not match are of another protocol
 		p.About("protocol, fragment")
 		p.Emit(asm.LoadMem(value, p.reg.l3, protocolAt, asm.Byte))
@@ -66,7 +73,7 @@ func (p *parser) totalLength() {
 // ipOptions finds the layer-4 header behind IPv4 options; version and header
 // length are in value. A version that is not 4, or a header of less than five
 // words, has nothing behind it.
-func (p *parser) ipOptions(n *plan.Network, here, joined, bare assembler.Label) {
+func (p *parser) ipOptions(n *plan.Network, here, bare assembler.Label) {
 	p.Bind(here)
 	p.About("options")
 	p.Emit(asm.Mov.Reg(temp, value), asm.And.Imm(temp, 0xf0))
@@ -81,7 +88,6 @@ func (p *parser) ipOptions(n *plan.Network, here, joined, bare assembler.Label) 
 	if covered(n) > 0 {
 		p.guard(p.reg.l4, l4Base+covered(n), bare)
 	}
-	p.Goto(joined)
 }
 
 // lengths are what is known of a layer-4 header, in bytes: how many of it are there,
@@ -97,15 +103,20 @@ func (p *parser) transport(t plan.Transport, l lengths, bare assembler.Label, wa
 		p.guard(p.reg.l4, l4Base+fixed, bare)
 	}
 	p.Jump(bare, asm.JLT.Imm32(temp, int32(l.ahead+fixed-1), ""))
+	p.byWay(t, l.ahead, way)
+}
+
+// byWay goes to the chain of the way, which of IPv6 the routing header may still change.
+func (p *parser) byWay(t plan.Transport, ahead int, way plan.Way) {
 	if way == plan.Extended && t.Ways[plan.Extended] != t.Ways[plan.Routed] {
 		routed := p.NewLabel()
 		p.load(value, slotSeen)
 		p.Jump(routed, asm.JSet.Imm(value, seenRouting, ""))
-		p.leaf(t.Ways[plan.Extended], l.ahead)
+		p.leaf(t.Ways[plan.Extended], ahead)
 		p.Bind(routed)
 		way = plan.Routed
 	}
-	p.leaf(t.Ways[way], l.ahead)
+	p.leaf(t.Ways[way], ahead)
 }
 
 // leaf goes to a chain; for TCP it may depend on the option MSS.

@@ -44,7 +44,7 @@ func (p *parser) ip6(n *plan.Network, other assembler.Label) {
 	}
 	p.About("ip6 header")
 	p.guard(p.reg.l3, ethLen+ip6Len, other)
-	if len(n.L4) == 0 {
+	if len(n.L4) == 0 && n.Summed == nil {
 		p.enter(n.Bare)
 		return
 	}
@@ -67,7 +67,7 @@ func (p *parser) ip6(n *plan.Network, other assembler.Label) {
 	for _, id := range []int32{hopByHop, routing, fragmentID, destination} {
 		p.Jump(walk, asm.JEq.Imm(value, id, ""))
 	}
-	p.Goto(bare)
+	p.others6(n, bare, plan.Direct)
 	layer4(plan.Direct)
 	p.Bind(walk)
 	p.walk(n, bare)
@@ -124,8 +124,17 @@ func (p *parser) walk(n *plan.Network, bare assembler.Label) {
 	p.Bind(walked)
 	p.walked(bare)
 	layer4 := p.nextHeaders(n, bare)
-	p.Goto(bare)
+	p.others6(n, bare, plan.Extended)
 	layer4(plan.Extended)
+}
+
+// others6 is for packets in which no other header was found.
+func (p *parser) others6(n *plan.Network, bare assembler.Label, way plan.Way) {
+	if n.Summed == nil {
+		p.Goto(bare)
+		return
+	}
+	p.others(n, field.IP6, 0, bare, way)
 }
 
 // anyTags makes packets look the same to the verifier whatever tags have been
@@ -207,9 +216,8 @@ func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 
 // sees reports whether anybody asks what has been seen.
 func (p *parser) sees(n *plan.Network) bool {
-	return p.use.sums || p.use.flows || slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
-		return t.Ways[plan.Extended] != t.Ways[plan.Routed]
-	})
+	told := func(t plan.Transport) bool { return t.Ways[plan.Extended] != t.Ways[plan.Routed] }
+	return n.Summed != nil && told(*n.Summed) || p.use.sums || p.use.flows || slices.ContainsFunc(n.L4, told)
 }
 
 // walked leaves the next header in value and in temp the length of what is

@@ -59,6 +59,10 @@ var (
 	slotOption = newSlot("where in the TCP header the search for MSS is", 8, parsing, parsing)
 	slotTCPLen = newSlot("length of the TCP header", 8, parsing, parsing)
 
+	// slotZero is how another protocol's checksum of 0 is sent: at XDP what stands for
+	// it, at tc a flag. No packet has it and an MSS.
+	slotZero = slotMSSAt
+
 	slotNumber  = newSlot("number of a row", 4, matching, matching)
 	slotBest    = newSlot("row of the first rule found", 8, matching, matching)
 	slotOrder   = newSlot("and its place among all", 8, matching, matching)

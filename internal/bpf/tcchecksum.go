@@ -83,7 +83,7 @@ func (c *tcRewrite) changeSum() {
 			}
 			c.About(sum.String())
 			c.Emit(asm.LoadMem(asm.R4, asm.R10, c.part(plan.Part(p)), asm.DWord))
-			c.SkipIf(asm.JEq.Imm(asm.R4, 0, ""), func() { c.replace(flags) })
+			c.SkipIf(asm.JEq.Imm(asm.R4, 0, ""), func() { c.replace(flags, sum.Check == field.OtherCheck) })
 		}
 		if sum.steps {
 			c.keepOnes()
@@ -92,14 +92,19 @@ func (c *tcRewrite) changeSum() {
 	if c.broken { // one that is offloaded comes out wrong
 		c.About("wrong by one")
 		c.Emit(asm.Mov.Imm(asm.R4, swapped(1, 2)))
-		c.replace(isPseudo)
+		c.replace(isPseudo, false)
 	}
 	c.Bind(done)
 }
 
-// replace changes the checksum at slotCheckAt by the difference in R4.
-func (c *tc) replace(flags int32) {
-	c.Call(asm.FnL4CsumReplace, assembler.Reg(c.reg.ctx), c.content(slotCheckAt), assembler.Imm(0), assembler.Reg(asm.R4), assembler.Imm(flags))
+// replace changes the checksum at slotCheckAt by the difference in R4. That of another
+// protocol has a flag of its own.
+func (c *tc) replace(flags int32, other bool) {
+	arg := assembler.Imm(flags)
+	if other {
+		arg = assembler.Sum(c.content(slotZero), flags)
+	}
+	c.Call(asm.FnL4CsumReplace, assembler.Reg(c.reg.ctx), c.content(slotCheckAt), assembler.Imm(0), assembler.Reg(asm.R4), arg)
 }
 
 // keepOnes writes 0xffff over a checksum of 0 that was 0xffff. Both are one

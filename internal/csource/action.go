@@ -183,12 +183,15 @@ func (w *writer) adjust(s plan.Sum) []string {
 	if s.ZeroIsNone {
 		function = "adjusted_udp"
 	}
+	head := fmt.Sprintf("%s = %s(%s, ", check, function, check)
+	if s.Check == field.OtherCheck {
+		function = "adjusted_other"
+		w.use(neverZero)
+		head = fmt.Sprintf("%s = %s(%s, %s, ", check, function, check, neverZero)
+	}
 	w.need(function)
 	change, names := w.change(s.Changes)
-	return []string{
-		comment(s.Check.Name + " follows " + strings.Join(names, ", ")),
-		total(fmt.Sprintf("%s = %s(%s, ", check, function, check), change) + ");",
-	}
+	return []string{comment(s.Check.Name + " follows " + strings.Join(names, ", ")), total(head, change) + ");"}
 }
 
 // change writes what changes under a checksum, new values less old ones, as

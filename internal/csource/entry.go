@@ -92,6 +92,17 @@ func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 	}
 	c.L4, c.Way = field.None, plan.Direct
 	w.chain(n.Bare, c)
+	if n.Summed == nil {
+		return
+	}
+	c.Summed = true
+	for way, leaf := range n.Summed.Ways {
+		if c.L3 == field.IP && way > 0 {
+			break
+		}
+		c.Way = plan.Way(way)
+		w.chain(leaf.Plain, c)
+	}
 }
 
 // same reports whether all levels are the same, and need no tag.

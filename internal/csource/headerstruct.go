@@ -99,8 +99,14 @@ func structureName(p field.Protocol) string {
 	return p.String() + "_header"
 }
 
+// otherMember is the checksum of a protocol without fields, which is in no header.
+var otherMember = &member{size: 2, fields: []*field.Field{field.OtherCheck}}
+
 // memberOf is the member that holds f.
 func memberOf(f *field.Field) *member {
+	if f == field.OtherCheck {
+		return otherMember
+	}
 	for _, m := range layouts()[f.Proto] {
 		if m.off <= f.Byte() && f.Byte()+f.Size() <= m.off+m.size {
 			return m
@@ -301,6 +307,10 @@ func (w *writer) allBits(g group) string {
 // place is the member in the packet, such as udp->dest. What may be offloaded
 // at tc is a parameter.
 func (w *writer) place(m *member) string {
+	if m == otherMember {
+		w.use(otherCheck)
+		return "*" + string(otherCheck)
+	}
 	if p, ok := w.offloaded(m); ok {
 		w.use(p)
 		return string(p)

@@ -25,6 +25,9 @@ func (w *writer) networkBody(n *plan.Network, p field.Protocol) string {
 	for _, t := range n.L4 {
 		text += w.transport(t, p)
 	}
+	if n.Summed != nil {
+		text += w.summed(*n.Summed, p)
+	}
 	return text + "\treturn " + w.callOf(w.chains[n.Bare], given{}) + ";\n"
 }
 
@@ -58,6 +61,26 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 		text += "\t\t" + line + "\n"
 	}
 	return text + "\t}\n"
+}
+
+// summed goes on with a protocol without fields, of which the checksum covers addresses.
+func (w *writer) summed(t plan.Transport, p field.Protocol) string {
+	find, protocol, offset := "other_check", "ip->protocol", "l3 + header_length(ip)"
+	call := "other_check(ip, l4, end)"
+	ways := t.Ways[:1]
+	if p == field.IP6 {
+		find, protocol, offset = "other_check6", "(way >> 16 & 0xff)", "l3 + way_offset(way)"
+		call = "other_check6(ip6, way, l4, end)"
+		ways = t.Ways[:]
+	}
+	w.need(find)
+	g := given{otherCheck: "other", neverZero: protocol + " == 136", l4Offset: offset + " + at", wayParam: "way"}
+	text := "\t{\n\t\t__u32 at = " + call + ";\n\t\t__be16 *other = l4 + at;\n\n"
+	inner := w.ways(ways, g)
+	if strings.Contains(strings.Join(inner, "\n"), offset) {
+		w.use(frameOffset)
+	}
+	return text + indented(strings.Join(conditional("at && l4 + 8 <= end && (void *)(other + 1) <= end", inner), "\n"), 2) + "\n\t}\n"
 }
 
 func scans(ways []plan.Leaf) bool {

@@ -24,8 +24,10 @@ const (
 	frameOffset param = "l3"       // where the IP header begins in the frame
 	ipHeader    param = "ip"
 	ip6Header   param = "ip6"
-	l4Offset    param = "l4_offset" // at tc, where the layer-4 header begins in the frame
-	wayParam    param = "way"       // from the IPv6 header to the layer-4 header
+	l4Offset    param = "l4_offset"     // at tc, where the layer-4 header begins in the frame
+	otherCheck  param = "other"         // the checksum of a protocol without fields
+	neverZero   param = "nonzero_other" // whether one of 0 is sent as 0xffff
+	wayParam    param = "way"           // from the IPv6 header to the layer-4 header
 )
 
 // declarations are those of the parameters, in order.
@@ -40,6 +42,8 @@ var declarations = sync.OnceValue(func() []declaration {
 		{frameOffset, "__u32 l3"},
 		{wayParam, "__u32 way"},
 		{l4Offset, "__u32 l4_offset"},
+		{otherCheck, "__be16 *other"},
+		{neverZero, "int nonzero_other"},
 	}
 	for _, p := range field.Protocols() {
 		name := variable(p)

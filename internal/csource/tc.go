@@ -155,6 +155,10 @@ func (w *writer) layer4(s plan.Step) steps4 {
 	if sum.ZeroIsNone {
 		flags = "BPF_F_MARK_MANGLED_0"
 	}
+	if sum.Check == field.OtherCheck {
+		w.use(neverZero)
+		flags = "(" + string(neverZero) + " ? BPF_F_MARK_MANGLED_0 : 0)"
+	}
 	keep := func(name string, list []plan.Change) []string {
 		terms, names := w.change(list)
 		out.before = append(out.before, total("__u64 "+name+" = ", terms)+";")

@@ -49,6 +49,7 @@ type draft struct {
 	hidden bool           // the type before it says something else
 	chain  []extension    // behind IPv6
 	proto  field.Protocol // behind IP; None: something unknown
+	other  field.Other    // which, if its checksum covers the addresses
 	l3, l4 int            // where net begins and where it ends
 }
 
@@ -181,7 +182,11 @@ func (d *draft) number() byte {
 	if d.proto != field.None {
 		return byte(d.proto.Header().Number)
 	}
-	unknown := []byte{2, 3, 5, 59, 132} // nothing that is looked into
+	unknown := []byte{2, 3, 5, 59, 103, 112, 132, 135} // nothing that is looked into, or over IPv6 only
+	if others := field.OthersOver(d.net); d.r.IntN(3) > 0 && len(others) > 0 {
+		d.other = others[d.r.IntN(len(others))]
+		return d.other.Number
+	}
 	return unknown[d.r.IntN(len(unknown))]
 }
 
@@ -193,7 +198,24 @@ func (d *draft) transport(words, payload int) {
 		d.tcpOptions(d.frame[d.l4+20:][:4*words])
 	case field.UDP:
 		d.put(udpLen, uint64(8+payload)&0xffff)
+	case field.None:
+		if d.other.Version != 0 && d.r.IntN(2) == 0 {
+			d.frame[d.l4] = d.other.Version
+		}
+		if at := d.otherCheck(); at > 0 && d.r.IntN(8) == 0 {
+			binary.BigEndian.PutUint16(d.frame[at:], uint16(-d.r.IntN(2))) // either 0
+		}
 	}
+}
+
+// otherCheck is where in the frame the checksum of a protocol without fields stands,
+// or 0.
+func (d *draft) otherCheck() int {
+	at := d.l4 + d.other.Check
+	if d.other.Number == 0 || at+2 > len(d.frame) {
+		return 0
+	}
+	return at
 }
 
 // already now and then gives a field the value that the rule will set, or one
@@ -290,6 +312,10 @@ func (d *draft) towardsZero(p *rule.Program) {
 			c = 65535
 		}
 		d.put(f, c)
+	}
+	if at := d.otherCheck(); at > 0 {
+		old, left := binary.BigEndian.Uint16(d.frame[at:]), binary.BigEndian.Uint16(out.frame[at:])
+		binary.BigEndian.PutUint16(d.frame[at:], uint16((int(old)+2*65535-int(left)-1)%65535+1))
 	}
 }
 

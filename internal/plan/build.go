@@ -16,6 +16,8 @@ type asked struct {
 	fields  map[string]bool
 	// sums: a rule makes a checksum of layer 4 anew.
 	sums bool
+	// addresses: a rule sets an address of an IP header.
+	addresses bool
 }
 
 func askedFor(p *rule.Program) asked {
@@ -51,7 +53,8 @@ func (a asked) field(f *field.Field) {
 }
 
 // follows notes the headers whose checksums follow a field.
-func (a asked) follows(f *field.Field) {
+func (a *asked) follows(f *field.Field) {
+	a.addresses = a.addresses || isAddress(f)
 	for _, c := range f.Covers {
 		a.headers[field.MustByName(c.Check).Proto] = true
 	}
@@ -131,7 +134,13 @@ func (b *builder) network(c Class, other *Chain) *Network {
 			n.L4 = append(n.L4, t)
 		}
 	}
-	if len(n.L4) == 0 && n.Bare == other {
+	if b.asked.addresses {
+		c.L4, c.Summed = field.None, true
+		if t := b.transport(c); t.Ways != same(n.Bare) {
+			n.Summed = &t
+		}
+	}
+	if len(n.L4) == 0 && n.Summed == nil && n.Bare == other {
 		return nil
 	}
 	return n

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"repacket/internal/field"
 	"repacket/internal/operand"
 	"repacket/internal/rule"
@@ -24,7 +26,7 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
 			s.Op, s.L3 = map[operand.Op]SumOp{operand.Fix: Fix, operand.Bad: Bad}[op], c.L3
-			s.Last = check.Proto == field.IP && c.L4 != field.None && headerWords(r) != 0
+			s.Last = check.Proto == field.IP && (c.L4 != field.None || c.Summed) && headerWords(r) != 0
 		}
 		for _, e := range list {
 			if !settled(e, known) {
@@ -50,7 +52,30 @@ func checksums(c Class) []*field.Field {
 			out = append(out, f)
 		}
 	}
+	if c.Summed {
+		out = append(out, field.OtherCheck)
+	}
 	return out
+}
+
+// isAddress reports whether a field is an address of the pseudo-header, or a part of one.
+func isAddress(f *field.Field) bool {
+	const inIP, inIP6 = 12, 8 // where the addresses begin, behind all else
+	return f.Proto == field.IP && f.Byte() >= inIP || f.Proto == field.IP6 && f.Byte() >= inIP6
+}
+
+// coversIn are the places of a field in a checksum.
+func coversIn(check, f *field.Field) []field.Cover {
+	if check != field.OtherCheck {
+		return f.Covers
+	}
+	i := slices.IndexFunc(f.Covers, func(c field.Cover) bool { return c.Pseudo })
+	if i < 0 || !isAddress(f) {
+		return nil
+	}
+	cover := f.Covers[i] // as in the other pseudo-headers
+	cover.Check = check.Name
+	return []field.Cover{cover}
 }
 
 func namedOp(r *rule.Rule, check *field.Field) (operand.Op, bool) {
@@ -65,7 +90,7 @@ func namedOp(r *rule.Rule, check *field.Field) (operand.Op, bool) {
 // cover adds what a change of a field changes in s: its new value, less the old
 // one, which is a constant too if it is known.
 func (s *Sum) cover(c Class, change Change, known patterns) {
-	for _, cover := range change.Field.Covers {
+	for _, cover := range coversIn(s.Check, change.Field) {
 		if cover.Check != s.Check.Name || cover.Pseudo && !c.counts(change.Field) {
 			continue
 		}

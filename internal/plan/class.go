@@ -19,6 +19,8 @@ type Class struct {
 	Tags int
 	// L3 is ARP, IP, IP6 or None, L4 the header of layer 4 or None.
 	L3, L4 field.Protocol
+	// Summed: there is none that rules know, but field.OtherCheck.
+	Summed bool
 	Way    Way
 	// MSS: TCP has the option, at an odd distance from the header's start if
 	// Odd is set.

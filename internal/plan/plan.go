@@ -45,6 +45,8 @@ type Network struct {
 	Bare *Chain
 	// L4 are the layer-4 headers that have to be told apart.
 	L4 []Transport
+	// Summed is for packets of field.Others, or nil where all of it is as Bare.
+	Summed *Transport
 }
 
 // Transport is what to do with packets that have a layer-4 header.
@@ -104,6 +106,11 @@ func (p *Program) Chains() []*Chain {
 			for _, t := range n.L4 {
 				for _, leaf := range t.Ways {
 					add(leaf.Plain, leaf.Even, leaf.Odd)
+				}
+			}
+			if n.Summed != nil {
+				for _, leaf := range n.Summed.Ways {
+					add(leaf.Plain)
 				}
 			}
 			add(n.Bare)

@@ -162,6 +162,7 @@ udp: rule 0 if udp[0:4]=50006
 ip: rule 0 if ip[1:2]&fc=0 sum ip_check+185-1*ip[1:2]&3 set ip[1:2]=b9
 `},
 	{"if all then ip_src 10.0.0.1", `
+ip: rule 0 sum ip_check+2561-1*ip[12:16] sum other_check+2561-1*ip[12:16] set ip[12:16]=a000001
 ip: rule 0 sum ip_check+2561-1*ip[12:16] set ip[12:16]=a000001
 tcp: rule 0 sum ip_check+2561-1*ip[12:16] sum tcp_check+2561-1*ip[12:16] set ip[12:16]=a000001
 udp: rule 0 sum ip_check+2561-1*ip[12:16] sum udp_check+2561-1*ip[12:16] set ip[12:16]=a000001

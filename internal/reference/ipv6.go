@@ -57,6 +57,7 @@ func (p *packet) parseIPv6(l3 int) (end int) {
 		next, at = int(header[0]), l3+ip6Fixed+p.stepped.bytes
 	}
 	p.parseTransport([]field.Protocol{field.TCP, field.UDP, field.ICMP6}, next, at, end)
+	p.parseOther(others6, next, at, end)
 	return end
 }
 

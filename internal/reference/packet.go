@@ -14,6 +14,8 @@ type packet struct {
 	at    map[field.Protocol]int
 	// stepped are the extension headers between an IPv6 header and what follows.
 	stepped steps
+	// other is the checksum of a protocol without fields, if the packet has one.
+	other otherCheck
 	// draw gives the random numbers of this packet.
 	draw Draws
 }
@@ -118,6 +120,7 @@ func (p *packet) parseIPv4(l3 int) (end int) {
 		end = min(end, l3+ip.totalLen)
 	}
 	p.parseTransport([]field.Protocol{field.TCP, field.UDP, field.ICMP}, ip.protocol, l3+ip.headerLen, end)
+	p.parseOther(others4, ip.protocol, l3+ip.headerLen, end)
 	return end
 }
 

@@ -139,6 +139,9 @@ func rewrite(r *rule.Rule, p packet) []byte {
 		if p.has(proto) {
 			settle(proto, r.Actions, p, out)
 		}
+		if proto == field.ICMP6 && p.other.at > 0 { // before the IPv4 header's
+			out.putOther(p)
+		}
 	}
 	return out.frame
 }

@@ -37,6 +37,9 @@ type Case struct {
 	Headers   []string   `json:"headers"`
 	Changes   []Change   `json:"changes"`
 	Checksums []Checksum `json:"checksums"`
+	// Others are the protocols without fields whose checksums follow the addresses
+	// too, where the packet may be one of theirs.
+	Others []string `json:"other_checksums,omitempty"`
 	// Whole: the rule takes only what is all there, because it makes a sum over
 	// all of it: whole datagrams, or IPv4 headers with all their options.
 	Whole bool `json:"whole,omitempty"`
@@ -132,10 +135,29 @@ func (v *solver) explain(r *Rule, bytes int) Case {
 			out.follow(r, where, Checksum{Field: cover.Check, Routed: true})
 		}
 	}
+	out.others(r, where)
 	if r.Verdict != Pass {
 		out.Verdict, out.Interface = r.Verdict.String(), r.Redirect
 	}
 	return out
+}
+
+// others notes the protocols without fields whose checksums follow: where an address
+// is rewritten, and a packet may have none of the headers that have fields.
+func (e *Case) others(r *Rule, where packetset.Set) {
+	for _, a := range r.Actions {
+		if a.Idle() || has(r.Cond, a) || a.Field.Kind != field.Address4 && a.Field.Kind != field.Address6 || a.Field.Proto == field.ARP {
+			continue
+		}
+		if !where.Headers(field.TransportLayer).Has(field.None) {
+			continue
+		}
+		for _, o := range field.OthersOver(a.Field.Proto) {
+			if !slices.Contains(e.Others, o.Name) {
+				e.Others = append(e.Others, o.Name)
+			}
+		}
+	}
 }
 
 // has reports whether every packet that meets a condition has the value already that an
@@ -276,7 +298,20 @@ func (e Case) rewrites() string {
 		text += fmt.Sprintf("  swapped: %s_src and %s_dest\n", proto, proto)
 	}
 	return text + "  bytes that can change: " + strings.Join(changes, ", ") +
-		"\n  checksums that follow: " + strings.Join(sums, ", ") + "\n"
+		"\n  checksums that follow: " + strings.Join(sums, ", ") + "\n" + e.unknown()
+}
+
+// unknown says which checksums of other protocols follow, and that those of unknown
+// ones do not.
+func (e Case) unknown() string {
+	if len(e.Others) == 0 {
+		return ""
+	}
+	not := "unknown protocols"
+	if !slices.Contains(e.Others, "VRRPv3") { // over IPv4 some sum a pseudo-header, some do not
+		not = "VRRPv3 over IPv4 and of " + not
+	}
+	return "  of other protocols: " + strings.Join(e.Others, ", ") + "; checksums of " + not + " are not followed\n"
 }
 
 // way says what becomes of the packet itself.

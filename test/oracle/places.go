@@ -31,6 +31,9 @@ func places(link field.Link, in []byte) map[field.Protocol]int {
 		at[field.IP] = l3
 		if get16(in, l3+6)&0x1fff == 0 && in[l3]>>4 == 4 {
 			placeTransport(at, in, in[l3+9], l3+4*int(in[l3]&15))
+			if in[l3]&15 < 5 { // there would be no room for the addresses
+				delete(at, field.None)
+			}
 		}
 	case t == 0x86dd && len(in) >= l3+40:
 		at[field.IP6] = l3
@@ -59,6 +62,10 @@ func behindExtensions(in []byte, next byte, at int) (byte, int) {
 func placeTransport(at map[field.Protocol]int, in []byte, number byte, l4 int) {
 	proto, ok := map[byte]field.Protocol{1: field.ICMP, 6: field.TCP, 17: field.UDP, 58: field.ICMP6}[number]
 	if !ok {
+		// field.None: where a checksum follows the addresses that rules do not know.
+		if check, ok := map[byte]int{33: 6, 89: 12, 103: 2, 112: 6, 135: 4, 136: 6, 139: 4}[number]; ok && l4+check+2 <= len(in) {
+			at[field.None] = l4 + check
+		}
 		return
 	}
 	at[proto] = l4
@@ -75,4 +82,36 @@ func placeTransport(at map[field.Protocol]int, in []byte, number byte, l4 int) {
 			o += int(in[o+1])
 		}
 	}
+}
+
+// addresses are those in the IP header of a frame.
+func addresses(frame []byte, at map[field.Protocol]int) []byte {
+	if l3, ok := at[field.IP6]; ok {
+		return frame[l3+8 : l3+40]
+	}
+	if l3, ok := at[field.IP]; ok {
+		return frame[l3+12 : l3+20]
+	}
+	return nil
+}
+
+// follows reports whether the checksum at field.None stayed, as that of a protocol that
+// covers no address or is not found does, or makes up for the addresses: then they and it
+// have the same sum as before (RFC 1624). Behind extension headers the destination may be
+// another one.
+func follows(in, out []byte, at map[field.Protocol]int) bool {
+	check := at[field.None]
+	if get16(in, check) == get16(out, check) {
+		return true
+	}
+	if l3, ok := at[field.IP6]; ok && (in[l3+6] == 0 || in[l3+6] == 43 || in[l3+6] == 44 || in[l3+6] == 60) {
+		return true
+	}
+	total := func(frame []byte) (n int) {
+		for a := addresses(frame, at); len(a) > 0; a = a[2:] {
+			n += int(get16(a, 0))
+		}
+		return (n + int(get16(frame, check))) % 65535
+	}
+	return total(in) == total(out)
 }

@@ -42,6 +42,12 @@ static __always_inline __be16 adjusted_udp(__be16 check, __u64 change)
 	return check ? nonzero(adjusted(check, change)) : 0;
 }
 
+static __always_inline __be16 adjusted_other(__be16 check, int never_zero, __u64 change)
+{
+	check = adjusted(check, change);
+	return never_zero ? nonzero(check) : check;
+}
+
 /*
  * The sum of bytes of the packet, which may lie in several buffers. That they
  * are in the frame the caller knows. It is not static, so that the verifier

@@ -154,6 +154,40 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 }
 
 /*
+ * How far the checksum of a protocol without fields of its own is from the header, if
+ * that checksum covers the addresses; 0 if there is none. That it lies in the frame
+ * the caller checks.
+ */
+static __always_inline __u32 other_check(const struct ip_header *ip, const __u8 *l4, const void *end)
+{
+	__u32 at;
+
+	if (ip->ver_hl >> 4 != 4 || header_length(ip) < sizeof(*ip) || ip->flags_offset & bpf_htons(IP_OFFSET))
+		return 0;
+	switch (ip->protocol) {
+	case 33: /* DCCP, RFC 4340 */
+	case 136: /* UDP-Lite, RFC 3828 */
+		at = 6;
+		break;
+	case 89: /* OSPFv3, RFC 7949 */
+		at = 12;
+		break;
+	case 139: /* HIP, RFC 7401 */
+		at = 4;
+		break;
+	default:
+		return 0;
+	}
+	if (header_length(ip) + (at < 6 ? 8 : at + 2) > extent(ip))
+		return 0;
+	if (ip->protocol == 89 && ((const void *)l4 + 14 > end || l4[0] != 3))
+		return 0;
+	if (ip->protocol == 136 && ((const void *)l4 + 8 > end || (!l4[6] && !l4[7]))) /* no checksum */
+		return 0;
+	return at;
+}
+
+/*
  * How much of a frame counts from the IPv6 header on. Segmentation offload sends
  * a payload length of 0; then all of it does.
  */
@@ -311,6 +345,12 @@ static __always_inline __be16 adjusted_udp(__be16 check, __u64 change)
 	return check ? nonzero(adjusted(check, change)) : 0;
 }
 
+static __always_inline __be16 adjusted_other(__be16 check, int never_zero, __u64 change)
+{
+	check = adjusted(check, change);
+	return never_zero ? nonzero(check) : check;
+}
+
 static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
@@ -378,6 +418,25 @@ static __always_inline int ip_packet(struct xdp_md *ctx, struct ip_header *ip)
 	return XDP_PASS;
 }
 
+/* All other IPv4 packets. */
+static __always_inline int ip_packet_2(struct xdp_md *ctx, __be16 *other,
+				       int nonzero_other, struct ip_header *ip)
+{
+	/* if all then ip_src hash 10.0.0.0/8 */
+	__u64 flow = flow_state(ip, ip->protocol, 0);
+	__u32 new_ip_src = flow_number(flow, 0) >> 8;
+
+	/* ip_check follows ip_src */
+	ip->check = adjusted(ip->check, (ADDRESS(10, 0, 0, 0) | new_ip_src) +
+					minus(bpf_ntohl(ip->src)));
+	/* other_check follows ip_src */
+	*other = adjusted_other(*other, nonzero_other, (ADDRESS(10, 0, 0, 0) | new_ip_src) +
+						       minus(bpf_ntohl(ip->src)));
+	ip->src = bpf_htonl(ADDRESS(10, 0, 0, 0) | new_ip_src);
+	count(ctx, 1);
+	return XDP_PASS;
+}
+
 /* UDP packets over IPv6. */
 static __always_inline int udp_packet_over_ip6(struct xdp_md *ctx, __u32 way,
 					       struct ip6_header *ip6,
@@ -407,6 +466,13 @@ static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_head
 		return tcp_packet(ctx, ip, l4);
 	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
 		return udp_packet_over_ip(ctx, ip, l4);
+	{
+		__u32 at = other_check(ip, l4, end);
+		__be16 *other = l4 + at;
+
+		if (at && l4 + 8 <= end && (void *)(other + 1) <= end)
+			return ip_packet_2(ctx, other, ip->protocol == 136, ip);
+	}
 	return ip_packet(ctx, ip);
 }
 

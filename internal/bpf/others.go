@@ -1,0 +1,120 @@
+package bpf
+
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/bpf/assembler"
+	"repacket/internal/field"
+	"repacket/internal/plan"
+)
+
+// Where rules set addresses, packets of protocols without fields of their own go to
+// chains in which l4 is such that the checksum stands at its start (field.Others). They
+// are looked for where no other header has been found, behind all tests for others.
+
+// ipSummed is ip where addresses are set: the protocol is tested first, so that no
+// packet runs through more instructions than without.
+func (p *parser) ipSummed(n *plan.Network) {
+	bare, option, others := p.entry(n.Bare), p.NewLabel(), p.NewLabel()
+	joined := make([]assembler.Label, len(n.L4))
+	p.later(func() {
+		p.ipOptions(n, option, bare)
+		p.protocols(n, joined, others)
+		p.Goto(joined[len(joined)-1])
+	})
+	p.About("options")
+	p.Emit(asm.LoadMem(value, p.reg.l3, ethLen, asm.Byte))
+	p.Jump(option, asm.JNE.Imm32(value, plainVerHL, ""))
+	entries := make([]assembler.Label, len(n.L4))
+	for i := range n.L4 {
+		entries[i], joined[i] = p.NewLabel(), p.NewLabel()
+	}
+	rest := p.NewLabel()
+	p.protocols(n, entries, rest)
+	start := func() {
+		p.Emit(asm.Mov.Reg(p.reg.l4, p.reg.l3))
+		p.totalLength()
+	}
+	p.later(func() {
+		p.Bind(rest)
+		if !contains(n, field.ICMP) {
+			p.Jump(bare, asm.JEq.Imm32(value, swapped(uint32(field.ICMP.Header().Number), 4), ""))
+		}
+		start()
+		p.BindLoop(others)
+		p.Jump(bare, asm.JSet.Imm32(value, swapped(0x1fff0000, 4), ""))
+		p.Emit(asm.RSh.Imm(value, 24))
+		p.others(n, field.IP, ipLen, bare, plan.Direct)
+	})
+	for i := len(n.L4) - 1; i >= 0; i-- {
+		p.Bind(entries[i])
+		start()
+		p.BindLoop(joined[i])
+		p.transport(n.L4[i], lengths{covered(n), ipLen}, bare, plan.Direct)
+	}
+}
+
+func contains(n *plan.Network, proto field.Protocol) bool {
+	for _, t := range n.L4 {
+		if t.Proto == proto {
+			return true
+		}
+	}
+	return false
+}
+
+// protocols goes by fragment offset and protocol, which it leaves in value: to other
+// with other protocols and later fragments, and on behind it with the last.
+func (p *parser) protocols(n *plan.Network, to []assembler.Label, other assembler.Label) {
+	p.About("fragment, protocol")
+	p.Emit(asm.LoadMem(value, p.reg.l3, fragmentAt, asm.Word), asm.And.Imm32(value, swapped(0x1fff00ff, 4)))
+	for i, t := range n.L4 {
+		number := swapped(uint32(t.Proto.Header().Number), 4)
+		if i == len(n.L4)-1 {
+			p.Jump(other, asm.JNE.Imm32(value, number, ""))
+			break
+		}
+		p.Jump(to[i], asm.JEq.Imm32(value, number, ""))
+	}
+}
+
+// others goes to the chain of packets of field.Others; the protocol is in value, and in
+// temp the length as transport has it.
+func (p *parser) others(n *plan.Network, l3 field.Protocol, ahead int, bare assembler.Label, way plan.Way) {
+	list := field.OthersOver(l3)
+	entries, found := make([]assembler.Label, len(list)), p.NewLabel()
+	p.About("other protocols with a pseudo-header")
+	for i, o := range list {
+		entries[i] = p.NewLabel()
+		p.Jump(entries[i], asm.JEq.Imm32(value, int32(o.Number), ""))
+	}
+	p.Goto(bare)
+	for i, o := range list {
+		p.Bind(entries[i])
+		p.About(o.Name + " checksum")
+		size := max(8, o.Check+2)
+		p.Jump(bare, asm.JLT.Imm32(temp, int32(ahead+size-1), ""))
+		p.guard(p.reg.l4, l4Base+size, bare)
+		if o.Version != 0 && l3 == field.IP {
+			p.Emit(asm.LoadMem(value, p.reg.l4, l4Base, asm.Byte))
+			p.Jump(bare, asm.JNE.Imm(value, int32(o.Version), ""))
+		}
+		zero := int64(0)
+		if o.NeverZero {
+			p.Emit(asm.LoadMem(value, p.reg.l4, int16(l4Base+o.Check), asm.Half))
+			p.Jump(bare, asm.JEq.Imm(value, 0, ""))
+			zero = p.abi.ones
+		}
+		p.saveImm(slotZero, zero)
+		p.Emit(asm.Mov.Reg(value, p.reg.l4), asm.Add.Imm(value, int32(o.Check)))
+		p.Goto(found)
+	}
+	// All these look alike to the verifier behind the difference of two pointers.
+	p.Bind(found)
+	p.Emit(
+		asm.Sub.Reg(value, p.reg.l3), asm.And.Imm(value, 0x7fff),
+		asm.Mov.Reg(p.reg.l4, p.reg.l3), asm.Add.Reg(p.reg.l4, value),
+	)
+	p.guard(p.reg.l4, l4Base+2, bare)
+	p.byWay(*n.Summed, ahead, way)
+}

@@ -1,0 +1,83 @@
+package reference
+
+import (
+	"encoding/binary"
+
+	"repacket/internal/field"
+)
+
+// otherCheck is the checksum of a protocol without fields.
+type otherCheck struct {
+	at        int  // in the frame, or 0
+	neverZero bool // UDP-Lite: 0 is none (RFC 3828 section 3.1)
+}
+
+// otherPlace says where in its header a protocol has the checksum that covers the
+// addresses (semantics.md 4.2).
+type otherPlace struct {
+	check     int
+	version   byte // of the first byte, where it is not 0
+	neverZero bool
+}
+
+// The protocols by their numbers, over each IP header.
+var (
+	others4 = map[int]otherPlace{
+		33:  {check: 6},                  // DCCP, RFC 4340
+		89:  {check: 12, version: 3},     // OSPFv3, RFC 7949; that of OSPFv2 covers no address
+		136: {check: 6, neverZero: true}, // UDP-Lite, RFC 3828
+		139: {check: 4},                  // HIP, RFC 7401
+	}
+	others6 = map[int]otherPlace{
+		33:  {check: 6},
+		89:  {check: 12}, // OSPFv3, RFC 5340
+		103: {check: 2},  // PIM, RFC 7761
+		112: {check: 6},  // VRRPv3, RFC 9568
+		135: {check: 4},  // mobility header, RFC 6275
+		136: {check: 6, neverZero: true},
+		139: {check: 4},
+	}
+)
+
+// parseOther finds the checksum of a protocol without fields, if it and the first 8 bytes lie before end.
+func (p *packet) parseOther(places map[int]otherPlace, number, at, end int) {
+	place, known := places[number]
+	check := at + place.check
+	if !known || max(at+8, check+2) > end || place.version != 0 && p.frame[at] != place.version {
+		return
+	}
+	if place.neverZero && binary.BigEndian.Uint16(p.frame[check:]) == 0 {
+		return
+	}
+	p.other = otherCheck{check, place.neverZero}
+}
+
+// putOther changes the checksum by what differs in the addresses that it covers (RFC
+// 1624 equation 3).
+func (p packet) putOther(arrived packet) {
+	at := p.other.at
+	old := int(binary.BigEndian.Uint16(arrived.frame[at:]))
+	diff := mod(p.addresses() - arrived.addresses())
+	if diff == 0 {
+		return
+	}
+	c := mod(old - diff)
+	if c == 0 && p.other.neverZero {
+		c = 0xffff
+	}
+	binary.BigEndian.PutUint16(p.frame[at:], uint16(c))
+}
+
+// addresses is the sum of the addresses in the pseudo-header, as far as they stand in
+// the IP header.
+func (p packet) addresses() int {
+	if l3, ok := p.at[field.IP]; ok {
+		return sum(p.frame[l3+12 : l3+20])
+	}
+	l3 := p.at[field.IP6]
+	total := sum(p.frame[l3+8 : l3+24])
+	if !p.stepped.routed {
+		total += sum(p.frame[l3+24 : l3+40])
+	}
+	return total
+}
