@@ -113,11 +113,16 @@ func eachElevation(t *testing.T, test func(t *testing.T, c *elevatedCommand)) {
 			in, err := os.Open(exe)
 			must(t, err)
 			defer in.Close()
+			// A child that another test starts while the file is open for writing has it too
+			// until it executes, and then this file cannot be executed (golang/go#22315).
+			syscall.ForkLock.RLock()
 			out, err := os.OpenFile(c.binary, os.O_CREATE|os.O_WRONLY, 0o755)
+			if err == nil {
+				_, err = io.Copy(out, in)
+				err = errors.Join(err, out.Close())
+			}
+			syscall.ForkLock.RUnlock()
 			must(t, err)
-			_, err = io.Copy(out, in)
-			must(t, err)
-			must(t, out.Close())
 			must(t, os.Chmod(c.binary, 0o755))
 			how.give(t, c.binary)
 			must(t, os.Mkdir(c.own, 0o700))

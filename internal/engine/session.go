@@ -24,7 +24,7 @@ type Session struct {
 	gone  error     // the interface was removed; read behind watch
 	over  run.Limit // which limit was reached; read behind done
 	// attached is when the rules were attached, and before what the interface had counted
-	// then, or unknown why that is not known.
+	// just before, or unknown why that is not known.
 	attached time.Time
 	before   hook.LinkState
 	unknown  error
@@ -55,6 +55,7 @@ func (s *Prepared) start(ready func()) (*Session, error) {
 	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{})}
 	s.ready = ready
 	p, err := s.attach(func(p *installed) (err error) {
+		r.countFromNow()
 		r.link, err = hook.Link(s.iface.Index, s.opt.Direction, p.loaded.Program, p.choice.Hook)
 		return err
 	})
@@ -62,7 +63,6 @@ func (s *Prepared) start(ready func()) (*Session, error) {
 		return nil, err
 	}
 	r.installed, r.opt.Hook = *p, p.choice.Hook
-	r.countFromNow()
 	r.began = run.Attachment{Target: s.opt.Target, Hook: p.choice.Hook, Note: p.choice.Why, Advice: p.late}
 	if s.opt.For > 0 {
 		// The time counts from now on, not from before the kernel's wait.

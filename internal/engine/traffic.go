@@ -8,7 +8,8 @@ import (
 	"repacket/internal/run"
 )
 
-// countFromNow remembers what the interface has counted when the rules are attached.
+// countFromNow remembers what the interface has counted. It is called just before the
+// rules are attached: afterwards, packets could come before it looks, and be denied.
 func (r *Session) countFromNow() {
 	r.attached = time.Now()
 	r.before, r.unknown = hook.State(r.iface)
@@ -42,7 +43,7 @@ func (r *Session) Traffic() (run.Traffic, error) {
 func trafficBetween(before, now hook.LinkState, d run.Direction) run.Traffic {
 	t := run.Traffic{
 		Interface: now.Name, Up: now.Up, Carrier: now.Carrier,
-		Seen: now.Received - before.Received, Other: now.Sent - before.Sent,
+		Seen: since(before.Received, now.Received), Other: since(before.Sent, now.Sent),
 		Bridge: now.Kind == "bridge",
 		// What is made in software passes every packet on, whatever its mode.
 		Filters: now.Kind == "" && now.Link == hook.EthernetLink && !now.Promiscuous,
@@ -51,4 +52,13 @@ func trafficBetween(before, now hook.LinkState, d run.Direction) run.Traffic {
 		t.Seen, t.Other = t.Other, t.Seen
 	}
 	return t
+}
+
+// since is by how much a counter has grown. Some drivers begin anew when a program is
+// attached.
+func since(before, now uint64) uint64 {
+	if now < before {
+		return now
+	}
+	return now - before
 }
