@@ -28,7 +28,7 @@ func main() {
 	goTool := flag.String("go", "go", "the Go command")
 	execWith := flag.String("exec", "", "what runs the tests, as in go test -exec")
 	flag.Parse()
-	s := &suite{goTool: *goTool, out: os.Stdout, began: time.Now(), beat: 20 * time.Second, expected: seconds}
+	s := &suite{goTool: *goTool, out: os.Stdout, began: time.Now(), ended: time.Now(), beat: 20 * time.Second, expected: seconds}
 	if *execWith != "" {
 		s.args = []string{"-exec", *execWith}
 	}
@@ -64,8 +64,9 @@ type suite struct {
 	beat     time.Duration // the longest silence
 	expected map[string]float64
 
-	left                    float64 // expected seconds of what has not ended
-	done                    float64 // and of what has
+	left                    float64   // expected seconds of what has not ended
+	done                    float64   // and of what has
+	ended                   time.Time // of the last package, or when the suite began
 	passed, failed, skipped int
 	packages                int
 }
@@ -195,6 +196,7 @@ func (s *suite) event(e event, outputs map[[2]string][]string) (told bool) {
 	s.packages++
 	s.left -= s.expects(e.Package)
 	s.done += s.expects(e.Package)
+	s.ended = time.Now()
 	fmt.Fprintf(s.out, "  ok %s, %.0f s (%s)\n", strings.TrimPrefix(e.Package, "repacket/"), e.Elapsed, s.remaining())
 	return true
 }
@@ -208,13 +210,15 @@ func figureIn(line string) (string, bool) {
 	return figure, ok
 }
 
-// remaining says how long the rest may take, at the pace so far.
+// remaining says how long the rest may take, at the pace so far, less what has gone by
+// of what is running.
 func (s *suite) remaining() string {
 	pace := 1.0
 	if s.done > 30 {
 		pace = time.Since(s.began).Seconds() / s.done
 	}
-	return fmt.Sprintf("about %.0f min left", max(1, s.left*pace/60))
+	left := s.left*pace - time.Since(s.ended).Seconds()
+	return fmt.Sprintf("about %.0f min left", max(1, left/60))
 }
 
 func (s *suite) expects(name string) float64 {

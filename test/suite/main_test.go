@@ -10,7 +10,7 @@ import (
 // followed is what a suite says of the lines of go test -json.
 func followed(lines ...string) (*suite, string) {
 	var out strings.Builder
-	s := &suite{out: &out, began: time.Now(), beat: time.Hour, expected: map[string]float64{"a": 120, "b": 60}, left: 180}
+	s := &suite{out: &out, began: time.Now(), ended: time.Now(), beat: time.Hour, expected: map[string]float64{"a": 120, "b": 60}, left: 180}
 	s.follow(strings.NewReader(strings.Join(lines, "\n")))
 	return s, out.String()
 }
@@ -65,7 +65,7 @@ func TestSilenceIsBroken(t *testing.T) {
 		case said <- string(b):
 		default:
 		}
-	}), began: time.Now(), beat: time.Millisecond, left: 90}
+	}), began: time.Now(), ended: time.Now(), beat: time.Millisecond, left: 120}
 	ended := make(chan struct{})
 	go func() { s.follow(r); close(ended) }()
 	if got, want := <-said, "  … 0 passed (about 2 min left)\n"; got != want {
