@@ -170,7 +170,7 @@ func jumpsTooFar(err error) bool {
 		strings.Contains(strings.Join(refusal.Log, "\n"), "16-bit range")
 }
 
-// TooComplexError says that the verifier did not follow a program to its end (it
+// TooComplexError says that a program exceeds the complexity limit of the verifier (it
 // gives up behind a million steps, E2BIG, or 8,192 jumps in a row, EFAULT), or that
 // the kernel could not lay it out (ENOMEM).
 type TooComplexError struct{ Err error }

@@ -92,7 +92,7 @@ var commands = []command{
 		case o.status == 0 && len(after) != 0:
 			return "the status is 0, and the rules are there"
 		case o.status == 0 && (!told || !detached.Found):
-			return "the rules were taken off, and detach says that there were none"
+			return "the rules were detached, and detach says that there were none"
 		case o.status != 0 && len(after) == 0:
 			return "the status says that it failed, and the rules are gone"
 		}
