@@ -14,7 +14,7 @@ type actions struct{ *code }
 type rewriter interface {
 	// limit lets the packet pass untouched if the limit is reached.
 	limit()
-	// prepare works out what cannot be any more behind the first store, and returns
+	// prepare works out what is not possible after the first store, and returns
 	// the checksums that are changed in place. Nothing in it fails.
 	prepare(s plan.Step) []adjustment
 	// finish stands behind the stores.

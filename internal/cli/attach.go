@@ -68,7 +68,7 @@ func (a *app) taken(opt run.Options, err error) error {
 	}
 	all, listErr := a.env.Kernel.List(opt.Interface)
 	if listErr != nil {
-		return err // what cannot be seen is not told
+		return err // nothing is known of the limits
 	}
 	for _, there := range all {
 		if there.Target != opt.Target || there.PID != 0 || there.Over == "" {

@@ -18,7 +18,7 @@ func elevated() bool {
 	return secureExec() || os.Getuid() != os.Geteuid() || os.Getgid() != os.Getegid() || os.Getuid() != 0 && hasCapabilities()
 }
 
-// secureExec is AT_SECURE. What cannot be known counts as yes.
+// secureExec is AT_SECURE. If it is unknown, the answer is yes.
 func secureExec() bool {
 	vector, err := unix.Auxv()
 	if err != nil {

@@ -107,7 +107,7 @@ type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// What cannot be written is no success.
+// A failed write is no success.
 func TestStdoutIsFull(t *testing.T) {
 	t.Parallel()
 	f := newFake(t, "fields")

@@ -109,7 +109,7 @@ func valueOf4(s plan.Step) *field.Field {
 	return nil
 }
 
-// skipUnsupported passes on what cannot be rewritten completely: structural
+// skipUnsupported passes on packets that cannot be rewritten completely: structural
 // fields of GSO packets, and the type of a frame whose
 // tag is offloaded.
 func (w *writer) skipUnsupported(s plan.Step) []string {

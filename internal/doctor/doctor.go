@@ -3,7 +3,7 @@
 //
 // It gathers facts (Facts) from a System, which tests can fake, and turns them
 // into rows by two tables of checks. A check is a name and a function of the
-// facts; it asks nobody. What cannot be seen without a privilege is a fact too.
+// facts; it asks nobody. That a privilege is missing to see something is a fact too.
 package doctor
 
 import (

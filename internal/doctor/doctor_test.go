@@ -131,7 +131,7 @@ func denied(missing ...string) func(*fake) {
 	return func(f *fake) { f.hasErr = &hook.PrivilegeError{Doing: "ask the kernel what it has", Missing: missing} }
 }
 
-// faults are what cannot be brought about here, and what is said of it.
+// faults are states that this machine cannot be brought into, and what is said of them.
 var faults = []struct {
 	name string
 	make func(*fake)

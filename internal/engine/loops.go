@@ -258,7 +258,7 @@ func (s *Prepared) pingPong() []run.Advice {
 func (s *Prepared) sentBack(p point) (name string, back bool) {
 	found, err := hook.Find(p.index, p.dir)
 	if err != nil || !found.Ours {
-		return "", false // a warning only: what cannot be seen is not warned of
+		return "", false // a warning only, so an unknown peer gets none
 	}
 	text, whole := found.Meta.Source()
 	if !whole {

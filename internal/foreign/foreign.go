@@ -150,7 +150,7 @@ func (r *reader) accept(words ...string) bool {
 func (r *reader) cond(words ...string) { r.conds = append(r.conds, strings.Join(words, " ")) }
 func (r *reader) act(words ...string)  { r.acts = append(r.acts, strings.Join(words, " ")) }
 
-// fail gives up on what cannot be said in rules; the note says who does it.
+// fail gives up on a line that rules cannot express; the note names the tool that does it.
 func (r *reader) fail(note string) {
 	r.failed, r.Rules, r.Note, r.rest = true, "", note, nil
 }

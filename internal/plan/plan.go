@@ -360,8 +360,8 @@ type Term struct {
 	Part   Part
 }
 
-// Build plans a checked program for a link. It cannot fail: what cannot be done
-// has been refused by the checker. Rows of files are written out, see WrittenOut.
+// Build plans a checked program for a link. It cannot fail: an impossible rule
+// has been rejected by the checker. Rows of files are written out, see WrittenOut.
 // It goes on as long as it takes: BuildOneByOne is for rules of any length.
 func Build(p *rule.Program, link field.Link) *Program {
 	return newBuilder(p.WrittenOut(), link, noEnd()).build()

@@ -33,7 +33,7 @@ func TestProtocolAndFieldWithBlank(t *testing.T) {
 				want, wantErr := Check(write(name))
 				got, err := Check(write(prefix + " " + rest))
 				switch {
-				case wantErr != nil && err != nil: // what cannot be set
+				case wantErr != nil && err != nil: // a field that no rule can set
 				case wantErr != nil || err != nil:
 					t.Errorf("%s: %v, with a blank: %v", write(name), wantErr, err)
 				case reprint(got) != reprint(want):
