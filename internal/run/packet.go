@@ -1,0 +1,35 @@
+package run
+
+import (
+	"time"
+
+	"repacket/internal/field"
+	"repacket/internal/rule"
+)
+
+// Packet is a packet on which a rule acted, or that a dry run matched: as it arrived and
+// as it left.
+type Packet struct {
+	// Time is when the rule acted. A capture file has that of the capture.
+	Time      time.Time
+	Direction Direction
+	// Program and Rule say which rule it was: Program.Written[Rule].
+	Program *rule.Program
+	Rule    int
+	// Link is what the bytes begin with.
+	Link field.Link
+	// Length is the packet's length in bytes at the hook; Before and After may have only the
+	// first of these bytes. It does not change.
+	Length int
+	// Before is the packet as it arrived, an offloaded VLAN tag in the place that it has
+	// on the wire. After is the packet as it left, as many bytes; nil where it was dropped.
+	Before, After []byte
+	// Segments is how many packets on the wire a GSO packet stands for; else it is 0 or 1.
+	Segments int
+	// OffloadedChecksum: what the field of the TCP or UDP checksum holds is not the checksum,
+	// which is computed behind the hook (CHECKSUM_PARTIAL).
+	OffloadedChecksum bool
+}
+
+// Written is the rule that acted, in the user's words.
+func (p *Packet) Written() rule.Written { return p.Program.Written[p.Rule] }
