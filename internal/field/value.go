@@ -42,6 +42,18 @@ func (v Value) Dec() Value {
 	return Value{v.Hi - borrow, lo}
 }
 
+// Plus is v + o; it wraps around at 2^128.
+func (v Value) Plus(o Value) Value {
+	lo, carry := bits.Add64(v.Lo, o.Lo, 0)
+	return Value{v.Hi + o.Hi + carry, lo}
+}
+
+// Minus is v - o; it wraps around at 0.
+func (v Value) Minus(o Value) Value {
+	lo, borrow := bits.Sub64(v.Lo, o.Lo, 0)
+	return Value{v.Hi - o.Hi - borrow, lo}
+}
+
 // Or is the bitwise v | o.
 func (v Value) Or(o Value) Value { return Value{v.Hi | o.Hi, v.Lo | o.Lo} }
 

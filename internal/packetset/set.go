@@ -116,7 +116,15 @@ func (s Set) Facts() []Fact {
 // Span is from the least to the largest value that a field has in packets of the
 // set that have it. It is false if none can have it.
 func (s Set) Span(f *field.Field) (span field.Range, ok bool) {
-	var all field.Set
+	all := s.Values(f)
+	if all.Empty() {
+		return field.Range{}, false
+	}
+	return field.Range{Lo: all[0].Lo, Hi: all[len(all)-1].Hi}, true
+}
+
+// Values are those that a field, the widest that has its bits, has in packets of the set that have it.
+func (s Set) Values(f *field.Field) (all field.Set) {
 	for _, x := range s.states {
 		values := anyValue[f.Width]
 		for _, k := range x.facts {
@@ -128,10 +136,7 @@ func (s Set) Span(f *field.Field) (span field.Range, ok bool) {
 			all = all.Union(values)
 		}
 	}
-	if all.Empty() {
-		return field.Range{}, false
-	}
-	return field.Range{Lo: all[0].Lo, Hi: all[len(all)-1].Hi}, true
+	return all
 }
 
 // Needed are the values that a field, or the widest one that has its bits, has in

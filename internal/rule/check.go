@@ -32,6 +32,9 @@ func CheckWith(source string, o Options) (*Program, error) {
 		return nil, err
 	}
 	p.File = o.File
+	if p.Replies != nil {
+		p.Replies.File = o.File
+	}
 	if p.OneWay != nil {
 		p.OneWay.File = o.File
 		settle(p.OneWay)
@@ -68,6 +71,9 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 		c.rule(i, r)
 	}
 	if c.err != nil {
+		return nil, c.err
+	}
+	if c.replies(rules); c.err != nil {
 		return nil, c.err
 	}
 	c.order(rules)
@@ -122,7 +128,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 		start = r.IfAt.Start
 	}
 	c.sets.turn(r.At.End - r.At.Start)
-	w := Written{Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, DryRun: r.DryRun()}
+	w := Written{Name: r.Name, Text: syntax.Flatten(c.source, Span{Start: start, End: r.At.End}), Span: r.At, DryRun: r.DryRun(), Replies: r.Replies}
 	w.Verdict, _ = verdictOf(r)
 	c.program.Written = append(c.program.Written, w)
 	c.verdict(r)
@@ -137,6 +143,9 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	}
 	if copies = c.possible(d, copies); c.err == nil {
 		c.remarks(d, copies)
+	}
+	if r.Replies != NoReplies && c.err == nil {
+		c.answerable(r, copies[0])
 	}
 	c.program.Rules = append(c.program.Rules, copies...)
 }

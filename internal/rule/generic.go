@@ -70,7 +70,7 @@ type openTest struct {
 
 // expand is the rule for one choice.
 func (d draft) expand(index int, ch choice) *Rule {
-	out := &Rule{Index: index, Actions: slices.Clone(d.actions), Swaps: d.rule.Swaps, Rows: d.rows}
+	out := &Rule{Index: index, Actions: slices.Clone(d.actions), Swaps: d.rule.Swaps, Replies: d.rule.Replies, Rows: d.rows}
 	for i, a := range d.rule.Actions {
 		out.Actions[i].Field = ch.pick(a.Ref.Fields)[0]
 		if a.Operand.Op == operand.Copy {

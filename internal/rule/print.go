@@ -178,6 +178,9 @@ func (r *Rule) Print() string {
 	if does := r.does(); len(does) > 0 {
 		text += " then " + strings.Join(does, ", ")
 	}
+	if r.Replies != NoReplies {
+		text += " " + r.Replies.String()
+	}
 	if r.Rows != nil {
 		text += " from " + r.Rows.File
 	}

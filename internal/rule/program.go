@@ -21,6 +21,8 @@ type (
 	Swap = syntax.Swap
 	// Verdict is what becomes of a packet.
 	Verdict = syntax.Verdict
+	// ReplyMode is what becomes of the replies to the packets that a rule rewrites.
+	ReplyMode = syntax.ReplyMode
 )
 
 // The verdicts.
@@ -29,6 +31,13 @@ const (
 	Drop        = syntax.Drop
 	Reflect     = syntax.Reflect
 	ToInterface = syntax.ToInterface
+)
+
+// The modes in which replies are served.
+const (
+	NoReplies = syntax.NoReplies
+	Stateless = syntax.Stateless
+	Tracked   = syntax.Tracked
 )
 
 // Program is a checked program: rules of which the first that matches acts.
@@ -42,6 +51,10 @@ type Program struct {
 	Rules []*Rule
 	// Written are the rules as the user wrote them; Rule.Index points here.
 	Written []Written
+	// Replies is the program for packets of the other direction of the same interface, which
+	// gives replies their old values (semantics.md 5), or nil where no rule says replies. Its
+	// rules have the Index of the rule whose replies they serve: its Written is that of this program.
+	Replies *Program
 	// Warnings do not keep the program from running.
 	Warnings []*syntax.Diagnostic
 	// OneWay is a warning of rules that change a port or an address of TCP in one direction
@@ -64,6 +77,8 @@ type Written struct {
 	DryRun bool
 	// Verdict is what becomes of the packets on which the rule acts.
 	Verdict Verdict
+	// Replies is what becomes of the replies.
+	Replies ReplyMode
 }
 
 // Rule is one checked rule: when Cond holds on a packet as it arrived, and
@@ -80,6 +95,8 @@ type Rule struct {
 	Verdict Verdict
 	// Redirect is the interface for ToInterface, else "".
 	Redirect string
+	// Replies is what becomes of the replies to the packets on which the rule acts.
+	Replies ReplyMode
 	// Rows are the rows of its file, or nil. The rule stands for one rule a
 	// row, in the file's order: see Row.
 	Rows *Rows

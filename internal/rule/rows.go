@@ -8,6 +8,9 @@ import (
 // WrittenOut is the program with a rule for each row of a file.
 func (p *Program) WrittenOut() *Program {
 	out := *p
+	if p.Replies != nil {
+		out.Replies = p.Replies.WrittenOut()
+	}
 	out.Rules = nil
 	for _, r := range p.Rules {
 		if r.Rows == nil {

@@ -11,7 +11,10 @@ import (
 
 // actions reads action { [ "," | "and" ] action } into a rule.
 func (p *parser) actions(r *RuleNode) {
-	if p.ends() {
+	switch {
+	case p.peek().Text == repliesWord:
+		p.fail(p.peek().At, putBehind, "replies has no action before it")
+	case p.ends():
 		p.fail(p.peek().At, "to look without a change, leave out then", "then needs an action")
 	}
 	start := p.peek().At.Start
@@ -19,6 +22,9 @@ func (p *parser) actions(r *RuleNode) {
 		p.action(r)
 		r.Does = p.from(start)
 		if t := p.peek(); p.accept(",") || p.accept("and") {
+			if p.peek().Text == repliesWord {
+				break
+			}
 			if p.ends() {
 				p.fail(p.peek().At, "", "an action is missing after %s", p.words(t.At))
 			}

@@ -77,7 +77,7 @@ func (p *parser) accept(text string) bool {
 // ends reports whether the next token, or one of some others, ends what is read.
 func (p *parser) ends(others ...string) bool {
 	t := p.peek()
-	return slices.Contains([]string{"", "else", "from", ")", ";"}, t.Text) || slices.Contains(others, t.Text) || p.startsRule(t)
+	return slices.Contains([]string{"", "else", repliesWord, "from", ")", ";"}, t.Text) || slices.Contains(others, t.Text) || p.startsRule(t)
 }
 
 // conditionEnds reports whether the next token cannot begin a test. An unknown
@@ -119,6 +119,7 @@ func (p *parser) closing(word Token) RuleNode {
 	r := RuleNode{IfAt: word.At, Cond: AllNode{word.At}, Then: true, Closing: true}
 	p.columns = nil
 	p.actions(&r)
+	p.replies(&r)
 	p.rows(&r)
 	p.accept(";")
 	switch t := p.peek(); {
@@ -154,6 +155,7 @@ func (p *parser) rule() RuleNode {
 	if r.Then = p.peek().Text == "then"; r.Then {
 		p.next()
 		p.actions(&r)
+		p.replies(&r)
 	}
 	p.rows(&r)
 	p.ruleEnds(r)
@@ -198,6 +200,8 @@ func (p *parser) ruleEnds(r RuleNode) {
 		p.fail(t.At, "", "from stands twice in one rule")
 	case t.Text == "then" && r.File.Text != "":
 		p.fail(t.At, "from and its file are the end of a rule", "then stands behind from")
+	case t.Text == repliesWord || t.Text == trackedWord:
+		p.strayReplies(t, r)
 	case t.Text == ")":
 		p.fail(t.At, "", ") without (")
 	case r.Then:

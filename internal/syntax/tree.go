@@ -24,11 +24,14 @@ type (
 		Swaps   []Swap
 		// Verdicts is one at most, unless the rule is wrong.
 		Verdicts []VerdictNode
+		// Replies says what becomes of the replies, and RepliesAt is where that stands.
+		Replies   ReplyMode
+		RepliesAt Span
 		// File is what stands behind from, as a token, and Columns are all places
 		// where a column of it stands, in order.
 		File    Token
 		Columns []ColumnNode
-		Does    Span // all that stands behind then
+		Does    Span // all actions behind then
 		At      Span // from name or if to the last word
 		OrElse  bool // else stands between this rule and the next
 		Closing bool // the actions behind the last else
