@@ -221,7 +221,7 @@ func TestCheckTellsOneWay(t *testing.T) {
 	wantText(t, "stderr", stderr, `repacket: warning: TCP connections do not survive this: their packets of the other direction keep tcp_src
     if tcp_dest 443 then tcp_dest 8443
                          ^~~~~~~~~~~~~
-  hint: the way back, for the other direction: if tcp_src 8443 then tcp_src 443
+  hint: the other direction gets the old value back: if tcp_dest 443 then tcp_dest 8443 replies
 `)
 	_, _, stderr = newFake(t, "check", "if", "udp_dest", "443", "then", "udp_dest", "8443").run()
 	wantText(t, "stderr", stderr, "")

@@ -68,7 +68,7 @@ func rulesTopic() string {
 	var b strings.Builder
 	b.WriteString(`RULES
 
-  [NAME:] if CONDITION [then ACTIONS] [from FILE]
+  [NAME:] if CONDITION [then ACTIONS [replies]] [from FILE]
 
   A rule says which packets to act on, and what to change in them. Rules are
   alternatives: they stand side by side, or with else or ; between them, and

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 
+	"repacket/internal/field"
 	"repacket/internal/packetset"
 	"repacket/internal/syntax"
 )
@@ -61,6 +62,7 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
 		solver: newSolver(source), program: &Program{Source: source, Draws: draws}, where: map[*Rule]packetset.Set{}, open: open, filesRead: map[string]bool{},
+		lines: map[*Rows][]int32{}, columns: map[*field.Value]field.Set{},
 	}
 }
 
@@ -78,7 +80,7 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 	}
 	c.order(rules)
 	c.discovery(rules)
-	c.program.OneWay = c.oneWay()
+	c.program.OneWay = c.oneWay(rules)
 	slices.SortStableFunc(c.program.Warnings, func(a, b *syntax.Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }
@@ -101,6 +103,10 @@ type checker struct {
 	rowsAgain int
 	// rowsTried is how many rows were held against later rules so far.
 	rowsTried int
+	// lines are the lines of the rows in their files, of the rules that say replies.
+	lines map[*Rows][]int32
+	// columns are all values of columns, by the first.
+	columns map[*field.Value]field.Set
 }
 
 // warn is report.fail for what does not keep rules from running.

@@ -82,6 +82,9 @@ func (c *checker) read(r syntax.RuleNode) {
 	}
 	if c.err == nil {
 		c.sheet = s
+		if r.Replies != NoReplies {
+			c.lines[s.rows] = s.lines
+		}
 		s.twice()
 	}
 }

@@ -8,54 +8,67 @@ import (
 )
 
 // meeting finds the sets of packets that may have one in common with another set, so that
-// thousands of rules are not compared pair by pair: a set is found by a field that has one value in it.
+// thousands of rules are not compared pair by pair: a field that has one value, or one prefix, in all
+// packets of both tells most sets apart.
 type meeting struct {
-	sets    []packetset.Set
+	sets []packetset.Set
+	// byKey are the sets by such a field, and lengths how long the prefixes are.
 	byKey   map[key][]int
-	byField map[*field.Field][]int
-	rest    []int
+	lengths map[*field.Field][]int
+	// lacking are the sets that no key of a field is known of.
+	lacking map[*field.Field][]int
 }
 
 func newMeeting() *meeting {
-	return &meeting{byKey: map[key][]int{}, byField: map[*field.Field][]int{}}
+	return &meeting{byKey: map[key][]int{}, lengths: map[*field.Field][]int{}, lacking: map[*field.Field][]int{}}
 }
 
-// values are the fields that have one and the same value in all packets of a set, the innermost last.
-func values(s packetset.Set) (out []key) {
+// add puts in the next set.
+func (m *meeting) add(s packetset.Set) {
+	n := len(m.sets)
+	m.sets = append(m.sets, s)
+	known := map[*field.Field]bool{}
 	for _, k := range keys(s) {
-		if k.bits == k.f.Width {
-			out = append(out, k)
+		if known[k.f] = true; m.lengths[k.f] == nil {
+			m.lacking[k.f] = make([]int, n)
+			for i := range n {
+				m.lacking[k.f][i] = i
+			}
+		}
+		m.byKey[k] = append(m.byKey[k], n)
+		if !slices.Contains(m.lengths[k.f], k.bits) {
+			m.lengths[k.f] = append(m.lengths[k.f], k.bits)
 		}
 	}
-	return out
-}
-
-// add puts in the set with the number i, which is that of the sets before.
-func (m *meeting) add(i int, s packetset.Set) {
-	m.sets = append(m.sets, s)
-	single := values(s)
-	if len(single) == 0 {
-		m.rest = append(m.rest, i)
-		return
+	for f, all := range m.lacking {
+		if !known[f] {
+			m.lacking[f] = append(all, n)
+		}
 	}
-	k := single[len(single)-1]
-	m.byKey[k] = append(m.byKey[k], i)
-	m.byField[k.f] = append(m.byField[k.f], i)
 }
 
 // near are the numbers of the sets that may have a packet in common with s, in order.
 func (m *meeting) near(s packetset.Set) []int {
-	known := map[*field.Field]key{}
-	for _, k := range values(s) {
-		known[k.f] = k
-	}
-	out := append([]int{}, m.rest...)
-	for f, all := range m.byField {
-		if k, ok := known[f]; ok {
-			all = m.byKey[k]
+	var best []int
+	found := false
+	for _, k := range keys(s) {
+		if lengths := m.lengths[k.f]; lengths == nil || slices.ContainsFunc(lengths, func(bits int) bool { return bits > k.bits }) {
+			continue // of a field that no set has a key of, or only of parts of this prefix
 		}
-		out = append(out, all...)
+		list := slices.Clone(m.lacking[k.f])
+		for _, bits := range m.lengths[k.f] {
+			list = append(list, m.byKey[key{k.f, k.v.AndNot(field.Ones(k.f.Width - bits)), bits}]...)
+		}
+		if !found || len(list) < len(best) {
+			best, found = list, true
+		}
 	}
-	slices.Sort(out)
-	return out
+	if !found {
+		best = make([]int, len(m.sets))
+		for i := range best {
+			best[i] = i
+		}
+	}
+	slices.Sort(best)
+	return best
 }

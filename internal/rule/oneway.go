@@ -17,9 +17,9 @@ var otherEnd = map[string]string{
 
 // oneWay is a warning of the first rule that changes a port or an address of TCP while no rule
 // changes it in packets of the other direction, or nil: their receiver knows no such connection.
-func (c *checker) oneWay() *syntax.Diagnostic {
+func (c *checker) oneWay(nodes []syntax.RuleNode) *syntax.Diagnostic {
 	for _, r := range c.program.Rules {
-		if r.Verdict == Drop || r.Verdict == Reflect || !c.where[r].Exact() || !c.sets.Meets(c.where[r], packetset.With(field.TCP)) {
+		if r.Replies != NoReplies || r.Verdict == Drop || r.Verdict == Reflect || !c.where[r].Exact() || !c.sets.Meets(c.where[r], packetset.With(field.TCP)) {
 			continue
 		}
 		for _, a := range r.Actions {
@@ -29,6 +29,10 @@ func (c *checker) oneWay() *syntax.Diagnostic {
 			}
 			d := c.diagnostic(syntax.Warning, a.At, "a rule for "+other+" in packets of the other direction is the way back",
 				"TCP connections do not survive this: their packets of the other direction keep %s", other)
+			if node := nodes[r.Index]; !node.Closing {
+				end := Span{Start: node.Does.End, End: node.Does.End}
+				d.Propose(syntax.Replace("the other direction gets the old value back: ", end, " replies", "").Showing(Span{Start: node.IfAt.Start, End: node.At.End}))
+			}
 			if back := wayBack(r, a, field.MustByName(other)); back != "" {
 				d.Propose(syntax.Suggestion{Lead: "the way back, for the other direction: ", Alone: back, AloneShows: back})
 			}

@@ -3,14 +3,16 @@ package rule
 import "testing"
 
 // TestOneWay: rules that change an end of TCP connections in one direction only are told, with
-// the way back where it is known.
+// replies where there is an inverse, else with the way back where that is known.
 func TestOneWay(t *testing.T) {
 	t.Parallel()
 	for written, want := range map[string]string{
-		"if tcp_dest 443 then tcp_dest 8443":                                   "the way back, for the other direction: if tcp_src 8443 then tcp_src 443",
-		"if dport 443 then dport 8443":                                         "the way back, for the other direction: if tcp_src 8443 then tcp_src 443",
-		"if ip_dest 192.0.2.1 then ip_dest 192.0.2.2":                          "the way back, for the other direction: if ip_src 192.0.2.2 then ip_src 192.0.2.1",
-		"if tcp ip_dest 10.0.0.0/8 then ip_dest 192.0.0.0/8":                   "a rule for ip_src in packets of the other direction is the way back",
+		"if tcp_dest 443 then tcp_dest 8443":                                   "the other direction gets the old value back: if tcp_dest 443 then tcp_dest 8443 replies",
+		"if dport 443 then dport 8443":                                         "the other direction gets the old value back: if dport 443 then dport 8443 replies",
+		"if ip_dest 192.0.2.1 then ip_dest 192.0.2.2":                          "the other direction gets the old value back: if ip_dest 192.0.2.1 then ip_dest 192.0.2.2 replies",
+		"if tcp ip_dest 10.0.0.0/8 then ip_dest 192.0.0.0/8":                   "the other direction gets the old value back: if tcp ip_dest 10.0.0.0/8 then ip_dest 192.0.0.0/8 replies",
+		"if tcp_dest 443 ip_ttl 5 or tcp_dest 444 then tcp_dest 8443":          "a rule for tcp_src in packets of the other direction is the way back",
+		"if tcp_dest 443 then tcp_dest 8443 replies":                           "",
 		"if tcp_syn on then tcp_src random":                                    "a rule for tcp_dest in packets of the other direction is the way back",
 		"if udp_dest 443 then udp_dest 8443":                                   "",
 		"if udp ip_dest 192.0.2.1 then ip_dest 192.0.2.2":                      "",

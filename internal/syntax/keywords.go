@@ -38,7 +38,7 @@ var keywordTable = []Keyword{
 	{"if", RuleWord, "CONDITION", "begins a rule: which packets it acts on"},
 	{"then", RuleWord, "ACTIONS", "what becomes of them; a rule without it is a dry run, which counts packets and changes none"},
 	{"else", RuleWord, "RULE | ACTIONS", "the next rule, or actions for all other packets at the end"},
-	{"replies", RuleWord, "[tracked]", "the replies to what the rule rewrites get the old values back; tracked remembers these for each flow"},
+	{"replies", RuleWord, "", "behind the actions: packets of the other direction that answer what the rule rewrites get the old values back"},
 	{"from", RuleWord, "FILE", "a rule for each row of a CSV file: the first line names the columns, @NAME is the value of one"},
 	{"all", ConditionWord, "", "every packet"},
 	{"and", ConditionWord, "", "both hold; tests side by side mean the same"},
