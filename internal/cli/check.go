@@ -31,6 +31,9 @@ func (a *app) check(words []string) error {
 	if program.OneWay != nil {
 		a.out.warn(program.OneWay)
 	}
+	for _, w := range program.Unseen {
+		a.out.warn(w)
+	}
 	planned, err := a.explain(program)
 	if err == nil && a.opt.direction == "out" {
 		for _, message := range program.SkipsOffloaded() {

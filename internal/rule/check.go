@@ -40,6 +40,9 @@ func CheckWith(source string, o Options) (*Program, error) {
 		p.OneWay.File = o.File
 		settle(p.OneWay)
 	}
+	for _, w := range p.Unseen {
+		w.File = o.File
+	}
 	for i, w := range p.Warnings {
 		w.File = o.File
 		if i >= maxHinted {

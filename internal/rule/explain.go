@@ -26,6 +26,8 @@ type RuleInfo struct { //nolint:revive // rule.Info would say less where it is u
 	// Cases has one member, or one for each protocol that a generic field among
 	// the actions can mean.
 	Cases []Case `json:"cases"`
+	// Replies says what becomes of the replies, or is nil.
+	Replies *RepliesInfo `json:"replies,omitempty"`
 }
 
 // Case is what a rule does for one meaning of its generic fields.
@@ -91,6 +93,13 @@ func (v *solver) explanation(p *Program) []RuleInfo {
 		info.Cases = append(info.Cases, v.explain(r, len(info.Text)))
 		if r.Rows != nil {
 			info.File, info.Rows = r.Rows.File, r.Rows.Len
+		}
+		info.replies(r)
+	}
+	if p.Replies != nil {
+		for _, r := range p.Replies.Rules {
+			info := infos[r.Index].Replies
+			info.Complete = append(info.Complete, r.Print())
 		}
 	}
 	return infos
@@ -248,6 +257,7 @@ func (p *Program) Explain() string {
 		for _, e := range info.Cases {
 			b.WriteString(e.text(info.Text, info.DryRun))
 		}
+		b.WriteString(info.Replies.text())
 	}
 	return b.String()
 }

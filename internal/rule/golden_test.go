@@ -72,6 +72,53 @@ func TestOperands(t *testing.T) { golden(t, "testdata/operands.txt", render) }
 func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
 func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
 
+// TestReplies: what becomes of replies, what cannot be told apart or seen, and what is rejected.
+func TestReplies(t *testing.T) {
+	t.Parallel()
+	golden(t, "testdata/replies.txt", func(source string) string {
+		p, err := CheckWith(source, Options{Open: sheets})
+		if err != nil {
+			return render(source)
+		}
+		var b strings.Builder
+		for _, info := range p.Explanation() {
+			b.WriteString(info.Replies.text())
+		}
+		for _, w := range append(p.Warnings, p.Unseen...) {
+			if line := w.Format(); !strings.HasPrefix(line, "note: replies are seen") { // of every program
+				b.WriteString(line)
+			}
+		}
+		return b.String()
+	})
+}
+
+// TestClosing: the rule that a warning of packets that only look rewritten names is one, and there is
+// no such warning with it.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{
+		"if tcp_dest 443 then tcp_dest 8080 replies",
+		"if dport 443 then dport 8080 ttl 9 replies",
+		"if tcp_dest 8000-8099 then tcp_dest +1000 replies",
+		"if ip_dest 10.0.0.0/24 then ip_dest 192.168.7.0/24 replies",
+		"if tcp_dest 80 and ip_dest 10.0.0.1 or tcp_dest 443 and ip_dest 10.0.0.2 then tcp_dest 8080 replies",
+		"if icmp_id 7 then icmp_id 8 replies",
+		"if ip_dest @old then ip_dest @new replies from moves.csv",
+	} {
+		p := mustCheckRows(t, source)
+		closing, ok := strings.CutPrefix(p.Unseen[0].Hint, "to close it: ")
+		if !ok {
+			t.Fatalf("%s: %s", source, p.Unseen[0].Format())
+		}
+		for _, w := range mustCheckRows(t, source+" "+closing).Unseen {
+			if strings.HasPrefix(w.Msg, "whoever") {
+				t.Errorf("%s %s: %s", source, closing, w.Msg)
+			}
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	golden(t, "testdata/explain.txt", func(source string) string {

@@ -134,7 +134,7 @@ func (v *inverter) inverses(cases [][]change) (out []inverse) {
 		}
 		inv := newInverse(v.rule, v.rows, both(of, v.flow.Span()), changes)
 		if inv.parted != nil {
-			v.fail(v.node.RepliesAt, "put the rule with replies first, or leave these rows out", "%s holds for some rows of %s: that these are not undone in replies takes a rule of their own", v.words(inv.parted.At), v.rule.Rows.File)
+			v.fail(v.node.RepliesAt, "leave these rows out, or put the rule first", "some rows of %s never act, and replies do not tell which", v.rule.Rows.File)
 		}
 		in := v.sets.packets(inv.result)
 		if in.Empty() {

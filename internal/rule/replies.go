@@ -15,6 +15,7 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 	}
 	out := &Program{Source: c.source, Written: c.program.Written}
 	before, served := newMeeting(), newMeeting()
+	var all []inverse
 	for _, r := range c.program.Rules {
 		at := c.program.Written[r.Index].Span
 		c.sets.turn(at.End - at.Start)
@@ -25,6 +26,7 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 				c.distinct(nodes, out.Rules, served, reply, in)
 				served.add(in)
 				out.Rules = append(out.Rules, reply)
+				all = append(all, inv)
 			}
 		}
 		before.add(c.where[r])
@@ -33,6 +35,7 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 		}
 	}
 	c.program.Replies = out
+	c.program.Unseen = c.unseen(nodes, all)
 }
 
 // distinct rejects a rule whose replies may be those of an earlier one.

@@ -162,6 +162,8 @@ func (p *parser) strayInActions(t Token) {
 	switch {
 	case t.Text == "tcp.ack":
 		p.tcpAck(t)
+	case t.Text == trackedWord:
+		p.strayReplies(t, RuleNode{})
 	case t.Text == "then":
 		p.fail(t.At, "actions stand side by side", "then stands twice in one rule").
 			Propose(p.without(t).Whole())

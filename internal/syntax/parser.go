@@ -200,7 +200,7 @@ func (p *parser) ruleEnds(r RuleNode) {
 		p.fail(t.At, "", "from stands twice in one rule")
 	case t.Text == "then" && r.File.Text != "":
 		p.fail(t.At, "from and its file are the end of a rule", "then stands behind from")
-	case t.Text == repliesWord || t.Text == trackedWord:
+	case t.Text == repliesWord:
 		p.strayReplies(t, r)
 	case t.Text == ")":
 		p.fail(t.At, "", ") without (")

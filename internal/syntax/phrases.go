@@ -206,6 +206,12 @@ probability|prob|random FRACTION = chance $2
 VALUE counter = $1
 PROTO counter = $1
 return|accept|continue|permit = pass
+keep state|states = replies
+with|and|keep|track replies|connections|state = replies
+both ways|directions = replies
+in both directions = replies
+stateful nat = replies
+and back = replies
 `)
 
 func readPhrases(table string) []phrase {

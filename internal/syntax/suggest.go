@@ -82,7 +82,10 @@ func Meant(at Span, word string, candidates []string) (hint string, meant []Sugg
 		return "", list(Replace(didYouMean, at, counted+" +1", ""))
 	}
 	if tool, ok := wishes()[name]; ok {
-		return tool, nil
+		if meansReplies[name] {
+			meant = list(Replace(didYouMean, at, repliesWord, ""))
+		}
+		return tool, meant
 	}
 	if f, ok := otherPrefix(name); ok {
 		return "", list(Replace(didYouMean, at, f.Name, ""))
@@ -194,7 +197,7 @@ func testWords() []string {
 
 // actionWords are the words that can begin an action or follow one.
 func actionWords() []string {
-	return append([]string{"and", "else", "if", "swap", "pass", "drop", "reflect", "redirect"}, fieldWords()...)
+	return append([]string{"and", "else", "if", "swap", "pass", "drop", "reflect", "redirect", repliesWord}, fieldWords()...)
 }
 
 // Example is a value of f for hints.
