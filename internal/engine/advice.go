@@ -15,7 +15,17 @@ import (
 
 // Advice says what can go wrong with rules where they are to be attached, though
 // nothing is wrong with them.
-func (s *Prepared) Advice() []run.Advice { return s.adviceAt(s.choice) }
+func (s *Prepared) Advice() []run.Advice {
+	var all []run.Advice
+	for _, side := range s.sides() {
+		for _, a := range side.adviceAt(side.choice) {
+			if !slices.Contains(all, a) {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
 
 // offloadOff is a hint.
 const offloadOff = "switch offload off where they are sent: ethtool -K DEVICE tso off gso off"

@@ -42,25 +42,58 @@ func overtaken(err error) bool {
 }
 
 func (s *Prepared) attachOnce() (a run.Attachment, err error) {
-	put := func(p *installed) error {
-		return hook.Attach(s.iface.Index, s.opt.Direction, p.loaded.Program, p.choice.Hook)
-	}
-	if s.there != nil {
-		if s.old, err = openRecord(s.there); err != nil {
+	for _, side := range s.sides() {
+		if side.there == nil {
+			continue
+		}
+		if side.old, err = openRecord(side.there); err != nil {
 			return a, err
 		}
-		defer func() { err = errors.Join(err, s.old.close()) }()
-		put = func(p *installed) error { return hook.Replace(s.there, p.loaded.Program) }
+		defer func() { err = errors.Join(err, side.old.close()) }()
 	}
-	p, err := s.attach(put)
+	var steps []*hook.Step
+	defer func() {
+		for _, step := range steps {
+			err = errors.Join(err, step.Close())
+		}
+	}()
+	p, err := s.attachSet(func(side *Prepared, p *installed) (undo func() error, err error) {
+		var step *hook.Step
+		if side.there != nil {
+			step, err = hook.ReplaceStep(side.there, p.loaded.Program)
+		} else {
+			step, err = hook.AttachStep(side.iface.Index, side.opt.Direction, p.loaded.Program, p.choice.Hook)
+		}
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, step)
+		return step.Undo, nil
+	})
 	if err != nil {
 		return a, err
 	}
-	a = run.Attachment{Target: s.opt.Target, Hook: p.choice.Hook, Note: p.choice.Why, Advice: p.late, Replaced: s.there != nil}
-	if a.Replaced {
+	if err := s.detachFormer(); err != nil {
+		return a, errors.Join(err, steps[0].Undo(), p.close())
+	}
+	a = p.attachment(s)
+	if a.Replaced = s.there != nil; a.Replaced {
 		a.Note = a.Hook.String() + ": where the rules before were"
 	}
 	return a, p.close()
+}
+
+// detachFormer detaches what rewrites the replies of the rules before where there are none of
+// the new ones.
+func (s *Prepared) detachFormer() error {
+	if s.replies != nil || s.repliesThere == nil {
+		return nil
+	}
+	err := hook.Detach(s.repliesThere)
+	if nothing := (*hook.NotAttachedError)(nil); errors.As(err, &nothing) {
+		return nil
+	}
+	return err
 }
 
 // installed is a program on an interface.
@@ -74,7 +107,10 @@ type installed struct {
 
 // close gives back what is not attached.
 func (p *installed) close() error {
-	err := errors.Join(p.loaded.Close(), closeAll(p.peers...))
+	err := closeAll(p.peers...)
+	if p.loaded != nil {
+		err = errors.Join(err, p.loaded.Close())
+	}
 	if p.record != nil {
 		err = errors.Join(err, p.record.close())
 	}
@@ -116,9 +152,9 @@ func (s *Prepared) install(c hook.Choice, put func(*installed) error) (*installe
 }
 
 func (s *Prepared) installWith(o LoadOptions, c hook.Choice, put func(*installed) error) (*installed, error) {
-	l, err := tested(s.opt.Program, o)
+	l, err := s.testedFor(o)
 	if err != nil {
-		return nil, hook.ExplainLoad(err)
+		return nil, err
 	}
 	if o.Timed {
 		if err := l.expireIn(s.opt.For); err != nil {
@@ -150,17 +186,16 @@ func (s *Prepared) finish(l *Loaded, c hook.Choice, put func(*installed) error) 
 
 // label makes a program ours, and lets its counts go on from those of the one
 // whose place it takes.
-func (s *Prepared) label(l *Loaded, mode run.Hook) (*record, error) {
-	r := &record{meta: s.meta(mode)}
+func (s *Prepared) label(l *Loaded, mode run.Hook) (r *record, err error) {
+	r = &record{meta: s.meta(mode)}
 	if s.old != nil {
-		err := hook.Follow(l.Program, s.old.counters)
-		if err == nil { // from here on what came before s.old is final
-			r, err = s.old.next(r.meta)
+		if s.old.counters != nil {
+			if err := hook.Follow(l.Program, s.old.counters); err != nil {
+				return nil, err
+			}
 		}
-		if err == nil {
-			r.before, err = s.old.counters.Clone()
-		}
-		if err != nil {
+		// From here on what came before s.old is final.
+		if r, err = s.old.followedBy(r.meta); err != nil {
 			return nil, err
 		}
 	}
@@ -188,8 +223,15 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		Start:      time.Now().UnixNano(),
 		Limit:      s.opt.Limit,
 	}
+	switch {
+	case s.answers:
+		m.RepliesOf = s.opt.Direction.Other().String()
+	case s.replies != nil:
+		m.Replies = s.replies.opt.Direction.String()
+	}
 	for _, w := range s.opt.Program.Written {
 		r := hook.NewMetaRule(w.Name, w.Text, w.DryRun, len(s.opt.Program.Written))
+		r.Replies = w.Replies != rule.NoReplies
 		if w.Verdict != rule.Pass {
 			r.Verdict = w.Verdict.String()
 		}

@@ -3,16 +3,18 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"slices"
 	"time"
 
 	"repacket/internal/hook"
 	"repacket/internal/run"
 )
 
-// Detach detaches ours from an interface, all sets of rules where there are more than
-// one. Another's stays. What a dead process has left at tc goes too. The errors are those
-// of hook.Resolve, hook.Ours and hook.Detach; with an error rules of ours may be there
-// still.
+// Detach detaches ours from an interface: the rules for a direction, then what rewrites their
+// replies, all sets of rules where there are more than one. Where replies are rewritten in that
+// direction, the set is that of the other one. Another's stays. What a dead process has left at
+// tc goes too. The errors are those of hook.Resolve, hook.Ours and hook.Detach; with an error
+// rules of ours may be there still.
 func Detach(t run.Target) (d run.Detached, err error) {
 	d.Target = t
 	iface, err := hook.Resolve(t.Interface)
@@ -27,7 +29,7 @@ func Detach(t run.Target) (d run.Detached, err error) {
 		return d, err
 	}
 	d.Unsure = err
-	other, err := hook.Ours(iface.Index, t.Direction.Other())
+	other, err := hook.Ours(iface.Index, d.Direction.Other())
 	if len(other) > 0 {
 		a := attached(other[0])
 		d.Other = &a
@@ -39,7 +41,7 @@ func Detach(t run.Target) (d run.Detached, err error) {
 // detachAll detaches until nothing is found, and says so in d.
 func detachAll(ifindex int, d *run.Detached) error {
 	for attempt := 1; ; attempt++ {
-		ours, err := hook.Ours(ifindex, d.Direction)
+		ours, err := rulesAndReplies(ifindex, d)
 		if err != nil && d.Found {
 			d.Unsure = err
 			return nil
@@ -51,7 +53,9 @@ func detachAll(ifindex int, d *run.Detached) error {
 		for _, a := range ours {
 			detaching := hook.Detach(a)
 			d.Found = d.Found || detaching == nil
-			err = errors.Join(err, detaching)
+			if err = errors.Join(err, detaching); err != nil && a.Meta.Replies != "" {
+				break // its replies are rewritten as long as it is there
+			}
 		}
 		if attempt == replaceAttempts || err != nil && !overtaken(err) {
 			return err
@@ -59,19 +63,52 @@ func detachAll(ifindex int, d *run.Detached) error {
 	}
 }
 
+// rulesAndReplies are the programs of ours to be detached, the rules first and what rewrites
+// replies last. It completes d with the direction of the rules and with what is missing.
+func rulesAndReplies(ifindex int, d *run.Detached) ([]*hook.Program, error) {
+	ours, err := hook.Ours(ifindex, d.Direction)
+	if err == nil && len(ours) > 0 && servesReplies(ours[0]) { // they go with their rules
+		d.Direction = d.Direction.Other()
+		ours, err = hook.Ours(ifindex, d.Direction)
+	}
+	if err != nil {
+		return nil, err
+	}
+	replies, err := repliesOf(ifindex, d.Direction)
+	if err != nil {
+		return nil, err
+	}
+	switch expected := slices.ContainsFunc(ours, func(a *hook.Program) bool { return a.Meta.Replies != "" }); {
+	case d.Found: // what is left goes too
+	case len(replies) > 0 && len(ours) > 0:
+		d.Replies = true
+	case len(replies) > 0:
+		d.Missing = missingRules
+	case expected:
+		d.Missing = missingReplies
+	}
+	return append(ours, replies...), nil
+}
+
+// What can be missing of rules that have replies.
+const (
+	missingRules   = "rules"
+	missingReplies = "replies"
+)
+
+// servesReplies reports whether a program rewrites the replies of rules for the other direction.
+func servesReplies(a *hook.Program) bool { return a.Meta.RepliesOf != "" }
+
 // List finds the rules of ours on all interfaces of the network namespace, or on one,
-// in both directions.
+// in both directions. What rewrites the replies of rules is listed with them.
 func List(iface string) ([]run.Attached, error) {
 	all, err := hook.List(iface)
 	if err != nil {
 		return nil, err
 	}
 	var ours []run.Attached
-	for _, a := range all {
-		if !a.Ours {
-			continue
-		}
-		l, err := listed(&a)
+	for _, s := range sets(all) {
+		l, err := s.listed()
 		var nothing *hook.NotAttachedError
 		var noInterface *hook.NoInterfaceError
 		if errors.As(err, &nothing) || errors.As(err, &noInterface) {
@@ -85,6 +122,34 @@ func List(iface string) ([]run.Attached, error) {
 	return ours, nil
 }
 
+// found is a rule set that was found: rules, what rewrites their replies, or both.
+type found struct{ rules, replies *hook.Program }
+
+// sets puts together the programs of ours that are one rule set each.
+func sets(all []hook.Program) (out []found) {
+	at := func(a, rules *hook.Program) bool {
+		return rules != nil && rules.Ifindex == a.Ifindex && rules.Direction == a.Direction.Other()
+	}
+	ours := slices.DeleteFunc(slices.Clone(all), func(a hook.Program) bool { return !a.Ours })
+	for i := range ours {
+		if !servesReplies(&ours[i]) {
+			out = append(out, found{rules: &ours[i]})
+		}
+	}
+	for i := range ours {
+		a := &ours[i]
+		if !servesReplies(a) {
+			continue
+		}
+		if n := slices.IndexFunc(out, func(s found) bool { return at(a, s.rules) && s.replies == nil }); n >= 0 {
+			out[n].replies = a
+		} else {
+			out = append(out, found{replies: a})
+		}
+	}
+	return out
+}
+
 // attached is what the metadata of rules say of them.
 func attached(a *hook.Program) run.Attached {
 	l := run.Attached{Target: run.Target{Interface: a.Interface, Direction: a.Direction}, Hook: a.Hook}
@@ -94,26 +159,95 @@ func attached(a *hook.Program) run.Attached {
 	return l
 }
 
-// listed reads the counters of a program that was found, or of that which has
-// taken its place meanwhile.
-func listed(a *hook.Program) (run.Attached, error) {
+// listed reads the counters of a rule set that was found, or of that which has taken its place
+// meanwhile.
+func (s found) listed() (run.Attached, error) {
 	for attempt := 1; ; attempt++ {
-		l := attached(a)
-		err := readLimits(a, &l)
-		if err == nil {
-			l.Counts, err = countsOf(a)
-		}
+		l, err := s.read()
 		var gone *hook.NotAttachedError
 		if !errors.As(err, &gone) || attempt == replaceAttempts {
 			return l, err
 		}
-		if a, err = hook.Find(a.Ifindex, a.Direction); err != nil {
+		if s, err = s.again(); err != nil {
 			return l, err
 		}
-		if !a.Ours {
+		if s.rules == nil && s.replies == nil {
 			return l, gone
 		}
 	}
+}
+
+// again finds the rule set once more.
+func (s found) again() (now found, err error) {
+	a := cmp.Or(s.rules, s.replies)
+	d := a.Direction
+	if a == s.replies {
+		d = d.Other()
+	}
+	rules, err := hook.Ours(a.Ifindex, d)
+	if err != nil {
+		return now, err
+	}
+	replies, err := repliesOf(a.Ifindex, d)
+	if len(rules) > 0 && !servesReplies(rules[0]) {
+		now.rules = rules[0]
+	}
+	if len(replies) > 0 {
+		now.replies = replies[0]
+	}
+	return now, err
+}
+
+// read is what is known of the rule set.
+func (s found) read() (l run.Attached, err error) {
+	if s.rules == nil {
+		l = attached(s.replies)
+		l.Direction = l.Direction.Other()
+		l.Hook, l.Missing = run.Auto, missingRules
+	} else {
+		l = attached(s.rules)
+		if err := readLimits(s.rules, &l); err != nil {
+			return l, err
+		}
+		if s.replies == nil && s.rules.Meta.Replies != "" {
+			l.Missing = missingReplies
+		}
+	}
+	if s.replies != nil {
+		l.Replies = &run.RepliesAt{Direction: s.replies.Direction, Hook: s.replies.Hook}
+	}
+	l.Counts, err = s.counts()
+	return l, err
+}
+
+// counts reads the counters of the programs. A text that is not kept as a whole says so.
+func (s found) counts() (counts run.Counts, err error) {
+	var rules, replies *record
+	for _, side := range []struct {
+		program *hook.Program
+		record  **record
+	}{{s.rules, &rules}, {s.replies, &replies}} {
+		if side.program == nil {
+			continue
+		}
+		if *side.record, err = openRecord(side.program); err != nil {
+			return counts, err
+		}
+		defer func() { err = errors.Join(err, (*side.record).close()) }()
+	}
+	shown := rules
+	if rules == nil {
+		shown = replies
+		counts, err = replies.repliesAlone()
+	} else {
+		counts, err = rules.counts(replies)
+	}
+	for i, m := range shown.meta.Rules[:min(len(counts.Rules), len(shown.meta.Rules))] {
+		if m.Sum != "" {
+			counts.Rules[i].Text += " (cut)"
+		}
+	}
+	return counts, err
 }
 
 // readLimits says which limit was reached, or what is left of them.
@@ -135,20 +269,4 @@ func readLimits(a *hook.Program, l *run.Attached) error {
 		l.PacketsLeft = a.Meta.Limit - a.Tickets
 	}
 	return nil
-}
-
-// countsOf reads the counters of a program that was found. A text that is not kept as a
-// whole says so.
-func countsOf(a *hook.Program) (run.Counts, error) {
-	r, err := openRecord(a)
-	if err != nil {
-		return run.Counts{}, err
-	}
-	counts, err := r.counts()
-	for i, m := range a.Meta.Rules[:len(counts.Rules)] {
-		if m.Sum != "" {
-			counts.Rules[i].Text += " (cut)"
-		}
-	}
-	return counts, errors.Join(err, r.close())
 }

@@ -36,6 +36,14 @@ type Prepared struct {
 	// there are the rules whose place is taken, old is their record; or nil.
 	there *hook.Program
 	old   *record
+	// replies is the side that rewrites the replies, for the other direction, or nil;
+	// repliesThere is the program whose place it takes, or nil, and repliesAt the hook where
+	// it has to be, or Auto.
+	replies      *Prepared
+	repliesThere *hook.Program
+	repliesAt    run.Hook
+	answers      bool    // it is the side of the replies
+	ahead        *Loaded // a program that was tested before it is installed, or nil
 }
 
 // Prepare inspects the target of a run and chooses the hook. The errors are those of
@@ -63,10 +71,22 @@ func inspect(opt run.Options) (s *Prepared, err error) {
 		return nil, err
 	}
 	s.opt.Interface = s.iface.Name
-	if opt.Replace {
-		s.there, err = s.replaceable()
+	if !opt.Replace {
+		return s, nil
 	}
-	return s, err
+	if s.there, err = s.replaceable(); err != nil {
+		return nil, err
+	}
+	there, err := repliesOf(s.iface.Index, opt.Direction)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(there) > 1, len(there) == 1 && there[0].Meta.Foreground:
+		return nil, hook.Taken(there)
+	case len(there) == 1:
+		s.repliesThere, s.repliesAt = there[0], there[0].Hook
+	}
+	return s, nil
 }
 
 // choose chooses the hook for rules.
@@ -84,6 +104,9 @@ func (s *Prepared) choose(p *rule.Program, want run.Hook) (err error) {
 	if err == nil {
 		s.choice, err = s.settle(s.choice)
 	}
+	if err == nil {
+		err = s.prepareReplies(p)
+	}
 	return err
 }
 
@@ -99,7 +122,7 @@ func (s *Prepared) replaceable() (*hook.Program, error) {
 	}
 	a := ours[0]
 	switch {
-	case len(ours) > 1, a.Meta.Foreground:
+	case len(ours) > 1, a.Meta.Foreground, a.Meta.RepliesOf != "":
 		return nil, hook.Taken(ours)
 	case s.opt.Hook != run.Auto && s.opt.Hook != a.Hook:
 		return nil, &UsageError{

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/cilium/ebpf"
 
@@ -24,7 +25,7 @@ import (
 type record struct {
 	meta     hook.Meta
 	gone     []hook.MetaRule // rules of programs before; only a run knows them
-	counters *ebpf.Map
+	counters *ebpf.Map       // nil where the program is gone and none has taken its place
 	found    bool      // the counters are this record's to close
 	before   *ebpf.Map // the counters of the program before, or nil
 }
@@ -41,31 +42,80 @@ var skipReasons = [bpf.ReasonCount]string{
 	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
 }
 
-// counts are the counts so far.
-func (r *record) counts() (out run.Counts, err error) {
+// tally is what a record has counted: the rules of its program, those of programs before,
+// and what was skipped.
+type tally struct {
+	rules, gone []tallied
+	skipped     skipped
+}
+
+// tallied is what a program has counted for a rule.
+type tallied struct {
+	hook.MetaRule
+	bpf.Counter
+}
+
+// tally is what has been counted so far.
+func (r *record) tally() (t tally, err error) {
 	n := len(r.meta.Rules)
-	own, err := counterRows(r.counters, n+bpf.ReasonCount)
+	var own []bpf.Counter
+	if r.counters != nil {
+		own, err = counterRows(r.counters, n+bpf.ReasonCount)
+	}
 	if err != nil {
-		return out, err
+		return t, err
 	}
 	if len(own) < n {
-		return out, fmt.Errorf("the program on %s has %d counters for %d rules", r.meta.Interface, len(own), n)
+		return t, fmt.Errorf("the program on %s has %d counters for %d rules", r.meta.Interface, len(own), n)
 	}
 	old, err := r.old()
 	if err != nil {
-		return out, err
+		return t, err
 	}
 	for i, m := range r.meta.Rules {
-		out.Rules = append(out.Rules, ruleCount(m, add(past(m, old), own[i])))
+		t.rules = append(t.rules, tallied{m, add(past(m, old), own[i])})
 	}
 	for _, m := range r.gone {
-		if gone := ruleCount(m, past(m, old)); gone.Matched > 0 {
-			gone.Gone = true
-			out.Rules = append(out.Rules, gone)
+		t.gone = append(t.gone, tallied{m, past(m, old)})
+	}
+	t.skipped = r.pastSkipped(old)
+	t.skipped.add(own[n:])
+	return t, nil
+}
+
+// counts are the counts so far, with those of the replies' program, whose record may be nil.
+func (r *record) counts(replies *record) (out run.Counts, err error) {
+	forward, err := r.tally()
+	if err != nil {
+		return out, err
+	}
+	var back tally
+	if replies != nil {
+		if back, err = replies.tally(); err != nil {
+			return out, err
 		}
 	}
-	all := r.pastSkipped(old)
-	all.add(own[n:])
+	answers := newAnswers(slices.Concat(back.rules, back.gone))
+	for _, m := range forward.rules {
+		out.Rules = append(out.Rules, ruleCount(m, answers.take(m)))
+	}
+	gone := func(m, answered tallied) {
+		if m.Packets > 0 || answered.Packets > 0 {
+			c := ruleCount(m, answered)
+			c.Gone = true
+			out.Rules = append(out.Rules, c)
+		}
+	}
+	for _, m := range forward.gone {
+		gone(m, answers.take(m))
+	}
+	for _, left := range answers.left() {
+		gone(tallied{MetaRule: left.MetaRule}, left)
+	}
+	all := forward.skipped
+	for why, packets := range back.skipped {
+		all[why] += packets
+	}
 	for why, packets := range all {
 		if packets > 0 {
 			out.Skipped = append(out.Skipped, run.Skipped{Packets: packets, Why: skipReasons[why]})
@@ -74,12 +124,75 @@ func (r *record) counts() (out run.Counts, err error) {
 	return out, nil
 }
 
+// repliesAlone are the counts where the rules whose replies a program rewrites are not there.
+func (r *record) repliesAlone() (out run.Counts, err error) {
+	t, err := r.tally()
+	for _, m := range t.rules {
+		out.Rules = append(out.Rules, ruleCount(tallied{MetaRule: m.MetaRule}, m))
+	}
+	return out, err
+}
+
+// answers are the replies that were counted, by rule. The programs of the two directions
+// have different rules for a moment while they are replaced, so a rule is known by its words.
+type answers struct {
+	byRule map[hook.MetaRuleKey][]tallied
+	order  []hook.MetaRuleKey
+}
+
+func newAnswers(all []tallied) answers {
+	a := answers{byRule: map[hook.MetaRuleKey][]tallied{}}
+	for _, t := range all {
+		if t.Packets > 0 {
+			k := t.Key()
+			a.byRule[k] = append(a.byRule[k], t)
+			a.order = append(a.order, k)
+		}
+	}
+	return a
+}
+
+// take are the replies of a rule, which are not left then.
+func (a answers) take(m tallied) tallied {
+	if len(a.byRule) == 0 { // a key takes time
+		return tallied{}
+	}
+	return a.next(m.Key())
+}
+
+func (a answers) next(k hook.MetaRuleKey) (t tallied) {
+	if there := a.byRule[k]; len(there) > 0 {
+		t, a.byRule[k] = there[0], there[1:]
+	}
+	return t
+}
+
+// left are the replies of rules that have not been taken.
+func (a answers) left() (all []tallied) {
+	for _, k := range a.order {
+		if t := a.next(k); t.Packets > 0 {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // add adds the rows of counters behind those of rules: another version's may have fewer
 // reasons, or none.
 func (s *skipped) add(rows []bpf.Counter) {
 	for i, c := range rows[:min(len(rows), len(s))] {
 		s[i] += c.Packets
 	}
+}
+
+// followedBy is the record of a program with other rules that takes the place of this one's
+// and goes on from its counters.
+func (r *record) followedBy(meta hook.Meta) (next *record, err error) {
+	if next, err = r.next(meta); err != nil || r.counters == nil {
+		return next, err
+	}
+	next.before, err = r.counters.Clone()
+	return next, err
 }
 
 // next is the record of a program with other rules that is to take the place
@@ -167,16 +280,18 @@ func add(a, b bpf.Counter) bpf.Counter {
 	return bpf.Counter{Packets: a.Packets + b.Packets, Bytes: a.Bytes + b.Bytes}
 }
 
-// ruleCount says what a rule did. A program rewrites every packet that a rule with
-// actions matches: what it cannot rewrite whole, its condition does not match.
-func ruleCount(m hook.MetaRule, c bpf.Counter) run.RuleCount {
-	out := run.RuleCount{RuleText: run.RuleText{Name: m.Name, Text: m.Text}, DryRun: m.DryRun}
+// ruleCount says what a rule did, and how many packets answered that. A program rewrites
+// every packet that a rule with actions matches: what it cannot rewrite whole, its condition
+// does not match.
+func ruleCount(m, answered tallied) run.RuleCount {
+	out := run.RuleCount{RuleText: run.RuleText{Name: m.Name, Text: m.Text}, DryRun: m.DryRun, HasReplies: m.Replies}
+	out.Replies, out.RepliesBytes = answered.Packets, answered.Bytes
 	for _, v := range syntax.Verdicts() {
 		if m.Verdict == v.String() { // another version may have more of them
 			out.Verdict = v
 		}
 	}
-	out.Set(c.Packets, c.Bytes)
+	out.Set(m.Packets, m.Bytes)
 	return out
 }
 

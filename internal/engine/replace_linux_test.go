@@ -264,7 +264,7 @@ func TestTimeGoesOn(t *testing.T) {
 			}
 			defer session.Close()
 			// The time is over; the new rules must not have another one.
-			if err := session.loaded.SetDeadline(1); err != nil {
+			if err := session.rules.loaded.SetDeadline(1); err != nil {
 				return err
 			}
 			if err := replaced(session.Replace(checked(b.t, "if udp_dest 443"))); err != nil {

@@ -17,7 +17,6 @@ type Session struct {
 	opt   run.Options // with the hook that was taken
 	began run.Attachment
 	iface int // its number
-	link  hook.Handle
 	done  chan struct{}
 	stop  chan struct{}
 	watch sync.WaitGroup
@@ -28,13 +27,22 @@ type Session struct {
 	attached time.Time
 	before   hook.LinkState
 	unknown  error
+	until    time.Time // when the time of the run is over, if it has one
 
 	replacing sync.Mutex // one Replace at a time
 	mu        sync.Mutex // guards what follows
+	rules     linked
+	replies   linked // what rewrites the replies, if anything does or did
+	closed    bool
+	final     run.Counts // once it is closed
+	here      bool       // once it is closed: the interface was not moved away before
+}
+
+// linked is a program that a session holds on its interface. Where it has been detached, its
+// link is nil, and of the rest only the record is there.
+type linked struct {
+	link hook.Handle
 	installed
-	closed bool
-	final  run.Counts // once it is closed
-	here   bool       // once it is closed: the interface was not moved away before
 }
 
 // Start is Prepare, then Prepared.Start.
@@ -54,24 +62,57 @@ func (s *Prepared) Start(ready func()) (run.Session, error) { return s.start(rea
 func (s *Prepared) start(ready func()) (*Session, error) {
 	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{})}
 	s.ready = ready
-	p, err := s.attach(func(p *installed) (err error) {
+	p, err := s.attachSet(func(side *Prepared, p *installed) (undo func() error, err error) {
 		r.countFromNow()
-		r.link, err = hook.Link(s.iface.Index, s.opt.Direction, p.loaded.Program, p.choice.Hook)
-		return err
+		h, err := hook.Link(side.iface.Index, side.opt.Direction, p.loaded.Program, p.choice.Hook)
+		if err != nil {
+			return nil, err
+		}
+		r.side(side).link = h
+		return h.Close, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.installed, r.opt.Hook = *p, p.choice.Hook
-	r.began = run.Attachment{Target: s.opt.Target, Hook: p.choice.Hook, Note: p.choice.Why, Advice: p.late}
-	if s.opt.For > 0 {
-		// The time counts from now on, not from before the kernel's wait.
-		if err := r.loaded.expireIn(s.opt.For); err != nil {
-			return nil, errors.Join(err, r.link.Close(), r.close())
+	r.rules.installed, r.opt.Hook = *p.rules, p.rules.choice.Hook
+	if p.replies != nil {
+		r.replies.installed = *p.replies
+	}
+	r.began = p.attachment(s)
+	// The time counts from now on, not from before the kernel's wait.
+	r.until = time.Now().Add(s.opt.For)
+	for _, side := range s.sides() {
+		if side.opt.For > 0 {
+			err = errors.Join(err, r.side(side).loaded.expireIn(side.opt.For))
 		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.detach(), p.close())
 	}
 	r.watch.Go(r.watchLimits)
 	return r, nil
+}
+
+// side is what the session has of a side of its rule set.
+func (r *Session) side(s *Prepared) *linked {
+	if s.answers {
+		return &r.replies
+	}
+	return &r.rules
+}
+
+// detach detaches the rules, and then what rewrites their replies.
+func (r *Session) detach() error {
+	err := r.rules.link.Close()
+	if r.replies.link != nil {
+		err = errors.Join(err, r.replies.link.Close())
+	}
+	return err
+}
+
+// counts are the counts so far; r.mu is held.
+func (r *Session) counts() (run.Counts, error) {
+	return r.rules.record.counts(r.replies.record)
 }
 
 // Attachment is how the session began.
@@ -90,7 +131,7 @@ func (r *Session) interfaceName() (string, error) {
 	if r.closed {
 		return name, nil
 	}
-	here, err := r.link.Here()
+	here, err := r.rules.link.Here()
 	if err == nil && !here {
 		err = ErrMoved
 	}
@@ -108,7 +149,7 @@ func (r *Session) Counts() (run.Counts, error) {
 	if r.closed {
 		return r.final, nil
 	}
-	return r.record.counts()
+	return r.counts()
 }
 
 // Done is closed when a limit is reached, or when the rules are gone, which Close then
@@ -124,12 +165,12 @@ func (r *Session) Close() (run.Counts, error) {
 	r.watch.Wait()
 	r.mu.Lock() // a Replace that tests its rules still comes too late
 	defer r.mu.Unlock()
-	r.here, _ = r.link.Here() // if that is not known, nothing is said of the interface
-	detached := r.link.Close()
+	r.here, _ = r.rules.link.Here() // if that is not known, nothing is said of the interface
+	detached := r.detach()
 	var err error
-	r.final, err = r.record.counts()
+	r.final, err = r.counts()
 	r.closed = true
-	return r.final, errors.Join(r.gone, detached, err, r.close())
+	return r.final, errors.Join(r.gone, detached, err, r.rules.close(), r.replies.close())
 }
 
 // limitPoll is how long a reached limit may stay unnoticed here; the kernel
@@ -140,48 +181,92 @@ const limitPoll = 20 * time.Millisecond
 const gonePoll = 500 * time.Millisecond
 
 func (r *Session) watchLimits() {
-	var over <-chan time.Time
+	if r.ends() {
+		close(r.done)
+	}
+}
+
+// ends waits until a limit is reached and replies have been rewritten for long enough, or until
+// the rules are gone. It is false where the run is stopped before.
+func (r *Session) ends() bool {
+	var over, poll, answered <-chan time.Time
 	if r.opt.For > 0 {
 		t := time.NewTimer(r.opt.For)
 		defer t.Stop()
 		over = t.C
 	}
-	var poll <-chan time.Time
 	if r.opt.Limit > 0 {
 		t := time.NewTicker(limitPoll)
 		defer t.Stop()
 		poll = t.C
 	}
-	reached := false
 	there := time.NewTicker(gonePoll)
 	defer there.Stop()
+	reached := false
 	for {
+		var limit run.Limit
 		select {
 		case <-r.stop:
-			return
-		case <-over:
-			r.over = run.LimitTime
-			close(r.done)
-			return
+			return false
+		case <-answered:
+			return true
 		case <-there.C:
-			if gone, err := r.link.Gone(); err == nil && gone {
-				r.gone = fmt.Errorf("the rules on %s are gone: the interface was removed, or they were detached", r.opt.Interface)
-				close(r.done)
-				return
+			if r.gone = r.lost(); r.gone != nil {
+				return true
 			}
+		case <-over:
+			limit = run.LimitTime
 		case <-poll:
 			// At tc a packet that goes beyond it is in the count for a moment.
 			before := reached
-			r.mu.Lock()
-			n, err := r.loaded.Taken()
-			r.mu.Unlock()
-			if reached = err == nil && n >= r.opt.Limit; reached && before {
-				r.over = run.LimitCount
-				close(r.done)
-				return
+			if reached = r.taken(); reached && before {
+				limit = run.LimitCount
 			}
 		}
+		if limit != "" {
+			r.over, over, poll = limit, nil, nil
+			if !r.rewritesReplies() {
+				return true
+			}
+			t := time.NewTimer(repliesLonger)
+			defer t.Stop()
+			answered = t.C
+		}
 	}
+}
+
+// repliesLonger is run.RepliesLonger, but for tests.
+var repliesLonger = run.RepliesLonger
+
+// taken reports whether as many packets were acted on as the limit of the run is.
+func (r *Session) taken() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, err := r.rules.loaded.Taken()
+	return err == nil && n >= r.opt.Limit
+}
+
+func (r *Session) rewritesReplies() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replies.link != nil
+}
+
+// lost is the error that the rules, or what rewrites their replies, are not on the interface
+// any more; or nil.
+func (r *Session) lost() error {
+	r.mu.Lock()
+	links := []hook.Handle{r.rules.link}
+	if r.replies.link != nil {
+		links = append(links, r.replies.link)
+	}
+	r.mu.Unlock()
+	for _, l := range links {
+		if gone, err := l.Gone(); err == nil && gone {
+			return fmt.Errorf("the rules on %s are gone: the interface was removed, or they were detached", r.opt.Interface)
+		}
+	}
+	return nil
 }
 
 // errClosed: the session has ended.
@@ -208,6 +293,7 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	if s.iface.Index != r.iface {
 		return a, fmt.Errorf("%s is another interface now than when the run began", a.Interface)
 	}
+	s.repliesAt = r.repliesHook()
 	var known []run.Advice
 	if s.choose(r.opt.Program, r.opt.Hook) == nil {
 		known = s.Advice()
@@ -216,59 +302,161 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 		return a, err
 	}
 	a.Advice = slices.DeleteFunc(s.Advice(), func(w run.Advice) bool { return slices.Contains(known, w) })
-	l, err := r.tested(s)
-	if err != nil {
+	if s.replies != nil {
+		a.Replies = &run.RepliesAt{Direction: s.replies.opt.Direction, Hook: s.replies.choice.Hook, Note: s.replies.choice.Why}
+	}
+	if err := r.testBeside(s); err != nil {
 		return a, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return a, errors.Join(errClosed, l.Close())
+		return a, errors.Join(errClosed, s.dropTested())
 	}
-	s.old = r.record
-	_, err = s.finish(l, s.choice, r.take)
-	if err == nil {
-		r.opt.Program = p
+	if err := r.swap(s); err != nil {
+		return a, err
 	}
-	return a, err
+	r.opt.Program = p
+	return a, nil
 }
 
-// tested loads and tests other rules beside those that run, for the same hook
-// and with the same limits.
-func (r *Session) tested(s *Prepared) (*Loaded, error) {
+// repliesHook is where the replies are rewritten, or Auto where they are not.
+func (r *Session) repliesHook() run.Hook {
 	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, errClosed
+	defer r.mu.Unlock()
+	if r.replies.link == nil {
+		return run.Auto
 	}
-	o := s.options(r.choice.Hook)
-	o.Fragments = o.Fragments || r.loaded.fragments // else the driver would refuse
-	shared, err := r.loaded.clone()
-	r.mu.Unlock()
+	return r.replies.choice.Hook
+}
+
+// testBeside loads and tests other rules beside those that run, for the same hooks and with
+// the same limits. They are ahead of the sides then.
+func (r *Session) testBeside(s *Prepared) error {
+	for _, side := range s.sides() {
+		o, err := r.besides(side)
+		if err == nil {
+			side.ahead, err = tested(side.opt.Program, o)
+			err = hook.ExplainLoad(err)
+		}
+		if err == nil && o.Timed && o.limits == nil {
+			err = side.ahead.expireIn(time.Until(r.until) + run.RepliesLonger)
+		}
+		if err != nil {
+			return errors.Join(err, s.dropTested())
+		}
+	}
+	return nil
+}
+
+// besides are the options to load a side of other rules with.
+func (r *Session) besides(s *Prepared) (LoadOptions, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.side(s)
+	o := s.options(s.choice.Hook)
+	switch {
+	case r.closed:
+		return o, errClosed
+	case now.link == nil:
+		return o, nil
+	}
+	o.Fragments = o.Fragments || now.loaded.fragments // else the driver would refuse
+	shared, err := now.loaded.clone()
+	o.limits = &shared
+	return o, err
+}
+
+// swap puts other rules, which have been tested, in the place of those that run, in an order in
+// which what the new ones rewrite has its replies rewritten from the first packet on: first what
+// rewrites the replies, then the rules, and where the new ones have no replies, what rewrote those
+// of the old ones is detached at last. A rule that is in both sets is served all the time. r.mu is
+// held. After an error the old rules run on.
+func (r *Session) swap(s *Prepared) (err error) {
+	rules, replies := r.rules.installed, r.replies.installed
+	for _, side := range s.sides() {
+		side.old = r.side(side).record
+	}
+	if s.replies == nil {
+		err = r.finishAhead(s, r.rules.take)
+	} else {
+		err = r.finishAhead(s.replies, func(back *installed) error {
+			return r.finishAhead(s, func(p *installed) error {
+				undo, err := r.takeReplies(s.replies, back)
+				if err != nil {
+					return err
+				}
+				if err := r.rules.take(p); err != nil {
+					return errors.Join(err, undo())
+				}
+				return nil
+			})
+		})
+	}
+	if err != nil {
+		return errors.Join(err, s.dropTested())
+	}
+	// The new rules are there, so what follows is no failure of the swap.
+	r.rules.peers = slices.Concat(rules.peers, r.rules.peers)
+	rules.peers = nil
+	_ = rules.close()
+	if s.replies != nil {
+		_ = replies.close()
+		return nil
+	}
+	_ = r.replies.retire()
+	return nil
+}
+
+// finishAhead is Prepared.finish with the program that was tested ahead.
+func (r *Session) finishAhead(s *Prepared, put func(*installed) error) error {
+	l := s.ahead
+	s.ahead = nil
+	_, err := s.finish(l, s.choice, put)
+	return err
+}
+
+// take puts a program in the place of the one that runs.
+func (p *linked) take(n *installed) error {
+	if err := p.link.Update(n.loaded.Program); err != nil {
+		return err
+	}
+	choice, late := p.choice, p.late
+	p.installed = *n
+	p.choice, p.late = choice, late
+	return nil
+}
+
+// takeReplies is take for the program that rewrites the replies, which is attached where there
+// is none.
+func (r *Session) takeReplies(s *Prepared, n *installed) (undo func() error, err error) {
+	before := r.replies
+	if before.link != nil {
+		err := r.replies.take(n)
+		return func() error {
+			r.replies = before
+			return before.link.Update(before.loaded.Program)
+		}, err
+	}
+	h, err := hook.Link(s.iface.Index, s.opt.Direction, n.loaded.Program, s.choice.Hook)
 	if err != nil {
 		return nil, err
 	}
-	o.limits = &shared
-	l, err := tested(s.opt.Program, o)
-	if err != nil {
-		return nil, hook.ExplainLoad(err)
-	}
-	return l, nil
+	r.replies = linked{h, *n}
+	return func() error {
+		r.replies = before
+		return h.Close()
+	}, nil
 }
 
-// take puts a program in the place of the one that runs; r.mu is held.
-func (r *Session) take(p *installed) error {
-	if err := r.link.Update(p.loaded.Program); err != nil {
-		return err
+// retire detaches the program; what it has counted stays.
+func (p *linked) retire() error {
+	if p.link == nil {
+		return nil
 	}
-	old := r.installed
-	r.installed = *p
-	r.choice, r.late = old.choice, old.late
-	// What passes everything at the other end of a veth harms nobody, so it
-	// stays until the run ends, whether the new rules need it or not.
-	r.peers = slices.Concat(old.peers, p.peers)
-	old.peers = nil
-	// The new program is there, so this is no failure of the swap.
-	_ = old.close()
-	return nil
+	detached := p.link.Close()
+	record, err := p.record.followedBy(hook.Meta{Interface: p.record.meta.Interface})
+	err = errors.Join(detached, err, p.close())
+	*p = linked{installed: installed{record: record}}
+	return err
 }

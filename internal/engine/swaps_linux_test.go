@@ -90,15 +90,14 @@ func swapLoaded(r *Session, cfg run.Options) error {
 	if err != nil {
 		return err
 	}
-	l, err := Load(cfg.Program, s.options(s.choice.Hook))
-	if err != nil {
-		return err
+	for _, side := range s.sides() {
+		if side.ahead, err = Load(side.opt.Program, side.options(side.choice.Hook)); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s.old = r.record
-	_, err = s.finish(l, s.choice, r.take)
-	return err
+	return r.swap(s)
 }
 
 // TestSwapsUnderLoad: while rules are swapped, 1,000 times if 10 seconds are

@@ -21,10 +21,24 @@ import (
 // in one, and for tc. Of the options only Program, Clang and Broken count. The errors are
 // those of SelfTest.
 func Verify(opt run.Options, n int) (v run.Verified, err error) {
+	if v, err = verify(opt, n); err != nil || opt.Program.Replies == nil {
+		return v, err
+	}
+	opt.Program = opt.Program.Replies
+	replies, err := verify(opt, n)
+	v.Replies = &replies
+	return v, err
+}
+
+// verify is Verify for the program of one direction.
+func verify(opt run.Options, n int) (v run.Verified, err error) {
 	p := opt.Program
 	o := LoadOptions{Clang: opt.Clang, Broken: opt.Broken, Redirect: outlets(p)}
 	n = atLength(p, n)
-	reached := map[int]bool{}
+	there, reached := map[int]bool{}, map[int]bool{}
+	for _, r := range p.Rules { // not every rule has replies
+		there[r.Index] = true
+	}
 	for _, way := range []struct {
 		hook      bpf.Hook
 		fragments bool
@@ -41,7 +55,7 @@ func Verify(opt run.Options, n int) (v run.Verified, err error) {
 		v.Acted += tested.Acted
 	}
 	for i := range p.Written {
-		if !reached[i] {
+		if there[i] && !reached[i] {
 			v.Unreached = append(v.Unreached, i+1)
 		}
 	}

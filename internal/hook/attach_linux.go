@@ -90,21 +90,27 @@ func linkAt(at attachPoint, prog *ebpf.Program) (Handle, error) {
 // Attach attaches a program to an interface for good: it stays until Detach, or until
 // the interface goes. The errors are those of Link.
 func Attach(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) error {
+	_, err := AttachStep(ifindex, dir, prog, mode)
+	return err
+}
+
+// AttachStep is Attach as a step that can be undone.
+func AttachStep(ifindex int, dir run.Direction, prog *ebpf.Program, mode run.Hook) (*Step, error) {
 	at, err := attachPointOf(ifindex, dir, prog, mode)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := free(at, actAttach); err != nil {
-		return err
+		return nil, err
 	}
 	undo, err := attachAt(at, prog)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := otherHookFree(at, actAttach); err != nil {
-		return errors.Join(err, undo())
+		return nil, errors.Join(err, undo())
 	}
-	return nil
+	return &Step{undo: undo}, nil
 }
 
 // attachAt attaches a program. undo detaches this very one again; other programs
@@ -205,20 +211,68 @@ func Replace(a *Program, prog *ebpf.Program) error {
 	return a.change(prog, actReplace)
 }
 
+// ReplaceStep is Replace as a step that can be undone.
+func ReplaceStep(a *Program, prog *ebpf.Program) (*Step, error) {
+	if !a.Ours {
+		return nil, a.taken(nil)
+	}
+	former, err := a.openProgram()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.changeFrom(former, prog, actReplace); err != nil {
+		return nil, errors.Join(err, former.Close())
+	}
+	return &Step{former: former, undo: func() error {
+		id, err := idOf(prog)
+		if err != nil {
+			return err
+		}
+		now := *a
+		now.ProgramID, now.filter.program = id, id
+		return now.changeFrom(prog, former, actReplace)
+	}}, nil
+}
+
+// Step is a change of what is attached to an interface, which can be undone until it is
+// closed.
+type Step struct {
+	former *ebpf.Program // which goes with its last descriptor; or nil
+	undo   func() error
+}
+
+// Undo makes the interface as it was before the step. The errors are those of Replace and
+// Detach.
+func (s *Step) Undo() error { return s.undo() }
+
+// Close leaves the interface as it is.
+func (s *Step) Close() error { return s.former.Close() }
+
+// openProgram opens the program. The error is NotAttachedError where it is gone.
+func (a *Program) openProgram() (*ebpf.Program, error) {
+	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
+	if errors.Is(err, unix.ENOENT) {
+		return nil, a.nothing()
+	}
+	return prog, explainOn(a.place(), err, actFind)
+}
+
 // change puts a program in the place of this one; nil detaches it.
 func (a *Program) change(to *ebpf.Program, act action) error {
 	if !a.Ours {
 		return a.taken(nil)
 	}
-	prog, err := ebpf.NewProgramFromID(ebpf.ProgramID(a.ProgramID))
-	if errors.Is(err, unix.ENOENT) {
-		return a.nothing()
-	}
-	at := a.place()
+	prog, err := a.openProgram()
 	if err != nil {
-		return explainOn(at, err, actFind)
+		return err
 	}
 	defer func() { _ = prog.Close() }()
+	return a.changeFrom(prog, to, act)
+}
+
+// changeFrom is change with this program opened.
+func (a *Program) changeFrom(prog, to *ebpf.Program, act action) (err error) {
+	at := a.place()
 	switch a.Way {
 	case ByTCX:
 		err = changeTCX(at, prog, to)
@@ -267,6 +321,7 @@ func (a *Program) taken(cause error) *TakenError {
 		ProgramID:   a.ProgramID,
 		ProgramName: a.ProgramName,
 		Ours:        a.Ours,
+		Replies:     a.Ours && a.Meta.RepliesOf != "",
 		Err:         cause,
 	}
 	if a.Ours && a.Meta.Foreground {

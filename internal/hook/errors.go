@@ -29,6 +29,7 @@ type TakenError struct {
 	ProgramID   uint32
 	ProgramName string
 	Ours        bool // it is a program of this tool
+	Replies     bool // it rewrites the replies of rules for the other direction
 	// PID is the process that holds it there, where it is ours and in the
 	// foreground; else 0.
 	PID int
@@ -50,6 +51,9 @@ func (e *TakenError) Error() string {
 		return fmt.Sprintf("%s is taken: repacket runs there in the foreground, in another PID namespace (process %d there)", where, e.PID)
 	case e.PID != 0:
 		return fmt.Sprintf("%s is taken: repacket runs there in the foreground (process %d)", where, e.PID)
+	case e.Replies:
+		return fmt.Sprintf("%s is taken: repacket rewrites the replies of the rules on %s packets there (%s program %d)",
+			where, map[run.Direction]string{run.In: "incoming", run.Out: "outgoing"}[e.Direction.Other()], e.Hook, e.ProgramID)
 	case e.Ours:
 		return fmt.Sprintf("%s is taken: repacket is attached there (%s program %d)", where, e.Hook, e.ProgramID)
 	case e.Hook == run.TC:
@@ -86,6 +90,8 @@ func (e *TakenError) Hint() string {
 		return "stop it where it runs, as in its container"
 	case e.PID != 0:
 		return fmt.Sprintf("stop it with Ctrl-C where it runs, or: kill %d", e.PID)
+	case e.Replies:
+		return "detach both first: repacket detach " + run.Target{Interface: e.Interface, Direction: e.Direction.Other()}.Flags()
 	case e.Ours:
 		return "detach it first: repacket detach " + run.Target{Interface: e.Interface, Direction: e.Direction}.Flags()
 	case e.Hook == run.TC:

@@ -32,6 +32,10 @@ type Meta struct {
 	Start int64 `json:"start"`
 	// Limit is the number of packets to act on, or 0 for no limit.
 	Limit uint64 `json:"limit,omitempty"`
+	// Replies is the direction in which another program of ours rewrites the replies, and
+	// RepliesOf, in the metadata of that one, the direction of the rules; else "".
+	Replies   string `json:"replies,omitempty"`
+	RepliesOf string `json:"replies_of,omitempty"`
 	// OldRules is how many rules the program had whose place this one took and
 	// whose counters it goes on from, see Follow; Skipped are the packets that
 	// the programs before that one skipped, by reason.
@@ -50,6 +54,7 @@ type MetaRule struct {
 	// Verdict is the word for what becomes of the packets, or "" where they pass, and in
 	// programs of versions that did not keep it.
 	Verdict string `json:"verdict,omitempty"`
+	Replies bool   `json:"replies,omitempty"` // replies are rewritten too
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.

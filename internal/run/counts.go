@@ -13,6 +13,10 @@ type Count struct {
 	Dropped        uint64 `json:"dropped"`
 	Reflected      uint64 `json:"reflected"`
 	Redirected     uint64 `json:"redirected"`
+	// Replies are the packets of the other direction that answer those that the rule has
+	// rewritten, and were rewritten as well. They are none of Matched.
+	Replies      uint64 `json:"replies"`
+	RepliesBytes uint64 `json:"replies_bytes"`
 }
 
 // RuleText is a rule in the user's words.
@@ -25,15 +29,16 @@ type RuleText struct {
 type RuleCount struct {
 	RuleText
 	Count
-	DryRun  bool         `json:"-"`              // it only counts
-	Verdict rule.Verdict `json:"-"`              // what becomes of the packets
-	Gone    bool         `json:"gone,omitempty"` // it has been replaced
+	DryRun     bool         `json:"-"`              // it only counts
+	Verdict    rule.Verdict `json:"-"`              // what becomes of the packets
+	HasReplies bool         `json:"-"`              // replies are rewritten too
+	Gone       bool         `json:"gone,omitempty"` // it has been replaced
 }
 
 // Set sets the count to what a rule does that has acted on, or as a dry run matched, these
-// packets.
+// packets. Its replies stay as they are counted.
 func (c *RuleCount) Set(packets, bytes uint64) {
-	c.Count = Count{Matched: packets, MatchedBytes: bytes}
+	c.Count = Count{Matched: packets, MatchedBytes: bytes, Replies: c.Replies, RepliesBytes: c.RepliesBytes}
 	if c.DryRun {
 		return
 	}
@@ -71,6 +76,8 @@ func (c Counts) Total() (all Count) {
 		all.Dropped += r.Dropped
 		all.Reflected += r.Reflected
 		all.Redirected += r.Redirected
+		all.Replies += r.Replies
+		all.RepliesBytes += r.RepliesBytes
 	}
 	return all
 }
@@ -84,6 +91,8 @@ type Verified struct {
 	Unreached []int `json:"unreached,omitempty"`
 	// Instructions is the length of the program as the kernel runs it.
 	Instructions int `json:"instructions"`
+	// Replies is what has been found of the program that rewrites replies, or nil.
+	Replies *Verified `json:"replies,omitempty"`
 	// Nanoseconds is what a packet takes that a rule acts on, over a program that does
 	// nothing; 0 where no packet goes on matching when it is rewritten.
 	Nanoseconds float64 `json:"nanoseconds,omitempty"`

@@ -78,7 +78,22 @@ type Attachment struct {
 	Advice []Advice
 	// Replaced: the rules took the place of others.
 	Replaced bool
+	// Replies is where replies are rewritten, or nil.
+	Replies *RepliesAt
 }
+
+// RepliesAt is where the packets are rewritten that answer those of rules: in the other
+// direction of the same interface, by a program of their own.
+type RepliesAt struct {
+	Direction Direction `json:"direction"`
+	Hook      Hook      `json:"hook"`
+	// Note is the hook's word, a colon, and why it was chosen, or "".
+	Note string `json:"note,omitempty"`
+}
+
+// RepliesLonger is for how long replies are rewritten after a limit is reached: what was sent
+// before is answered.
+const RepliesLonger = 3 * time.Second
 
 // Session is rules that act as long as it is open. Its methods may be called at the
 // same time.
@@ -92,8 +107,8 @@ type Session interface {
 	// is called by now, and says what is to be known about the new rules and was not
 	// about the old ones, also beside an error.
 	Replace(*rule.Program) (Attachment, error)
-	// Done is closed when a limit is reached, or when the rules are gone, which Close
-	// then reports. Over is the limit, once Done is closed.
+	// Done is closed when a limit is reached, with replies RepliesLonger after that, or when
+	// the rules are gone, which Close then reports. Over is the limit, once Done is closed.
 	Done() <-chan struct{}
 	Over() Limit
 	// Close detaches the rules and returns the final counts.
@@ -120,6 +135,11 @@ type Attached struct {
 	PID int `json:"pid,omitempty"`
 	// PIDElsewhere: PID is a number of another PID namespace.
 	PIDElsewhere bool `json:"pid_elsewhere,omitempty"`
+	// Replies is where replies are rewritten, or nil.
+	Replies *RepliesAt `json:"replies,omitempty"`
+	// Missing is what is not attached of rules that have replies, as where an attach was
+	// interrupted: "rules" or "replies", else "".
+	Missing string `json:"missing,omitempty"`
 	// Over is the limit that was reached; from then on all packets pass unchanged.
 	Over Limit `json:"over,omitempty"`
 	// PacketsLeft and SecondsLeft are what is left of limits that are not reached; 0
@@ -135,7 +155,12 @@ type Detached struct {
 	Target
 	// Found: rules were there.
 	Found bool
-	// Other are rules on the same interface in the other direction, or nil.
+	// Replies: so was the program that rewrites their replies, in the other direction.
+	Replies bool
+	// Missing is as that of Attached.
+	Missing string
+	// Other are rules on the same interface in the other direction that are a set of their
+	// own, or nil.
 	Other *Attached
 	// Unsure is why it is not known whether all is gone, or nil: the rules were
 	// detached, but then the interface could not be inspected again.
