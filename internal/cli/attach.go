@@ -99,6 +99,10 @@ type detachedEvent struct {
 	event
 	run.Target
 	Found bool `json:"found"`
+	// Replies is the other direction, where the rules' replies were rewritten; Missing is
+	// what of both was not there any more, "rules" or "replies".
+	Replies string   `json:"replies,omitempty"`
+	Missing run.Part `json:"missing,omitempty"`
 	// Stays is the other direction, where it has rules of ours too.
 	Stays string `json:"stays,omitempty"`
 }
@@ -119,7 +123,10 @@ func (a *app) detach() error {
 		a.out.advise([]run.Advice{{Message: fmt.Sprintf("%s could not be inspected again: %v", done.Interface, done.Unsure), Hint: "repacket list shows what is attached"}})
 	}
 	if a.out.json {
-		e := detachedEvent{event: a.out.event("detached"), Target: done.Target, Found: done.Found}
+		e := detachedEvent{event: a.out.event("detached"), Target: done.Target, Found: done.Found, Missing: done.Missing}
+		if done.Replies {
+			e.Replies = done.Direction.Other().String()
+		}
 		if done.Other != nil {
 			e.Stays = done.Other.Direction.String()
 		}
@@ -133,11 +140,24 @@ func (a *app) detach() error {
 	if done.Found {
 		did = "detached"
 	}
-	a.out.status("%s: %s%s", done.Interface, did, leaving(done.Direction))
+	a.out.status("%s: %s%s%s", done.Interface, did, leaving(done.Direction), withReplies(done))
 	if done.Other != nil {
 		a.out.stays(done.Other)
 	}
 	return nil
+}
+
+// withReplies says what of rules and their replies was detached, or "" where they have none.
+func withReplies(d run.Detached) string {
+	switch {
+	case d.Replies:
+		return ", with their replies"
+	case d.Missing == run.RulesPart:
+		return ": only what rewrites replies was there, without its rules"
+	case d.Missing == run.RepliesPart:
+		return ": only the rules were there, without what rewrites their replies"
+	}
+	return ""
 }
 
 // stays tells that rules of the other direction are still there.
@@ -167,9 +187,11 @@ func (a *app) list() error {
 		return err
 	}
 	if a.flags.Changed("direction") {
-		all = slices.DeleteFunc(all, func(p run.Attached) bool { return p.Direction != a.opt.dir })
+		all = slices.DeleteFunc(all, func(p run.Attached) bool {
+			return p.Direction != a.opt.dir && (p.Replies == nil || p.Replies.Direction != a.opt.dir)
+		})
 	}
-	a.out.advise(several(all))
+	a.out.advise(slices.Concat(several(all), incomplete(all)))
 	switch {
 	case a.out.json:
 		for _, p := range all {
@@ -202,6 +224,25 @@ func several(all []run.Attached) []run.Advice {
 	return warnings
 }
 
+// incomplete warns of rules that have replies and of which one half is attached.
+func incomplete(all []run.Attached) []run.Advice {
+	var warnings []run.Advice
+	for _, p := range all {
+		what := map[run.Part]string{
+			run.RulesPart:   "rewrites replies of rules that are not attached",
+			run.RepliesPart: "has rules whose replies are not rewritten",
+		}[p.Missing]
+		if what == "" {
+			continue
+		}
+		warnings = append(warnings, run.Advice{
+			Message: fmt.Sprintf("%s %s: an attach or a detach was interrupted", p.Interface, what),
+			Hint:    "to detach what is there: repacket detach " + p.Flags(),
+		})
+	}
+	return warnings
+}
+
 // until says what ends the rules, and what is left of their limits.
 func until(p run.Attached) string {
 	text := "detach"
@@ -230,23 +271,56 @@ func until(p run.Attached) string {
 
 // listLines is a table with a line for each rule.
 func listLines(all []run.Attached) []string {
+	replies := slices.ContainsFunc(all, func(p run.Attached) bool { return p.Replies != nil })
 	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
+	if replies {
+		rows[0] = slices.Insert(rows[0], 6, "REPLIES")
+	}
 	for _, p := range all {
-		where := []string{p.Interface, p.Direction.String(), p.Hook.String(), until(p)}
-		row := func(cells ...string) {
+		where := []string{p.Interface, directions(p), hooks(p), until(p)}
+		row := func(packets, bytes, answered, text string) {
+			cells := []string{packets, bytes, answered, text}
+			if !replies {
+				cells = []string{packets, bytes, text}
+			}
 			rows = append(rows, slices.Concat(where, cells))
 			where = []string{"", "", "", ""}
 		}
 		for _, r := range p.Rules {
-			text := r.Text
+			text, answered := r.Text, ""
 			if r.Name != "" {
 				text = r.Name + ": " + text
 			}
-			row(strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), text)
+			if p.Replies != nil {
+				answered = strconv.FormatUint(r.Replies, 10)
+			}
+			row(strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), answered, text)
 		}
 		for _, s := range p.Skipped {
-			row(strconv.FormatUint(s.Packets, 10), "", "skipped: "+s.Why)
+			row(strconv.FormatUint(s.Packets, 10), "", "", "skipped: "+s.Why)
 		}
 	}
+	if replies {
+		return columns(rows, 4, 5, 6)
+	}
 	return columns(rows, 4, 5)
+}
+
+// directions are the direction of rules and that of their replies.
+func directions(p run.Attached) string {
+	if p.Replies == nil {
+		return p.Direction.String()
+	}
+	return fmt.Sprintf("%s, replies %s", p.Direction, p.Replies.Direction)
+}
+
+// hooks are the hook of rules and that of their replies.
+func hooks(p run.Attached) string {
+	switch {
+	case p.Replies == nil:
+		return p.Hook.String()
+	case p.Missing == run.RulesPart:
+		return "none, " + p.Replies.Hook.String()
+	}
+	return fmt.Sprintf("%s, %s", p.Hook, p.Replies.Hook)
 }

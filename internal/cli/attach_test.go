@@ -121,7 +121,7 @@ eth1       in         xdp   process 1 of another PID namespace ends (--for is ov
 `, ""},
 		{"list -i eth1 --json", twoAttached, `{"version":1,"event":"program","time":"2023-11-14T22:13:20Z",` +
 			`"interface":"eth1","direction":"in","hook":"xdp-generic","pid":4711,` +
-			`"rules":[{"text":"if all","matched":0,"matched_bytes":0,"rewritten":0,"rewritten_bytes":0,"dropped":0,"reflected":0,"redirected":0}]}` + "\n", ""},
+			`"rules":[{"text":"if all","matched":0,"matched_bytes":0,"rewritten":0,"rewritten_bytes":0,"dropped":0,"reflected":0,"redirected":0,"replies":0,"replies_bytes":0}]}` + "\n", ""},
 	} {
 		f := newFake(t, strings.Fields(tt.args)...)
 		f.kernel.attached = tt.attached

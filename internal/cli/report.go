@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 		all := ruleLines(counts.Rules)
 		idle := 0
 		for i, line := range all {
-			if !r.byRule && len(all) > manyRules && counts.Rules[i].Matched == 0 {
+			if c := counts.Rules[i]; !r.byRule && len(all) > manyRules && c.Matched+c.Replies == 0 {
 				idle++
 				continue
 			}
@@ -112,7 +113,16 @@ func (r *report) total(counts run.Counts, elapsed time.Duration) string {
 	if parts == nil {
 		parts = []string{fmt.Sprintf("match %d", counts.Total().Matched)}
 	}
-	return fmt.Sprintf("%s pkts in %.3f s", strings.Join(parts, ", "), elapsed.Seconds())
+	replies := ""
+	if haveReplies(counts.Rules) {
+		replies = fmt.Sprintf(", %d replies", counts.Total().Replies)
+	}
+	return fmt.Sprintf("%s pkts%s in %.3f s", strings.Join(parts, ", "), replies, elapsed.Seconds())
+}
+
+// haveReplies reports whether replies of any of the rules are rewritten.
+func haveReplies(counts []run.RuleCount) bool {
+	return slices.ContainsFunc(counts, func(c run.RuleCount) bool { return c.HasReplies })
 }
 
 // verbs say what rules with a verdict do to packets.
@@ -121,8 +131,14 @@ var verbs = map[syntax.Verdict]string{
 }
 
 // ruleLines is a line for each rule as written: name or number, packets and
-// bytes that it acted on (or, without actions, matched), and its text.
+// bytes that it acted on (or, without actions, matched), its replies where any rule has them,
+// and its text.
 func ruleLines(counts []run.RuleCount) []string {
+	replies := haveReplies(counts)
+	right := []int{1, 2}
+	if replies {
+		right = append(right, 3)
+	}
 	rows := make([][]string, len(counts))
 	for i, c := range counts {
 		n, bytes := c.Rewritten, c.RewrittenBytes
@@ -133,9 +149,16 @@ func ruleLines(counts []run.RuleCount) []string {
 		if c.Gone { // its number was another one
 			name = strings.TrimLeft(c.Name+" (gone)", " ")
 		}
-		rows[i] = []string{name, fmt.Sprintf("%d pkts", n), fmt.Sprintf("%d bytes", bytes), c.Text}
+		rows[i] = []string{name, fmt.Sprintf("%d pkts", n), fmt.Sprintf("%d bytes", bytes)}
+		switch {
+		case c.HasReplies:
+			rows[i] = append(rows[i], fmt.Sprintf("%d replies", c.Replies))
+		case replies:
+			rows[i] = append(rows[i], "")
+		}
+		rows[i] = append(rows[i], c.Text)
 	}
-	return columns(rows, 1, 2)
+	return columns(rows, right...)
 }
 
 // columns sets rows in columns two blanks apart; those listed are set right.

@@ -246,25 +246,35 @@ func (r *running) tell(as string) error {
 type attachedEvent struct {
 	event
 	run.Target
-	Hook  run.Hook       `json:"hook"`
-	Note  string         `json:"note,omitempty"`
-	Rules []run.RuleText `json:"rules"`
+	Hook    run.Hook       `json:"hook"`
+	Note    string         `json:"note,omitempty"`
+	Replies *run.RepliesAt `json:"replies,omitempty"`
+	Rules   []run.RuleText `json:"rules"`
 }
 
-// attached tells where the rules are, in the line that names the hook.
+// attached tells where the rules are, in the line that names the hook, and in another one where
+// replies are rewritten.
 func (o *output) attached(event string, to run.Attachment, p *rule.Program) {
 	if !o.json {
-		line := to.Hook.Title() + leaving(to.Direction)
-		// The reason names the hook itself.
-		if _, reason, ok := strings.Cut(to.Note, ": "); ok && reason != "as asked" {
-			line += " (" + reason + ")"
+		o.status("%s: %s", to.Interface, hookLine(to.Hook, to.Direction, to.Note))
+		if r := to.Replies; r != nil {
+			o.status("%s: replies: %s", to.Interface, hookLine(r.Hook, r.Direction, r.Note))
 		}
-		o.status("%s: %s", to.Interface, line)
 		return
 	}
-	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note}
+	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note, Replies: to.Replies}
 	for _, w := range p.Written {
 		e.Rules = append(e.Rules, run.RuleText{Name: w.Name, Text: w.Text})
 	}
 	o.object(e)
+}
+
+// hookLine names a hook, and why it was chosen.
+func hookLine(hook run.Hook, d run.Direction, note string) string {
+	line := hook.Title() + leaving(d)
+	// The reason names the hook itself.
+	if _, reason, ok := strings.Cut(note, ": "); ok && reason != "as asked" {
+		line += " (" + reason + ")"
+	}
+	return line
 }

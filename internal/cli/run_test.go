@@ -160,7 +160,7 @@ func TestRunJSON(t *testing.T) {
 	close(f.kernel.done)
 	f.wait()
 	const rules = `"rules":[{"text":"if udp_dest 443 then udp_dest 8080"`
-	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180,"dropped":0,"reflected":0,"redirected":0}`
+	const counts = `"matched":4,"matched_bytes":240,"rewritten":3,"rewritten_bytes":180,"dropped":0,"reflected":0,"redirected":0,"replies":0,"replies_bytes":0}`
 	wantText(t, "stdout", f.stdout.String(),
 		`{"version":1,"event":"attached","time":"2023-11-14T22:13:20Z","interface":"eth1","direction":"in","hook":"xdp",`+rules+"}]}\n"+
 			`{"version":1,"event":"stats","time":"2023-11-14T22:13:21Z","interface":"eth1","direction":"in","seconds":1,"total":{`+counts+","+rules+","+counts+"]}\n"+

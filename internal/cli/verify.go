@@ -35,12 +35,25 @@ func (a *app) verify(words []string) error {
 			Hint: "a simpler condition shows whether the rest of the rule is right",
 		}
 	}
-	v.Nanoseconds = math.Round(10*v.Nanoseconds) / 10
+	for _, side := range []*run.Verified{&v, v.Replies} {
+		if side != nil {
+			side.Nanoseconds = math.Round(10*side.Nanoseconds) / 10
+		}
+	}
 	if a.out.json {
 		a.out.object(verifiedEvent{a.out.event("verified"), v})
 		return nil
 	}
-	a.out.printf("verified: the kernel takes the program, %d instructions\n", v.Instructions)
+	a.verified(v, "the program")
+	if v.Replies != nil {
+		a.verified(*v.Replies, "the program that rewrites replies")
+	}
+	return nil
+}
+
+// verified shows what a test at length has found of a program.
+func (a *app) verified(v run.Verified, program string) {
+	a.out.printf("verified: the kernel takes %s, %d instructions\n", program, v.Instructions)
 	a.out.printf("  tried: %d synthetic packets for these rules, whole, truncated and malformed, for native and generic XDP and for tc\n", v.Packets)
 	a.out.printf("  acted on: %d of them; every byte, verdict and counter is that of the reference\n", v.Acted)
 	for _, n := range v.Unreached {
@@ -49,5 +62,4 @@ func (a *app) verify(words []string) error {
 	if v.Nanoseconds > 0 {
 		a.out.printf("  takes: %.1f ns a packet over a program that does nothing, by a clock of whole nanoseconds\n", v.Nanoseconds)
 	}
-	return nil
 }

@@ -46,13 +46,17 @@ func (f *Facts) program(a hook.Program) string {
 		where = a.Hook.String()
 	}
 	text := fmt.Sprintf("%s program %d", where, a.ProgramID)
+	ours := ", ours"
+	if a.Meta.RepliesOf != "" {
+		ours = ", ours, for the replies of rules for the other direction"
+	}
 	switch {
 	case a.Ours && a.Meta.Foreground && a.Elsewhere():
-		return fmt.Sprintf("%s, ours, until process %d of another PID namespace ends", text, a.Meta.PID)
+		return fmt.Sprintf("%s%s, until process %d of another PID namespace ends", text, ours, a.Meta.PID)
 	case a.Ours && a.Meta.Foreground:
-		return fmt.Sprintf("%s, ours, until process %d ends", text, a.Meta.PID)
+		return fmt.Sprintf("%s%s, until process %d ends", text, ours, a.Meta.PID)
 	case a.Ours:
-		return text + ", ours, until detach"
+		return text + ours + ", until detach"
 	case a.ProgramName != "":
 		return fmt.Sprintf("%s (%s)", text, a.ProgramName)
 	}
@@ -62,9 +66,9 @@ func (f *Facts) program(a hook.Program) string {
 // inTheWay tells what a program that is there keeps from being attached, and the
 // command against it. Programs at tc have room for others.
 func (f *Facts) inTheWay(a hook.Program) (Level, string) {
-	out := ""
-	if a.Direction == run.Out {
-		out = " -Q out"
+	target := run.Target{Interface: f.Iface.Name, Direction: a.Direction}
+	if a.Meta.RepliesOf != "" { // it goes with its rules
+		target.Direction = a.Direction.Other()
 	}
 	switch {
 	case a.Ours && a.Meta.Foreground && a.Elsewhere():
@@ -72,7 +76,7 @@ func (f *Facts) inTheWay(a hook.Program) (Level, string) {
 	case a.Ours && a.Meta.Foreground:
 		return Note, fmt.Sprintf("kill %d", a.Meta.PID)
 	case a.Ours:
-		return Note, fmt.Sprintf("repacket detach -i %s%s", spelling.InShell(f.Iface.Name), out)
+		return Note, "repacket detach " + target.Flags()
 	case a.Way == hook.ByXDP && f.native():
 		return Warning, fmt.Sprintf("repacket -i %s --hook tc RULES", spelling.InShell(f.Iface.Name))
 	case a.Way == hook.ByXDP:

@@ -78,7 +78,7 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 	}
 	a = p.attachment(s)
 	if a.Replaced = s.there != nil; a.Replaced {
-		a.Note = a.Hook.String() + ": where the rules before were"
+		a.Note = whereBefore(a.Hook)
 	}
 	return a, p.close()
 }

@@ -83,18 +83,12 @@ func rulesAndReplies(ifindex int, d *run.Detached) ([]*hook.Program, error) {
 	case len(replies) > 0 && len(ours) > 0:
 		d.Replies = true
 	case len(replies) > 0:
-		d.Missing = missingRules
+		d.Missing = run.RulesPart
 	case expected:
-		d.Missing = missingReplies
+		d.Missing = run.RepliesPart
 	}
 	return append(ours, replies...), nil
 }
-
-// What can be missing of rules that have replies.
-const (
-	missingRules   = "rules"
-	missingReplies = "replies"
-)
 
 // servesReplies reports whether a program rewrites the replies of rules for the other direction.
 func servesReplies(a *hook.Program) bool { return a.Meta.RepliesOf != "" }
@@ -203,14 +197,14 @@ func (s found) read() (l run.Attached, err error) {
 	if s.rules == nil {
 		l = attached(s.replies)
 		l.Direction = l.Direction.Other()
-		l.Hook, l.Missing = run.Auto, missingRules
+		l.Hook, l.Missing = run.Auto, run.RulesPart
 	} else {
 		l = attached(s.rules)
 		if err := readLimits(s.rules, &l); err != nil {
 			return l, err
 		}
 		if s.replies == nil && s.rules.Meta.Replies != "" {
-			l.Missing = missingReplies
+			l.Missing = run.RepliesPart
 		}
 	}
 	if s.replies != nil {

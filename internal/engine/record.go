@@ -26,8 +26,8 @@ type record struct {
 	meta     hook.Meta
 	gone     []hook.MetaRule // rules of programs before; only a run knows them
 	counters *ebpf.Map       // nil where the program is gone and none has taken its place
-	found    bool      // the counters are this record's to close
-	before   *ebpf.Map // the counters of the program before, or nil
+	found    bool            // the counters are this record's to close
+	before   *ebpf.Map       // the counters of the program before, or nil
 }
 
 // skipped are the packets that rules matched and could not act on, by reason.

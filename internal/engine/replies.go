@@ -74,10 +74,16 @@ func (p set) attachment(s *Prepared) run.Attachment {
 	a := run.Attachment{Target: s.opt.Target, Hook: p.rules.choice.Hook, Note: p.rules.choice.Why, Advice: p.rules.late}
 	if p.replies != nil {
 		a.Replies = &run.RepliesAt{Direction: s.replies.opt.Direction, Hook: p.replies.choice.Hook, Note: p.replies.choice.Why}
+		if s.replies.there != nil {
+			a.Replies.Note = whereBefore(a.Replies.Hook)
+		}
 		a.Advice = slices.Concat(a.Advice, p.replies.late)
 	}
 	return a
 }
+
+// whereBefore is the note of a hook that follows from the rules whose place others take.
+func whereBefore(h run.Hook) string { return h.String() + ": where the rules before were" }
 
 // putter attaches the program of a side.
 type putter func(side *Prepared, p *installed) (undo func() error, err error)

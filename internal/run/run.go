@@ -91,6 +91,15 @@ type RepliesAt struct {
 	Note string `json:"note,omitempty"`
 }
 
+// Part is one of the two programs of rules that have replies, as JSON calls it; "" is none.
+type Part string
+
+// The parts.
+const (
+	RulesPart   Part = "rules"
+	RepliesPart Part = "replies"
+)
+
 // RepliesLonger is for how long replies are rewritten after a limit is reached: what was sent
 // before is answered.
 const RepliesLonger = 3 * time.Second
@@ -138,8 +147,8 @@ type Attached struct {
 	// Replies is where replies are rewritten, or nil.
 	Replies *RepliesAt `json:"replies,omitempty"`
 	// Missing is what is not attached of rules that have replies, as where an attach was
-	// interrupted: "rules" or "replies", else "".
-	Missing string `json:"missing,omitempty"`
+	// interrupted.
+	Missing Part `json:"missing,omitempty"`
 	// Over is the limit that was reached; from then on all packets pass unchanged.
 	Over Limit `json:"over,omitempty"`
 	// PacketsLeft and SecondsLeft are what is left of limits that are not reached; 0
@@ -158,7 +167,7 @@ type Detached struct {
 	// Replies: so was the program that rewrites their replies, in the other direction.
 	Replies bool
 	// Missing is as that of Attached.
-	Missing string
+	Missing Part
 	// Other are rules on the same interface in the other direction that are a set of their
 	// own, or nil.
 	Other *Attached

@@ -15,7 +15,8 @@ import (
 // in it.
 type program struct {
 	ID   ebpf.ProgramID
-	Hook string // xdp, tcx or clsact
+	Hook string          // xdp, tcx or clsact
+	At   ebpf.AttachType // of tcx
 	Name string
 	Maps []string // names, in their order
 }
@@ -48,7 +49,7 @@ func look(ifname string) (s state, err error) {
 			return nil, err
 		}
 		for _, p := range q.Programs {
-			s = append(s, program{ID: p.ID, Hook: "tcx"})
+			s = append(s, program{ID: p.ID, Hook: "tcx", At: attach})
 		}
 	}
 	filters, err := filters(l)
@@ -130,9 +131,12 @@ func clear(ifname string) error {
 		case "xdp":
 			err = netlink.LinkSetXdpFdWithFlags(l, -1, unix.XDP_FLAGS_DRV_MODE)
 		case "tcx":
-			err = detachTCX(l.Attrs().Index, p.ID)
+			err = detachTCX(l.Attrs().Index, p)
 		case "clsact":
 			err = deleteClsact(l)
+			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+				err = nil // it went with the program of the other direction
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("take off %+v: %w", p, err)
@@ -141,13 +145,13 @@ func clear(ifname string) error {
 	return nil
 }
 
-func detachTCX(index int, id ebpf.ProgramID) error {
-	prog, err := ebpf.NewProgramFromID(id)
+func detachTCX(index int, p program) error {
+	prog, err := ebpf.NewProgramFromID(p.ID)
 	if err != nil {
 		return err
 	}
 	defer prog.Close()
-	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: prog, Attach: ebpf.AttachTCXIngress})
+	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: prog, Attach: p.At})
 }
 
 // removeQdisc removes a clsact qdisc that a command before has left though it held
