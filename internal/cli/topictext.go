@@ -5,7 +5,7 @@ package cli
 var taskExamples = []struct{ task, line string }{
 	{"Count packets, change none", "-i eth1 if udp_dest 443"},
 	{"Another port", "-i eth1 if udp_dest 443 then udp_dest 8080"},
-	{"Another port, that connections survive", "-i eth1 if tcp_dest 443 then tcp_dest 8080 replies"},
+	{"Another port, with replies from the old one; nobody sees the new one", "-i eth1 if tcp_dest 443 then tcp_dest 8080 replies else if tcp_dest 8080 then drop"},
 	{"A range of ports to one port; a range, shifted", "-i eth1 if udp_dest 20000-50000 then udp_dest 443 else if tcp_dest 8000-8099 then tcp_dest +1000"},
 	{"TCP and UDP alike", "-i eth1 if dport 53 then dport 5353"},
 	{"Another address; a prefix, host bits kept", "-i eth1 if ip_dest 203.0.113.0/24 then ip_dest 10.1.2.0/24"},

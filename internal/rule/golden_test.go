@@ -93,9 +93,9 @@ func TestReplies(t *testing.T) {
 	})
 }
 
-// TestClosing: the rule that a warning of packets that only look rewritten names is one, and there is
+// TestRepliesClosed: the rule that a warning of packets that only look rewritten names is one, and there is
 // no such warning with it.
-func TestClosing(t *testing.T) {
+func TestRepliesClosed(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{
 		"if tcp_dest 443 then tcp_dest 8080 replies",

@@ -3,7 +3,7 @@ package syntax
 import "sync"
 
 // repliesElsewhere are words of other tools for what replies does.
-const repliesElsewhere = "binat bimap binatted conntrack ct connection keep stateful statefully nat masquerade masq track tracking reply both_ways bothways both_directions bidirectional bidirectionally two_way twoway backward backwards reverse return_path inverse symmetric"
+const repliesElsewhere = "binat bimap binatted conntrack ct connection keep stateful statefully nat track tracking reply both_ways bothways both_directions bidirectional bidirectionally two_way twoway backward backwards reverse return_path inverse symmetric"
 
 // meansReplies are the words of repliesElsewhere.
 var meansReplies = wordSet(repliesElsewhere)
@@ -20,7 +20,8 @@ var wishes = sync.OnceValue(func() map[string]string {
 		{"reorder", "packets are not reordered: tc qdisc add dev IFACE root netem delay 10ms reorder 25%"},
 		{"rate ratelimit police shape throttle bandwidth burst hashlimit quota kbit mbit bps pps limit", "there is no limit of a rate: tc has tbf for packets that leave and police for those that arrive; for a number of packets there is the flag -c"},
 		{"state established related invalid ctstate", "rules know no connections: nft has ct state"},
-		{repliesElsewhere, "replies, behind the actions of a rule, gives what answers its packets the old values back"},
+		{"masquerade masq", "an address is set by its field; nft has masquerade, which looks it up"},
+		{repliesElsewhere, "rules know no connections: replies, behind the actions, gives what answers a rule its old values back; for all else nft has ct"},
 		{"uid owner skuid user process pid cgroup skgid", "packets do not say which process they are of: nft has meta skuid and socket cgroupv2"},
 		{"payload string content data bpf u32 regex body", "payload is neither matched nor changed: nft has @th and iptables -m string"},
 		{"encap decap push pop tunnel vxlan strip", "headers are neither added nor removed: tc can, with its actions vlan push, vlan pop and tunnel_key"},
