@@ -43,16 +43,28 @@ func (a *app) check(words []string) error {
 	if err != nil || planned == nil {
 		return err
 	}
+	leaves := a.opt.dir == run.Out
+	if err := fits(planned, len(program.Written), a.opt.at == run.TC || leaves); err != nil || program.Replies == nil {
+		return err
+	}
+	if planned, err = plan.BuildTables(program.Replies, field.Ethernet); err != nil {
+		return err
+	}
+	return fits(planned, len(program.Written), !leaves)
+}
+
+// fits rejects what is more than a program, at tc or XDP, and its tables can hold.
+func fits(planned *plan.Program, rules int, tc bool) error {
 	for _, t := range planned.Tables {
 		if _, err := bpf.ArraySize(t); err != nil {
 			return err
 		}
 	}
-	o := bpf.Options{Rules: len(program.Written)}
-	if a.opt.at == run.TC || a.opt.dir == run.Out {
+	o := bpf.Options{Rules: rules}
+	if tc {
 		o.Hook = bpf.TC
 	}
-	_, err = bpf.Compile(planned, o)
+	_, err := bpf.Compile(planned, o)
 	return err
 }
 

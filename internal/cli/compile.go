@@ -24,7 +24,16 @@ func (a *app) compile(words []string) error {
 	if err != nil {
 		return err
 	}
-	text, err := emit(program, a.opt.emit, a.opt.at == run.TC, redirect)
+	tc := a.opt.at == run.TC
+	switch {
+	case a.opt.replies && program.Replies == nil:
+		return usage("leave out --replies, or write replies behind the actions of a rule", "no rule has replies")
+	case a.opt.replies:
+		program, tc = program.Replies, true // they leave, and XDP sees none that do
+	case program.Replies != nil:
+		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
+	}
+	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {
 		return err
 	}
@@ -33,7 +42,7 @@ func (a *app) compile(words []string) error {
 			return &Failure{Status: exitFailed, Err: fmt.Errorf("write the program: %w", err)}
 		}
 		if a.opt.emit == "object" {
-			a.out.status("%s", loading(a.opt.output, a.opt.hook == "tc"))
+			a.out.status("%s", loading(a.opt.output, tc, a.opt.replies))
 		}
 		return nil
 	}
@@ -45,8 +54,11 @@ func (a *app) compile(words []string) error {
 }
 
 // loading is the line that attaches an object file without Repacket.
-func loading(file string, tc bool) string {
-	if tc {
+func loading(file string, tc, leaving bool) string {
+	switch {
+	case leaving:
+		return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE egress bpf direct-action obj " + shellWord(file) + " sec tc"
+	case tc:
 		return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE ingress bpf direct-action obj " + shellWord(file) + " sec tc"
 	}
 	return "to attach it: ip link set dev IFACE xdp obj " + shellWord(file) + " sec xdp"

@@ -125,7 +125,7 @@ func operands(f *field.Field) []string {
 func clauses(acts bool) []string {
 	offer := append([]string{"then"}, keywordsOf(syntax.ConditionWord)...)
 	if acts {
-		offer = append([]string{"and", "else", "if", "from"}, keywordsOf(syntax.ActionWord)...)
+		offer = append([]string{"and", "replies", "else", "if", "from"}, keywordsOf(syntax.ActionWord)...)
 		for _, v := range syntax.Verdicts() {
 			offer = append(offer, v.String())
 		}

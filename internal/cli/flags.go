@@ -29,6 +29,7 @@ type options struct {
 	file, read, write      string
 	emit, output, backend  string
 	hex                    bool
+	replies                bool
 }
 
 // Groups of flags, by the commands that take them.
@@ -38,7 +39,7 @@ var (
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "backend", "verbose"}
 	proofFlags = []string{"backend"}
-	emitFlags  = []string{"emit", "output", "hook"}
+	emitFlags  = []string{"emit", "output", "hook", "replies"}
 )
 
 // newFlags is the one table of flags: each command takes some of them, and
@@ -55,6 +56,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
+	f.BoolVar(&o.replies, "replies", false, "show the program for packets of the other direction, which serves replies")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary, even for one and for many")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
