@@ -131,7 +131,8 @@ func swapped(v uint32, size int) int32 {
 func fullMask(size int) uint32 { return uint32(uint64(1)<<(8*size) - 1) }
 
 // at is where a window starts: a base register and an offset from it. The
-// option MSS has its base on the stack, so it may take an instruction.
+// option MSS and quoted headers of layer 4 have their base on the stack, so it may
+// take an instruction.
 func (c *code) at(w plan.Window) (asm.Register, int16) {
 	switch w.Header {
 	case field.Eth:
@@ -144,6 +145,11 @@ func (c *code) at(w plan.Window) (asm.Register, int16) {
 		return c.reg.l3, int16(ethLen + w.Off)
 	case field.MSS:
 		c.load(asm.R1, slotMSS)
+		return asm.R1, int16(l4Base + w.Off)
+	case field.QuotedIP, field.QuotedIP6:
+		return c.reg.l4, int16(quoteBase + w.Off)
+	case field.QuotedTCP, field.QuotedUDP, field.QuotedICMP, field.QuotedICMP6:
+		c.load(asm.R1, slotQuoted)
 		return asm.R1, int16(l4Base + w.Off)
 	}
 	return c.reg.l4, int16(l4Base + w.Off)

@@ -15,6 +15,7 @@ import (
 type uses struct {
 	sums     bool // some rule makes a whole sum
 	options  bool // some rule asks for TCP's MSS
+	quotes   bool // some rule asks for what ICMP errors quote
 	verdicts bool // some rule does not let the packet pass
 	redirect bool // a helper sends the packet of some rule
 	draws    bool // some rule asks for a random number
@@ -41,9 +42,8 @@ func usesOf(p *plan.Program, hook abi) uses {
 	}
 	for _, l := range p.Levels {
 		for _, n := range []*plan.Network{l.IP, l.IP6} {
-			u.options = u.options || n != nil && slices.ContainsFunc(n.L4, func(t plan.Transport) bool {
-				return slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans)
-			})
+			u.options = u.options || n.Any(plan.Leaf.Scans)
+			u.quotes = u.quotes || n.Any(plan.Leaf.Quotes)
 		}
 	}
 	return u
@@ -79,7 +79,7 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.use.sums || c.use.options || c.use.draws || at.calls {
+	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || at.calls {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()

@@ -119,11 +119,15 @@ func (p *parser) byWay(t plan.Transport, ahead int, way plan.Way) {
 	p.leaf(t.Ways[way], ahead)
 }
 
-// leaf goes to a chain; for TCP it may depend on the option MSS.
+// leaf goes to a chain; for TCP it may depend on the option MSS, for ICMP on what is
+// quoted.
 func (p *parser) leaf(l plan.Leaf, ahead int) {
-	if l.Scans() {
+	switch {
+	case l.Scans():
 		p.scan(l, ahead)
-		return
+	case l.Quotes():
+		p.quote(l, ahead)
+	default:
+		p.enter(l.Plain)
 	}
-	p.enter(l.Plain)
 }

@@ -63,6 +63,10 @@ var (
 	// it, at tc a flag. No packet has it and an MSS.
 	slotZero = slotMSSAt
 
+	// slotQuoted is the base of the layer-4 header that an ICMP error quotes. No packet
+	// has that and an MSS.
+	slotQuoted = slotMSS
+
 	slotNumber  = newSlot("number of a row", 4, matching, matching)
 	slotBest    = newSlot("row of the first rule found", 8, matching, matching)
 	slotOrder   = newSlot("and its place among all", 8, matching, matching)

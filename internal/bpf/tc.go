@@ -266,7 +266,7 @@ func (c *tcRewrite) prepare(s plan.Step) (inPlace []adjustment) {
 	for _, sum := range s.Sums {
 		switch {
 		case sum.Op != plan.Adjust:
-		case sum.Check.Proto == field.IP:
+		case sum.Check.Proto == field.IP || sum.Check.Proto.IsQuoted():
 			inPlace = append(inPlace, adjustment{Sum: sum})
 		default: // no packet has two
 			c.sum = c.partsOf(sum, c.complete)

@@ -211,7 +211,7 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 		}
 		delete(weights, c.Field)
 		if isPart(c.Field) {
-			terms = append(terms, w.parts(c, list, weights))
+			terms = append(terms, w.parts(c, list, weights, weight < 0))
 			continue
 		}
 		for i := range pieces(c.Field) {
@@ -230,8 +230,8 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 
 // parts writes what changes by the parts of an address that lie in one member:
 // that of c, and others, whose weights are deleted. Their bits count as they
-// stand there, because 2^16 is 1 modulo 65535.
-func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Field]int) string {
+// stand there, because 2^16 is 1 modulo 65535; less is where their weights are negative.
+func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Field]int, less bool) string {
 	g := group{memberOf(c.Field), nil}
 	becomes := map[*field.Field]content{}
 	for _, o := range list {
@@ -245,7 +245,11 @@ func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Fie
 	if !g.full() {
 		was += " & " + bracketed(w.allBits(g))
 	}
-	return w.difference(w.placed(g, 0, func(f *field.Field) content { return becomes[f] }), was)
+	is := w.placed(g, 0, func(f *field.Field) content { return becomes[f] })
+	if less {
+		is, was = was, is
+	}
+	return w.difference(is, was)
 }
 
 // newContent is what a piece of a changed field becomes.

@@ -88,6 +88,7 @@ func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 			c.Odd = true
 			w.chain(leaf.Odd, c)
 			c.MSS, c.Odd = false, false
+			w.quoteChains(leaf.Quote, c)
 		}
 	}
 	c.L4, c.Way = field.None, plan.Direct

@@ -24,7 +24,7 @@ type member struct {
 // that no field names are in none.
 var layouts = sync.OnceValue(func() map[field.Protocol][]*member {
 	out := map[field.Protocol][]*member{}
-	for _, p := range field.Protocols() {
+	for _, p := range field.AllProtocols() {
 		out[p] = members(p)
 	}
 	return out
@@ -32,9 +32,9 @@ var layouts = sync.OnceValue(func() map[field.Protocol][]*member {
 
 func members(p field.Protocol) []*member {
 	var out []*member
-	for off := 0; off < p.Header().Fixed; {
+	for off := 0; off < field.Unquoted(p).Header().Fixed; {
 		m := &member{proto: p, off: off, size: 1}
-		for _, f := range narrow(field.Fields()) {
+		for _, f := range narrow(field.AllFields()) {
 			if f.Proto == p && f.Byte() >= off && f.Byte() < off+m.size {
 				m.fields = append(m.fields, f)
 				m.size = max(m.size, f.Byte()-off+f.Size())
@@ -91,8 +91,9 @@ func variable(p field.Protocol) string {
 	return p.String()
 }
 
-// structureName is the name of the structure of a header.
+// structureName is the name of the structure of a header, which in a quote is the same.
 func structureName(p field.Protocol) string {
+	p = field.Unquoted(p)
 	if p == field.MSS {
 		return "mss_option"
 	}
@@ -264,7 +265,7 @@ func unnamed(from, to int) string {
 // defines are the masks and numbers that are used.
 func (w *writer) defines() string {
 	var b strings.Builder
-	for _, f := range field.Fields() {
+	for _, f := range field.AllFields() {
 		if w.masks[f] {
 			m := memberOf(f)
 			fmt.Fprintf(&b, "#define %s 0x%0*x\n", strings.ToUpper(f.Name), 2*m.size, m.mask(f))

@@ -46,7 +46,11 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 	if p == field.IP6 {
 		offset = "l3 + way_offset(way)"
 	}
-	inner := w.ways(ways, given{param(variable(t.Proto)): "l4", wayParam: "way", "option": "option", l4Offset: offset})
+	inner := w.ways(ways, given{
+		param(variable(t.Proto)): "l4", wayParam: "way", "option": "option", l4Offset: offset,
+		"quoted_ip": "quoted", "quoted_ip6": "quoted", "quoted_tcp": "quoted_l4", "quoted_udp": "quoted_l4",
+		"quoted_icmp": "quoted_l4", "quoted_icmp6": "quoted_l4",
+	})
 	if strings.Contains(strings.Join(inner, "\n"), offset) {
 		w.use(frameOffset)
 	}
@@ -123,6 +127,9 @@ func (w *writer) ways(list []plan.Leaf, g given) []string {
 // leaf are the lines that go to the chain at the end of a way.
 func (w *writer) leaf(l plan.Leaf, g given) []string {
 	plain := "return " + w.callOf(w.chains[l.Plain], g) + ";"
+	if l.Quotes() {
+		return append(w.quote(l.Quote, g), plain)
+	}
 	if !l.Scans() {
 		return []string{plain}
 	}

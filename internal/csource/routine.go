@@ -45,7 +45,7 @@ var declarations = sync.OnceValue(func() []declaration {
 		{otherCheck, "__be16 *other"},
 		{neverZero, "int nonzero_other"},
 	}
-	for _, p := range field.Protocols() {
+	for _, p := range field.AllProtocols() {
 		name := variable(p)
 		out = append(out, declaration{param(name), "struct " + structureName(p) + " *" + name})
 	}

@@ -24,7 +24,7 @@ func (w *writer) nameChains(pl *plan.Program) {
 		r.name, r.title = base.name, base.title
 		list = append(list, r)
 	}
-	for _, qualify := range []func([]plan.Class) label{byNetwork, byTags, byWay, byOption} {
+	for _, qualify := range []func([]plan.Class) label{byNetwork, byTags, byWay, byOption, byQuote, byQuotedSum} {
 		for _, same := range sameNames(list) {
 			labels := map[label]bool{}
 			for _, r := range same {

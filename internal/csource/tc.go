@@ -33,7 +33,7 @@ func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
 	var lines, last []string
 	for _, sum := range s.Sums {
 		switch {
-		case sum.Check.Proto != field.IP:
+		case outer4(sum):
 		case sum.Op == plan.Adjust:
 			lines = append(lines, w.adjust(sum)...)
 		default:
@@ -75,7 +75,7 @@ func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 	w.need("again")
 	l4 := w.header(check.Proto)
 	var lines, found, missing []string
-	for _, p := range field.Protocols() {
+	for _, p := range field.AllProtocols() {
 		name := variable(p)
 		uses := regexp.MustCompile(`\b` + name + `\b`).MatchString(strings.Join(behind, "\n"))
 		if name != l4 && (!uses || !w.params[param(name)]) {
@@ -133,9 +133,13 @@ func (w *writer) skipUnsupported(s plan.Step) []string {
 // yet, when all else is, and with the pointers into the packet gone.
 type steps4 struct{ before, stored, after []string }
 
+// outer4 reports whether a sum is that of layer 4, and not one in the quote of an ICMP
+// error: nothing but the message's checksum knows of these.
+func outer4(s plan.Sum) bool { return s.Check.Proto != field.IP && !s.Check.Proto.IsQuoted() }
+
 // layer4 writes what a step does to the checksum of layer 4.
 func (w *writer) layer4(s plan.Step) steps4 {
-	i := slices.IndexFunc(s.Sums, func(s plan.Sum) bool { return s.Check.Proto != field.IP })
+	i := slices.IndexFunc(s.Sums, outer4)
 	if i < 0 {
 		return steps4{}
 	}
@@ -274,7 +278,7 @@ func (w *writer) uncovered(s plan.Step) []string {
 		if proto == field.MSS {
 			proto = field.TCP
 		}
-		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] || kept[f] {
+		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] || kept[f] || proto.IsQuoted() {
 			continue
 		}
 		weight := 1 << (15 - (f.Bit+f.Width-1)%16)

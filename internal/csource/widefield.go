@@ -40,7 +40,7 @@ func plainName(p *field.Field) string {
 
 var piecesOf = sync.OnceValue(func() map[*field.Field][]*field.Field {
 	out := map[*field.Field][]*field.Field{}
-	for _, f := range field.Fields() {
+	for _, f := range field.AllFields() {
 		out[f] = splitWide(f)
 	}
 	return out

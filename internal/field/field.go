@@ -24,6 +24,15 @@ const (
 	// MSS is the maximum segment size among TCP's options. It is a header here
 	// because it has a place of its own and may be missing.
 	MSS
+
+	// The headers of the packet that an ICMP error quotes. They are no words of the
+	// language: rules for what answers a rewritten packet are made of them.
+	QuotedIP
+	QuotedIP6
+	QuotedTCP
+	QuotedUDP
+	QuotedICMP
+	QuotedICMP6
 )
 
 // Layer says which headers exclude each other: no packet has two of one layer.
@@ -37,7 +46,13 @@ const (
 	NetworkLayer
 	TransportLayer
 	OptionLayer
-	Layers // how many there are
+	Layers // how many there are, those of quoted headers apart
+)
+
+// The layers of quoted headers.
+const (
+	QuotedNetworkLayer = Layers + iota
+	QuotedTransportLayer
 )
 
 // Header describes a protocol's header.
@@ -49,7 +64,8 @@ type Header struct {
 	Layer  Layer
 	// Over are the headers of which one must be there for this one to be.
 	Over []Protocol
-	// Fixed is the length in bytes of the part that every such header has.
+	// Fixed is the length in bytes of the part that every such header has. Of a quoted
+	// one of layer 4 it is what every ICMP error quotes.
 	Fixed int
 	// Number is what the layer below calls the protocol: an EtherType
 	// (IEEE 802 Numbers), an IP protocol number (IANA) or an option's kind. A
@@ -71,6 +87,13 @@ var headers = [...]Header{
 	ICMP:  {"icmp", "icmp", TransportLayer, []Protocol{IP}, 8, 1, "ICMP", "RFC 792"},
 	ICMP6: {"icmp6", "icmp6", TransportLayer, []Protocol{IP6}, 4, 58, "ICMPv6", "RFC 4443"},
 	MSS:   {"", "tcp", OptionLayer, []Protocol{TCP}, 4, 2, "the TCP option MSS", "RFC 9293"},
+
+	QuotedIP:    {"quoted_ip", "quoted_ip", QuotedNetworkLayer, []Protocol{ICMP}, 20, 0, "quoted IPv4", "RFC 792"},
+	QuotedIP6:   {"quoted_ip6", "quoted_ip6", QuotedNetworkLayer, []Protocol{ICMP6}, 40, 0, "quoted IPv6", "RFC 4443"},
+	QuotedTCP:   {"quoted_tcp", "quoted_tcp", QuotedTransportLayer, []Protocol{QuotedIP, QuotedIP6}, quotedLen, 6, "quoted TCP", "RFC 792"},
+	QuotedUDP:   {"quoted_udp", "quoted_udp", QuotedTransportLayer, []Protocol{QuotedIP, QuotedIP6}, quotedLen, 17, "quoted UDP", "RFC 792"},
+	QuotedICMP:  {"quoted_icmp", "quoted_icmp", QuotedTransportLayer, []Protocol{QuotedIP}, quotedLen, 1, "quoted ICMP", "RFC 792"},
+	QuotedICMP6: {"quoted_icmp6", "quoted_icmp6", QuotedTransportLayer, []Protocol{QuotedIP6}, quotedLen, 58, "quoted ICMPv6", "RFC 4443"},
 }
 
 // Header is the description of p.
@@ -91,10 +114,15 @@ func (p Protocol) Over(below Protocol) bool {
 	return len(over) == 1 && (over[0] == below || over[0].Over(below))
 }
 
-// Protocols lists every protocol, outermost first.
-func Protocols() []Protocol {
-	all := make([]Protocol, 0, len(headers))
-	for p := Eth; int(p) < len(headers); p++ {
+// Protocols lists every protocol of the language, outermost first.
+func Protocols() []Protocol { return protocolsTo(MSS) }
+
+// AllProtocols lists those that ICMP errors quote too, behind the others.
+func AllProtocols() []Protocol { return protocolsTo(QuotedICMP6) }
+
+func protocolsTo(last Protocol) []Protocol {
+	all := make([]Protocol, 0, last)
+	for p := Eth; p <= last; p++ {
 		all = append(all, p)
 	}
 	return all

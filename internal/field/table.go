@@ -185,6 +185,7 @@ func init() {
 			byName[a] = f
 		}
 	}
+	addQuoted()
 }
 
 // covers completes the checksums of f: its own header's, unless f is that
@@ -211,7 +212,7 @@ func spellings(f *Field) []string {
 	return names
 }
 
-// Fields lists every field in the order of the headers.
+// Fields lists every field of the language in the order of the headers.
 func Fields() []*Field { return table }
 
 // ByName finds a field by its name or one of its aliases, in lower case.
@@ -220,9 +221,12 @@ func ByName(name string) (*Field, bool) {
 	return f, ok
 }
 
-// MustByName is ByName for names that stand in the table.
+// MustByName is ByName for names that stand in the table, and for those of quoted fields.
 func MustByName(name string) *Field {
 	f, ok := byName[name]
+	if !ok {
+		f, ok = quotedByName[name]
+	}
 	if !ok {
 		panic("field: no field is named " + name)
 	}

@@ -43,7 +43,7 @@ type draft struct {
 	frame []byte
 	// at is where the headers that the draft began with begin; 0 in all but
 	// the outermost: it has none.
-	at     [field.MSS + 1]int
+	at     [field.QuotedICMP6 + 1]int
 	types  []uint16       // of the tags
 	net    field.Protocol // IP, IP6 or ARP
 	hidden bool           // the type before it says something else
@@ -51,6 +51,8 @@ type draft struct {
 	proto  field.Protocol // behind IP; None: something unknown
 	other  field.Other    // which, if its checksum covers the addresses
 	l3, l4 int            // where net begins and where it ends
+	quote  *draft         // the packet that an ICMP error quotes, or nil
+	quoted []byte         // and so much of it
 }
 
 // newDraft builds a well-formed frame that is as w asks, but for the checksums.
@@ -61,6 +63,7 @@ func newDraft(r *rand.Rand, w *wish) *draft {
 	body := d.networkLen()
 	d.l4 = d.l3 + body
 	words := d.optionWords()
+	d.makeQuote()
 	payload, total := d.lengths(body, d.fixed()+4*words)
 	d.frame = make([]byte, d.l4+d.fixed()+4*words+payload)
 	fill(r, d.frame)
@@ -69,6 +72,7 @@ func newDraft(r *rand.Rand, w *wish) *draft {
 	d.network(total)
 	d.version()
 	d.transport(words, payload)
+	d.writeQuote()
 	d.already()
 	d.grant()
 	return d
@@ -109,6 +113,9 @@ func (d *draft) holds(f *field.Field) bool {
 // lengths in IP and UDP is the truth where that is possible, and the one in IP.
 func (d *draft) lengths(body, headers int) (payload, total int) {
 	payload = payloadLen(d.r)
+	if d.quote != nil {
+		payload = d.quotedPayload()
+	}
 	if in, ok := d.w.wanted(udpLen); ok && d.proto == field.UDP {
 		if n := int(pick(d.r, in).Lo) - 8; d.sensible(n) {
 			payload = min(n, 60000)
@@ -298,13 +305,16 @@ func (d *draft) towardsZero(p *rule.Program) {
 	}
 	out := *d
 	out.frame = reference.RunOn(d.w.link, p, d.frame).Frame
-	for _, proto := range []field.Protocol{d.net, d.proto} {
-		f, ok := checkOf[proto]
+	for _, proto := range append(d.quotedSums(), d.net, d.proto) {
+		f, ok := checkOf[field.Unquoted(proto)]
+		if proto.IsQuoted() {
+			f = field.Quoted(f)
+		}
 		if _, asked := d.w.wanted(f); !ok || asked {
 			continue
 		}
 		old, left := d.get(f).Lo, out.get(f).Lo
-		if proto == field.UDP && old == 0 {
+		if field.Unquoted(proto) == field.UDP && old == 0 {
 			continue
 		}
 		c := (old + 2*65535 - left) % 65535

@@ -113,7 +113,12 @@ func (m maker) stray() []byte {
 		fill(m.r, b)
 		return b
 	}
-	return hostile(m.r, newWish(m.link))
+	w := newWish(m.link)
+	w.quotes = m.looksIntoQuotes() && m.r.IntN(2) == 0
+	if w.quotes {
+		w.present(quoters[m.r.IntN(len(quoters))])
+	}
+	return hostile(m.r, w)
 }
 
 // shortest is the length of the shortest frame.

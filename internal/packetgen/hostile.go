@@ -11,6 +11,7 @@ import (
 // hostile builds a frame as w asks, then makes its headers lie, its checksums
 // and its end.
 func hostile(r *rand.Rand, w *wish) []byte {
+	w.spoil = true
 	d := newDraft(r, w)
 	d.extend()
 	known := d.lies()
@@ -195,6 +196,7 @@ func (d *draft) cut() {
 	if mss := d.at[field.MSS]; mss > 0 {
 		edges = append(edges, mss, mss+4)
 	}
+	edges = append(edges, d.quoteEdges()...)
 	if d.r.IntN(3) > 0 {
 		at = int(d.near(edges[d.r.IntN(len(edges))]))
 	}

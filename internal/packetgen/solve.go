@@ -16,6 +16,8 @@ type wish struct {
 	sets    []want                  // what fields must hold; each field once
 	actions []rule.Action           // of the rule that is aimed at
 	whole   bool                    // fix or bad among them: a whole datagram
+	quotes  bool                    // ICMP is to be an error that quotes a packet
+	spoil   bool                    // which may be one of a bad build
 }
 
 // newWish asks for nothing but what every frame of the link has.
@@ -130,7 +132,7 @@ func (w *wish) excluded(p field.Protocol) bool {
 		return !there
 	}
 	h := p.Header()
-	for _, other := range field.Protocols() {
+	for _, other := range field.AllProtocols() {
 		if other != p && other.Header().Layer == h.Layer && w.has[other] {
 			return true
 		}
@@ -163,7 +165,7 @@ func (w *wish) absent(p field.Protocol) bool {
 		return false
 	}
 	w.has[p] = false
-	for _, over := range field.Protocols() { // must it be there, and what does it stand on now?
+	for _, over := range field.AllProtocols() { // must it be there, and what does it stand on now?
 		if w.has[over] && !w.present(over) {
 			return false
 		}
@@ -207,6 +209,9 @@ var transports = []field.Protocol{field.TCP, field.UDP, field.ICMP, field.ICMP6}
 
 // implied adds what the headers that must be there say about those below them.
 func (w *wish) implied(r *rand.Rand) bool {
+	if !w.impliedByQuote(r) {
+		return false
+	}
 	p := w.l4()
 	if p == field.None {
 		return !w.whole || w.limit(ipMF, field.One(field.V(0)))
@@ -253,7 +258,7 @@ func (w *wish) leaveOne(r *rand.Rand) {
 // leaveHeader asks for the opposite of one of the headers.
 func (w *wish) leaveHeader(r *rand.Rand) {
 	var known []field.Protocol
-	for _, p := range field.Protocols() {
+	for _, p := range field.AllProtocols() {
 		if _, ok := w.has[p]; ok && p != field.Eth {
 			known = append(known, p)
 		}

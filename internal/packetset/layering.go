@@ -42,7 +42,7 @@ func (h Headers) Of(layer field.Layer) field.Protocol {
 
 // List is the headers, outermost first.
 func (h Headers) List() []field.Protocol {
-	return slices.DeleteFunc(field.Protocols(), func(p field.Protocol) bool { return !h.Has(p) })
+	return slices.DeleteFunc(field.AllProtocols(), func(p field.Protocol) bool { return !h.Has(p) })
 }
 
 // stacks is a set of header stacks: a bit for each of layering.all. There are 47 of
@@ -86,7 +86,8 @@ type layering struct {
 	having [32]stacks
 }
 
-// layers is how the headers of the table stand on each other.
+// layers is how the headers of the language stand on each other. Sets of packets do not
+// tell apart what ICMP errors quote: Needs alone knows of quoted headers.
 var layers = newLayering(field.Protocols(), field.Protocol.Header)
 
 // newLayering works out the stacks of some headers.
@@ -159,7 +160,7 @@ type Fact struct {
 // Needs are the values that fields have in packets whose headers are just these:
 // with another one, one of the headers would not be looked for (semantics.md 3.6).
 func Needs(h Headers) []Fact {
-	return slices.Concat(linkNeeds(h), transportNeeds(h))
+	return slices.Concat(linkNeeds(h), transportNeeds(h), quoteNeeds(h))
 }
 
 // linkNeeds are what Ethernet and the tags say: each the type of what follows. On
@@ -209,6 +210,32 @@ func transportNeeds(h Headers) []Fact {
 	length += field.IP.Header().Fixed
 	return append(out, fact("ip_protocol", own), fact("ip_ver", single(4)), fact("ip_offset", single(0)),
 		fact("ip_hl", between(5, 15)), fact("ip_tot_len", single(0), between(length, 65535)))
+}
+
+// quoteNeeds are what the message says that quotes a packet, and the quote itself: an
+// error; of IPv4 in the quote what transportNeeds says; of IPv6 that no extension header
+// stands between, none is stepped over there.
+func quoteNeeds(h Headers) []Fact {
+	var out []Fact
+	switch h.Of(field.QuotedNetworkLayer) {
+	case field.None:
+		return nil
+	case field.QuotedIP:
+		out = append(out, fact("icmp_type", field.ICMPErrors...), fact("quoted_ip_ver", single(4)))
+	case field.QuotedIP6:
+		out = append(out, fact("icmp6_type", field.ICMP6Errors...))
+	}
+	proto := h.Of(field.QuotedTransportLayer)
+	if proto == field.None {
+		return out
+	}
+	length, own := field.Unquoted(proto).Header().Fixed, single(int(proto.Header().Number))
+	if h.Has(field.QuotedIP6) {
+		return append(out, fact("quoted_ip6_next", own), fact("quoted_ip6_len", single(0), between(length, 65535)))
+	}
+	length += field.IP.Header().Fixed
+	return append(out, fact("quoted_ip_protocol", own), fact("quoted_ip_offset", single(0)),
+		fact("quoted_ip_hl", between(5, 15)), fact("quoted_ip_tot_len", single(0), between(length, 65535)))
 }
 
 func fact(name string, in ...field.Range) Fact {

@@ -31,7 +31,7 @@ func Without(list ...field.Protocol) Set {
 	return of(s)
 }
 
-// Where are the packets that have a field, with one of some values.
+// Where are the packets that have a field of the language, with one of some values.
 func Where(f *field.Field, in field.Set) Set {
 	return of(state{layers.having[f.Proto], facts(f, in)})
 }

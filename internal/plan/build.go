@@ -45,10 +45,17 @@ func askedFor(p *rule.Program) asked {
 }
 
 func (a asked) field(f *field.Field) {
-	a.headers[f.Proto] = true
+	a.header(f.Proto)
 	a.fields[f.Name] = true
-	if f.Proto == field.MSS {
-		a.headers[field.TCP] = true
+}
+
+// header notes a header and, of one that stands on layer 4, those below it.
+func (a asked) header(p field.Protocol) {
+	a.headers[p] = true
+	if p.Header().Layer > field.TransportLayer {
+		for _, below := range p.Header().Over {
+			a.header(below)
+		}
 	}
 }
 
@@ -56,7 +63,7 @@ func (a asked) field(f *field.Field) {
 func (a *asked) follows(f *field.Field) {
 	a.addresses = a.addresses || isAddress(f)
 	for _, c := range f.Covers {
-		a.headers[field.MustByName(c.Check).Proto] = true
+		a.header(field.MustByName(c.Check).Proto)
 	}
 }
 
@@ -65,7 +72,7 @@ func (a asked) condition(e rule.Expr) {
 		switch x := x.(type) {
 		case rule.Has:
 			if x.Proto != field.Eth { // every packet has it, or none
-				a.headers[x.Proto] = true
+				a.header(x.Proto)
 			}
 		case rule.Test:
 			a.field(x.Field)
@@ -97,6 +104,7 @@ type builder struct {
 	link    field.Link
 	asked   asked
 	chains  []*Chain
+	quotes  []*Quote
 	effort  *effort
 	tables  *tables
 	// written are the rules whose rows are tested one by one.
@@ -164,6 +172,7 @@ func (b *builder) transport(c Class) Transport {
 
 func (b *builder) leaf(c Class) Leaf {
 	l := Leaf{Plain: b.chain(c)}
+	l.Quote = b.quote(c, l.Plain)
 	if c.L4 != field.TCP || !b.asked.headers[field.MSS] {
 		return l
 	}

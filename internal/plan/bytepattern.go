@@ -152,7 +152,7 @@ func (ps patterns) of(h field.Protocol) *pattern {
 
 // each calls f for every pattern, outer headers first.
 func (ps patterns) each(f func(*pattern)) {
-	for _, h := range field.Protocols() {
+	for _, h := range field.AllProtocols() {
 		if ps[h] != nil {
 			f(ps[h])
 		}
@@ -174,7 +174,7 @@ func fieldWindows(f *field.Field) []Window {
 // windows are the loads of all fields.
 var windows = sync.OnceValue(func() map[*field.Field][]Window {
 	out := map[*field.Field][]Window{}
-	for _, f := range field.Fields() {
+	for _, f := range field.AllFields() {
 		out[f] = findWindows(f)
 	}
 	return out

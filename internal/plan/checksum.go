@@ -22,7 +22,7 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		if named && !op.Sums() {
 			continue
 		}
-		udp := check.Proto == field.UDP
+		udp := check.Proto == field.UDP || check.Proto == field.QuotedUDP
 		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
 			s.Op, s.L3 = map[operand.Op]SumOp{operand.Fix: Fix, operand.Bad: Bad}[op], c.L3
@@ -47,8 +47,8 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 // checksums are those of the headers of a class.
 func checksums(c Class) []*field.Field {
 	var out []*field.Field
-	for _, f := range field.Fields() {
-		if f.Kind == field.Checksum && c.has(f.Proto) {
+	for _, f := range field.AllFields() {
+		if f.Kind == field.Checksum && c.summed(f) {
 			out = append(out, f)
 		}
 	}
@@ -94,7 +94,10 @@ func (s *Sum) cover(c Class, change Change, known patterns) {
 		if cover.Check != s.Check.Name || cover.Pseudo && !c.counts(change.Field) {
 			continue
 		}
-		change.Weight, change.Pseudo = c.weight(change.Field, cover), cover.Pseudo
+		change.Weight, change.Pseudo = c.weight(s.Check, change.Field, cover), cover.Pseudo
+		if change.Weight == 0 {
+			continue
+		}
 		s.Changes = append(s.Changes, change)
 		part := partOf(change)
 		switch {

@@ -25,6 +25,10 @@ type Class struct {
 	// MSS: TCP has the option, at an odd distance from the header's start if
 	// Odd is set.
 	MSS, Odd bool
+	// Quoted3 and Quoted4 are the headers of the packet that an ICMP error quotes, or None.
+	Quoted3, Quoted4 field.Protocol
+	// QuotedSum: the checksum of Quoted4 lies inside the quote, and is not UDP's 0.
+	QuotedSum bool
 }
 
 // Innermost is the innermost header that is known to be there, or None.
@@ -49,7 +53,7 @@ func (c Class) headers() packetset.Headers {
 	if c.Link == field.Ethernet {
 		list = append(list, []field.Protocol{field.Eth, field.VLAN, field.CVLAN}[:1+c.Tags]...)
 	}
-	for _, p := range []field.Protocol{c.L3, c.L4} {
+	for _, p := range []field.Protocol{c.L3, c.L4, c.Quoted3, c.Quoted4} {
 		if p != field.None {
 			list = append(list, p)
 		}
@@ -93,7 +97,10 @@ func (c Class) counts(f *field.Field) bool {
 
 // weight is what one unit of f adds to a checksum that covers it. At an odd
 // place the two bytes of a field count for each other.
-func (c Class) weight(f *field.Field, cover field.Cover) int {
+func (c Class) weight(check, f *field.Field, cover field.Cover) int {
+	if c.overQuote(check, f) {
+		return c.messageWeight(f, cover)
+	}
 	if f.Proto == field.MSS && c.Odd {
 		return cover.Weight * 256 % modulus
 	}

@@ -9,6 +9,8 @@
 package plan
 
 import (
+	"slices"
+
 	"repacket/internal/field"
 	"repacket/internal/rule"
 )
@@ -49,6 +51,12 @@ type Network struct {
 	Summed *Transport
 }
 
+// Any reports whether something holds at the end of some way to a layer-4 header; on
+// nil it does not.
+func (n *Network) Any(holds func(Leaf) bool) bool {
+	return n != nil && slices.ContainsFunc(n.L4, func(t Transport) bool { return slices.ContainsFunc(t.Ways[:], holds) })
+}
+
 // Transport is what to do with packets that have a layer-4 header.
 type Transport struct {
 	Proto field.Protocol
@@ -63,10 +71,33 @@ type Leaf struct {
 	// Even and Odd are for TCP with the option MSS, by its distance from the
 	// start of the header. They are nil where the option is not asked for.
 	Even, Odd *Chain
+	// Quote is for ICMP and ICMPv6 messages that quote a packet; nil where all of it
+	// is as Plain.
+	Quote *Quote
+}
+
+// Quote is what to do with ICMP errors, by the packet that they quote.
+type Quote struct {
+	// L3 is field.QuotedIP or field.QuotedIP6.
+	L3 field.Protocol
+	// Bare is for quotes without any of the headers in L4.
+	Bare *Chain
+	L4   []QuotedTransport
+}
+
+// QuotedTransport is what to do with ICMP errors that quote a layer-4 header.
+type QuotedTransport struct {
+	Proto field.Protocol
+	// Summed is where the header's checksum lies inside the quote, Plain where it does
+	// not, or is UDP's 0. That of ICMP always does, so there Plain is nil.
+	Plain, Summed *Chain
 }
 
 // Scans reports whether the option MSS has to be looked for.
 func (l Leaf) Scans() bool { return l.Even != nil }
+
+// Quotes reports whether the packet has to be looked for that an ICMP error quotes.
+func (l Leaf) Quotes() bool { return l.Quote != nil }
 
 // Way is what stands between an IP header and a layer-4 header.
 type Way uint8
@@ -106,6 +137,7 @@ func (p *Program) Chains() []*Chain {
 			for _, t := range n.L4 {
 				for _, leaf := range t.Ways {
 					add(leaf.Plain, leaf.Even, leaf.Odd)
+					add(leaf.Quote.chains()...)
 				}
 			}
 			if n.Summed != nil {
@@ -116,6 +148,18 @@ func (p *Program) Chains() []*Chain {
 			add(n.Bare)
 		}
 		add(l.ARP, l.Other)
+	}
+	return out
+}
+
+// chains are those of a quote, which may be nil.
+func (q *Quote) chains() []*Chain {
+	if q == nil {
+		return nil
+	}
+	out := []*Chain{q.Bare}
+	for _, t := range q.L4 {
+		out = append(out, t.Plain, t.Summed)
 	}
 	return out
 }

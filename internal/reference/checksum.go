@@ -15,7 +15,10 @@ const modulus = 65535
 
 // checkAt is where a header's checksum stands, in bytes from its start
 // (RFC 791, RFC 9293, RFC 768, RFC 792, RFC 4443).
-var checkAt = map[field.Protocol]int{field.IP: 10, field.TCP: 16, field.UDP: 6, field.ICMP: 2, field.ICMP6: 2}
+var checkAt = map[field.Protocol]int{
+	field.IP: 10, field.TCP: 16, field.UDP: 6, field.ICMP: 2, field.ICMP6: 2,
+	field.QuotedIP: 10, field.QuotedTCP: 16, field.QuotedUDP: 6, field.QuotedICMP: 2, field.QuotedICMP6: 2,
+}
 
 // check reads the checksum of proto.
 func (p packet) check(proto field.Protocol) int {
@@ -32,7 +35,7 @@ func (p packet) putCheck(proto field.Protocol, c int) {
 func updated(proto field.Protocol, arrived, out packet) int {
 	old := arrived.check(proto)
 	diff := mod(out.covered(proto) - arrived.covered(proto))
-	if diff == 0 || proto == field.UDP && old == 0 { // UDP: 0 is no checksum
+	if diff == 0 || isUDP(proto) && old == 0 { // UDP: 0 is no checksum
 		return old
 	}
 	return written(proto, old-diff)
@@ -40,12 +43,18 @@ func updated(proto field.Protocol, arrived, out packet) int {
 
 // covered is the sum of what the checksum of proto covers, as far as a rule
 // can write it: the fixed part of its own header, of TCP also the option MSS,
-// and the pseudo-header.
+// and the pseudo-header. A message that quotes a packet is summed to its end.
 func (p packet) covered(proto field.Protocol) int {
+	if proto.IsQuoted() {
+		return p.coveredInQuote(proto)
+	}
 	start := p.at[proto]
 	end := start + proto.Header().Fixed
 	if mss, ok := p.at[field.MSS]; ok && proto == field.TCP {
 		end = mss + field.MSS.Header().Fixed
+	}
+	if p.has(field.QuotedIP) && proto == field.ICMP || p.has(field.QuotedIP6) && proto == field.ICMP6 {
+		end = p.end
 	}
 	return p.sumBut(proto, start, end) + p.pseudoHeader(proto)
 }
@@ -88,11 +97,13 @@ func wrongSum(right int) int {
 // written is the number that stands for c in a packet: of the two zeros,
 // 0xffff in UDP, where 0x0000 means no checksum (RFC 768), 0x0000 elsewhere.
 func written(proto field.Protocol, c int) int {
-	if c = mod(c); c == 0 && proto == field.UDP {
+	if c = mod(c); c == 0 && isUDP(proto) {
 		return 0xffff
 	}
 	return c
 }
+
+func isUDP(proto field.Protocol) bool { return proto == field.UDP || proto == field.QuotedUDP }
 
 // sumBut is the sum of the bytes from start to end, proto's checksum left out.
 func (p packet) sumBut(proto field.Protocol, start, end int) int {

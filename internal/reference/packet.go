@@ -14,6 +14,8 @@ type packet struct {
 	at    map[field.Protocol]int
 	// stepped are the extension headers between an IPv6 header and what follows.
 	stepped steps
+	// end is that of the datagram which the transport header belongs to.
+	end int
 	// other is the checksum of a protocol without fields, if the packet has one.
 	other otherCheck
 	// draw gives the random numbers of this packet.
@@ -28,17 +30,17 @@ func parse(link field.Link, frame []byte) packet {
 	} else {
 		p.parseEthernet()
 	}
-	end := 0 // of the datagram that the transport header belongs to
 	if l3, ok := p.at[field.IP]; ok {
-		end = p.parseIPv4(l3)
+		p.end = p.parseIPv4(l3)
 	} else if l3, ok := p.at[field.IP6]; ok {
-		end = p.parseIPv6(l3)
+		p.end = p.parseIPv6(l3)
 	}
 	if l4, ok := p.at[field.TCP]; ok {
-		if at, ok := findMSS(frame[l4:end]); ok {
+		if at, ok := findMSS(frame[l4:p.end]); ok {
 			p.at[field.MSS] = l4 + at
 		}
 	}
+	p.parseQuote()
 	return p
 }
 

@@ -118,7 +118,8 @@ func holds(e rule.Expr, p packet) bool {
 // leaves. What they write follows from the packet as it arrived and the numbers
 // drawn for it, and no two write the same bit, so the order does not matter;
 // the checksums come after them, the inner one first, because an ip_hl that the
-// rule raises can make the IP header reach over it.
+// rule raises can make the IP header reach over it, and because the checksum of an
+// ICMP error covers those that it quotes.
 func rewrite(r *rule.Rule, p packet) []byte {
 	out := p
 	out.frame = slices.Clone(p.frame)
@@ -135,8 +136,11 @@ func rewrite(r *rule.Rule, p packet) []byte {
 		out.put(src, p.get(dest))
 		out.put(dest, p.get(src))
 	}
-	for _, proto := range []field.Protocol{field.TCP, field.UDP, field.ICMP, field.ICMP6, field.IP} {
-		if p.has(proto) {
+	for _, proto := range []field.Protocol{
+		field.QuotedTCP, field.QuotedUDP, field.QuotedICMP, field.QuotedICMP6, field.QuotedIP,
+		field.TCP, field.UDP, field.ICMP, field.ICMP6, field.IP,
+	} {
+		if p.hasCheck(proto) {
 			settle(proto, r.Actions, p, out)
 		}
 		if proto == field.ICMP6 && p.other.at > 0 { // before the IPv4 header's
