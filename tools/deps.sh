@@ -1,17 +1,18 @@
 #!/bin/sh
 # Installs what the tests need besides Go, if it is missing: clang and the
-# headers for the C that the built-in compiler is compared with. With the word
-# bench, it installs the programs that bench measures with, too.
+# headers for the C that the built-in compiler is compared with, and tcpdump, with
+# which packets are compared as they are shown. With the word bench, it installs the
+# programs that bench measures with, too.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin # nft and tcpdump may be there, which only root looks into
 missing=
 command -v clang >/dev/null || missing="$missing clang"
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 [ -e /usr/include/linux/bpf.h ] || missing="$missing linux-libc-dev"
+command -v tcpdump >/dev/null || missing="$missing tcpdump"
 if [ "${1-}" = bench ]; then
 	command -v iperf3 >/dev/null || missing="$missing iperf3"
 	command -v nft >/dev/null || missing="$missing nftables"
-	command -v tcpdump >/dev/null || missing="$missing tcpdump"
 fi
 [ -z "$missing" ] && exit 0
 if ! command -v apt-get >/dev/null; then

@@ -92,7 +92,7 @@ func printOnly(f *field.Field) string {
 	var words []string
 	for _, r := range f.Only.In {
 		for v := r.Lo; ; v = v.Inc() {
-			words = append(words, printValue(g, v))
+			words = append(words, PrintValue(g, v))
 			if v == r.Hi {
 				break
 			}

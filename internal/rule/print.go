@@ -130,9 +130,9 @@ func printSet(f *field.Field, s field.Set) string {
 func printRange(f *field.Field, r field.Range) string {
 	switch n := f.PrefixLength(r); {
 	case r.Lo == r.Hi:
-		return printValue(f, r.Lo)
+		return PrintValue(f, r.Lo)
 	case n >= 0:
-		return printValue(f, r.Lo) + "/" + field.V(uint64(n)).String()
+		return PrintValue(f, r.Lo) + "/" + field.V(uint64(n)).String()
 	}
 	return printNumber(f, r.Lo) + "-" + printNumber(f, r.Hi)
 }
@@ -152,9 +152,9 @@ func printNumber(f *field.Field, v field.Value) string {
 // isType reports whether people write the numbers of f in hexadecimal.
 func isType(f *field.Field) bool { return strings.HasSuffix(f.Name, "_type") && f.Width == 16 }
 
-// printValue writes a value of f: its name, but for ports, which are clearer
+// PrintValue writes a value of f in the language: its name, but for ports, which are clearer
 // as numbers.
-func printValue(f *field.Field, v field.Value) string {
+func PrintValue(f *field.Field, v field.Value) string {
 	switch {
 	case f.Kind == field.Flag && v.IsZero():
 		return "off"
@@ -232,7 +232,7 @@ func (rs *Rows) printAction(a Action) string {
 func (a Action) operand() string {
 	switch a.Op {
 	case operand.Set:
-		return printValue(a.Field, a.Value)
+		return PrintValue(a.Field, a.Value)
 	case operand.Copy:
 		return a.From.Name
 	case operand.Prefix:
