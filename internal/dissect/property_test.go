@@ -87,14 +87,14 @@ var presence = func() map[*field.Field]*rule.Program {
 	all := map[*field.Field]*rule.Program{}
 	for _, f := range field.Fields() {
 		source := "if " + f.Name + " "
-		switch {
-		case f.Kind == field.Flag:
+		switch f.Kind {
+		case field.Flag:
 			source += "on,off"
-		case f.Kind == field.Address6:
+		case field.Address6:
 			source += "::/0"
-		case f.Kind == field.Address4:
+		case field.Address4:
 			source += "0.0.0.0/0"
-		case f.Kind == field.MAC:
+		case field.MAC:
 			source += "00:00:00:00:00:00/0"
 		default:
 			source += "ge 0"
