@@ -13,11 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
 	"repacket/internal/run"
 	"repacket/test/needs"
+	"repacket/test/testnet"
 )
 
 // childEnv makes the test binary a child process: see childMain.
@@ -204,7 +204,7 @@ func childMain(role string) {
 
 func childAttach(role string) (Handle, error) {
 	if role == "give in a private mount namespace" {
-		if err := likeNetnsExec(); err != nil {
+		if err := testnet.LikeNetnsExec(); err != nil {
 			return nil, err
 		}
 	}
@@ -230,18 +230,4 @@ func childAttach(role string) (Handle, error) {
 		return nil, Attach(iface.Index, dir, prog, mode)
 	}
 	return Link(iface.Index, dir, prog, mode)
-}
-
-// likeNetnsExec does to the mounts what ip netns exec does.
-func likeNetnsExec() error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err
-	}
-	if err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
-		return err
-	}
-	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {
-		return err
-	}
-	return unix.Mount("lab", "/sys", "sysfs", 0, "")
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -32,8 +33,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// childDoes says what a child does like a command in ip netns exec instead: attach rules, or
+// detach them.
+const childDoes = "REPACKET_LIVE_DOES"
+
 // child runs rules and says when they are there.
 func child(text string) {
+	if does := os.Getenv(childDoes); does != "" {
+		fmt.Println("done", inNetnsExec(does, text))
+		return
+	}
 	cfg := run.Options{Target: run.Target{Interface: "right"}, Hook: run.XDP}
 	if os.Getenv(childOut) != "" {
 		cfg = run.Options{Target: run.Target{Interface: "left", Direction: run.Out}, Hook: run.TC}
@@ -45,6 +54,29 @@ func child(text string) {
 	}
 	fmt.Println("ready", err)
 	select {} // until it is killed
+}
+
+// inNetnsExec attaches rules to packets that come in on right, or detaches them, with the mounts
+// of ip netns exec.
+func inNetnsExec(does, text string) error {
+	runtime.LockOSThread()
+	if err := testnet.LikeNetnsExec(); err != nil {
+		return err
+	}
+	at := run.Target{Interface: "right"}
+	if does == "detach" {
+		_, err := engine.Detach(at)
+		return err
+	}
+	p, err := rule.Check(text)
+	if err != nil {
+		return err
+	}
+	s, err := engine.Prepare(run.Options{Program: p, Target: at, Stay: true})
+	if err == nil {
+		_, err = s.Attach()
+	}
+	return err
 }
 
 // TestKilledProcessLeavesNothing: kill -9, and packets pass as they came.

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"repacket/internal/lab"
 )
 
@@ -65,4 +67,19 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	return out.Bytes(), err
+}
+
+// LikeNetnsExec does to the mounts of the calling thread what ip netns exec does: they are its own
+// from then on, and /sys is a new one, without what was mounted in it.
+func LikeNetnsExec() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "none", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return err
+	}
+	if err := unix.Unmount("/sys", unix.MNT_DETACH); err != nil {
+		return err
+	}
+	return unix.Mount("lab", "/sys", "sysfs", 0, "")
 }
