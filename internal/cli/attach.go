@@ -291,7 +291,7 @@ func listLines(all []run.Attached) []string {
 			if r.Name != "" {
 				text = r.Name + ": " + text
 			}
-			if p.Replies != nil {
+			if r.HasReplies {
 				answered = strconv.FormatUint(r.Replies, 10)
 			}
 			row(strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), answered, text)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"syscall"
@@ -119,6 +120,29 @@ eth1       out        tc    detach     1     60  if all then ip_id 5
 eth0       in         xdp   detach (-c is reached)                                      5    300  if all
 eth1       in         xdp   process 1 of another PID namespace ends (--for is over)     0      0  if all
 `, ""},
+		{"list", []run.Attached{
+			{Target: run.Target{Interface: "eth0"}, Hook: run.XDP, Replies: &run.RepliesAt{Direction: run.Out, Hook: run.TC}, Counts: run.Counts{
+				Rules: []run.RuleCount{
+					{RuleText: run.RuleText{Name: "web", Text: "if tcp_dest 443 then tcp_dest 8080 replies"}, HasReplies: true, Count: run.Count{Matched: 7, MatchedBytes: 420, Rewritten: 7, RewrittenBytes: 420, Replies: 6, RepliesBytes: 300}},
+					{RuleText: run.RuleText{Text: "if udp"}, DryRun: true, Count: run.Count{Matched: 3, MatchedBytes: 90}},
+				},
+				Skipped: []run.Skipped{{Packets: 12, Why: "they are large"}},
+			}},
+			{Target: run.Target{Interface: "eth1", Direction: run.Out}, Missing: run.RulesPart, Replies: &run.RepliesAt{Direction: run.In, Hook: run.TC},
+				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}}},
+			{Target: run.Target{Interface: "eth2"}, Hook: run.TC, Missing: run.RepliesPart,
+				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}}},
+		}, `INTERFACE  DIRECTION        HOOK      UNTIL   PKTS  BYTES  REPLIES  RULES
+eth0       in, replies out  xdp, tc   detach     7    420        6  web: if tcp_dest 443 then tcp_dest 8080 replies
+                                                 3     90           if udp
+                                                12                  skipped: they are large
+eth1       out, replies in  none, tc  detach     0      0        0  if udp then udp_src 7 replies
+eth2       in               tc        detach     0      0        0  if udp then udp_src 7 replies
+`, `repacket: warning: eth1 rewrites replies of rules that are not attached: an attach or a detach was interrupted
+  hint: to detach what is there: repacket detach -i eth1 -Q out
+repacket: warning: eth2 has rules whose replies are not rewritten: an attach or a detach was interrupted
+  hint: to detach what is there: repacket detach -i eth2
+`},
 		{"list -i eth1 --json", twoAttached, `{"version":1,"event":"program","time":"2023-11-14T22:13:20Z",` +
 			`"interface":"eth1","direction":"in","hook":"xdp-generic","pid":4711,` +
 			`"rules":[{"text":"if all","matched":0,"matched_bytes":0,"rewritten":0,"rewritten_bytes":0,"dropped":0,"reflected":0,"redirected":0,"replies":0,"replies_bytes":0}]}` + "\n", ""},
@@ -156,6 +180,33 @@ func TestNoDemo(t *testing.T) {
 	t.Parallel()
 	if _, stdout, _ := newFake(t, "--help").run(); strings.Contains(stdout, "demo") {
 		t.Errorf("help speaks of a demo:\n%s", stdout)
+	}
+}
+
+// TestDetachBoth: detach says what it has found of rules and their replies.
+func TestDetachBoth(t *testing.T) {
+	t.Parallel()
+	const text, object = "eth1: detached", `"interface":"eth1","direction":"in","found":true`
+	for _, tt := range []struct {
+		done         run.Detached
+		text, object string
+	}{
+		{run.Detached{Replies: true}, text + ", with their replies\n", object + `,"replies":"out"}`},
+		{run.Detached{Missing: run.RulesPart}, text + ": only what rewrites replies was there, without its rules\n", object + `,"missing":"rules"}`},
+		{run.Detached{Missing: run.RepliesPart}, text + ": only the rules were there, without what rewrites their replies\n", object + `,"missing":"replies"}`},
+		{run.Detached{}, text + "\n", object + "}"},
+	} {
+		tt.done.Target, tt.done.Found = run.Target{Interface: "eth1"}, true
+		for _, json := range []bool{false, true} {
+			f := newFake(t, "detach", "-i", "eth1", fmt.Sprintf("--json=%v", json))
+			f.kernel.detached = &tt.done
+			_, stdout, stderr := f.run()
+			if json {
+				wantText(t, "stdout", stdout[strings.Index(stdout, `"interface"`):], tt.object+"\n")
+			} else {
+				wantText(t, "stderr", stderr, tt.text)
+			}
+		}
 	}
 }
 

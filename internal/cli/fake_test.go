@@ -178,10 +178,11 @@ type fakeKernel struct {
 	mu       sync.Mutex
 	hook     run.Hook
 	note     string
-	err      error // of Start, Attach, Detach and List
-	unsure   error // of Detach
-	countErr error // of Counts
-	closeErr error // of Close
+	err      error         // of Start, Attach, Detach and List
+	unsure   error         // of Detach
+	detached *run.Detached // what Detach gives, if it is set
+	countErr error         // of Counts
+	closeErr error         // of Close
 	noRoute  bool
 	counts   []run.Count
 	attached []run.Attached
@@ -265,6 +266,9 @@ func (k *fakeKernel) Detach(t run.Target) (run.Detached, error) {
 	if _, err := k.Interface(t.Interface); err != nil {
 		return run.Detached{}, err
 	}
+	if k.detached != nil {
+		return *k.detached, nil
+	}
 	other := run.Target{Interface: t.Interface, Direction: t.Direction.Other()}
 	return run.Detached{Target: t, Found: k.find(t) != nil, Other: k.find(other), Unsure: k.unsure}, k.err
 }
@@ -305,7 +309,11 @@ func (k *fakeKernel) Doctor(iface string) ([]doctor.Row, error) {
 // The kernel is its one session too.
 
 func (k *fakeKernel) Attachment() run.Attachment {
-	return run.Attachment{Target: k.jobs[0].Target, Hook: k.hook, Note: k.note, Advice: k.late}
+	a := run.Attachment{Target: k.jobs[0].Target, Hook: k.hook, Note: k.note, Advice: k.late}
+	if k.jobs[0].Program.Replies != nil {
+		a.Replies = &run.RepliesAt{Direction: a.Direction.Other(), Hook: run.TC, Note: "tc: it leaves"}
+	}
+	return a
 }
 func (k *fakeKernel) Done() <-chan struct{} { return k.done }
 func (k *fakeKernel) Over() run.Limit       { return k.over }
@@ -321,7 +329,7 @@ func (k *fakeKernel) total() run.Counts {
 	out := run.Counts{Skipped: k.skipped}
 	for i, c := range k.counts {
 		w := k.jobs[len(k.jobs)-1].Program.Written[i]
-		out.Rules = append(out.Rules, run.RuleCount{RuleText: run.RuleText{Name: w.Name, Text: w.Text}, Count: c, DryRun: w.DryRun, Verdict: w.Verdict})
+		out.Rules = append(out.Rules, run.RuleCount{RuleText: run.RuleText{Name: w.Name, Text: w.Text}, Count: c, DryRun: w.DryRun, Verdict: w.Verdict, HasReplies: w.Replies != rule.NoReplies})
 	}
 	out.Rules = append(out.Rules, k.former...)
 	return out

@@ -44,6 +44,24 @@ rewrite 1499 pkts in 0.000 s
 `)
 }
 
+// TestSummaryCountsReplies: replies have a count of their own, where any rule has them.
+func TestSummaryCountsReplies(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "-i", "eth1", "web: if udp_dest 443 then udp_dest 8080 replies else if tcp")
+	f.kernel.count(
+		run.Count{Matched: 9, MatchedBytes: 540, Rewritten: 9, RewrittenBytes: 540, Replies: 12, RepliesBytes: 9000},
+		run.Count{Matched: 7, MatchedBytes: 420})
+	f.start()
+	f.send(syscall.SIGINT)
+	f.wait()
+	wantText(t, "stderr", f.stderr.String(), `eth1: native XDP
+eth1: replies: tc, packets that leave (it leaves)
+web  9 pkts  540 bytes  12 replies  if udp_dest 443 then udp_dest 8080 replies
+2    7 pkts  420 bytes              if tcp
+rewrite 9 pkts, 12 replies in 0.000 s
+`)
+}
+
 // TestSummaryNamesWhatWasDone: rewrite, drop, reflect and redirect stand in it when a rule
 // does so, match when none does any of them.
 func TestSummaryNamesWhatWasDone(t *testing.T) {
