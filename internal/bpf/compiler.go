@@ -111,7 +111,7 @@ func (c *compiler) program() bool {
 			c.enter(next.Chain)
 		}
 	}
-	for _, name := range []string{chunkFunction, optionFunction} {
+	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction} {
 		if emit := c.functions[name]; emit != nil {
 			c.Function(assembler.LoopFunction(name))
 			emit()

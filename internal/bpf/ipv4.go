@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"slices"
+
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -23,6 +25,7 @@ func (p *parser) ip(n *plan.Network) {
 	bare, option, joined := p.entry(n.Bare), p.NewLabel(), p.NewLabel()
 	p.later(func() {
 		p.ipOptions(n, option, bare)
+		p.routes(n, bare)
 		p.Goto(joined)
 	})
 	if one := n.L4; len(one) == 1 { // first: most packets that do not match are of another protocol
@@ -90,6 +93,30 @@ func (p *parser) ipOptions(n *plan.Network, here, bare assembler.Label) {
 	}
 }
 
+// routes goes on with packets that have a source route with hops left among their IPv4
+// options, if these are treated in their own way. In temp is the length as transport has it.
+func (p *parser) routes(n *plan.Network, bare assembler.Label) {
+	if !tells(n, plan.Routed, plan.Direct) {
+		return
+	}
+	routed, rest := p.NewLabel(), p.NewLabel()
+	p.lastHop(routed)
+	p.later(func() {
+		p.Bind(routed)
+		entries := make([]assembler.Label, len(n.L4))
+		for i := range entries {
+			entries[i] = p.NewLabel()
+		}
+		p.protocols(n, entries, rest)
+		for i, t := range slices.Backward(n.L4) {
+			p.Bind(entries[i])
+			p.transport(t, lengths{covered(n), ipLen}, bare, plan.Routed)
+		}
+		p.Bind(rest)
+		p.others4(n, bare, plan.Routed)
+	})
+}
+
 // lengths are what is known of a layer-4 header, in bytes: how many of it are there,
 // and how many in front of it are counted by the length in temp.
 type lengths struct{ known, ahead int }
@@ -106,17 +133,39 @@ func (p *parser) transport(t plan.Transport, l lengths, bare assembler.Label, wa
 	p.byWay(t, l.ahead, way)
 }
 
-// byWay goes to the chain of the way, which of IPv6 the routing header may still change.
+// byWay goes to the chain of the way, which of IPv6 what has been seen may still change.
 func (p *parser) byWay(t plan.Transport, ahead int, way plan.Way) {
-	if way == plan.Extended && t.Ways[plan.Extended] != t.Ways[plan.Routed] {
-		routed := p.NewLabel()
-		p.load(value, slotSeen)
-		p.Jump(routed, asm.JSet.Imm(value, seenRouting, ""))
-		p.leaf(t.Ways[plan.Extended], ahead)
-		p.Bind(routed)
-		way = plan.Routed
+	if way != plan.Extended {
+		p.leaf(t.Ways[way], ahead)
+		return
 	}
-	p.leaf(t.Ways[way], ahead)
+	w := t.Ways
+	if w[plan.Homed] != w[plan.Extended] || w[plan.HomedRouted] != w[plan.Routed] {
+		p.either(seenHome,
+			func() { p.byRouting(w[plan.Extended], w[plan.Routed], ahead) },
+			func() { p.byRouting(w[plan.Homed], w[plan.HomedRouted], ahead) })
+		return
+	}
+	p.byRouting(w[plan.Extended], w[plan.Routed], ahead)
+}
+
+// byRouting goes to a chain by whether a routing header has segments left.
+func (p *parser) byRouting(plain, routed plan.Leaf, ahead int) {
+	if plain == routed {
+		p.leaf(plain, ahead)
+		return
+	}
+	p.either(seenRouting, func() { p.leaf(plain, ahead) }, func() { p.leaf(routed, ahead) })
+}
+
+// either goes on by what has been seen among the extension headers of IPv6.
+func (p *parser) either(what int32, not, seen func()) {
+	is := p.NewLabel()
+	p.load(value, slotSeen)
+	p.Jump(is, asm.JSet.Imm(value, what, ""))
+	not()
+	p.Bind(is)
+	seen()
 }
 
 // leaf goes to a chain; for TCP it may depend on the option MSS, for ICMP on what is

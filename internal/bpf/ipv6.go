@@ -1,8 +1,6 @@
 package bpf
 
 import (
-	"slices"
-
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
@@ -33,6 +31,9 @@ const (
 const (
 	seenRouting = 0x00ff // segments left in a routing header
 	seenMore    = 0x0100 // a fragment that others follow: its flag as it lies in memory
+	// destination options, as a bit of itself, and among them the Home Address
+	seenDestination, destinationBit = 0x0200, 9
+	seenHome                        = 0x0400
 )
 
 // ip6 finds the layer-4 header of an IPv6 packet and sends it to its chain. The
@@ -122,7 +123,7 @@ func (p *parser) walk(n *plan.Network, bare assembler.Label) {
 	p.Jump(walked, asm.JSet.Imm(value, 1, ""))
 	p.Goto(step)
 	p.Bind(walked)
-	p.walked(bare)
+	p.walked(n, bare)
 	layer4 := p.nextHeaders(n, bare)
 	p.others6(n, bare, plan.Extended)
 	layer4(plan.Extended)
@@ -200,6 +201,11 @@ func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 		is(routing)
 		p.Emit(asm.LoadMem(value, p.reg.l4, l4Base+3, asm.Byte), asm.Mul.Reg(value, temp)) // segments left
 		see()
+		if homes(n) {
+			is(destination)
+			p.Emit(asm.Mov.Reg(value, temp), asm.LSh.Imm(value, destinationBit))
+			see()
+		}
 		is(fragmentID)
 	}
 	// A fragment header has 8 bytes; the others say how many, in units of 8
@@ -216,15 +222,14 @@ func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 
 // sees reports whether anybody asks what has been seen.
 func (p *parser) sees(n *plan.Network) bool {
-	told := func(t plan.Transport) bool { return t.Ways[plan.Extended] != t.Ways[plan.Routed] }
-	return n.Summed != nil && told(*n.Summed) || p.use.sums || p.use.flows || slices.ContainsFunc(n.L4, told)
+	return p.use.sums || p.use.flows || tells(n, plan.Extended, plan.Routed) || homes(n)
 }
 
 // walked leaves the next header in value and in temp the length of what is
 // left, as transport wants it. The verifier comes here with another range of l4
 // for each number of extension headers, and would look at the chains each time;
 // the difference of two pointers tells it nothing, so all these look the same.
-func (p *parser) walked(bare assembler.Label) {
+func (p *parser) walked(n *plan.Network, bare assembler.Label) {
 	p.About("next header")
 	p.save(slotNext, temp)
 	p.Emit(
@@ -239,5 +244,8 @@ func (p *parser) walked(bare assembler.Label) {
 		p.save(slotLeft, temp)
 	}
 	p.Emit(asm.Add.Imm(temp, -1))
+	if homes(n) {
+		p.home()
+	}
 	p.load(value, slotNext)
 }

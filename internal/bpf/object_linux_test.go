@@ -176,6 +176,8 @@ func TestObjectForLoaders(t *testing.T) {
 	want := []string{
 		" .text STB_LOCAL STT_SECTION", // the function's address is given by it
 		"sum_chunk .text STB_LOCAL STT_FUNC",
+		"find_last_hop .text STB_LOCAL STT_FUNC",
+		"find_home .text STB_LOCAL STT_FUNC",
 		"repacket xdp.frags STB_GLOBAL STT_FUNC",
 		"LICENSE license STB_GLOBAL STT_OBJECT",
 		"repacket_counts .maps STB_GLOBAL STT_OBJECT",

@@ -19,6 +19,7 @@ func (p *parser) ipSummed(n *plan.Network) {
 	joined := make([]assembler.Label, len(n.L4))
 	p.later(func() {
 		p.ipOptions(n, option, bare)
+		p.routes(n, bare)
 		p.protocols(n, joined, others)
 		p.Goto(joined[len(joined)-1])
 	})
@@ -42,9 +43,7 @@ func (p *parser) ipSummed(n *plan.Network) {
 		}
 		start()
 		p.BindLoop(others)
-		p.Jump(bare, asm.JSet.Imm32(value, swapped(0x1fff0000, 4), ""))
-		p.Emit(asm.RSh.Imm(value, 24))
-		p.others(n, field.IP, ipLen, bare, plan.Direct)
+		p.others4(n, bare, plan.Direct)
 	})
 	for i := len(n.L4) - 1; i >= 0; i-- {
 		p.Bind(entries[i])
@@ -52,6 +51,18 @@ func (p *parser) ipSummed(n *plan.Network) {
 		p.BindLoop(joined[i])
 		p.transport(n.L4[i], lengths{covered(n), ipLen}, bare, plan.Direct)
 	}
+}
+
+// others4 is for packets over IPv4 in which no other header was found. Fragment offset
+// and protocol are in value, as protocols leaves them.
+func (p *parser) others4(n *plan.Network, bare assembler.Label, way plan.Way) {
+	if n.Summed == nil {
+		p.Goto(bare)
+		return
+	}
+	p.Jump(bare, asm.JSet.Imm32(value, swapped(0x1fff0000, 4), ""))
+	p.Emit(asm.RSh.Imm(value, 24))
+	p.others(n, field.IP, ipLen, bare, way)
 }
 
 func contains(n *plan.Network, proto field.Protocol) bool {

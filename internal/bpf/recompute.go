@@ -134,14 +134,12 @@ func (c recompute) datagram(s plan.Sum) {
 	c.pseudoHeader(s)
 	c.save(slotSum, c.spare())
 	c.save(slotContext, c.reg.ctx)
-	c.saveImm(slotFailed, 0)
 	c.load(asm.R1, slotL4Len)
 	c.Emit(asm.Add.Imm(asm.R1, 1<<c.chunkShift()-1), asm.RSh.Imm(asm.R1, c.chunkShift()))
 	c.Loop(chunkFunction)
 	c.functions[chunkFunction] = c.sumChunk
-	c.load(value, slotFailed)
-	c.Jump(c.pass, asm.JNE.Imm(value, 0, ""))
 	c.load(c.spare(), slotSum)
+	c.Jump(c.pass, asm.JEq.Imm(c.spare(), unread, ""))
 }
 
 // pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC
@@ -153,18 +151,25 @@ func (c recompute) pseudoHeader(s plan.Sum) {
 	}
 	c.load(value, slotL4Len)
 	c.Emit(asm.HostTo(asm.BE, value, asm.Half), asm.Add.Imm(value, swapped(uint32(s.Check.Proto.Header().Number), 2)))
-	most := c.addAddresses(s.L3)
+	most := c.addAddresses(s.L3, s.Way)
 	checksums(c).fold(most+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
 	c.Emit(asm.Mov.Reg(c.spare(), value))
 }
 
 // addAddresses adds the addresses of the pseudo-header to value and returns the
 // most that they can be.
-func (c *code) addAddresses(l3 field.Protocol) (most int64) {
-	src := field.MustByName(l3.Header().Prefix + "_src")
-	for off := src.Byte(); off < src.Byte()+2*src.Size(); off += 4 { // the destination follows
-		c.Emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
-		most += 0xffffffff
+func (c *code) addAddresses(l3 field.Protocol, way plan.Way) (most int64) {
+	for _, name := range []string{"_src", "_dest"} {
+		f := field.MustByName(l3.Header().Prefix + name)
+		most += int64(f.Size()/4) * 0xffffffff
+		if way.Elsewhere(f) {
+			c.load(temp, slotAddress)
+			c.Emit(asm.Add.Reg(value, temp))
+			continue
+		}
+		for off := f.Byte(); off < f.Byte()+f.Size(); off += 4 {
+			c.Emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
+		}
 	}
 	return most
 }
@@ -218,6 +223,9 @@ func (c *code) zeroToOnes() {
 // 80 ms to load.
 const chunkFunction = "sum_chunk"
 
+// unread is the sum of a datagram of which a chunk could not be read.
+const unread = -1
+
 // chunkShift is the binary logarithm of a chunk's size in bytes.
 func (c recompute) chunkShift() int32 {
 	shift := int32(8)
@@ -255,7 +263,6 @@ func (c recompute) sumChunk() {
 	c.Emit(asm.StoreMem(frame, c.frameOffset(slotSum), asm.R0, asm.DWord), asm.Mov.Imm(asm.R0, 0))
 	c.Exit()
 	c.Bind(fail)
-	c.Emit(asm.Mov.Imm(asm.R1, 1), asm.StoreMem(frame, c.frameOffset(slotFailed), asm.R1, asm.DWord))
-	c.Emit(asm.Mov.Imm(asm.R0, 1))
+	c.Emit(assembler.StoreLong(frame, c.frameOffset(slotSum), unread), asm.Mov.Imm(asm.R0, 1))
 	c.Exit()
 }

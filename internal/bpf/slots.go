@@ -49,15 +49,23 @@ var (
 	slotBytes     = newSlot("tc: what bytes change that no checksum covers", 8, computing, storing)
 	slotOld       = newSlot("tc: a checksum of two parts as it was", 8, computing, storing)
 	slotWhole     = newSlot("tc: not 0 where the UDP checksum is complete", 8, computing, storing)
-	slotSum       = newSlot("sum of the datagram so far", 8, computing, computing)
-	slotFailed    = newSlot("not 0 if a chunk could not be read", 8, computing, computing)
+	slotSum       = newSlot("sum of the datagram so far, or unread", 8, computing, computing)
 
 	slotSeen   = newSlot("what IPv6 extension headers say", 8, parsing, computing)
 	slotLeft   = newSlot("payload length of IPv6; for sums, what extension headers leave of it", 8, parsing, matching)
 	slotNext   = newSlot("kind of an extension header", 8, parsing, parsing)
 	slotSteps  = newSlot("how many have been stepped over", 8, parsing, parsing)
-	slotOption = newSlot("where in the TCP header the search for MSS is", 8, parsing, parsing)
+	slotOption = newSlot("where the search for an option is", 8, parsing, parsing)
 	slotTCPLen = newSlot("length of the TCP header", 8, parsing, parsing)
+
+	slotAddress    = newSlot("sum of an address that the pseudo-header has from an option", 8, parsing, computing)
+	slotFound      = newSlot("where that address is, or 0", 8, parsing, parsing)
+	slotOptionsEnd = newSlot("where the options of an extension header end", 8, parsing, parsing)
+	slotKind       = newSlot("kind of the extension header behind them", 8, parsing, parsing)
+	slotKeptLength = newSlot("length as transport has it, while options are looked for", 8, parsing, parsing)
+	slotKeptL3     = newSlot("base of layer 3, meanwhile", 8, parsing, parsing)
+	slotKeptL4     = newSlot("base of layer 4, meanwhile", 8, parsing, parsing)
+	slotKeptEnd    = newSlot("end of the packet, meanwhile", 8, parsing, parsing)
 
 	// slotZero is how another protocol's checksum of 0 is sent: at XDP what stands for
 	// it, at tc a flag. No packet has it and an MSS.

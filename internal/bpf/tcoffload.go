@@ -23,8 +23,8 @@ import (
 
 // completeSum leaves in value whether the UDP checksum is complete: 0
 // if it is the pseudo-header's sum alone (RFC 768, RFC 8200 section 8.1), or if
-// there are IPv6 extension headers: behind some, the pseudo-header's destination is
-// not in the header.
+// there are IPv6 extension headers or a source route: behind some, an address of the
+// pseudo-header is not in the header.
 func (c *tc) completeSum(short assembler.Label) {
 	ip, ip6 := c.carriers()
 	six, done := c.NewLabel(), c.NewLabel()
@@ -35,7 +35,11 @@ func (c *tc) completeSum(short assembler.Label) {
 		c.Jump(six, asm.JEq.Imm(value, 6, ""))
 	}
 	if ip {
-		c.pseudoSum(field.IP)
+		if c.chain.Class.Way.Routed() {
+			c.Emit(asm.Mov.Imm(value, 0))
+		} else {
+			c.pseudoSum(field.IP)
+		}
 		c.Goto(done)
 	}
 	c.Bind(six)
@@ -61,7 +65,7 @@ func (c *tc) pseudoSum(l3 field.Protocol) {
 	const udpLengthAt, checkAt = 4, 6
 	start := int64(swapped(uint32(field.UDP.Header().Number), 2))
 	c.Emit(asm.Mov.Imm(value, int32(start)))
-	most := start + c.addAddresses(l3)
+	most := start + c.addAddresses(l3, plan.Direct)
 	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+udpLengthAt, asm.Half), asm.Add.Reg(value, temp))
 	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+checkAt, asm.Half), asm.Xor.Imm(temp, 0xffff), asm.Add.Reg(value, temp))
 	checksums{c.code}.fold(most+2*0xffff, 0xffff)

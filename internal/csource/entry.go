@@ -2,6 +2,7 @@ package csource
 
 import (
 	"fmt"
+	"iter"
 	"strings"
 
 	"repacket/internal/field"
@@ -77,11 +78,8 @@ func (w *writer) eachChain(pl *plan.Program) {
 func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 	for _, t := range n.L4 {
 		c.L4 = t.Proto
-		for way, leaf := range t.Ways {
-			if c.L3 == field.IP && way > 0 {
-				break
-			}
-			c.Way = plan.Way(way)
+		for way, leaf := range waysOver(c.L3, t) {
+			c.Way = way
 			w.chain(leaf.Plain, c)
 			c.MSS = true
 			w.chain(leaf.Even, c)
@@ -97,12 +95,24 @@ func (w *writer) networkChains(n *plan.Network, c plan.Class) {
 		return
 	}
 	c.Summed = true
-	for way, leaf := range n.Summed.Ways {
-		if c.L3 == field.IP && way > 0 {
-			break
-		}
-		c.Way = plan.Way(way)
+	for way, leaf := range waysOver(c.L3, *n.Summed) {
+		c.Way = way
 		w.chain(leaf.Plain, c)
+	}
+}
+
+// waysOver are the ways that there are from an IP header to another one.
+func waysOver(l3 field.Protocol, t plan.Transport) iter.Seq2[plan.Way, plan.Leaf] {
+	return func(yield func(plan.Way, plan.Leaf) bool) {
+		for way, leaf := range t.Ways {
+			way := plan.Way(way)
+			if l3 == field.IP && way != plan.Direct && way != plan.Routed {
+				continue
+			}
+			if !yield(way, leaf) {
+				return
+			}
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ func (w *writer) networkBody(n *plan.Network, p field.Protocol) string {
 		w.use(frameOffset)
 		text = "\t__u32 way = way_behind(ctx, l3);\n\tvoid *l4 = (void *)ip6 + way_offset(way);\n\n"
 	}
+	text = strings.TrimSuffix(text, "\n") + w.findElsewhere(n, p) + "\n"
 	for _, t := range n.L4 {
 		text += w.transport(t, p)
 	}
@@ -31,6 +32,26 @@ func (w *writer) networkBody(n *plan.Network, p field.Protocol) string {
 	return text + "\treturn " + w.callOf(w.chains[n.Bare], given{}) + ";\n"
 }
 
+// findElsewhere finds the address of the pseudo-header that stands behind the IP header,
+// if that makes a difference.
+func (w *writer) findElsewhere(n *plan.Network, p field.Protocol) string {
+	other, than := plan.Routed, plan.Direct
+	find, call := "last_hop", "header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0"
+	if p == field.IP6 {
+		other, than = plan.Homed, plan.Extended
+		find, call = "home_address", "way_offset(way) > sizeof(*ip6) ? home_address(ctx, l3, l3 + way_offset(way)) : 0"
+	}
+	differ := func(t plan.Transport) bool {
+		return t.Ways[other] != t.Ways[than] || p == field.IP6 && t.Ways[plan.HomedRouted] != t.Ways[plan.Routed]
+	}
+	if !slices.ContainsFunc(n.L4, differ) && (n.Summed == nil || !differ(*n.Summed)) {
+		return ""
+	}
+	w.need(find)
+	w.use(frameOffset)
+	return "\t__u32 elsewhere = " + call + ";\n"
+}
+
 // transport goes on with one of the layer-4 headers.
 func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 	carried := "carries(ip, l4"
@@ -38,16 +59,12 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 		carried = "carries6(ip6, way, l4"
 	}
 	head := fmt.Sprintf("\tif (%s, end, %s, sizeof(struct %s)))", carried, w.protocol(t.Proto), w.structure(t.Proto))
-	ways := t.Ways[:]
-	if p == field.IP {
-		ways = ways[:1]
-	}
 	offset := "l3 + header_length(ip)"
 	if p == field.IP6 {
 		offset = "l3 + way_offset(way)"
 	}
-	inner := w.ways(ways, given{
-		param(variable(t.Proto)): "l4", wayParam: "way", "option": "option", l4Offset: offset,
+	inner := w.ways(t, p, given{
+		param(variable(t.Proto)): "l4", wayParam: "way", "option": "option", l4Offset: offset, addressAt: "elsewhere",
 		"quoted_ip": "quoted", "quoted_ip6": "quoted", "quoted_tcp": "quoted_l4", "quoted_udp": "quoted_l4",
 		"quoted_icmp": "quoted_l4", "quoted_icmp6": "quoted_l4",
 	})
@@ -58,7 +75,7 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 		return head + "\n\t\t" + inner[0] + "\n"
 	}
 	text := head + " {\n"
-	if scans(ways) {
+	if scans(t) {
 		text += w.scan(p)
 	}
 	for _, line := range inner {
@@ -71,30 +88,21 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 func (w *writer) summed(t plan.Transport, p field.Protocol) string {
 	find, protocol, offset := "other_check", "ip->protocol", "l3 + header_length(ip)"
 	call := "other_check(ip, l4, end)"
-	ways := t.Ways[:1]
 	if p == field.IP6 {
 		find, protocol, offset = "other_check6", "(way >> 16 & 0xff)", "l3 + way_offset(way)"
 		call = "other_check6(ip6, way, l4, end)"
-		ways = t.Ways[:]
 	}
 	w.need(find)
 	g := given{otherCheck: "other", neverZero: protocol + " == 136", l4Offset: offset + " + at", wayParam: "way"}
 	text := "\t{\n\t\t__u32 at = " + call + ";\n\t\t__be16 *other = l4 + at;\n\n"
-	inner := w.ways(ways, g)
+	inner := w.ways(t, p, g)
 	if strings.Contains(strings.Join(inner, "\n"), offset) {
 		w.use(frameOffset)
 	}
 	return text + indented(strings.Join(conditional("at && l4 + 8 <= end && (void *)(other + 1) <= end", inner), "\n"), 2) + "\n\t}\n"
 }
 
-func scans(ways []plan.Leaf) bool {
-	for _, l := range ways {
-		if l.Scans() {
-			return true
-		}
-	}
-	return false
-}
+func scans(t plan.Transport) bool { return slices.ContainsFunc(t.Ways[:], plan.Leaf.Scans) }
 
 // scan writes the search for the option MSS.
 func (w *writer) scan(p field.Protocol) string {
@@ -108,20 +116,37 @@ func (w *writer) scan(p field.Protocol) string {
 }
 
 // ways are the lines that go to the chain of the way that a packet has.
-func (w *writer) ways(list []plan.Leaf, g given) []string {
-	if len(list) == 1 {
-		return w.leaf(list[0], g)
+func (w *writer) ways(t plan.Transport, l3 field.Protocol, g given) []string {
+	lines := map[plan.Way][]string{}
+	for way, leaf := range waysOver(l3, t) {
+		lines[way] = w.leaf(leaf, g)
 	}
-	var lines []string
-	direct, extended, routed := w.leaf(list[plan.Direct], g), w.leaf(list[plan.Extended], g), w.leaf(list[plan.Routed], g)
-	if !slices.Equal(routed, extended) {
+	direct := lines[plan.Direct]
+	if l3 == field.IP {
+		return unless("elsewhere", lines[plan.Routed], direct)
+	}
+	homed, extended := w.unlessRouted(lines[plan.HomedRouted], lines[plan.Homed]), w.unlessRouted(lines[plan.Routed], lines[plan.Extended])
+	// What is behind extension headers alone comes first.
+	out := unless("elsewhere", homed, extended)
+	out = out[:len(out)-len(lines[plan.Extended])]
+	return append(out, unless("way_offset(way) > sizeof(*ip6)", lines[plan.Extended], direct)...)
+}
+
+// unlessRouted are the lines for packets that have a routing header with segments left,
+// and for others.
+func (w *writer) unlessRouted(routed, others []string) []string {
+	if !slices.Equal(routed, others) {
 		w.need(routedFlag)
-		lines = append(lines, conditional("way & WAY_ROUTED", routed)...)
 	}
-	if !slices.Equal(extended, direct) {
-		lines = append(lines, conditional("way_offset(way) > sizeof(*ip6)", extended)...)
+	return unless("way & WAY_ROUTED", routed, others)
+}
+
+// unless puts other lines behind those for a condition, if they are not the same.
+func unless(cond string, lines, others []string) []string {
+	if slices.Equal(lines, others) {
+		return others
 	}
-	return append(lines, direct...)
+	return append(conditional(cond, lines), others...)
 }
 
 // leaf are the lines that go to the chain at the end of a way.

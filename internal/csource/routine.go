@@ -27,6 +27,7 @@ const (
 	l4Offset    param = "l4_offset"     // at tc, where the layer-4 header begins in the frame
 	otherCheck  param = "other"         // the checksum of a protocol without fields
 	neverZero   param = "nonzero_other" // whether one of 0 is sent as 0xffff
+	addressAt   param = "elsewhere"     // from the IP header to an address of the pseudo-header that stands behind it
 	wayParam    param = "way"           // from the IPv6 header to the layer-4 header
 )
 
@@ -41,6 +42,7 @@ var declarations = sync.OnceValue(func() []declaration {
 		{outerTCI, "__be16 tci"},
 		{frameOffset, "__u32 l3"},
 		{wayParam, "__u32 way"},
+		{addressAt, "__u32 elsewhere"},
 		{l4Offset, "__u32 l4_offset"},
 		{otherCheck, "__be16 *other"},
 		{neverZero, "int nonzero_other"},

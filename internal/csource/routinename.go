@@ -153,8 +153,12 @@ func byWay(uses []plan.Class) label {
 	switch {
 	case direct:
 		return label{}
+	case ok && way == plan.Routed && uses[0].L3 == field.IP:
+		return label{"_source_routed", " with a source route that has hops left"}
 	case ok && way == plan.Routed:
 		return label{"_routed", " behind a routing header with segments left"}
+	case !slices.ContainsFunc(uses, func(c plan.Class) bool { return !c.Way.Homed() }):
+		return label{"_homed", " with the option Home Address"}
 	}
 	return label{"_extended", " behind extension headers"}
 }

@@ -213,7 +213,7 @@ func (w *writer) named4(sum plan.Sum, place string, pseudoCall []string, flags s
 	out.before = append(out.before, "__u32 carried = "+w.call(length)+";")
 	pseudoSum := "0"
 	if terms := w.pseudoHeader(sum); len(terms) > 0 {
-		pseudoSum = terms[0]
+		pseudoSum = strings.Join(terms, " + ")
 	}
 	out.stored = append(out.stored, "__u64 pseudo_sum = "+pseudoSum+";")
 	whole := w.recomputeAtTC(sum, place, "l4_offset", "carried")

@@ -53,6 +53,8 @@ type draft struct {
 	l3, l4 int            // where net begins and where it ends
 	quote  *draft         // the packet that an ICMP error quotes, or nil
 	quoted []byte         // and so much of it
+	// lastHop is the last address of a source route of IPv4 that has hops left.
+	lastHop []byte
 }
 
 // newDraft builds a well-formed frame that is as w asks, but for the checksums.
@@ -182,6 +184,7 @@ func (d *draft) network(total int) {
 	d.put(ipOffset, 0)
 	d.put(ipProtocol, uint64(d.number()))
 	options(d.r, d.frame[d.l3+20:d.l4], 158)
+	d.sourceRoute()
 }
 
 // number is what the header below calls the transport header.

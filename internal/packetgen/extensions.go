@@ -18,6 +18,8 @@ const (
 type extension struct {
 	kind  byte
 	bytes []byte
+	// home is where in it the address of the option Home Address stands, or 0.
+	home int
 }
 
 // extensions chooses a chain of extension headers, mostly none, that a
@@ -75,6 +77,9 @@ func only(s field.Set, v uint64) bool {
 // extension makes an extension header. Where a whole datagram is asked for, it
 // is none that cuts the packet up or sends it elsewhere first.
 func (d *draft) extension(kind byte) extension {
+	if kind == destination && d.r.IntN(3) == 0 {
+		return d.homeOption()
+	}
 	units := 0
 	switch x := d.r.IntN(20); {
 	case x < 5:
@@ -109,7 +114,7 @@ func (d *draft) extension(kind byte) extension {
 	default:
 		pad(b[2:])
 	}
-	return extension{kind, b}
+	return extension{kind: kind, bytes: b}
 }
 
 // pad fills b with options that say nothing: PadN, as many as it takes.

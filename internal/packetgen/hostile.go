@@ -246,9 +246,9 @@ func (d *draft) rightSum(proto field.Protocol) uint64 {
 	switch {
 	case proto == field.ICMP:
 	case d.net == field.IP6:
-		total = add(total, network[8:40]) + uint64(proto.Header().Number) + uint64(end-d.l4)
+		total = add(total, d.addresses()) + uint64(proto.Header().Number) + uint64(end-d.l4)
 	default:
-		total = add(total, network[12:20]) + d.get(ipProtocol).Lo + uint64(end-d.l4)
+		total = add(total, d.addresses()) + d.get(ipProtocol).Lo + uint64(end-d.l4)
 	}
 	c := fold(total)
 	if c == 0 && proto == field.UDP {

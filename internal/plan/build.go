@@ -14,6 +14,8 @@ import (
 type asked struct {
 	headers map[field.Protocol]bool
 	fields  map[string]bool
+	// sets are the fields that rules set or swap.
+	sets map[string]bool
 	// sums: a rule makes a checksum of layer 4 anew.
 	sums bool
 	// addresses: a rule sets an address of an IP header.
@@ -21,7 +23,7 @@ type asked struct {
 }
 
 func askedFor(p *rule.Program) asked {
-	a := asked{headers: map[field.Protocol]bool{}, fields: map[string]bool{}}
+	a := asked{headers: map[field.Protocol]bool{}, fields: map[string]bool{}, sets: map[string]bool{}}
 	for _, r := range p.Rules {
 		a.condition(r.Cond)
 		for _, x := range r.Actions {
@@ -39,6 +41,7 @@ func askedFor(p *rule.Program) asked {
 			a.field(src)
 			a.field(dest)
 			a.follows(src)
+			a.follows(dest)
 		}
 	}
 	return a
@@ -62,6 +65,7 @@ func (a asked) header(p field.Protocol) {
 // follows notes the headers whose checksums follow a field.
 func (a *asked) follows(f *field.Field) {
 	a.addresses = a.addresses || isAddress(f)
+	a.sets[f.Name] = true
 	for _, c := range f.Covers {
 		a.header(field.MustByName(c.Check).Proto)
 	}
@@ -86,16 +90,25 @@ func (a asked) tags() bool {
 	return a.headers[field.Eth] || a.headers[field.VLAN] || a.headers[field.CVLAN]
 }
 
-// ways are those that have to be told apart on the way from an IP header to a
-// layer-4 header.
-func (a asked) ways(l3 field.Protocol) int {
-	switch {
-	case l3 == field.IP:
-		return 1
-	case a.fields["ip6_next"], a.fields["ip6_dest"], a.sums:
-		return ways
+// likeness is the way from an IP header to a layer-4 header for which packets of
+// another way need not be told apart from it.
+func (a asked) likeness(l3 field.Protocol, w Way) Way {
+	if l3 == field.IP {
+		if w.Routed() && (a.sets["ip_dest"] || a.sums) {
+			return Routed
+		}
+		return Direct
 	}
-	return 1
+	if w.Homed() && !a.sets["ip6_src"] && !a.sums {
+		w -= Homed - Extended
+	}
+	if a.fields["ip6_next"] || a.fields["ip6_dest"] || a.sums {
+		return w
+	}
+	if w.Homed() {
+		return Homed
+	}
+	return Direct
 }
 
 // builder makes the chains of a program.
@@ -154,14 +167,18 @@ func (b *builder) network(c Class, other *Chain) *Network {
 	return n
 }
 
-func same(c *Chain) [ways]Leaf { return [ways]Leaf{{Plain: c}, {Plain: c}, {Plain: c}} }
+func same(c *Chain) (out [ways]Leaf) {
+	for w := range out {
+		out[w].Plain = c
+	}
+	return out
+}
 
 func (b *builder) transport(c Class) Transport {
 	t := Transport{Proto: c.L4}
-	told := b.asked.ways(c.L3)
 	for w := range t.Ways {
-		if w >= told {
-			t.Ways[w] = t.Ways[told-1]
+		if like := b.asked.likeness(c.L3, Way(w)); like != Way(w) {
+			t.Ways[w] = t.Ways[like]
 			continue
 		}
 		c.Way = Way(w)

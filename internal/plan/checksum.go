@@ -26,6 +26,7 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
 			s.Op, s.L3 = map[operand.Op]SumOp{operand.Fix: Fix, operand.Bad: Bad}[op], c.L3
+			s.Way = c.elsewhere(check)
 			s.Last = check.Proto == field.IP && (c.L4 != field.None || c.Summed) && headerWords(r) != 0
 		}
 		for _, e := range list {
@@ -42,6 +43,15 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		}
 	}
 	return out
+}
+
+// elsewhere is the way of the class if that takes an address of the pseudo-header of a
+// checksum from behind the IP header, or else Direct.
+func (c Class) elsewhere(check *field.Field) Way {
+	if check.Proto == field.IP || check.Proto == field.ICMP || !c.Way.Routed() && !c.Way.Homed() {
+		return Direct
+	}
+	return c.Way
 }
 
 // checksums are those of the headers of a class.
@@ -116,7 +126,7 @@ func partOf(c Change) Part {
 	switch {
 	case !c.Pseudo:
 		return Own
-	case c.Field.Proto == field.IP6:
+	case c.Field.Proto == field.IP6 && c.From == nil: // a swap leaves the bytes' sum
 		return PseudoIP6
 	}
 	return Pseudo
@@ -126,7 +136,7 @@ func partOf(c Change) Part {
 // count alike.
 func (s *Sum) coverSwap(c Class, swap rule.Swap, known patterns) {
 	src, dest := swap.Fields()
-	if c.counts(src) == c.counts(dest) {
+	if s.Check.Proto == field.IP || c.counts(src) == c.counts(dest) {
 		return
 	}
 	s.cover(c, Change{Field: src, From: dest}, known)

@@ -82,17 +82,12 @@ func (c Class) facts() facts {
 	return known
 }
 
-// counts reports whether a field counts in a checksum that covers it, in packets
-// of the class. Two fields of IPv6 stand in the pseudo-header only as long as
-// no extension header says otherwise (RFC 8200 section 8.1).
+// counts reports whether a field counts in a pseudo-header that covers it, in packets
+// of the class. ip6_next and addresses stand there only as long as no extension header
+// and no option says otherwise (RFC 8200 section 8.1, RFC 6275 section 11.3.1, RFC 791
+// section 3.1).
 func (c Class) counts(f *field.Field) bool {
-	switch f.Name {
-	case "ip6_next":
-		return c.Way == Direct
-	case "ip6_dest":
-		return c.Way != Routed
-	}
-	return true
+	return !c.Way.Elsewhere(f) && (f.Name != "ip6_next" || c.Way == Direct)
 }
 
 // weight is what one unit of f adds to a checksum that covers it. At an odd

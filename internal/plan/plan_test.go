@@ -72,7 +72,7 @@ func className(c Class) string {
 	default:
 		name += c.Innermost().String()
 	}
-	name += [...]string{Direct: "", Extended: "/extended", Routed: "/routed"}[c.Way]
+	name += [...]string{Direct: "", Extended: "/extended", Routed: "/routed", Homed: "/homed", HomedRouted: "/homed routed"}[c.Way]
 	if c.MSS {
 		name += map[bool]string{false: "/even", true: "/odd"}[c.Odd]
 	}
@@ -178,7 +178,9 @@ tcp: rule 0 sum ip_check+1280-256*ip[0:1]&f sum tcp_check+65515--4*ip[0:1]&f set
 `},
 	{"if udp then udp_check fix", `
 udp: rule 0 if whole udp datagram over ip sum udp_check=fix
+udp/routed: rule 0 if whole udp datagram over ip sum udp_check=fix
 ip6+udp: rule 0 if whole udp datagram over ip6 sum udp_check=fix
+ip6+udp/homed: rule 0 if whole udp datagram over ip6 sum udp_check=fix
 `},
 	{"if ip_ttl lt 5 or ip_ttl 7 then ip_check 0xdead", `
 ip: rule 0 if ip[8:9]=0-4,7 set ip[10:12]=dead
@@ -236,6 +238,7 @@ ip6: rule 0 if (ip6[24:28]!=20010db8 or (ip6[28:32]!=0 or (ip6[32:36]!=0 or ip6[
 `},
 	{"if icmp6 then ip6_src ::1", `
 ip6+icmp6: rule 0 sum icmp6_check+1-1*ip6[8:12]-1*ip6[12:16]-1*ip6[16:20]-1*ip6[20:24] set ip6[8:12]=0 set ip6[12:16]=0 set ip6[16:20]=0 set ip6[20:24]=1
+ip6+icmp6/homed: rule 0 set ip6[8:12]=0 set ip6[12:16]=0 set ip6[16:20]=0 set ip6[20:24]=1
 `},
 	{"if icmp6 then ip6_dest ::1", `
 ip6+icmp6: rule 0 sum icmp6_check+1-1*ip6[24:28]-1*ip6[28:32]-1*ip6[32:36]-1*ip6[36:40] set ip6[24:28]=0 set ip6[28:32]=0 set ip6[32:36]=0 set ip6[36:40]=1
@@ -248,6 +251,7 @@ ip6+icmp6/extended: rule 0 set ip6[6:7]=3b
 	{"if icmp6 then swap ip6", `
 ip6+icmp6: rule 0 swap ip6[8:12] ip6[24:28] swap ip6[12:16] ip6[28:32] swap ip6[16:20] ip6[32:36] swap ip6[20:24] ip6[36:40]
 ip6+icmp6/routed: rule 0 sum icmp6_check--1*ip6[24:28]--1*ip6[28:32]--1*ip6[32:36]--1*ip6[36:40]-1*ip6[8:12]-1*ip6[12:16]-1*ip6[16:20]-1*ip6[20:24] swap ip6[8:12] ip6[24:28] swap ip6[12:16] ip6[28:32] swap ip6[16:20] ip6[32:36] swap ip6[20:24] ip6[36:40]
+ip6+icmp6/homed: rule 0 sum icmp6_check--1*ip6[8:12]--1*ip6[12:16]--1*ip6[16:20]--1*ip6[20:24]-1*ip6[24:28]-1*ip6[28:32]-1*ip6[32:36]-1*ip6[36:40] swap ip6[8:12] ip6[24:28] swap ip6[12:16] ip6[28:32] swap ip6[16:20] ip6[32:36] swap ip6[20:24] ip6[36:40]
 `},
 	{"if all then tcp_mss 1360", `
 tcp/even: rule 0 sum tcp_check+1360-1*mss[2:4] set mss[2:4]=550

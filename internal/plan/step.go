@@ -162,14 +162,14 @@ func inPlace(s field.Set, w Window) field.Set {
 }
 
 // withWhole adds what fix and bad ask for. It is false if that never holds: the
-// rule gives the header a length that no header has, or the destination that
-// the pseudo-header has is not at hand.
+// rule gives the header a length that no header has, or the last destination of
+// a routing header, which the pseudo-header has, is not at hand.
 func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 	for _, a := range r.Actions {
 		if !a.Op.Sums() {
 			continue
 		}
-		if class.Way == Routed {
+		if class.L3 == field.IP6 && class.Way.Routed() {
 			return nil, false
 		}
 		var whole Cond = WholeDatagram{a.Field.Proto, class.L3}

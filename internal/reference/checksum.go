@@ -149,25 +149,21 @@ func (p packet) pseudoHeader4(proto field.Protocol) int {
 	if proto == field.UDP {
 		length = udpLen(p.frame[p.at[field.UDP]:])
 	}
-	return sum(header[12:20]) + ip.protocol + length
+	return p.addresses() + ip.protocol + length
 }
 
 // pseudoHeader6 is the sum of the pseudo-header over IPv6 (RFC 8200 section
-// 8.1): source, last destination, length and protocol of what follows the
-// extension headers. While a routing header has segments left, the last
-// destination stands there, not in ip6_dest, and no rule can write it; where
-// an extension header stands between, ip6_next is not the protocol. Both then
-// add the same before and after, and are left out.
+// 8.1): the addresses, length and protocol of what follows the extension headers.
+// Where an extension header stands between, ip6_next is not the protocol, which then
+// adds the same before and after.
 func (p packet) pseudoHeader6(proto field.Protocol) int {
 	header := p.frame[p.at[field.IP6]:]
 	ip := readIP6(header)
-	total := sum(header[8:24]) + ip.payloadLen - p.stepped.bytes
+	length := ip.payloadLen - p.stepped.bytes
 	if proto == field.UDP {
-		total = sum(header[8:24]) + udpLen(p.frame[p.at[field.UDP]:])
+		length = udpLen(p.frame[p.at[field.UDP]:])
 	}
-	if !p.stepped.routed {
-		total += sum(header[24:40])
-	}
+	total := p.addresses() + length
 	if p.stepped.count == 0 {
 		return total + ip.next
 	}

@@ -26,6 +26,10 @@ type steps struct {
 	// routed: a routing header has segments left, so ip6_dest is not the last
 	// destination.
 	routed bool
+	// home is the address of the Home Address option, or nil; searched is among how
+	// many headers and options it has been looked for.
+	home     []byte
+	searched int
 }
 
 // parseIPv6 finds the header that follows the IPv6 header at l3 and its
@@ -83,6 +87,12 @@ func (s *steps) over(number int, header []byte) {
 	case routing:
 		segmentsLeft := header[3]
 		s.routed = s.routed || segmentsLeft != 0
+	}
+	if s.searched < maxSearched && s.home == nil {
+		s.searched++
+		if number == destination && length <= len(header) {
+			s.findHome(header[:length])
+		}
 	}
 	s.count++
 	s.bytes += length

@@ -1,10 +1,6 @@
 package reference
 
-import (
-	"encoding/binary"
-
-	"repacket/internal/field"
-)
+import "encoding/binary"
 
 // otherCheck is the checksum of a protocol without fields.
 type otherCheck struct {
@@ -66,18 +62,4 @@ func (p packet) putOther(arrived packet) {
 		c = 0xffff
 	}
 	binary.BigEndian.PutUint16(p.frame[at:], uint16(c))
-}
-
-// addresses is the sum of the addresses in the pseudo-header, as far as they stand in
-// the IP header.
-func (p packet) addresses() int {
-	if l3, ok := p.at[field.IP]; ok {
-		return sum(p.frame[l3+12 : l3+20])
-	}
-	l3 := p.at[field.IP6]
-	total := sum(p.frame[l3+8 : l3+24])
-	if !p.stepped.routed {
-		total += sum(p.frame[l3+24 : l3+40])
-	}
-	return total
 }

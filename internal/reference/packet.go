@@ -16,6 +16,8 @@ type packet struct {
 	stepped steps
 	// end is that of the datagram which the transport header belongs to.
 	end int
+	// lastHop is the last address of a source route of IPv4 with hops left, or nil.
+	lastHop []byte
 	// other is the checksum of a protocol without fields, if the packet has one.
 	other otherCheck
 	// draw gives the random numbers of this packet.
@@ -118,6 +120,9 @@ func (p *packet) parseIPv4(l3 int) (end int) {
 		return 0
 	}
 	end = len(p.frame)
+	if l3+ip.headerLen <= end {
+		p.lastHop = lastHop(p.frame[l3+ipFixed : l3+ip.headerLen])
+	}
 	if ip.totalLen != 0 {
 		end = min(end, l3+ip.totalLen)
 	}

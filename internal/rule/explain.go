@@ -75,8 +75,8 @@ type Checksum struct {
 	Field string `json:"field"`
 	// Always: its header is there in every packet that the rule takes.
 	Always bool `json:"always"`
-	// Routed: it changes only where a routing header has a way still to go, so
-	// that ip6_dest is not yet the last destination.
+	// Routed: it changes only where the pseudo-header has another address than the IP
+	// header: behind a routing header, a source route, or the option Home Address.
 	Routed bool `json:"routed,omitempty"`
 }
 
@@ -138,8 +138,8 @@ func (v *solver) explain(r *Rule, bytes int) Case {
 		out.change(src)
 		out.change(dest)
 		for _, cover := range src.Covers {
-			if s.Proto != field.IP6 { // a sum does not care for the order
-				break
+			if !cover.Pseudo { // a sum does not care for the order
+				continue
 			}
 			out.follow(r, where, Checksum{Field: cover.Check, Routed: true})
 		}
@@ -360,7 +360,7 @@ func (s Checksum) text() string {
 		notes = append(notes, "0 stays 0")
 	}
 	if s.Routed {
-		notes = append(notes, "behind a routing header with segments left")
+		notes = append(notes, "behind a source route, a routing header or a Home Address option")
 	}
 	if len(notes) == 0 {
 		return s.Field

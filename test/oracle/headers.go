@@ -26,6 +26,18 @@ type headers struct {
 	// destination; known: and the library finds out which is.
 	routed, known bool
 	extensions    []gopacket.LayerType
+	// home is what the option Home Address holds (RFC 6275 section 6.3).
+	home []byte
+}
+
+// pseudoSource is the IPv6 header with the source that the pseudo-header has.
+func (h *headers) pseudoSource() *layers.IPv6 {
+	if h.home == nil {
+		return h.ip6
+	}
+	ip6 := *h.ip6
+	ip6.SrcIP = h.home
+	return &ip6
 }
 
 // decode has the outside library take a frame apart.
@@ -93,7 +105,13 @@ func (h *headers) takeExtension(l gopacket.Layer) bool {
 		return false
 	case t == layers.LayerTypeIPv6HopByHop && len(h.extensions) > 0:
 		return false
-	case t == layers.LayerTypeIPv6HopByHop, t == layers.LayerTypeIPv6Destination, t == layers.LayerTypeIPv6Fragment:
+	case t == layers.LayerTypeIPv6HopByHop, t == layers.LayerTypeIPv6Fragment:
+	case t == layers.LayerTypeIPv6Destination:
+		for _, o := range l.(*layers.IPv6Destination).Options {
+			if h.home == nil && o.OptionType == 0xc9 && len(o.OptionData) == 16 {
+				h.home = o.OptionData
+			}
+		}
 	case t == layers.LayerTypeIPv6Routing:
 		r := l.(*layers.IPv6Routing)
 		if r.SegmentsLeft > 0 && !h.routed {

@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
@@ -163,10 +162,9 @@ func right(name string, sum gopacket.ChecksumVerificationResult) bool {
 }
 
 // decodeSums has the outside library verify the checksum of every whole header.
-// Packets with source-route options are left out: there it takes the final
-// destination for the pseudo-header, and the contract the one in the header. So
-// are IPv6 packets with segments left where it cannot tell the final
-// destination; where it can, the contract is the same.
+// Left out are IPv6 packets with segments left where it cannot tell the final
+// destination. A source route of IPv4 it follows itself; the option Home Address it
+// decodes, and that takes the place of the source.
 func decodeSums(link field.Link, frame []byte) map[string]gopacket.ChecksumVerificationResult {
 	h := decode(link, frame)
 	sums := map[string]gopacket.ChecksumVerificationResult{}
@@ -177,14 +175,14 @@ func decodeSums(link field.Link, frame []byte) map[string]gopacket.ChecksumVerif
 	}
 	var below gopacket.NetworkLayer
 	switch {
-	case h.ip != nil && h.ip.Version == 4 && !slices.ContainsFunc(h.ip.Options, sourceRoute):
+	case h.ip != nil && h.ip.Version == 4:
 		below = h.ip
 		if h.has(field.IP) {
 			err, res := h.ip.VerifyChecksum()
 			add("ip_check", err, res)
 		}
 	case h.ip6 != nil && h.ip6.Version == 6 && (!h.routed || h.known):
-		below = h.ip6
+		below = h.pseudoSource()
 	default:
 		return nil
 	}
@@ -206,5 +204,3 @@ func decodeSums(link field.Link, frame []byte) map[string]gopacket.ChecksumVerif
 	}
 	return sums
 }
-
-func sourceRoute(o layers.IPv4Option) bool { return o.OptionType == 131 || o.OptionType == 137 }

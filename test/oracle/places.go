@@ -97,11 +97,14 @@ func addresses(frame []byte, at map[field.Protocol]int) []byte {
 
 // follows reports whether the checksum at field.None stayed, as that of a protocol that
 // covers no address or is not found does, or makes up for the addresses: then they and it
-// have the same sum as before (RFC 1624). Behind extension headers the destination may be
-// another one.
+// have the same sum as before (RFC 1624). Behind extension headers and options an address
+// may be another one.
 func follows(in, out []byte, at map[field.Protocol]int) bool {
 	check := at[field.None]
 	if get16(in, check) == get16(out, check) {
+		return true
+	}
+	if l3, ok := at[field.IP]; ok && in[l3]&15 > 5 {
 		return true
 	}
 	if l3, ok := at[field.IP6]; ok && (in[l3+6] == 0 || in[l3+6] == 43 || in[l3+6] == 44 || in[l3+6] == 60) {

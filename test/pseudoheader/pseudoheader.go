@@ -5,6 +5,7 @@ package pseudoheader
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 )
 
 // Case is a rule, and a packet before and behind it, as Ethernet frames in hex. An
@@ -29,7 +30,10 @@ func decode(text string) []byte {
 }
 
 // Cases are the packets.
-var Cases = []Case{
+var Cases = slices.Concat(protocols, elsewhere)
+
+// protocols are those of each protocol.
+var protocols = []Case{
 	{
 		"BIG TCP over IPv6 without the option for jumbograms", "if ip6_dest 2001:db8::5 then ip6_dest 2001:db8::6",
 		"02000000000202000000000186dd600000000000064020010db800000000000000000000000120010db8000000000000000000000005040101bb00000000000000005010200069d6000061626364",

@@ -91,6 +91,12 @@ static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 p
 	return sum;
 }
 
+/* The opposite of an IPv6 address in a sum. */
+static __always_inline __u64 minus6(const __be32 *address)
+{
+	return minus(address[0]) + minus(address[1]) + minus(address[2]) + minus(address[3]);
+}
+
 /* The checksum that makes a sum 0. */
 static __always_inline __be16 checksum(__u64 sum)
 {

@@ -61,6 +61,41 @@ static __always_inline __u32 way_offset(__u32 way)
 }
 
 /*
+ * How far the address of the option Home Address is from the IPv6 header at offset l3,
+ * among extension headers that end at offset last (RFC 6275 section 6.3); 0 if there is
+ * none. It stands in the pseudo-header. 64 headers and options are looked at. It is not
+ * static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 home_address(struct xdp_md *ctx, __u32 l3, __u32 last)
+{
+	__u32 at = l3 + sizeof(struct ip6_header), end = at;
+	__u8 next, bytes[2];
+
+	if (bpf_xdp_load_bytes(ctx, l3 + 6, &next, sizeof(next)))
+		return 0;
+	for (int i = 0; i < 64; i++) {
+		__u8 kind = next;
+
+		if (at >= end && end >= last)
+			return 0;
+		if (bpf_xdp_load_bytes(ctx, at < end ? at : end, bytes, sizeof(bytes)))
+			return 0;
+		if (at < end) { /* an option */
+			if (bytes[0] == 0xc9 && bytes[1] == 16 && at + 18 <= end)
+				return at + 2 - l3;
+			at += bytes[0] ? 2 + bytes[1] : 1;
+		} else { /* an extension header; of destination options, which follow it */
+			at = end + 2;
+			end += kind == 44 ? 8 : (bytes[1] + 1) * 8;
+			if (kind != 60)
+				at = end;
+			next = bytes[0];
+		}
+	}
+	return 0;
+}
+
+/*
  * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
  * part lies inside both the frame and what counts of it.
  */

@@ -130,6 +130,40 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 }
 
 /*
+ * How far the last address of a source route that has hops left is from the IPv4 header
+ * at offset l3 (RFC 791 section 3.1); 0 if there is none. It stands in the pseudo-header.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 last_hop(struct xdp_md *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 length, next = 0;
+	struct ip_header *ip;
+
+	if (l3 > 22)
+		return 0;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	length = header_length(ip);
+	for (__u32 at = sizeof(*ip); at + 7 <= 15 * 4; at++) {
+		__u8 *option = (void *)ip + at;
+
+		if (at + 7 > length || (void *)option + 7 > end)
+			return 0;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
+			continue;
+		if (option[0] == 0 || option[1] < 2 || at + option[1] > length) /* the end of them, or nonsense */
+			return 0;
+		if ((option[0] == 131 || option[0] == 137) && option[1] >= 7 && option[2] <= option[1])
+			return at + option[1] - 4;
+		next = at + option[1];
+	}
+	return 0;
+}
+
+/*
  * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
  * are numbers modulo 65535, and 0xffff is another 0.
  */
@@ -204,6 +238,26 @@ static __always_inline int tcp_packet(struct xdp_md *ctx, struct ip_header *ip,
 	return XDP_PASS;
 }
 
+/* TCP packets with a source route that has hops left. */
+static __always_inline int tcp_packet_source_routed(struct xdp_md *ctx,
+						    struct ip_header *ip,
+						    struct tcp_header *tcp)
+{
+	/*
+	 * if udp_dest 53,443,5000-5100,8080,9000-9999 or tcp_dest ne 22 ip_ttl ge 64 then ip_dest
+	 * 10.0.0.1
+	 */
+	if (tcp->dest != bpf_htons(22) && ip->ttl >= 64) {
+		/* ip_check follows ip_dest */
+		ip->check = adjusted(ip->check, ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->dest)));
+		ip->dest = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		count(ctx, 0);
+		return XDP_PASS;
+	}
+
+	return XDP_PASS;
+}
+
 static __always_inline int udp_dest_listed(__u32 value)
 {
 	switch (value) {
@@ -234,23 +288,52 @@ static __always_inline int udp_packet(struct xdp_md *ctx, struct ip_header *ip,
 	return XDP_PASS;
 }
 
+/* UDP packets with a source route that has hops left. */
+static __always_inline int udp_packet_source_routed(struct xdp_md *ctx,
+						    struct ip_header *ip,
+						    struct udp_header *udp)
+{
+	/*
+	 * if udp_dest 53,443,5000-5100,8080,9000-9999 or tcp_dest ne 22 ip_ttl ge 64 then ip_dest
+	 * 10.0.0.1
+	 */
+	if (udp_dest_listed(bpf_ntohs(udp->dest))) {
+		/* ip_check follows ip_dest */
+		ip->check = adjusted(ip->check, ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->dest)));
+		ip->dest = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		count(ctx, 0);
+		return XDP_PASS;
+	}
+
+	return XDP_PASS;
+}
+
 /* IPv4 packets, by what they carry. */
-static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_header *ip)
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
+				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
+	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header))) {
+		if (elsewhere)
+			return tcp_packet_source_routed(ctx, ip, l4);
 		return tcp_packet(ctx, ip, l4);
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+	}
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
+		if (elsewhere)
+			return udp_packet_source_routed(ctx, ip, l4);
 		return udp_packet(ctx, ip, l4);
+	}
 	return XDP_PASS;
 }
 
 /* Frames, by what they carry. */
-static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type)
+static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16 type,
+				 __u32 l3)
 {
 	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
-		return over_ip(ctx, end, at);
+		return over_ip(ctx, end, l3, at);
 	return XDP_PASS;
 }
 
@@ -266,7 +349,7 @@ int repacket(struct xdp_md *ctx)
 	type = data + l3 - sizeof(*type);
 	if (!l3)
 		return XDP_PASS;
-	return frame(ctx, data + l3, end, *type);
+	return frame(ctx, data + l3, end, *type, l3);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

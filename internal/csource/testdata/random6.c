@@ -175,6 +175,41 @@ static __always_inline __u32 way_offset(__u32 way)
 }
 
 /*
+ * How far the address of the option Home Address is from the IPv6 header at offset l3,
+ * among extension headers that end at offset last (RFC 6275 section 6.3); 0 if there is
+ * none. It stands in the pseudo-header. 64 headers and options are looked at. It is not
+ * static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 home_address(struct xdp_md *ctx, __u32 l3, __u32 last)
+{
+	__u32 at = l3 + sizeof(struct ip6_header), end = at;
+	__u8 next, bytes[2];
+
+	if (bpf_xdp_load_bytes(ctx, l3 + 6, &next, sizeof(next)))
+		return 0;
+	for (int i = 0; i < 64; i++) {
+		__u8 kind = next;
+
+		if (at >= end && end >= last)
+			return 0;
+		if (bpf_xdp_load_bytes(ctx, at < end ? at : end, bytes, sizeof(bytes)))
+			return 0;
+		if (at < end) { /* an option */
+			if (bytes[0] == 0xc9 && bytes[1] == 16 && at + 18 <= end)
+				return at + 2 - l3;
+			at += bytes[0] ? 2 + bytes[1] : 1;
+		} else { /* an extension header; of destination options, which follow it */
+			at = end + 2;
+			end += kind == 44 ? 8 : (bytes[1] + 1) * 8;
+			if (kind != 60)
+				at = end;
+			next = bytes[0];
+		}
+	}
+	return 0;
+}
+
+/*
  * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
  * part lies inside both the frame and what counts of it.
  */
@@ -326,6 +361,58 @@ static __always_inline int tcp_packet_routed(struct xdp_md *ctx, struct eth_head
 	return XDP_PASS;
 }
 
+/* TCP packets with the option Home Address. */
+static __always_inline int tcp_packet_homed(struct xdp_md *ctx, struct eth_header *eth,
+					    struct ip6_header *ip6, struct tcp_header *tcp)
+{
+	/*
+	 * if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff
+	 */
+	__uint128_t new_ip6_dest = raised6(number6(ip6->dest), 1);
+	__u64 new_eth_dest = at_most(number48(&eth->dest_high), 0x02ffffffffff);
+
+	/* tcp_check follows ip6_dest */
+	tcp->check = adjusted(tcp->check, (__u32)(new_ip6_dest >> 96) +
+					  minus(bpf_ntohl(ip6->dest[0])) +
+					  (__u32)(new_ip6_dest >> 64) +
+					  minus(bpf_ntohl(ip6->dest[1])) +
+					  (__u32)(new_ip6_dest >> 32) +
+					  minus(bpf_ntohl(ip6->dest[2])) +
+					  (__u32)new_ip6_dest + minus(bpf_ntohl(ip6->dest[3])));
+	ip6->src[0] = bpf_htonl(0x20010db8);
+	ip6->src[1] = (ip6->src[1] & ~bpf_htonl(0xffff0000)) | bpf_htonl(0x00010000);
+	ip6->dest[0] = bpf_htonl((__u32)(new_ip6_dest >> 96));
+	ip6->dest[1] = bpf_htonl((__u32)(new_ip6_dest >> 64));
+	ip6->dest[2] = bpf_htonl((__u32)(new_ip6_dest >> 32));
+	ip6->dest[3] = bpf_htonl((__u32)new_ip6_dest);
+	eth->dest_high = bpf_htonl((__u32)(new_eth_dest >> 16));
+	eth->dest_low = bpf_htons((__u16)new_eth_dest);
+	count(ctx, 1);
+	return XDP_PASS;
+}
+
+/* TCP packets with the option Home Address. */
+static __always_inline int tcp_packet_homed_2(struct xdp_md *ctx, struct eth_header *eth,
+					      struct ip6_header *ip6)
+{
+	/*
+	 * if tcp then ip6_dest +1 ip6_src 2001:db8:1::/48, eth_dest atmost 02:ff:ff:ff:ff:ff
+	 */
+	__uint128_t new_ip6_dest = raised6(number6(ip6->dest), 1);
+	__u64 new_eth_dest = at_most(number48(&eth->dest_high), 0x02ffffffffff);
+
+	ip6->src[0] = bpf_htonl(0x20010db8);
+	ip6->src[1] = (ip6->src[1] & ~bpf_htonl(0xffff0000)) | bpf_htonl(0x00010000);
+	ip6->dest[0] = bpf_htonl((__u32)(new_ip6_dest >> 96));
+	ip6->dest[1] = bpf_htonl((__u32)(new_ip6_dest >> 64));
+	ip6->dest[2] = bpf_htonl((__u32)(new_ip6_dest >> 32));
+	ip6->dest[3] = bpf_htonl((__u32)new_ip6_dest);
+	eth->dest_high = bpf_htonl((__u32)(new_eth_dest >> 16));
+	eth->dest_low = bpf_htons((__u16)new_eth_dest);
+	count(ctx, 1);
+	return XDP_PASS;
+}
+
 /* UDP packets. */
 static __always_inline int udp_packet(struct xdp_md *ctx, struct eth_header *eth,
 				      struct ip6_header *ip6)
@@ -364,8 +451,14 @@ static __always_inline int over_ip6(struct xdp_md *ctx, void *end, __u32 l3,
 {
 	__u32 way = way_behind(ctx, l3);
 	void *l4 = (void *)ip6 + way_offset(way);
+	__u32 elsewhere = way_offset(way) > sizeof(*ip6) ? home_address(ctx, l3, l3 + way_offset(way)) : 0;
 
 	if (carries6(ip6, way, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header))) {
+		if (elsewhere) {
+			if (way & WAY_ROUTED)
+				return tcp_packet_homed_2(ctx, eth, ip6);
+			return tcp_packet_homed(ctx, eth, ip6, l4);
+		}
 		if (way & WAY_ROUTED)
 			return tcp_packet_routed(ctx, eth, ip6, l4);
 		return tcp_packet(ctx, eth, ip6, l4);

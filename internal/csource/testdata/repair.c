@@ -113,6 +113,40 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
+/*
+ * How far the last address of a source route that has hops left is from the IPv4 header
+ * at offset l3 (RFC 791 section 3.1); 0 if there is none. It stands in the pseudo-header.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 last_hop(struct xdp_md *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 length, next = 0;
+	struct ip_header *ip;
+
+	if (l3 > 22)
+		return 0;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	length = header_length(ip);
+	for (__u32 at = sizeof(*ip); at + 7 <= 15 * 4; at++) {
+		__u8 *option = (void *)ip + at;
+
+		if (at + 7 > length || (void *)option + 7 > end)
+			return 0;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
+			continue;
+		if (option[0] == 0 || option[1] < 2 || at + option[1] > length) /* the end of them, or nonsense */
+			return 0;
+		if ((option[0] == 131 || option[0] == 137) && option[1] >= 7 && option[2] <= option[1])
+			return at + option[1] - 4;
+		next = at + option[1];
+	}
+	return 0;
+}
+
 /* The length of what the IPv4 header carries. */
 static __always_inline __u16 datagram_length(const struct ip_header *ip)
 {
@@ -252,6 +286,39 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_he
 	return XDP_PASS;
 }
 
+/* UDP packets with a source route that has hops left. */
+static __always_inline int udp_packet_source_routed(struct xdp_md *ctx, __u32 l3,
+						    __u32 elsewhere, struct ip_header *ip,
+						    struct udp_header *udp)
+{
+	/* if udp then udp_check fix ip_ttl 3 */
+	if (whole_datagram(ctx, l3, ip) && udp->len == bpf_htons(datagram_length(ip))) {
+		/* ip_check follows ip_ttl */
+		ip->check = adjusted(ip->check, (3 << 8) + minus(ip->ttl << 8));
+		ip->ttl = 3;
+		/* udp_check fix */
+		udp->check = 0;
+		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip)) +
+					      pseudo_header(ip) + minus(ip->dest) +
+					      sum_bytes(ctx, l3 + elsewhere, 4)));
+		count(ctx, 0);
+		return XDP_PASS;
+	}
+
+	/* if ip_ttl 1 then ip_check bad */
+	if (ip->ttl == 1 &&
+	    header_length(ip) >= sizeof(*ip) &&
+	    l3 + header_length(ip) <= bpf_xdp_get_buff_len(ctx)) {
+		/* ip_check bad */
+		ip->check = 0;
+		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
+		count(ctx, 1);
+		return XDP_PASS;
+	}
+
+	return XDP_PASS;
+}
+
 /* All other IPv4 packets. */
 static __always_inline int ip_packet(struct xdp_md *ctx, __u32 l3, struct ip_header *ip)
 {
@@ -274,9 +341,13 @@ static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
 				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
+	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
+		if (elsewhere)
+			return udp_packet_source_routed(ctx, l3, elsewhere, ip, l4);
 		return udp_packet(ctx, l3, ip, l4);
+	}
 	return ip_packet(ctx, l3, ip);
 }
 

@@ -150,6 +150,41 @@ static __always_inline __u32 way_offset(__u32 way)
 }
 
 /*
+ * How far the address of the option Home Address is from the IPv6 header at offset l3,
+ * among extension headers that end at offset last (RFC 6275 section 6.3); 0 if there is
+ * none. It stands in the pseudo-header. 64 headers and options are looked at. It is not
+ * static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 home_address(struct xdp_md *ctx, __u32 l3, __u32 last)
+{
+	__u32 at = l3 + sizeof(struct ip6_header), end = at;
+	__u8 next, bytes[2];
+
+	if (bpf_xdp_load_bytes(ctx, l3 + 6, &next, sizeof(next)))
+		return 0;
+	for (int i = 0; i < 64; i++) {
+		__u8 kind = next;
+
+		if (at >= end && end >= last)
+			return 0;
+		if (bpf_xdp_load_bytes(ctx, at < end ? at : end, bytes, sizeof(bytes)))
+			return 0;
+		if (at < end) { /* an option */
+			if (bytes[0] == 0xc9 && bytes[1] == 16 && at + 18 <= end)
+				return at + 2 - l3;
+			at += bytes[0] ? 2 + bytes[1] : 1;
+		} else { /* an extension header; of destination options, which follow it */
+			at = end + 2;
+			end += kind == 44 ? 8 : (bytes[1] + 1) * 8;
+			if (kind != 60)
+				at = end;
+			next = bytes[0];
+		}
+	}
+	return 0;
+}
+
+/*
  * Whether an IPv6 packet goes on with a header of that protocol, and its fixed
  * part lies inside both the frame and what counts of it.
  */
@@ -184,6 +219,12 @@ static __always_inline __u32 fold(__u64 sum)
 	sum = (sum >> 16) + (sum & 0xffff);
 	sum = (sum >> 16) + (sum & 0xffff);
 	return (sum >> 16) + (sum & 0xffff);
+}
+
+/* The opposite of a number in a sum: 2^32 - 1 is 0 modulo 65535. */
+static __always_inline __u64 minus(__u32 number)
+{
+	return 0xffffffff - number;
 }
 
 /* UDP: 0 means that there is no checksum, so 0 is sent as 0xffff (RFC 768). */
@@ -229,6 +270,12 @@ static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 p
 	return sum;
 }
 
+/* The opposite of an IPv6 address in a sum. */
+static __always_inline __u64 minus6(const __be32 *address)
+{
+	return minus(address[0]) + minus(address[1]) + minus(address[2]) + minus(address[3]);
+}
+
 /* The checksum that makes a sum 0. */
 static __always_inline __be16 checksum(__u64 sum)
 {
@@ -270,14 +317,45 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, __u32 way,
 	return XDP_PASS;
 }
 
+/* UDP packets with the option Home Address. */
+static __always_inline int udp_packet_homed(struct xdp_md *ctx, __u32 l3, __u32 way,
+					    __u32 elsewhere, struct ip6_header *ip6,
+					    struct udp_header *udp)
+{
+	/* if ip6_src 2001:db8::/32 udp then udp_check fix, ip6_dest 2001:db8::1 */
+	if (ip6->src[0] == bpf_htonl(0x20010db8) &&
+	    whole_datagram6(ctx, l3, ip6, way) &&
+	    udp->len == bpf_htons(datagram_length6(ip6, way))) {
+		ip6->dest[0] = bpf_htonl(0x20010db8);
+		ip6->dest[1] = 0;
+		ip6->dest[2] = 0;
+		ip6->dest[3] = bpf_htonl(0x00000001);
+		/* udp_check fix */
+		udp->check = 0;
+		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + way_offset(way), datagram_length6(ip6, way)) +
+					      pseudo_header6(ip6, PROTOCOL_UDP, datagram_length6(ip6, way)) +
+					      minus6(ip6->src) + sum_bytes(ctx, l3 + elsewhere, 16)));
+		count(ctx, 0);
+		return XDP_PASS;
+	}
+
+	return XDP_PASS;
+}
+
 /* IPv6 packets, by what they carry. */
 static __always_inline int over_ip6(struct xdp_md *ctx, void *end, __u32 l3,
 				    struct ip6_header *ip6)
 {
 	__u32 way = way_behind(ctx, l3);
 	void *l4 = (void *)ip6 + way_offset(way);
+	__u32 elsewhere = way_offset(way) > sizeof(*ip6) ? home_address(ctx, l3, l3 + way_offset(way)) : 0;
 
 	if (carries6(ip6, way, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
+		if (elsewhere) {
+			if (way & WAY_ROUTED)
+				return XDP_PASS;
+			return udp_packet_homed(ctx, l3, way, elsewhere, ip6, l4);
+		}
 		if (way & WAY_ROUTED)
 			return XDP_PASS;
 		return udp_packet(ctx, l3, way, ip6, l4);

@@ -143,6 +143,40 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 }
 
 /*
+ * How far the last address of a source route that has hops left is from the IPv4 header
+ * at offset l3 (RFC 791 section 3.1); 0 if there is none. It stands in the pseudo-header.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 last_hop(struct __sk_buff *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 length, next = 0;
+	struct ip_header *ip;
+
+	if (l3 > 22)
+		return 0;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	length = header_length(ip);
+	for (__u32 at = sizeof(*ip); at + 7 <= 15 * 4; at++) {
+		__u8 *option = (void *)ip + at;
+
+		if (at + 7 > length || (void *)option + 7 > end)
+			return 0;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
+			continue;
+		if (option[0] == 0 || option[1] < 2 || at + option[1] > length) /* the end of them, or nonsense */
+			return 0;
+		if ((option[0] == 131 || option[0] == 137) && option[1] >= 7 && option[2] <= option[1])
+			return at + option[1] - 4;
+		next = at + option[1];
+	}
+	return 0;
+}
+
+/*
  * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
  * are numbers modulo 65535, and 0xffff is another 0.
  */
@@ -221,6 +255,28 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l4_offset,
 	return TC_ACT_UNSPEC;
 }
 
+/* UDP packets with a source route that has hops left. */
+static __always_inline int udp_packet_source_routed(struct __sk_buff *ctx, __u32 l4_offset,
+						    struct ip_header *ip,
+						    struct udp_header *udp)
+{
+	/* if ip_dest 192.0.2.1 udp_dest 443 then ip_dest 10.0.0.1 udp_dest 8080 */
+	if (ip->dest == bpf_htonl(ADDRESS(192, 0, 2, 1)) && udp->dest == bpf_htons(443)) {
+		__u64 own = 8080 + minus(bpf_ntohs(udp->dest));
+
+		/* ip_check follows ip_dest */
+		ip->check = adjusted(ip->check, ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->dest)));
+		ip->dest = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		udp->dest = bpf_htons(8080);
+		/* udp_check follows udp_dest */
+		replace(ctx, l4_offset + 6, own, BPF_F_MARK_MANGLED_0);
+		count(ctx, 0);
+		return TC_ACT_UNSPEC;
+	}
+
+	return TC_ACT_UNSPEC;
+}
+
 /* All other IPv6 packets. */
 static __always_inline int ip6_packet(struct __sk_buff *ctx, struct ip6_header *ip6)
 {
@@ -238,9 +294,13 @@ static __always_inline int over_ip(struct __sk_buff *ctx, void *end, __u32 l3,
 				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
+	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
+		if (elsewhere)
+			return udp_packet_source_routed(ctx, l3 + header_length(ip), ip, l4);
 		return udp_packet(ctx, l3 + header_length(ip), ip, l4);
+	}
 	return TC_ACT_UNSPEC;
 }
 

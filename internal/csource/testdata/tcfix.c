@@ -146,6 +146,40 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
+/*
+ * How far the last address of a source route that has hops left is from the IPv4 header
+ * at offset l3 (RFC 791 section 3.1); 0 if there is none. It stands in the pseudo-header.
+ * It is not static, so that the verifier looks at it once and not at every call.
+ */
+__noinline __u32 last_hop(struct __sk_buff *ctx, __u32 l3)
+{
+	void *data = (void *)(long)ctx->data;
+	void *end = (void *)(long)ctx->data_end;
+	__u32 length, next = 0;
+	struct ip_header *ip;
+
+	if (l3 > 22)
+		return 0;
+	ip = data + l3;
+	if ((void *)(ip + 1) > end)
+		return 0;
+	length = header_length(ip);
+	for (__u32 at = sizeof(*ip); at + 7 <= 15 * 4; at++) {
+		__u8 *option = (void *)ip + at;
+
+		if (at + 7 > length || (void *)option + 7 > end)
+			return 0;
+		if (at < next || option[0] == 1) /* inside an option, or no operation */
+			continue;
+		if (option[0] == 0 || option[1] < 2 || at + option[1] > length) /* the end of them, or nonsense */
+			return 0;
+		if ((option[0] == 131 || option[0] == 137) && option[1] >= 7 && option[2] <= option[1])
+			return at + option[1] - 4;
+		next = at + option[1];
+	}
+	return 0;
+}
+
 /* The length of what the IPv4 header carries. */
 static __always_inline __u16 datagram_length(const struct ip_header *ip)
 {
@@ -341,6 +375,43 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 	return TC_ACT_UNSPEC;
 }
 
+/* TCP packets with a source route that has hops left. */
+static __always_inline int tcp_packet_source_routed(struct __sk_buff *ctx, __u32 l3,
+						    __u32 elsewhere, __u32 l4_offset,
+						    struct ip_header *ip)
+{
+	/* if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1 */
+	if (whole_datagram(ctx, l3, ip) &&
+	    header_length(ip) >= sizeof(*ip) &&
+	    l3 + header_length(ip) <= ctx->len) {
+		__u64 pseudo = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
+		__u32 carried = datagram_length(ip);
+		__u64 bytes = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
+
+		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		__u64 pseudo_sum = pseudo_header(ip) + minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, 4);
+		__u32 length = header_length(ip);
+		if (is_partial(ctx, l4_offset + 16)) {
+			/* tcp_check follows ip_src */
+			replace(ctx, l4_offset + 16, pseudo, BPF_F_PSEUDO_HDR);
+			replace(ctx, l4_offset + 16, 1, BPF_F_PSEUDO_HDR);
+		} else {
+			/* tcp_check bad */
+			store(ctx, l4_offset + 16, 0);
+			store(ctx, l4_offset + 16, wrong(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
+			bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
+		}
+		bpf_csum_update(ctx, bpf_htons(fold(bytes)));
+		/* ip_check bad */
+		store(ctx, l3 + 10, 0);
+		store(ctx, l3 + 10, wrong(checksum(sum_bytes(ctx, l3, length))));
+		count(ctx, 1);
+		return TC_ACT_UNSPEC;
+	}
+
+	return TC_ACT_UNSPEC;
+}
+
 /* UDP packets. */
 static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_offset,
 				      struct ip_header *ip, struct udp_header *udp)
@@ -375,16 +446,59 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 	return TC_ACT_UNSPEC;
 }
 
+/* UDP packets with a source route that has hops left. */
+static __always_inline int udp_packet_source_routed(struct __sk_buff *ctx, __u32 l3,
+						    __u32 elsewhere, __u32 l4_offset,
+						    struct ip_header *ip,
+						    struct udp_header *udp)
+{
+	/* if ip udp_dest 53 then udp_check fix, ip_ttl 9 */
+	if (udp->dest == bpf_htons(53) &&
+	    whole_datagram(ctx, l3, ip) &&
+	    udp->len == bpf_htons(datagram_length(ip))) {
+		__u32 carried = datagram_length(ip);
+
+		__u32 ip_at = offset_of(ctx, ip);
+		__u32 udp_at = offset_of(ctx, udp);
+
+		if (is_partial(ctx, udp_at + 6)) /* neither that nor a value would reach the wire */
+			return TC_ACT_UNSPEC;
+		ip = again(ctx, ip_at, sizeof(*ip));
+		udp = again(ctx, udp_at, sizeof(*udp));
+		if (!ip || !udp)
+			return TC_ACT_UNSPEC;
+		/* ip_check follows ip_ttl */
+		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
+		ip->ttl = 9;
+		__u64 pseudo_sum = pseudo_header(ip) + minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, 4);
+		/* udp_check fix */
+		store(ctx, l4_offset + 6, 0);
+		store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
+		bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
+		count(ctx, 0);
+		return TC_ACT_UNSPEC;
+	}
+
+	return TC_ACT_UNSPEC;
+}
+
 /* IPv4 packets, by what they carry. */
 static __always_inline int over_ip(struct __sk_buff *ctx, void *end, __u32 l3,
 				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
+	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header))) {
+		if (elsewhere)
+			return tcp_packet_source_routed(ctx, l3, elsewhere, l3 + header_length(ip), ip);
 		return tcp_packet(ctx, l3, l3 + header_length(ip), ip);
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+	}
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
+		if (elsewhere)
+			return udp_packet_source_routed(ctx, l3, elsewhere, l3 + header_length(ip), ip, l4);
 		return udp_packet(ctx, l3, l3 + header_length(ip), ip, l4);
+	}
 	return TC_ACT_UNSPEC;
 }
 
