@@ -100,6 +100,7 @@ func (p *parser) routes(n *plan.Network, bare assembler.Label) {
 		return
 	}
 	routed, rest := p.NewLabel(), p.NewLabel()
+	p.anywhere(covered(n))
 	p.lastHop(routed)
 	p.later(func() {
 		p.Bind(routed)

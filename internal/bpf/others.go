@@ -106,9 +106,13 @@ func (p *parser) others(n *plan.Network, l3 field.Protocol, ahead int, bare asse
 		size := max(8, o.Check+2)
 		p.Jump(bare, asm.JLT.Imm32(temp, int32(ahead+size-1), ""))
 		p.guard(p.reg.l4, l4Base+size, bare)
-		if o.Version != 0 && l3 == field.IP {
+		if o.First != 0 && l3 == field.IP {
 			p.Emit(asm.LoadMem(value, p.reg.l4, l4Base, asm.Byte))
-			p.Jump(bare, asm.JNE.Imm(value, int32(o.Version), ""))
+			p.Jump(bare, asm.JNE.Imm(value, int32(o.First), ""))
+		}
+		if o.Shown && l3 == field.IP {
+			p.anywhere(size)
+			p.shows(o, bare)
 		}
 		zero := int64(0)
 		if o.NeverZero {
@@ -128,4 +132,30 @@ func (p *parser) others(n *plan.Network, l3 field.Protocol, ahead int, bare asse
 	)
 	p.guard(p.reg.l4, l4Base+2, bare)
 	p.byWay(*n.Summed, ahead, way)
+}
+
+// shows goes to bare unless the message over IPv4 has a checksum that is right with the
+// pseudo-header and wrong without. In temp is the length as transport has it.
+func (p *parser) shows(o field.Other, bare assembler.Label) {
+	p.Emit(asm.LoadMem(value, p.reg.l3, fragmentAt, asm.Half))
+	p.Jump(bare, asm.JSet.Imm32(value, swapped(0x2000, 2), "")) // others follow
+	p.Emit(asm.Mov.Reg32(value, temp), asm.Add.Imm32(value, 1-ipLen))
+	p.Jump(bare, asm.JGT.Imm32(value, field.MostShown, "")) // 0 was no limit, too
+	p.save(slotL4Len, value)
+	p.save(slotKeptLength, temp)
+	p.Emit(asm.LoadMem(temp, p.reg.ctx, p.abi.data, asm.Word))
+	p.place(slotL4, p.reg.l4, l4Base)
+	p.saveImm(slotSum, 0)
+	p.load(temp, slotKeptLength)
+	p.loop(chunkFunction, recompute{p.code}.sumChunk, func() { recompute{p.code}.chunks(asm.R1) })
+	p.load(value, slotSum)
+	p.Jump(bare, asm.JEq.Imm(value, unread, ""))
+	checksums{p.code}.fold(0xffffffff, 0xffff)
+	p.Jump(bare, asm.JEq.Imm(value, modulus, "")) // right without
+	most := p.addAddresses(field.IP, plan.Direct)
+	p.load(temp, slotL4Len)
+	p.Emit(asm.HostTo(asm.BE, temp, asm.Half), asm.Add.Reg(value, temp), asm.Add.Imm(value, swapped(uint32(o.Number), 2)))
+	checksums{p.code}.fold(most+3*0xffff, 0xffff)
+	p.Jump(bare, asm.JNE.Imm(value, modulus, ""))
+	p.load(temp, slotKeptLength)
 }

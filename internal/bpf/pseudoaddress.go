@@ -6,6 +6,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"repacket/internal/bpf/assembler"
+	"repacket/internal/field"
 	"repacket/internal/plan"
 )
 
@@ -40,8 +41,16 @@ func homes(n *plan.Network) bool {
 }
 
 // search calls a function up to most times, which leaves in slotFound, and in value, where
-// the address is, or 0. All other registers stay as they are.
+// the address is, or 0.
 func (p *parser) search(function string, most int32, emit func()) {
+	p.saveImm(slotFound, 0)
+	p.loop(function, emit, func() { p.Emit(asm.Mov.Imm(asm.R1, most)) })
+	p.load(value, slotFound)
+}
+
+// loop calls a function as often as turns leaves in R1. All registers but value are as
+// they were behind it.
+func (p *parser) loop(function string, emit, turns func()) {
 	kept := []struct {
 		slot
 		asm.Register
@@ -51,8 +60,7 @@ func (p *parser) search(function string, most int32, emit func()) {
 			p.save(k.slot, k.Register)
 		}
 	}
-	p.saveImm(slotFound, 0)
-	p.Emit(asm.Mov.Imm(asm.R1, most))
+	turns()
 	p.Loop(function)
 	p.functions[function] = emit
 	for _, k := range kept {
@@ -60,7 +68,6 @@ func (p *parser) search(function string, most int32, emit func()) {
 			p.load(k.Register, k.slot)
 		}
 	}
-	p.load(value, slotFound)
 }
 
 // place leaves in a slot how far a place n bytes behind a base is from the packet's
@@ -69,6 +76,25 @@ func (p *parser) search(function string, most int32, emit func()) {
 func (p *parser) place(s slot, base asm.Register, n int32) {
 	p.Emit(asm.Mov.Reg(value, base), asm.Sub.Reg(value, temp), asm.Add.Imm(value, n))
 	p.save(s, value)
+}
+
+// anywhere makes packets over IPv4 look the same to the verifier whatever tags and options
+// have been stepped over, see anyTags. So many bytes of the header at l4 are known to be there.
+func (p *parser) anywhere(known int) {
+	if len(p.plan.Levels) > 1 || p.plan.Link == field.RawIP {
+		return
+	}
+	const mostOptions = 0x3f // 40 bytes
+	p.save(slotKeptLength, temp)
+	p.Emit(
+		asm.LoadMem(temp, p.reg.ctx, p.abi.data, asm.Word),
+		asm.Sub.Reg(p.reg.l4, p.reg.l3), asm.And.Imm(p.reg.l4, mostOptions),
+		asm.Sub.Reg(p.reg.l3, temp), asm.And.Imm(p.reg.l3, maxTags*tagLen|tagLen), asm.Add.Reg(p.reg.l3, temp),
+		asm.Add.Reg(p.reg.l4, p.reg.l3),
+	)
+	p.guard(p.reg.l3, ethLen+ipLen, p.pass) // which the verifier has forgotten
+	p.guard(p.reg.l4, l4Base+known, p.pass)
+	p.load(temp, slotKeptLength)
 }
 
 // lastHop goes to routed if there is a source route that has hops left among the options

@@ -134,12 +134,17 @@ func (c recompute) datagram(s plan.Sum) {
 	c.pseudoHeader(s)
 	c.save(slotSum, c.spare())
 	c.save(slotContext, c.reg.ctx)
-	c.load(asm.R1, slotL4Len)
-	c.Emit(asm.Add.Imm(asm.R1, 1<<c.chunkShift()-1), asm.RSh.Imm(asm.R1, c.chunkShift()))
+	c.chunks(asm.R1)
 	c.Loop(chunkFunction)
 	c.functions[chunkFunction] = c.sumChunk
 	c.load(c.spare(), slotSum)
 	c.Jump(c.pass, asm.JEq.Imm(c.spare(), unread, ""))
+}
+
+// chunks leaves in a register how many chunks the datagram has.
+func (c recompute) chunks(dst asm.Register) {
+	c.load(dst, slotL4Len)
+	c.Emit(asm.Add.Imm(dst, 1<<c.chunkShift()-1), asm.RSh.Imm(dst, c.chunkShift()))
 }
 
 // pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC

@@ -56,7 +56,7 @@ var (
 var library = sync.OnceValue(func() []*function {
 	var out []*function
 	names := map[string]bool{noWay: true, moreFlag: true, extension: true}
-	for _, file := range []string{"frame", "ip", "ip6", "tcp", "quote", "random", "value", "checksum", "tc", "end"} {
+	for _, file := range []string{"frame", "ip", "ip6", "tcp", "quote", "random", "value", "checksum", "others", "tc", "end"} {
 		text, err := libraryFiles.ReadFile("library/" + file + ".c")
 		if err != nil {
 			panic(err)

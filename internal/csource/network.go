@@ -87,12 +87,15 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 // summed goes on with a protocol without fields, of which the checksum covers addresses.
 func (w *writer) summed(t plan.Transport, p field.Protocol) string {
 	find, protocol, offset := "other_check", "ip->protocol", "l3 + header_length(ip)"
-	call := "other_check(ip, l4, end)"
+	call := "other_check(ctx, l3, ip, l4, end)"
 	if p == field.IP6 {
 		find, protocol, offset = "other_check6", "(way >> 16 & 0xff)", "l3 + way_offset(way)"
 		call = "other_check6(ip6, way, l4, end)"
 	}
 	w.need(find)
+	if p == field.IP {
+		w.use(frameOffset)
+	}
 	g := given{otherCheck: "other", neverZero: protocol + " == 136", l4Offset: offset + " + at", wayParam: "way"}
 	text := "\t{\n\t\t__u32 at = " + call + ";\n\t\t__be16 *other = l4 + at;\n\n"
 	inner := w.ways(t, p, g)

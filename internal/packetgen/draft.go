@@ -209,8 +209,8 @@ func (d *draft) transport(words, payload int) {
 	case field.UDP:
 		d.put(udpLen, uint64(8+payload)&0xffff)
 	case field.None:
-		if d.other.Version != 0 && d.r.IntN(2) == 0 {
-			d.frame[d.l4] = d.other.Version
+		if d.other.First != 0 && d.r.IntN(2) == 0 {
+			d.frame[d.l4] = d.other.First
 		}
 		if at := d.otherCheck(); at > 0 && d.r.IntN(8) == 0 {
 			binary.BigEndian.PutUint16(d.frame[at:], uint16(-d.r.IntN(2))) // either 0

@@ -206,6 +206,7 @@ func (d *draft) cut() {
 // finish writes the checksums: all right in three of four frames, else
 // wrong in one way or another.
 func (d *draft) finish() {
+	d.shown()
 	right := d.r.IntN(4) > 0
 	for _, proto := range []field.Protocol{d.proto, d.net} {
 		f, ok := checkOf[proto]

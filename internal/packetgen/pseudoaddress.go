@@ -1,6 +1,10 @@
 package packetgen
 
-import "repacket/internal/field"
+import (
+	"encoding/binary"
+
+	"repacket/internal/field"
+)
 
 // sourceRoute now and then puts a source route among the options of IPv4 (RFC 791), loose
 // or strict, mostly with hops left.
@@ -46,6 +50,21 @@ func (d *draft) homeOption() extension {
 	b[at], b[at+1] = 0xc9, length-2
 	pad(b[at+length:])
 	return extension{kind: destination, bytes: b, home: at + 2}
+}
+
+// shown now and then gives a message of a protocol that sums a pseudo-header or does not
+// a checksum that is right with one, or without.
+func (d *draft) shown() {
+	if !d.other.Shown || d.net != field.IP || d.otherCheck() == 0 || d.r.IntN(4) == 0 {
+		return
+	}
+	end := d.datagramEnd()
+	binary.BigEndian.PutUint16(d.frame[d.otherCheck():], 0)
+	total := add(0, d.frame[d.l4:end])
+	if d.r.IntN(3) > 0 {
+		total = add(total, d.frame[d.l3+12:d.l3+20]) + uint64(d.other.Number) + uint64(end-d.l4)
+	}
+	binary.BigEndian.PutUint16(d.frame[d.otherCheck():], uint16(fold(total)))
 }
 
 // addresses are those of the pseudo-header.

@@ -1,6 +1,10 @@
 package reference
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"repacket/internal/field"
+)
 
 // otherCheck is the checksum of a protocol without fields.
 type otherCheck struct {
@@ -12,15 +16,18 @@ type otherCheck struct {
 // addresses (semantics.md 4.2).
 type otherPlace struct {
 	check     int
-	version   byte // of the first byte, where it is not 0
+	first     byte // where it is not 0
+	shown     bool // only if the packet shows that it covers the pseudo-header
 	neverZero bool
 }
 
 // The protocols by their numbers, over each IP header.
 var (
 	others4 = map[int]otherPlace{
-		33:  {check: 6},                  // DCCP, RFC 4340
-		89:  {check: 12, version: 3},     // OSPFv3, RFC 7949; that of OSPFv2 covers no address
+		33: {check: 6},            // DCCP, RFC 4340
+		89: {check: 12, first: 3}, // OSPFv3, RFC 7949; that of OSPFv2 covers no address
+		// VRRPv3 of type 1: RFC 5798 sums a pseudo-header, RFC 9568 does not. VRRPv2 has none.
+		112: {check: 6, first: 0x31, shown: true},
 		136: {check: 6, neverZero: true}, // UDP-Lite, RFC 3828
 		139: {check: 4},                  // HIP, RFC 7401
 	}
@@ -39,13 +46,31 @@ var (
 func (p *packet) parseOther(places map[int]otherPlace, number, at, end int) {
 	place, known := places[number]
 	check := at + place.check
-	if !known || max(at+8, check+2) > end || place.version != 0 && p.frame[at] != place.version {
+	if !known || max(at+8, check+2) > end || place.first != 0 && p.frame[at] != place.first {
+		return
+	}
+	if place.shown && !p.showsPseudoHeader(number, at) {
 		return
 	}
 	if place.neverZero && binary.BigEndian.Uint16(p.frame[check:]) == 0 {
 		return
 	}
 	p.other = otherCheck{check, place.neverZero}
+}
+
+// showsPseudoHeader reports whether the message at an offset behind IPv4 has a checksum
+// that is right with the pseudo-header, and wrong without. It must be whole, and no
+// longer than VRRP's header with 255 addresses.
+func (p *packet) showsPseudoHeader(number, at int) bool {
+	l3 := p.at[field.IP]
+	ip := readIP(p.frame[l3:])
+	end := l3 + ip.totalLen
+	if ip.more || end > len(p.frame) || end < at || end-at > 8+255*4 {
+		return false
+	}
+	without := sum(p.frame[at:end])
+	with := without + sum(p.frame[l3+12:l3+20]) + number + end - at
+	return mod(with) == 0 && mod(without) != 0
 }
 
 // putOther changes the checksum by what differs in the addresses that it covers (RFC

@@ -317,11 +317,7 @@ func (e Case) unknown() string {
 	if len(e.Others) == 0 {
 		return ""
 	}
-	not := "unknown protocols"
-	if !slices.Contains(e.Others, "VRRPv3") { // over IPv4 some sum a pseudo-header, some do not
-		not = "VRRPv3 over IPv4 and of " + not
-	}
-	return "  of other protocols: " + strings.Join(e.Others, ", ") + "; checksums of " + not + " are not followed\n"
+	return "  of other protocols: " + strings.Join(e.Others, ", ") + "; checksums of unknown protocols are not followed\n"
 }
 
 // way says what becomes of the packet itself.

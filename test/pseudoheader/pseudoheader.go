@@ -30,7 +30,7 @@ func decode(text string) []byte {
 }
 
 // Cases are the packets.
-var Cases = slices.Concat(protocols, elsewhere)
+var Cases = slices.Concat(protocols, elsewhere, vrrp)
 
 // protocols are those of each protocol.
 var protocols = []Case{

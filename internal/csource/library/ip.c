@@ -72,37 +72,3 @@ static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const st
 	return !(ip->flags_offset & bpf_htons(IP_FLAG_MF)) && ip->tot_len &&
 	       l3 + bpf_ntohs(ip->tot_len) <= bpf_xdp_get_buff_len(ctx);
 }
-
-/*
- * How far the checksum of a protocol without fields of its own is from the header, if
- * that checksum covers the addresses; 0 if there is none. That it lies in the frame
- * the caller checks.
- */
-static __always_inline __u32 other_check(const struct ip_header *ip, const __u8 *l4, const void *end)
-{
-	__u32 at;
-
-	if (ip->ver_hl >> 4 != 4 || header_length(ip) < sizeof(*ip) || ip->flags_offset & bpf_htons(IP_OFFSET))
-		return 0;
-	switch (ip->protocol) {
-	case 33: /* DCCP, RFC 4340 */
-	case 136: /* UDP-Lite, RFC 3828 */
-		at = 6;
-		break;
-	case 89: /* OSPFv3, RFC 7949 */
-		at = 12;
-		break;
-	case 139: /* HIP, RFC 7401 */
-		at = 4;
-		break;
-	default:
-		return 0;
-	}
-	if (header_length(ip) + (at < 6 ? 8 : at + 2) > extent(ip))
-		return 0;
-	if (ip->protocol == 89 && ((const void *)l4 + 14 > end || l4[0] != 3))
-		return 0;
-	if (ip->protocol == 136 && ((const void *)l4 + 8 > end || (!l4[6] && !l4[7]))) /* no checksum */
-		return 0;
-	return at;
-}

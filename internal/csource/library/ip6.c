@@ -119,39 +119,3 @@ static __always_inline int whole_datagram6(struct xdp_md *ctx, __u32 l3, const s
 	return !(way & WAY_MORE) && ip6->len &&
 	       l3 + sizeof(*ip6) + bpf_ntohs(ip6->len) <= bpf_xdp_get_buff_len(ctx);
 }
-
-/*
- * How far the checksum of a protocol without fields of its own is from the header, if
- * that checksum covers the addresses; 0 if there is none. That it lies in the frame
- * the caller checks.
- */
-static __always_inline __u32 other_check6(const struct ip6_header *ip6, __u32 way, const __u8 *l4,
-					  const void *end)
-{
-	__u32 at, protocol = way >> 16 & 0xff;
-
-	switch (protocol) {
-	case 33: /* DCCP, RFC 4340 */
-	case 112: /* VRRPv3, RFC 9568 */
-	case 136: /* UDP-Lite, RFC 3828 */
-		at = 6;
-		break;
-	case 89: /* OSPFv3, RFC 5340 */
-		at = 12;
-		break;
-	case 103: /* PIM, RFC 7761 */
-		at = 2;
-		break;
-	case 135: /* mobility header, RFC 6275 */
-	case 139: /* HIP, RFC 7401 */
-		at = 4;
-		break;
-	default:
-		return 0;
-	}
-	if (way_offset(way) + (at < 6 ? 8 : at + 2) > extent6(ip6))
-		return 0;
-	if (protocol == 136 && ((const void *)l4 + 8 > end || (!l4[6] && !l4[7]))) /* no checksum */
-		return 0;
-	return at;
-}

@@ -153,38 +153,17 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 	       header_length(ip) + fixed <= extent(ip) && l4 + fixed <= end;
 }
 
-/*
- * How far the checksum of a protocol without fields of its own is from the header, if
- * that checksum covers the addresses; 0 if there is none. That it lies in the frame
- * the caller checks.
- */
-static __always_inline __u32 other_check(const struct ip_header *ip, const __u8 *l4, const void *end)
+/* The length of what the IPv4 header carries. */
+static __always_inline __u16 datagram_length(const struct ip_header *ip)
 {
-	__u32 at;
+	return bpf_ntohs(ip->tot_len) - header_length(ip);
+}
 
-	if (ip->ver_hl >> 4 != 4 || header_length(ip) < sizeof(*ip) || ip->flags_offset & bpf_htons(IP_OFFSET))
-		return 0;
-	switch (ip->protocol) {
-	case 33: /* DCCP, RFC 4340 */
-	case 136: /* UDP-Lite, RFC 3828 */
-		at = 6;
-		break;
-	case 89: /* OSPFv3, RFC 7949 */
-		at = 12;
-		break;
-	case 139: /* HIP, RFC 7401 */
-		at = 4;
-		break;
-	default:
-		return 0;
-	}
-	if (header_length(ip) + (at < 6 ? 8 : at + 2) > extent(ip))
-		return 0;
-	if (ip->protocol == 89 && ((const void *)l4 + 14 > end || l4[0] != 3))
-		return 0;
-	if (ip->protocol == 136 && ((const void *)l4 + 8 > end || (!l4[6] && !l4[7]))) /* no checksum */
-		return 0;
-	return at;
+/* Whether the datagram is all here; that it is no later fragment is known. */
+static __always_inline int whole_datagram(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
+{
+	return !(ip->flags_offset & bpf_htons(IP_FLAG_MF)) && ip->tot_len &&
+	       l3 + bpf_ntohs(ip->tot_len) <= bpf_xdp_get_buff_len(ctx);
 }
 
 /*
@@ -351,6 +330,91 @@ static __always_inline __be16 adjusted_other(__be16 check, int never_zero, __u64
 	return never_zero ? nonzero(check) : check;
 }
 
+/*
+ * The sum of bytes of the packet, which may lie in several buffers. That they
+ * are in the frame the caller knows. It is not static, so that the verifier
+ * looks at it once and not at every call.
+ */
+__noinline __u32 sum_bytes(struct xdp_md *ctx, __u64 offset, __u64 length)
+{
+	__be32 chunk[32] = {}; /* the stack is 512 bytes, for all that call each other */
+	__u32 sum = 0;
+
+	for (int i = 0; i < 511 && length >= sizeof(chunk); i++) {
+		if (bpf_xdp_load_bytes(ctx, offset, chunk, sizeof(chunk)))
+			return 0;
+		sum = bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
+		offset += sizeof(chunk);
+		length -= sizeof(chunk);
+	}
+	if (length == 0)
+		return sum;
+	__builtin_memset(chunk, 0, sizeof(chunk));
+	barrier_var(length); /* or clang leaves out the mask, which the verifier needs */
+	if (bpf_xdp_load_bytes(ctx, offset, chunk, ((length - 1) & (sizeof(chunk) - 1)) + 1))
+		return 0;
+	return bpf_csum_diff(0, 0, chunk, sizeof(chunk), sum);
+}
+
+/* The pseudo-header of TCP and UDP (RFC 9293 section 3.1, RFC 768). */
+static __always_inline __u64 pseudo_header(const struct ip_header *ip)
+{
+	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
+}
+
+/*
+ * Whether a checksum is right with the pseudo-header and wrong without. VRRPv3 over IPv4
+ * has one by RFC 5798, and none by RFC 9568 section 5.2.8. Its message has at most 255
+ * addresses.
+ */
+static __always_inline int shows_pseudo_header(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip)
+{
+	__u32 length = datagram_length(ip), sum;
+
+	if (!whole_datagram(ctx, l3, ip) || length > 8 + 255 * 4)
+		return 0;
+	sum = fold(sum_bytes(ctx, l3 + header_length(ip), length));
+	return sum != 0xffff && fold(sum + pseudo_header(ip)) == 0xffff;
+}
+
+/*
+ * How far the checksum of a protocol without fields of its own is from the header, if
+ * that checksum covers the addresses; 0 if there is none. That it lies in the frame
+ * the caller checks.
+ */
+static __always_inline __u32 other_check(struct xdp_md *ctx, __u32 l3, const struct ip_header *ip,
+					 const __u8 *l4, const void *end)
+{
+	__u32 at;
+
+	if (ip->ver_hl >> 4 != 4 || header_length(ip) < sizeof(*ip) || ip->flags_offset & bpf_htons(IP_OFFSET))
+		return 0;
+	switch (ip->protocol) {
+	case 33: /* DCCP, RFC 4340 */
+	case 112: /* VRRPv3 */
+	case 136: /* UDP-Lite, RFC 3828 */
+		at = 6;
+		break;
+	case 89: /* OSPFv3, RFC 7949 */
+		at = 12;
+		break;
+	case 139: /* HIP, RFC 7401 */
+		at = 4;
+		break;
+	default:
+		return 0;
+	}
+	if (header_length(ip) + (at < 6 ? 8 : at + 2) > extent(ip))
+		return 0;
+	if (ip->protocol == 89 && ((const void *)l4 + 14 > end || l4[0] != 3))
+		return 0;
+	if (ip->protocol == 112 && ((const void *)l4 + 8 > end || l4[0] != 0x31 || !shows_pseudo_header(ctx, l3, ip)))
+		return 0;
+	if (ip->protocol == 136 && ((const void *)l4 + 8 > end || (!l4[6] && !l4[7]))) /* no checksum */
+		return 0;
+	return at;
+}
+
 static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 {
 	struct counter *counter = bpf_map_lookup_elem(&repacket_counts, &rule);
@@ -458,7 +522,8 @@ static __always_inline int udp_packet_over_ip6(struct xdp_md *ctx, __u32 way,
 }
 
 /* IPv4 packets, by what they carry. */
-static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_header *ip)
+static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
+				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
 
@@ -467,7 +532,7 @@ static __always_inline int over_ip(struct xdp_md *ctx, void *end, struct ip_head
 	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
 		return udp_packet_over_ip(ctx, ip, l4);
 	{
-		__u32 at = other_check(ip, l4, end);
+		__u32 at = other_check(ctx, l3, ip, l4, end);
 		__be16 *other = l4 + at;
 
 		if (at && l4 + 8 <= end && (void *)(other + 1) <= end)
@@ -493,7 +558,7 @@ static __always_inline int frame(struct xdp_md *ctx, void *at, void *end, __be16
 				 __u32 l3)
 {
 	if (type == bpf_htons(TYPE_IP) && at + sizeof(struct ip_header) <= end)
-		return over_ip(ctx, end, at);
+		return over_ip(ctx, end, l3, at);
 	if (type == bpf_htons(TYPE_IP6) && at + sizeof(struct ip6_header) <= end)
 		return over_ip6(ctx, end, l3, at);
 	return XDP_PASS;
