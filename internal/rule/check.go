@@ -84,6 +84,7 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 	c.order(rules)
 	c.discovery(rules)
 	c.program.OneWay = c.oneWay(rules)
+	c.quotes(c.inverses)
 	slices.SortStableFunc(c.program.Warnings, func(a, b *syntax.Diagnostic) int { return a.At.Start - b.At.Start })
 	return c.program, nil
 }
@@ -93,6 +94,8 @@ func (c *checker) check(rules []syntax.RuleNode) (*Program, *syntax.Diagnostic) 
 type checker struct {
 	*solver
 	program *Program
+	// inverses are those of the rules that say replies.
+	inverses []inverse
 	// where are the packets on which each rule acts.
 	where map[*Rule]packetset.Set
 	open  func(name string) (io.ReadCloser, error)

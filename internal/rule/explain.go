@@ -89,6 +89,9 @@ func (v *solver) explanation(p *Program) []RuleInfo {
 		infos = append(infos, RuleInfo{Rule: i + 1, Name: w.Name, Text: w.Text, DryRun: w.DryRun})
 	}
 	for _, r := range p.Rules {
+		if r.Quote {
+			continue
+		}
 		info := &infos[r.Index]
 		info.Cases = append(info.Cases, v.explain(r, len(info.Text)))
 		if r.Rows != nil {
@@ -98,6 +101,9 @@ func (v *solver) explanation(p *Program) []RuleInfo {
 	}
 	if p.Replies != nil {
 		for _, r := range p.Replies.Rules {
+			if r.Quote {
+				continue
+			}
 			info := infos[r.Index].Replies
 			info.Complete = append(info.Complete, r.Print())
 		}

@@ -99,6 +99,9 @@ type Rule struct {
 	Redirect string
 	// Replies is what becomes of the replies to the packets on which the rule acts.
 	Replies ReplyMode
+	// Quote: the rule is for ICMP errors that quote packets of the rule as written, or replies to
+	// them. It has fields that are no words of the language.
+	Quote bool
 	// Rows are the rows of its file, or nil. The rule stands for one rule a
 	// row, in the file's order: see Row.
 	Rows *Rows

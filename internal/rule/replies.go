@@ -36,6 +36,7 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 	}
 	c.program.Replies = out
 	c.program.Unseen = c.unseen(nodes, all)
+	c.inverses = all
 }
 
 // distinct rejects a rule whose replies may be those of an earlier one.
