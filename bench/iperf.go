@@ -65,8 +65,9 @@ func parseIperf(text []byte, udp bool) (iperfResult, error) {
 
 // iperf sends from A to B for iperfTime. Client and server are pinned to CPUs of their
 // own where there are two: where the scheduler puts them differs from run to run, and
-// that differs more than what is measured.
-func iperf(pair *lab.Pair, udp bool) (r iperfResult, err error) {
+// that differs more than what is measured. The client asks a port other than the server's, if one
+// is given.
+func iperf(pair *lab.Pair, udp bool, port int) (r iperfResult, err error) {
 	where, err := usableCPUs()
 	if err != nil {
 		return r, err
@@ -89,6 +90,9 @@ func iperf(pair *lab.Pair, udp bool) (r iperfResult, err error) {
 		return r, errors.Join(fmt.Errorf("the server of iperf3: %w", err), server.Wait())
 	}
 	args := []string{"--client", to, "--json", "--time", strconv.Itoa(int(iperfTime.Seconds())), "--affinity", pin(0)}
+	if port != 0 {
+		args = append(args, "--port", strconv.Itoa(port))
+	}
 	if udp {
 		args = append(args, "--udp", "--bitrate", "0", "--length", strconv.Itoa(iperfDatagram))
 	}

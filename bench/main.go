@@ -35,6 +35,7 @@ func parts() []part {
 		{"start", startPart, []string{"clang", "nft"}, true},
 		{"tables", tablesPart, nil, false},
 		{"live", livePart, []string{"nft"}, true},
+		{"replies", repliesPart, []string{"nft", "iperf3"}, true},
 		{"throughput", throughputPart, []string{"iperf3"}, true},
 		{"ping", pingPart, []string{"tcpdump"}, true},
 	}
@@ -43,6 +44,9 @@ func parts() []part {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == senderWord {
 		exit(senderMain(os.Stdout, os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == serverWord {
+		exit(serverMain(os.Args[2:]))
 	}
 	o := options{}
 	asked := ""

@@ -11,8 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,13 +37,18 @@ type sending struct {
 	Echo  netip.Addr
 	Bytes int // of each IPv4 packet
 
+	// Or datagrams to a server over IPv4, Bytes long with their Ethernet headers, of which so
+	// many wait for their answers at a time:
+	Ask    netip.AddrPort
+	Window int
+
 	// Or a frame, on an interface, one after the other:
 	Interface string
 	Frame     string // hexadecimal
 }
 
 // sent is what a sender did, and how long it took: nanoseconds for each round trip,
-// or for each frame, as the mean over a block of them.
+// or for each frame, as the mean over a block of them, or for all datagrams together.
 type sent struct {
 	Packets     int // those to warm up included
 	Nanoseconds []float64
@@ -88,18 +91,15 @@ func senderMain(w io.Writer, args []string) error {
 	if s.Count < 1 || s.Warm < 0 || s.Count+s.Warm > maxSent {
 		return fmt.Errorf("%d packets and %d to warm up cannot be sent, only 1 to %d in all", s.Count, s.Warm, maxSent)
 	}
-	runtime.LockOSThread()
-	debug.SetGCPercent(-1)
-	if s.CPU >= 0 {
-		var set unix.CPUSet
-		set.Set(s.CPU)
-		if err := unix.SchedSetaffinity(0, &set); err != nil {
-			return fmt.Errorf("pin to CPU %d: %w", s.CPU, err)
-		}
+	if err := alone(s.CPU); err != nil {
+		return err
 	}
 	send := s.frames
-	if s.Echo.IsValid() {
+	switch {
+	case s.Echo.IsValid():
 		send = s.echoes
+	case s.Ask.IsValid():
+		send = s.asks
 	}
 	done, err := send()
 	if err != nil {

@@ -20,6 +20,8 @@ const throughputRule = "if all then ip_dscp af31"
 type transfer struct {
 	name    string
 	hook    string // "" for no rules at all
+	rule    string
+	port    int // that the client asks; 0 is that of iperf3
 	rate    []float64
 	lost    []float64
 	counted int
@@ -54,7 +56,7 @@ func transfers(o options, udp bool) (ways []*transfer, err error) {
 	defer func() { err = errors.Join(err, pair.Close()) }()
 	ways = []*transfer{{name: "no rules"}}
 	for _, hook := range []string{"auto", "xdp", "xdp-generic", "tc"} {
-		ways = append(ways, &transfer{name: "--hook " + hook, hook: hook})
+		ways = append(ways, &transfer{name: "--hook " + hook, hook: hook, rule: throughputRule})
 	}
 	for round := range o.rounds {
 		for i := range ways {
@@ -71,12 +73,12 @@ func transfers(o options, udp bool) (ways []*transfer, err error) {
 func (w *transfer) once(o options, pair *lab.Pair, udp bool) (err error) {
 	var rules *running
 	if w.hook != "" {
-		if rules, err = repacketAt(o, pair.B, pair.Config.B.Name, w.hook, throughputRule); err != nil {
+		if rules, err = repacketAt(o, pair.B, pair.Config.B.Name, w.hook, w.rule); err != nil {
 			return err
 		}
 	}
 	before, counting := outgoingOf(pair)
-	result, sending := iperf(pair, udp)
+	result, sending := iperf(pair, udp, w.port)
 	after, settling := settled(pair)
 	out := after.since(before)
 	counted := 0
