@@ -28,9 +28,10 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	values(c).compute(s)
 	recompute(c).fix(s.Sums)
 
-	// The packet is as it arrived, and will be rewritten: what records it begins here,
-	// and ends below. All ways from here lead there but those to c.abort, for want of
+	// The packet is as it arrived, and will be rewritten: its record begins here, and
+	// ends below. All ways from here lead there but those to c.abort, for want of
 	// memory or because the verifier has to be shown a bounds check again.
+	recorder(c).begin()
 	adjusted := r.prepare(s)
 	c.frame.Phase = storing
 	for _, sum := range adjusted {
@@ -51,7 +52,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	}
 	r.finish(s)
 
-	// The packet is as it leaves: what records it ends here.
+	// The packet is as it leaves: its record ends here, with the number of the rule.
 	c.frame.Phase = counting
 	c.counted(s)
 }
@@ -94,6 +95,7 @@ func (c actions) counted(s plan.Step) {
 		tables(c).column(s.Lookup.Rule, 4)
 		c.Emit(asm.StoreMem(asm.R10, c.frameOffset(slotRule), temp, asm.Word))
 	}
+	recorder(c).end()
 	if c.use.verdicts {
 		c.About(s.Verdict.String())
 		c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.abi.verdicts[s.Verdict]), asm.Word))

@@ -72,6 +72,8 @@ type Options struct {
 	// of 32 bits, which are taken for the random ones, so that other
 	// implementations can draw the same. 0: the kernel draws.
 	Draws int
+	// Record has the packets recorded on which rules act, or is nil.
+	Record *Recording
 }
 
 // TooLargeError says that a program has more instructions than are allowed.

@@ -79,11 +79,14 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || at.calls {
+	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || at.calls || o.Record != nil {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()
 	c.abort = c.pass
+	if o.Record != nil {
+		c.abort = c.NewLabel()
+	}
 	c.hook = emitterFor(c)
 	return &compiler{code: c, entries: map[location]*entry{}}
 }
@@ -111,9 +114,10 @@ func (c *compiler) program() bool {
 			c.enter(next.Chain)
 		}
 	}
-	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction} {
+	c.abandon()
+	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction, beginFunction, endFunction} {
 		if emit := c.functions[name]; emit != nil {
-			c.Function(assembler.LoopFunction(name))
+			c.Function(functionType(name))
 			emit()
 		}
 	}
@@ -241,6 +245,17 @@ func (c *compiler) epilogue() {
 	c.About("pass")
 	c.Emit(asm.Mov.Imm32(asm.R0, c.abi.verdicts[rule.Pass]))
 	c.Exit()
+}
+
+// abandon stands behind all rewrites and lets a packet pass whose record has begun.
+func (c *compiler) abandon() {
+	if c.opt.Record == nil {
+		return
+	}
+	c.frame.Phase = storing
+	c.Bind(c.abort)
+	recorder{c.code}.discard()
+	c.Goto(c.pass)
 }
 
 // fieldWindows are those of a field, most significant first.

@@ -37,6 +37,8 @@ var (
 	slotMSS      = newSlot("base of the option MSS", 8, parsing, storing)
 	slotRow      = newSlot("the row by which a step acts", 8, matching, counting)
 
+	slotRecord = newSlot("the record of the packet, or 0", 8, computing, counting)
+
 	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, computing, storing)
 	slotParts     = newSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing)
 	slotFixed     = newSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, computing, storing)

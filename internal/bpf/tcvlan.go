@@ -120,6 +120,7 @@ func (c *tc) rewriteTag(s plan.Step) {
 		// There is no memory for the tag, and without it the packet is another's. Like
 		// c.abort, this leaves in the middle of a rewrite.
 		c.Bind(lost)
+		recorder{c.code}.discard()
 		c.About("no memory")
 		c.Emit(asm.Mov.Imm(asm.R0, c.abi.verdicts[rule.Drop]))
 		c.Exit()

@@ -46,6 +46,8 @@ type LoadOptions struct {
 	// Clang has clang compile the C source of the program instead of our own
 	// compiler. It knows neither Limit nor Timed.
 	Clang bool
+	// Record asks for the packets on which rules act, or is nil. clang's program records none.
+	Record *run.Recording
 	// limits are those of a program whose place the new one takes, which then
 	// owns them. They are no data of rules: how many packets and until when is
 	// one promise for all rules of a run, so who reads them counts on in the same
@@ -83,6 +85,8 @@ type Loaded struct {
 	counters *ebpf.Map
 	draws    *ebpf.Map // nil if the kernel draws
 	tables   []*ebpf.Map
+	// recording is nil where no packets are recorded.
+	recording *recording
 	limits
 	fragments bool // as LoadOptions.Fragments
 }
@@ -117,6 +121,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if l.draws != nil {
 		opt.Draws = l.draws.FD()
 	}
+	opt.Record = l.recording.options()
 	spec, err := l.source(p, o, opt)
 	if err != nil {
 		return nil, err
@@ -249,6 +254,11 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("make the counters: %w", err)
 	}
+	if o.Record != nil {
+		if l.recording, err = newRecording(o.Record); err != nil {
+			return err
+		}
+	}
 	if o.limits != nil {
 		return nil
 	}
@@ -346,7 +356,7 @@ func readCounters(m *ebpf.Map, entries int) ([]bpf.Counter, error) {
 	return out, nil
 }
 
-// forget makes the counters and the tickets as new. Nothing may be attached.
+// forget makes the counters, the tickets and what is recorded as new. Nothing may be attached.
 func (l *Loaded) forget() error {
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
@@ -358,8 +368,8 @@ func (l *Loaded) forget() error {
 			return fmt.Errorf("reset the counters: %w", err)
 		}
 	}
-	if l.tickets == nil {
-		return nil
+	if err := l.recording.reset(); err != nil || l.tickets == nil {
+		return err
 	}
 	return l.giveTickets()
 }
@@ -378,7 +388,7 @@ func (l *Loaded) Close() error {
 	for _, m := range l.tables {
 		all = append(all, m)
 	}
-	return closeAll(all...)
+	return errors.Join(l.recording.close(), closeAll(all...))
 }
 
 // closeAll closes all, of which programs and maps may be nil.

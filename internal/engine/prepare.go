@@ -197,19 +197,25 @@ func (s *Prepared) impossibleOutlet(m run.Hook, to hook.Iface) error {
 // options are what a program is loaded with for a hook.
 func (s *Prepared) options(m run.Hook) LoadOptions {
 	o := LoadOptions{
-		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang,
+		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang, Record: s.opt.Record,
 		Fragments: m == run.XDP && s.iface.MTU > oneBuffer, Redirect: map[string]int{},
 	}
 	if m == run.TC {
 		o.Hook = bpf.TC
 	}
-	if s.iface.Link == hook.RawIPLink {
-		o.Link = field.RawIP
-	}
+	o.Link = s.link()
 	for word, i := range s.outlets {
 		o.Redirect[word] = i.Index
 	}
 	return o
+}
+
+// link is what packets begin with.
+func (s *Prepared) link() field.Link {
+	if s.iface.Link == hook.RawIPLink {
+		return field.RawIP
+	}
+	return field.Ethernet
 }
 
 // need is what rules ask of a hook.

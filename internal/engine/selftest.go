@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf"
 
@@ -37,6 +38,9 @@ type DifferenceError struct {
 	Got    []byte   // as the program does
 	// Verdict is what the program returned; XDP_PASS is 2.
 	Verdict uint32
+	// Recorded is the packet as it arrives in the record that is wrong, empty where there is
+	// none; else nil. Then Got is the packet as it leaves in the record.
+	Recorded []byte
 	// WantCounted is what each rule as written should have counted over all
 	// packets so far, Counted what it did count.
 	WantCounted, Counted []bpf.Counter
@@ -54,6 +58,9 @@ func (d *DifferenceError) Report() string {
 			text += fmt.Sprintf("draws:    %x\n", d.Draws)
 		}
 		text += fmt.Sprintf("arrives:  %x\nexpected: %x\nprogram:  %x, verdict %d\n", d.Frame, d.Want, d.Got, d.Verdict)
+	}
+	if d.Recorded != nil {
+		text += fmt.Sprintf("recorded: %x\n", d.Recorded)
 	}
 	return text + fmt.Sprintf("counters: %v, expected %v\n", d.Counted, d.WantCounted)
 }
@@ -176,6 +183,9 @@ func (b *bench) try(t trial) error {
 	if err := b.loaded.SetDraws(t.draws); err != nil {
 		return err
 	}
+	if err := b.loaded.recording.reset(); err != nil { // and to be recorded
+		return err
+	}
 	verdict, got, err := b.run(frame)
 	if err != nil {
 		return err
@@ -188,6 +198,32 @@ func (b *bench) try(t trial) error {
 	}
 	if verdict != b.hook.Verdict(want.Verdict) || !bytes.Equal(got, want.Frame) {
 		return b.differs(DifferenceError{Frame: frame, Draws: t.draws, Want: want.Frame, Got: bytes.Clone(got), Verdict: verdict})
+	}
+	return b.checkRecord(t, verdict)
+}
+
+// checkRecord compares what was recorded of a packet, if packets are.
+func (b *bench) checkRecord(t trial, verdict uint32) error {
+	r := b.loaded.recording
+	if r == nil {
+		return nil
+	}
+	there, err := r.next(time.Time{}.Add(1))
+	if err != nil {
+		return err
+	}
+	want, got := t.want, &r.packet
+	n := min(len(t.frame), bpf.RecordBytes)
+	switch {
+	case !there && want.Index < 0:
+	case there && int(got.Rule) == want.Index && int(got.Length) == len(t.frame) &&
+		bytes.Equal(got.before, t.frame[:n]) && bytes.Equal(got.after, want.Frame[:n]):
+	default:
+		d := DifferenceError{Frame: t.frame, Draws: t.draws, Want: want.Frame, Verdict: verdict, Recorded: []byte{}}
+		if there {
+			d.Recorded, d.Got = bytes.Clone(got.before), bytes.Clone(got.after)
+		}
+		return b.differs(d)
 	}
 	return nil
 }

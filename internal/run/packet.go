@@ -33,3 +33,20 @@ type Packet struct {
 
 // Written is the rule that acted, in the user's words.
 func (p *Packet) Written() rule.Written { return p.Program.Written[p.Rule] }
+
+// Recording asks for the packets on which rules act.
+type Recording struct {
+	// Rate is how many packets a second are recorded, about, or 0 for no limit.
+	Rate uint32
+	// Every: of so many packets one is recorded; 0 and 1 are all.
+	Every uint32
+	// Most is how many packets are recorded in all, or 0 for no limit. More are rewritten.
+	Most uint64
+	// Packet is called for each packet, in the order of time but for packets of several
+	// processors at once. The packet and its bytes are the caller's again when it returns. Where
+	// replies are rewritten too, or rules have taken the place of others, two calls may overlap.
+	Packet func(*Packet)
+	// Lost is called with how many more packets were rewritten and not recorded because the
+	// reader was too slow.
+	Lost func(packets uint64)
+}

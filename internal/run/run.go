@@ -40,6 +40,8 @@ type Options struct {
 	Clang bool
 	// Broken makes the program wrong on purpose, to see that the self-test finds it.
 	Broken bool
+	// Record asks for the packets on which rules act, or is nil. It is for runs, without Clang.
+	Record *Recording
 	// Stay: the rules are to outlive the process.
 	Stay bool
 	// Replace: they are to take the place of rules that stay there, if there are any.

@@ -76,6 +76,25 @@ func LoopFunction(name string) *btf.Func {
 	}}
 }
 
+// PlainFunction is the type of a function that the program calls by Invoke, with parameters of
+// 64 bits.
+func PlainFunction(name string, params ...string) *btf.Func {
+	word := &btf.Int{Name: "long", Size: 8, Encoding: btf.Signed}
+	proto := &btf.FuncProto{Return: word}
+	for _, p := range params {
+		proto.Params = append(proto.Params, btf.FuncParam{Name: p, Type: word})
+	}
+	return &btf.Func{Name: name, Linkage: btf.StaticFunc, Type: proto}
+}
+
+// Invoke calls a function of the program, with registers and results as in Call.
+func (a *Assembler) Invoke(function string, args ...Arg) {
+	for i, arg := range args {
+		a.Emit(arg(asm.R1 + asm.Register(i))...)
+	}
+	a.Emit(asm.Call.Label(function))
+}
+
 // StoreLong stores a constant as 64 bits. The library has no constructor for
 // it, since the constant has only 32.
 func StoreLong(base asm.Register, off int16, v int64) asm.Instruction {

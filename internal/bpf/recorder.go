@@ -1,0 +1,316 @@
+package bpf
+
+import (
+	"math"
+	"time"
+
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+
+	"repacket/internal/bpf/assembler"
+)
+
+// Recording says how packets on which rules act are recorded.
+type Recording struct {
+	// Ring is a RINGBUF map of records, see Record.
+	Ring int
+	// Control is an ARRAY map of one RecordControl.
+	Control int
+	// Rate is how many packets a second are recorded, about, or 0 for no limit.
+	Rate uint32
+	// Every: of so many packets one is recorded; 0 and 1 are all.
+	Every uint32
+	// Most is how many packets are recorded in all, or 0 for no limit.
+	Most uint64
+}
+
+// RecordControl is what programs that record share, in a map.
+type RecordControl struct {
+	// Lost counts the packets for which the ring had no room.
+	Lost uint64
+	// Seen counts the packets of Recording.Every, Taken those of Recording.Most.
+	Seen, Taken uint64
+	// Window is the CLOCK_MONOTONIC_COARSE time in nanoseconds at which the current
+	// window of Recording.Rate began, and InWindow how many were recorded in it.
+	Window, InWindow uint64
+}
+
+// Places in a RecordControl.
+const (
+	controlLost     = 0
+	controlSeen     = 8
+	controlTaken    = 16
+	controlWindow   = 24
+	controlInWindow = 32
+	// RecordControlSize is the size in bytes of a RecordControl.
+	RecordControlSize = 40
+)
+
+// RecordBytes is how many bytes a record has of a packet on either side: the headers.
+const RecordBytes = 128
+
+// Record is what a record in the ring begins with; behind it are RecordBytes of the packet
+// as it arrived and as many as it left. Numbers are in the order of the machine.
+type Record struct {
+	Time     uint64 // CLOCK_MONOTONIC, in nanoseconds
+	Rule     uint32 // by its place among the rules as written
+	Length   uint32 // of the packet, without an offloaded VLAN tag
+	Segments uint32 // at tc, of a GSO packet; else 0 or 1
+	Captured uint32 // how many of RecordBytes there are
+	// At tc: whether the packet has an offloaded VLAN tag, its control information and,
+	// in network order, its type; TagLeft and TagTypeLeft are as it left.
+	Tagged, Tag, TagType uint32
+	TagLeft, TagTypeLeft uint32
+	_                    uint32
+}
+
+// Places in a Record.
+const (
+	recordTime     = 0
+	recordRule     = 8
+	recordLength   = 12
+	recordSegments = 16
+	recordCaptured = 20
+	recordTagged   = 24
+	recordTag      = 28
+	recordTagType  = 32
+	recordTagLeft  = 36
+	recordTypeLeft = 40
+	// RecordHeader is the size in bytes of a Record.
+	RecordHeader = 48
+	// RecordSize is that of a whole record.
+	RecordSize = RecordHeader + 2*RecordBytes
+)
+
+// The functions that record. They are in the program once, and each rule calls them.
+const (
+	beginFunction = "record_begin"
+	endFunction   = "record_end"
+)
+
+// recorder emits what records the packets on which rules act. A record is reserved and filled
+// before the first store to the packet and completed behind the last, so that it says what
+// happened. Where there is none, because it is not to be or the ring is full, the packet is
+// rewritten all the same.
+type recorder struct{ *code }
+
+// begin reserves a record of the packet as it is and leaves it on the stack, or 0.
+func (c recorder) begin() {
+	if c.opt.Record == nil {
+		return
+	}
+	c.About("record")
+	c.Invoke(beginFunction, assembler.Reg(c.reg.ctx))
+	c.save(slotRecord, asm.R0)
+	c.Forget()
+	c.functions[beginFunction], c.functions[endFunction] = c.beginFunction, c.endFunction
+}
+
+// end completes the record, if there is one. The number of the rule is on the stack.
+func (c recorder) end() {
+	if c.opt.Record == nil {
+		return
+	}
+	c.About("record")
+	c.load(asm.R2, slotRecord)
+	c.SkipIf(asm.JEq.Imm(asm.R2, 0, ""), func() {
+		rule := func(dst asm.Register) []asm.Instruction {
+			return []asm.Instruction{asm.LoadMem(dst, asm.R10, c.frameOffset(slotRule), asm.Word)}
+		}
+		segments := assembler.Imm(0)
+		if c.opt.Hook == TC {
+			segments = c.content(slotSegments)
+		}
+		c.Invoke(endFunction, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2), rule, segments)
+	})
+}
+
+// discard gives the record back, if there is one: the packet is not rewritten in the end.
+func (c recorder) discard() {
+	if c.opt.Record == nil {
+		return
+	}
+	c.About("record")
+	c.load(asm.R1, slotRecord)
+	c.SkipIf(asm.JEq.Imm(asm.R1, 0, ""), func() {
+		c.Call(asm.FnRingbufDiscard, assembler.Reg(asm.R1), assembler.Imm(noWakeup))
+	})
+}
+
+// noWakeup is BPF_RB_NO_WAKEUP: the reader looks by itself. A wake-up costs about fifty times
+// as much as the record.
+const noWakeup = 1
+
+// functionType is the type of a function of a program.
+func functionType(name string) *btf.Func {
+	switch name {
+	case beginFunction:
+		return assembler.PlainFunction(name, "context")
+	case endFunction:
+		return assembler.PlainFunction(name, "context", "record", "rule", "segments")
+	}
+	return assembler.LoopFunction(name)
+}
+
+// Registers of both functions.
+const (
+	recordContext = asm.R6
+	record        = asm.R7
+)
+
+// beginFunction is the function that reserves a record: it gets the context, and returns the
+// record or 0.
+func (c recorder) beginFunction() {
+	none, room := c.NewLabel(), c.NewLabel()
+	c.frame.Phase = computing
+	c.About("record: is it one to record?")
+	c.Emit(asm.Mov.Reg(recordContext, asm.R1))
+	c.every(none)
+	c.most(none)
+	c.rate(none)
+	c.About("record: reserve")
+	c.Call(asm.FnRingbufReserve, assembler.Map(c.opt.Record.Ring), assembler.Imm(RecordSize), assembler.Imm(0))
+	c.Jump(room, asm.JNE.Imm(asm.R0, 0, ""))
+	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlLost), asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	c.BindLoop(none)
+	c.Emit(asm.Mov.Imm(asm.R0, 0))
+	c.Exit()
+	c.Bind(room)
+	c.Emit(asm.Mov.Reg(record, asm.R0))
+	c.Call(asm.FnKtimeGetNs)
+	c.Emit(asm.StoreMem(record, recordTime, asm.R0, asm.DWord))
+	c.tag(recordTag, recordTagType)
+	if c.opt.Hook == TC {
+		c.Emit(asm.LoadMem(asm.R1, recordContext, skbTagged, asm.Word), asm.StoreMem(record, recordTagged, asm.R1, asm.Word))
+	} else {
+		c.Emit(asm.StoreImm(record, recordTagged, 0, asm.Word))
+	}
+	c.copy(RecordHeader)
+	c.Emit(asm.Mov.Reg(asm.R0, record))
+	c.Exit()
+}
+
+// endFunction is the function that completes a record: it gets the context, the record, the
+// number of the rule and that of the segments.
+func (c recorder) endFunction() {
+	c.frame.Phase = counting
+	c.About("record: complete")
+	c.Emit(
+		asm.Mov.Reg(recordContext, asm.R1), asm.Mov.Reg(record, asm.R2),
+		asm.StoreMem(record, recordRule, asm.R3, asm.Word), asm.StoreMem(record, recordSegments, asm.R4, asm.Word),
+	)
+	switch {
+	case c.opt.Hook == TC:
+		c.Emit(asm.LoadMem(asm.R0, recordContext, skbLength, asm.Word))
+	case c.opt.Fragments:
+		c.Call(asm.FnXdpGetBuffLen, assembler.Reg(recordContext))
+	default:
+		c.Emit(asm.LoadMem(asm.R0, recordContext, c.abi.end, asm.Word), asm.LoadMem(asm.R1, recordContext, c.abi.data, asm.Word))
+		c.Emit(asm.Sub.Reg(asm.R0, asm.R1))
+	}
+	c.Emit(asm.StoreMem(record, recordLength, asm.R0, asm.Word))
+	c.tag(recordTagLeft, recordTypeLeft)
+	c.copy(RecordHeader + RecordBytes)
+	c.Call(asm.FnRingbufSubmit, assembler.Reg(record), assembler.Imm(noWakeup))
+	c.Emit(asm.Mov.Imm(asm.R0, 0))
+	c.Exit()
+}
+
+// tag copies the offloaded VLAN tag.
+func (c recorder) tag(at, typeAt int16) {
+	if c.opt.Hook != TC {
+		c.Emit(asm.StoreImm(record, at, 0, asm.Word), asm.StoreImm(record, typeAt, 0, asm.Word))
+		return
+	}
+	c.Emit(asm.LoadMem(asm.R1, recordContext, skbTag, asm.Word), asm.StoreMem(record, at, asm.R1, asm.Word))
+	c.Emit(asm.LoadMem(asm.R1, recordContext, skbTagType, asm.Word), asm.StoreMem(record, typeAt, asm.R1, asm.Word))
+}
+
+// copy copies the first bytes of the packet to a place in the record, by loads of 8 bytes: as
+// many from the start as are a power of two, then as many that end with the last byte. So
+// there are few ways through it, of which each is as short as the packet allows, and none
+// is a call. No packet has fewer than 14 bytes.
+func (c recorder) copy(at int16) {
+	const data, end, length, limit, word = asm.R1, asm.R2, asm.R3, asm.R4, asm.R5
+	done, failed := c.NewLabel(), c.NewLabel()
+	c.About("record: copy")
+	c.Emit(asm.LoadMem(data, recordContext, c.abi.data, asm.Word), asm.LoadMem(end, recordContext, c.abi.end, asm.Word))
+	c.Emit(asm.Mov.Reg(length, end), asm.Sub.Reg(length, data))
+	c.SkipIf(asm.JLE.Imm(length, RecordBytes, ""), func() { c.Emit(asm.Mov.Imm(length, RecordBytes)) })
+	c.Emit(asm.StoreMem(record, recordCaptured, length, asm.Word))
+	words := func(to asm.Register, bytes int16) {
+		c.Emit(asm.Mov.Reg(limit, data), asm.Add.Imm(limit, int32(bytes)))
+		c.Jump(failed, asm.JGT.Reg(limit, end, ""))
+		if to == limit { // the rest: it begins that many bytes into the record
+			c.Emit(asm.Mov.Reg(to, record), asm.Add.Reg(to, length))
+		}
+		for off := int16(0); off < bytes; off += 8 {
+			c.Emit(asm.LoadMem(word, data, off, asm.DWord), asm.StoreMem(to, at+off, word, asm.DWord))
+		}
+	}
+	for bytes := int16(RecordBytes / 2); bytes >= 8; bytes /= 2 {
+		less := c.NewLabel()
+		c.Jump(less, asm.JLT.Imm(length, int32(bytes), ""))
+		words(record, bytes)
+		c.Emit(asm.Sub.Imm(length, int32(bytes)), asm.Add.Reg(data, length))
+		words(limit, bytes)
+		c.Goto(done)
+		c.Bind(less)
+	}
+	c.Bind(failed)
+	c.Emit(asm.StoreImm(record, recordCaptured, 0, asm.Word))
+	c.Bind(done)
+}
+
+// every goes to none but for one packet of so many.
+func (c recorder) every(none assembler.Label) {
+	if c.opt.Record.Every < 2 {
+		return
+	}
+	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlSeen), asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	c.Emit(asm.LoadImm(asm.R3, int64(c.opt.Record.Every), asm.DWord), asm.Mod.Reg(asm.R2, asm.R3))
+	c.Jump(none, asm.JNE.Imm(asm.R2, 0, ""))
+}
+
+// most goes to none behind so many packets.
+func (c recorder) most(none assembler.Label) {
+	if c.opt.Record.Most == 0 {
+		return
+	}
+	c.Emit(asm.LoadImm(asm.R3, int64(min(c.opt.Record.Most, math.MaxInt64)), asm.DWord))
+	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlTaken), asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord))
+	c.Jump(none, asm.JGE.Reg(asm.R2, asm.R3, ""))
+	c.Emit(asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	c.Jump(none, asm.JGE.Reg(asm.R2, asm.R3, ""))
+}
+
+// window is how long the rate is counted for: a tenth of a second, or a second where the
+// rate is no multiple of ten.
+func (r Recording) window() (length time.Duration, packets uint32) {
+	const parts = 10
+	if r.Rate%parts == 0 {
+		return time.Second / parts, r.Rate / parts
+	}
+	return time.Second, r.Rate
+}
+
+// rate goes to none where enough packets were recorded in this window. Where one begins, two
+// processors may begin it, and then some more are recorded.
+func (c recorder) rate(none assembler.Label) {
+	if c.opt.Record.Rate == 0 {
+		return
+	}
+	length, packets := c.opt.Record.window()
+	same := c.NewLabel()
+	c.Call(asm.FnKtimeGetCoarseNs)
+	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlWindow), asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord))
+	c.Emit(asm.Mov.Reg(asm.R3, asm.R0), asm.Sub.Reg(asm.R3, asm.R2))
+	c.Jump(same, asm.JLT.Imm(asm.R3, int32(length), ""))
+	c.Emit(asm.StoreMem(asm.R1, 0, asm.R0, asm.DWord), assembler.StoreLong(asm.R1, controlInWindow-controlWindow, 0))
+	c.Bind(same)
+	c.Emit(asm.Add.Imm(asm.R1, controlInWindow-controlWindow), asm.LoadMem(asm.R2, asm.R1, 0, asm.DWord))
+	c.Emit(asm.LoadImm(asm.R3, int64(packets), asm.DWord))
+	c.Jump(none, asm.JGE.Reg(asm.R2, asm.R3, ""))
+	c.Emit(asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	c.Jump(none, asm.JGE.Reg(asm.R2, asm.R3, ""))
+}
