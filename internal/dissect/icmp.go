@@ -112,30 +112,31 @@ func (q quoted) portText() string {
 	return fmt.Sprintf("protocol %d port %d", q.protocol, q.port)
 }
 
-// icmpUnreachable is a destination that cannot be reached, by code (RFC 792, RFC 1122,
-// RFC 1812).
+// unreachable are the texts of a destination that cannot be reached, by code (RFC 792, RFC
+// 1122, RFC 1812); %s is the destination.
+var unreachable = map[uint8]string{
+	0: "net %s unreachable", 1: "host %s unreachable", 5: "%s unreachable - source route failed",
+	6: "net %s unreachable - unknown", 7: "host %s unreachable - unknown", 8: "%s unreachable - source host isolated",
+	9: "net %s unreachable - admin prohibited", 10: "host %s unreachable - admin prohibited",
+	11: "net %s unreachable - tos prohibited", 12: "host %s unreachable - tos prohibited",
+	13: "host %s unreachable - admin prohibited filter", 14: "host %s unreachable - host precedence violation",
+	15: "host %s unreachable - precedence cutoff",
+}
+
+// icmpUnreachable is a destination that cannot be reached.
 func (h *headers) icmpUnreachable(at int, code uint8) string {
 	q, ok := h.quote4(at + field.ICMP.Header().Fixed)
-	if !ok {
+	switch format, known := unreachable[code], unreachable[code] != ""; {
+	case !ok:
 		return fmt.Sprintf("unreachable - #%d", code)
-	}
-	switch code {
-	case 0:
-		return fmt.Sprintf("net %s unreachable", q.dest)
-	case 1:
-		return fmt.Sprintf("host %s unreachable", q.dest)
-	case 2:
+	case known:
+		return fmt.Sprintf(format, q.dest)
+	case code == 2:
 		return fmt.Sprintf("%s protocol %d unreachable", q.dest, q.protocol)
-	case 3:
+	case code == 3:
 		return fmt.Sprintf("%s %s unreachable", q.dest, q.portText())
-	case 4:
+	case code == 4:
 		return fmt.Sprintf("%s unreachable - need to frag (mtu %d)", q.dest, h.u16(at+6))
-	case 9:
-		return fmt.Sprintf("net %s unreachable - admin prohibited", q.dest)
-	case 10:
-		return fmt.Sprintf("host %s unreachable - admin prohibited", q.dest)
-	case 13:
-		return fmt.Sprintf("host %s unreachable - admin prohibited filter", q.dest)
 	default:
 		return fmt.Sprintf("%s unreachable - #%d", q.dest, code)
 	}
