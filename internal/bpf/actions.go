@@ -31,6 +31,7 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 	// The packet is as it arrived, and will be rewritten: its record begins here, and
 	// ends below. All ways from here lead there but those to c.abort, for want of
 	// memory or because the verifier has to be shown a bounds check again.
+	c.frame.Phase = preparing
 	recorder(c).begin()
 	adjusted := r.prepare(s)
 	c.frame.Phase = storing

@@ -162,7 +162,7 @@ const (
 // record or 0.
 func (c recorder) beginFunction() {
 	none, room := c.NewLabel(), c.NewLabel()
-	c.frame.Phase = computing
+	c.frame.Phase = preparing
 	c.About("record: is it one to record?")
 	c.Emit(asm.Mov.Reg(recordContext, asm.R1))
 	c.every(none)

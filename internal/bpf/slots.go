@@ -12,6 +12,7 @@ const (
 	matching                         // conditions and look-ups of a chain
 	examining                        // at tc: what kind of packet it is on which a rule acts
 	computing                        // new values and checksums, before the first store
+	preparing                        // what is not possible behind a store; the record has begun
 	storing                          // nothing fails from here on
 	counting                         // the epilogue
 )
@@ -36,8 +37,6 @@ var (
 	slotMSSAt    = newSlot("where in the TCP header the option MSS is, or 0", 8, parsing, storing)
 	slotMSS      = newSlot("base of the option MSS", 8, parsing, storing)
 	slotRow      = newSlot("the row by which a step acts", 8, matching, counting)
-
-	slotRecord = newSlot("the record of the packet, or 0", 8, computing, counting)
 
 	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, computing, storing)
 	slotParts     = newSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing)
@@ -89,6 +88,8 @@ var (
 
 	slotTag     = newSlot("tc: the offloaded VLAN tag as it will be", 8, storing, storing)
 	slotTagType = newSlot("tc: and its type", 8, storing, storing)
+
+	slotRecord = newSlot("the record of the packet, or 0", 8, preparing, counting)
 )
 
 const (
