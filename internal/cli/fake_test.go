@@ -189,6 +189,7 @@ type fakeKernel struct {
 	skipped  []run.Skipped
 	late     []run.Advice
 	done     chan struct{}
+	reached  chan run.Limit  // what Reached gives
 	jobs     []run.Options   // started or attached
 	former   []run.RuleCount // what Counts gives behind the rules
 	swapErr  error           // of Replace
@@ -317,6 +318,8 @@ func (k *fakeKernel) Attachment() run.Attachment {
 }
 func (k *fakeKernel) Done() <-chan struct{} { return k.done }
 func (k *fakeKernel) Over() run.Limit       { return k.over }
+
+func (k *fakeKernel) Reached() <-chan run.Limit { return k.reached }
 
 func (k *fakeKernel) Counts() (run.Counts, error) {
 	k.mu.Lock()

@@ -62,6 +62,21 @@ rewrite 9 pkts, 12 replies in 0.000 s
 `)
 }
 
+// TestRepliesLonger: who waits for the end of a run is told why it goes on behind its limit.
+func TestRepliesLonger(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "-i", "eth1", "-c", "1", "if udp_dest 443 then udp_dest 8080 replies")
+	f.kernel.reached = make(chan run.Limit)
+	f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
+	f.start()
+	f.kernel.reached <- run.LimitCount
+	f.await(&f.stderr, "eth1: -c is reached; replies are rewritten for 3s more\n")
+	close(f.kernel.done)
+	if got := f.wait(); got != exitDone {
+		t.Errorf("exit status %d, want 0", got)
+	}
+}
+
 // TestSummaryNamesWhatWasDone: rewrite, drop, reflect and redirect stand in it when a rule
 // does so, match when none does any of them.
 func TestSummaryNamesWhatWasDone(t *testing.T) {

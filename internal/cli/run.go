@@ -201,6 +201,9 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			if why, err := r.heed(s); why != "" {
 				return why, err
 			}
+		case limit := <-r.session.Reached():
+			r.report.clear()
+			r.out.status("%s: %s; replies are rewritten for %v more", r.report.target.Interface, overWords[limit], run.RepliesLonger)
 		case o := <-r.reloaded:
 			r.replaced(o)
 		case <-beat:

@@ -257,7 +257,7 @@ func (s *Prepared) pingPong() []run.Advice {
 // these rules, and names the point's interface.
 func (s *Prepared) sentBack(p point) (name string, back bool) {
 	found, err := hook.Find(p.index, p.dir)
-	if err != nil || !found.Ours {
+	if err != nil || !found.Ours || servesReplies(found) { // replies are sent nowhere else
 		return "", false // a warning only, so an unknown peer gets none
 	}
 	text, whole := found.Meta.Source()

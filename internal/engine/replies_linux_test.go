@@ -416,6 +416,9 @@ func TestRepliesLastLonger(t *testing.T) {
 		if limit == run.LimitCount && !e.asks(3, 443, 8080) {
 			t.Error("answers come from elsewhere")
 		}
+		if got := <-r.Reached(); got != limit {
+			t.Errorf("reached %q, want %q", got, limit)
+		}
 		<-r.Done()
 		if time.Since(began) < longer {
 			t.Errorf("%s: replies did not last longer", limit)

@@ -20,8 +20,10 @@ type Session struct {
 	done  chan struct{}
 	stop  chan struct{}
 	watch sync.WaitGroup
-	gone  error     // the interface was removed; read behind watch
-	over  run.Limit // which limit was reached; read behind done
+	// reached has room for the one limit that is reached, so that nobody need wait for it.
+	reached chan run.Limit
+	gone    error     // the interface was removed; read behind watch
+	over    run.Limit // which limit was reached; read behind done
 	// attached is when the rules were attached, and before what the interface had counted
 	// just before, or unknown why that is not known.
 	attached time.Time
@@ -60,7 +62,7 @@ func Start(opt run.Options) (*Session, error) {
 func (s *Prepared) Start(ready func()) (run.Session, error) { return s.start(ready) }
 
 func (s *Prepared) start(ready func()) (*Session, error) {
-	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{})}
+	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{}), reached: make(chan run.Limit, 1)}
 	s.ready = ready
 	p, err := s.attachSet(func(side *Prepared, p *installed) (undo func() error, err error) {
 		r.countFromNow()
@@ -156,6 +158,9 @@ func (r *Session) Counts() (run.Counts, error) {
 // reports.
 func (r *Session) Done() <-chan struct{} { return r.done }
 
+// Reached tells the limit that is reached while replies are still rewritten.
+func (r *Session) Reached() <-chan run.Limit { return r.reached }
+
 // Over says, once Done is closed, which limit was reached, if it was one.
 func (r *Session) Over() run.Limit { return r.over }
 
@@ -228,6 +233,7 @@ func (r *Session) ends() bool {
 			if !r.rewritesReplies() {
 				return true
 			}
+			r.reached <- limit
 			t := time.NewTimer(repliesLonger)
 			defer t.Stop()
 			answered = t.C

@@ -122,6 +122,8 @@ type Session interface {
 	// the rules are gone, which Close then reports. Over is the limit, once Done is closed.
 	Done() <-chan struct{}
 	Over() Limit
+	// Reached tells the limit that is reached while replies are still rewritten.
+	Reached() <-chan Limit
 	// Close detaches the rules and returns the final counts.
 	Close() (Counts, error)
 	// Traffic is what is known of the packets of the interface when the session has been
