@@ -38,9 +38,30 @@ func moduleName(path string) (string, bool) {
 	return strings.ReplaceAll(name, "-", "_"), ok
 }
 
-// loadOrder is the modules with what they need, which stands before them.
+// builtIn are the names of the modules that the kernel of a tree has built in. What one
+// kernel of Debian loads, the next may have built in: fuse does since 6.12.
+func builtIn(tree string) (map[string]bool, error) {
+	text, err := os.ReadFile(filepath.Join(tree, "modules.builtin"))
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	for path := range strings.FieldsSeq(string(text)) {
+		if name, ok := moduleName(path); ok {
+			names[name] = true
+		}
+	}
+	return names, nil
+}
+
+// loadOrder is the modules with what they need, which stands before them. Those that are
+// built in are not among them.
 func loadOrder(ctx context.Context, tree string, names []string) ([]module, error) {
 	files, err := moduleFiles(tree)
+	if err != nil {
+		return nil, err
+	}
+	inKernel, err := builtIn(tree)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +69,7 @@ func loadOrder(ctx context.Context, tree string, names []string) ([]module, erro
 	seen := map[string]bool{}
 	var visit func(name string) error
 	visit = func(name string) error {
-		if seen[name] {
+		if seen[name] || inKernel[name] {
 			return nil
 		}
 		seen[name] = true

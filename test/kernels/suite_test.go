@@ -1,8 +1,10 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -75,9 +77,19 @@ func TestModuleName(t *testing.T) {
 	}
 }
 
+// TestModuleThatIsNotThere: neither a file nor built in is an error; what is built in has to
+// be loaded by nobody.
 func TestModuleThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	if order, err := loadOrder(t.Context(), t.TempDir(), []string{"veth"}); err == nil {
-		t.Errorf("got %v", order)
+	tree := t.TempDir()
+	builtin := []byte("kernel/fs/fuse/fuse.ko\nkernel/net/sched/sch-ingress.ko\n")
+	if err := os.WriteFile(filepath.Join(tree, "modules.builtin"), builtin, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if order, err := loadOrder(t.Context(), tree, []string{"fuse", "veth"}); err == nil || !strings.Contains(err.Error(), "veth") {
+		t.Errorf("got %v, %v", order, err)
+	}
+	if order, err := loadOrder(t.Context(), tree, []string{"fuse", "sch_ingress"}); err != nil || len(order) > 0 {
+		t.Errorf("built in: got %v, %v", order, err)
 	}
 }
