@@ -24,10 +24,9 @@ type Other struct {
 	RFC string
 }
 
-// Others are all of the registry of protocol numbers but TCP, UDP and ICMPv6, and version
-// 2 of RDP (27, RFC 1151), which nobody is known to send. The
-// pseudo-header is that of IPv4 (RFC 768) or IPv6 (RFC 8200 section 8.1), of which
-// the addresses follow.
+// Others are all of the registry of protocol numbers but TCP, UDP, ICMPv6, and version 2
+// of RDP (27, RFC 1151). The pseudo-header is that of IPv4 (RFC 768) or IPv6 (RFC 8200
+// section 8.1), of which the addresses follow.
 var Others = []Other{
 	{33, "DCCP", 6, None, 0, false, false, "RFC 4340 section 9.1"},
 	{89, "OSPFv3", 12, None, 3, false, false, "RFC 5340 appendix A.3.1, RFC 7949 over IPv4"},
