@@ -14,6 +14,7 @@ import (
 // uses is what a program needs beyond the plain way.
 type uses struct {
 	sums     bool // some rule makes a whole sum
+	pseudo   bool // and with a pseudo-header
 	options  bool // some rule asks for TCP's MSS
 	quotes   bool // some rule asks for what ICMP errors quote
 	verdicts bool // some rule does not let the packet pass
@@ -35,6 +36,9 @@ func usesOf(p *plan.Program, hook abi) uses {
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			u.redirect = u.redirect || hook.redirects(s.Verdict)
 			u.sums = u.sums || slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool { return sum.Op != plan.Adjust })
+			u.pseudo = u.pseudo || slices.ContainsFunc(s.Sums, func(sum plan.Sum) bool {
+				return sum.Op != plan.Adjust && sum.Check.Proto != field.IP && sum.Check.Proto != field.ICMP
+			})
 			if s.Lookup != nil && s.Lookup.Table.Kind == plan.Ordered {
 				u.searches++
 			}

@@ -16,6 +16,9 @@ type parser struct{ *compiler }
 // packet finds the class of a packet and goes to its chain.
 func (p *parser) packet() {
 	l := p.plan.Levels[0]
+	if p.use.pseudo {
+		p.saveImm(slotAddress, 0)
+	}
 	if p.plan.Link == field.RawIP {
 		p.rawIP(l)
 		return

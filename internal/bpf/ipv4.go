@@ -97,6 +97,10 @@ func (p *parser) ipOptions(n *plan.Network, here, bare assembler.Label) {
 // options, if these are treated in their own way. In temp is the length as transport has it.
 func (p *parser) routes(n *plan.Network, bare assembler.Label) {
 	if !tells(n, plan.Routed, plan.Direct) {
+		if p.use.pseudo {
+			p.anywhere(covered(n))
+			p.lastHop(noLabel)
+		}
 		return
 	}
 	routed, rest := p.NewLabel(), p.NewLabel()

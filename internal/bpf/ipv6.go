@@ -201,7 +201,7 @@ func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 		is(routing)
 		p.Emit(asm.LoadMem(value, p.reg.l4, l4Base+3, asm.Byte), asm.Mul.Reg(value, temp)) // segments left
 		see()
-		if homes(n) {
+		if p.homes(n) {
 			is(destination)
 			p.Emit(asm.Mov.Reg(value, temp), asm.LSh.Imm(value, destinationBit))
 			see()
@@ -222,7 +222,7 @@ func (p *parser) extension(n *plan.Network, bare assembler.Label) {
 
 // sees reports whether anybody asks what has been seen.
 func (p *parser) sees(n *plan.Network) bool {
-	return p.use.sums || p.use.flows || tells(n, plan.Extended, plan.Routed) || homes(n)
+	return p.use.sums || p.use.flows || tells(n, plan.Extended, plan.Routed) || p.homes(n)
 }
 
 // walked leaves the next header in value and in temp the length of what is
@@ -244,7 +244,7 @@ func (p *parser) walked(n *plan.Network, bare assembler.Label) {
 		p.save(slotLeft, temp)
 	}
 	p.Emit(asm.Add.Imm(temp, -1))
-	if homes(n) {
+	if p.homes(n) {
 		p.home()
 	}
 	p.load(value, slotNext)

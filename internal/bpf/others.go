@@ -152,7 +152,7 @@ func (p *parser) shows(o field.Other, bare assembler.Label) {
 	p.Jump(bare, asm.JEq.Imm(value, unread, ""))
 	checksums{p.code}.fold(0xffffffff, 0xffff)
 	p.Jump(bare, asm.JEq.Imm(value, modulus, "")) // right without
-	most := p.addAddresses(field.IP, plan.Direct)
+	most := p.addAddresses(field.IP)
 	p.load(temp, slotL4Len)
 	p.Emit(asm.HostTo(asm.BE, temp, asm.Half), asm.Add.Reg(value, temp), asm.Add.Imm(value, swapped(uint32(o.Number), 2)))
 	checksums{p.code}.fold(most+3*0xffff, 0xffff)

@@ -36,8 +36,8 @@ func tells(n *plan.Network, other, than plan.Way) bool {
 }
 
 // homes reports whether anybody asks for the option Home Address.
-func homes(n *plan.Network) bool {
-	return tells(n, plan.Homed, plan.Extended) || tells(n, plan.HomedRouted, plan.Routed)
+func (p *parser) homes(n *plan.Network) bool {
+	return p.use.pseudo || tells(n, plan.Homed, plan.Extended) || tells(n, plan.HomedRouted, plan.Routed)
 }
 
 // search calls a function up to most times, which leaves in slotFound, and in value, where
@@ -97,8 +97,8 @@ func (p *parser) anywhere(known int) {
 	p.load(temp, slotKeptLength)
 }
 
-// lastHop goes to routed if there is a source route that has hops left among the options
-// of the IPv4 header.
+// lastHop goes to routed, if that is not noLabel, if there is a source route that has hops
+// left among the options of the IPv4 header.
 func (p *parser) lastHop(routed assembler.Label) {
 	p.About("source route")
 	p.save(slotKeptLength, temp)
@@ -107,7 +107,30 @@ func (p *parser) lastHop(routed assembler.Label) {
 	p.place(slotL4, p.reg.l4, l4Base)
 	p.load(temp, slotKeptLength)
 	p.search(routeFunction, maxIPOptions, p.findLastHop)
-	p.Jump(routed, asm.JNE.Imm(value, 0, ""))
+	if !p.use.pseudo {
+		p.Jump(routed, asm.JNE.Imm(value, 0, ""))
+		return
+	}
+	none := p.NewLabel()
+	p.Jump(none, asm.JEq.Imm(value, 0, ""))
+	p.standIn("ip_dest")
+	if routed != noLabel {
+		p.Goto(routed)
+	}
+	p.Bind(none)
+}
+
+// standIn turns the sum of an address in slotAddress into what it is more than that of the
+// address in a field, for which it stands. slotKeptLength has what temp has.
+func (p *parser) standIn(name string) {
+	f := field.MustByName(name)
+	p.load(value, slotAddress)
+	for off := f.Byte(); off < f.Byte()+f.Size(); off += 4 {
+		p.Emit(asm.LoadMem(temp, p.reg.l3, int16(ethLen+off), asm.Word), asm.Xor.Imm32(temp, -1), asm.Add.Reg(value, temp))
+	}
+	checksums{p.code}.fold(2*int64(f.Size()/4)*0xffffffff, 0xffff)
+	p.save(slotAddress, value)
+	p.load(temp, slotKeptLength)
 }
 
 // home notes in slotSeen whether the option Home Address is among the extension headers,
@@ -129,6 +152,9 @@ func (p *parser) home() {
 	p.load(temp, slotKeptLength)
 	p.search(homeFunction, maxSearched, p.findHome)
 	p.Jump(none, asm.JEq.Imm(value, 0, ""))
+	if p.use.pseudo {
+		p.standIn("ip6_src")
+	}
 	p.load(value, slotSeen)
 	p.Emit(asm.Or.Imm(value, seenHome))
 	p.save(slotSeen, value)
@@ -181,7 +207,7 @@ func (f finder) byte(dst asm.Register, at int16) {
 // are recomputed.
 func (f finder) found(size int32) {
 	f.save(slotFound, finderAt)
-	if f.use.sums {
+	if f.use.pseudo {
 		f.read(finderAt, size)
 		f.Emit(asm.Mov.Imm(value, 0))
 		for at := int16(0); at < int16(size); at += 4 {

@@ -150,31 +150,26 @@ func (c recompute) chunks(dst asm.Register) {
 // pseudoHeader starts the sum of TCP, UDP and ICMPv6 (RFC 9293 section 3.1, RFC
 // 768, RFC 8200 section 8.1).
 func (c recompute) pseudoHeader(s plan.Sum) {
-	c.Emit(asm.Mov.Imm(c.spare(), 0))
 	if s.Check.Proto == field.ICMP {
+		c.Emit(asm.Mov.Imm(c.spare(), 0))
 		return
 	}
 	c.load(value, slotL4Len)
 	c.Emit(asm.HostTo(asm.BE, value, asm.Half), asm.Add.Imm(value, swapped(uint32(s.Check.Proto.Header().Number), 2)))
-	most := c.addAddresses(s.L3, s.Way)
-	checksums(c).fold(most+2*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
+	most := c.addAddresses(s.L3)
+	c.load(temp, slotAddress)
+	c.Emit(asm.Add.Reg(value, temp))
+	checksums(c).fold(most+3*0xffff, 0x1fffe) // the helper takes a sum of 32 bits
 	c.Emit(asm.Mov.Reg(c.spare(), value))
 }
 
-// addAddresses adds the addresses of the pseudo-header to value and returns the
-// most that they can be.
-func (c *code) addAddresses(l3 field.Protocol, way plan.Way) (most int64) {
-	for _, name := range []string{"_src", "_dest"} {
-		f := field.MustByName(l3.Header().Prefix + name)
-		most += int64(f.Size()/4) * 0xffffffff
-		if way.Elsewhere(f) {
-			c.load(temp, slotAddress)
-			c.Emit(asm.Add.Reg(value, temp))
-			continue
-		}
-		for off := f.Byte(); off < f.Byte()+f.Size(); off += 4 {
-			c.Emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
-		}
+// addAddresses adds the addresses of the IP header to value and returns the most that
+// they can be.
+func (c *code) addAddresses(l3 field.Protocol) (most int64) {
+	src := field.MustByName(l3.Header().Prefix + "_src")
+	for off := src.Byte(); off < src.Byte()+2*src.Size(); off += 4 { // the destination follows
+		c.Emit(asm.LoadMem(temp, c.reg.l3, int16(ethLen+off), asm.Word), asm.Add.Reg(value, temp))
+		most += 0xffffffff
 	}
 	return most
 }

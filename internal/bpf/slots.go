@@ -59,7 +59,7 @@ var (
 	slotOption = newSlot("where the search for an option is", 8, parsing, parsing)
 	slotTCPLen = newSlot("length of the TCP header", 8, parsing, parsing)
 
-	slotAddress    = newSlot("sum of an address that the pseudo-header has from an option", 8, parsing, computing)
+	slotAddress    = newSlot("what an address of the pseudo-header is more than that in the IP header, as a sum", 8, parsing, computing)
 	slotFound      = newSlot("where that address is, or 0", 8, parsing, parsing)
 	slotOptionsEnd = newSlot("where the options of an extension header end", 8, parsing, parsing)
 	slotKind       = newSlot("kind of the extension header behind them", 8, parsing, parsing)

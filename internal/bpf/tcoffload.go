@@ -65,7 +65,7 @@ func (c *tc) pseudoSum(l3 field.Protocol) {
 	const udpLengthAt, checkAt = 4, 6
 	start := int64(swapped(uint32(field.UDP.Header().Number), 2))
 	c.Emit(asm.Mov.Imm(value, int32(start)))
-	most := start + c.addAddresses(l3, plan.Direct)
+	most := start + c.addAddresses(l3)
 	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+udpLengthAt, asm.Half), asm.Add.Reg(value, temp))
 	c.Emit(asm.LoadMem(temp, c.reg.l4, l4Base+checkAt, asm.Half), asm.Xor.Imm(temp, 0xffff), asm.Add.Reg(value, temp))
 	checksums{c.code}.fold(most+2*0xffff, 0xffff)

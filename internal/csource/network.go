@@ -22,30 +22,24 @@ func (w *writer) networkBody(n *plan.Network, p field.Protocol) string {
 		w.use(frameOffset)
 		text = "\t__u32 way = way_behind(ctx, l3);\n\tvoid *l4 = (void *)ip6 + way_offset(way);\n\n"
 	}
-	text = strings.TrimSuffix(text, "\n") + w.findElsewhere(n, p) + "\n"
+	inner := ""
 	for _, t := range n.L4 {
-		text += w.transport(t, p)
+		inner += w.transport(t, p)
 	}
 	if n.Summed != nil {
-		text += w.summed(*n.Summed, p)
+		inner += w.summed(*n.Summed, p)
 	}
-	return text + "\treturn " + w.callOf(w.chains[n.Bare], given{}) + ";\n"
+	if strings.Contains(inner, string(addressAt)) {
+		text = strings.TrimSuffix(text, "\n") + w.findElsewhere(p) + "\n"
+	}
+	return text + inner + "\treturn " + w.callOf(w.chains[n.Bare], given{}) + ";\n"
 }
 
-// findElsewhere finds the address of the pseudo-header that stands behind the IP header,
-// if that makes a difference.
-func (w *writer) findElsewhere(n *plan.Network, p field.Protocol) string {
-	other, than := plan.Routed, plan.Direct
+// findElsewhere finds the address of the pseudo-header that stands behind the IP header.
+func (w *writer) findElsewhere(p field.Protocol) string {
 	find, call := "last_hop", "header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0"
 	if p == field.IP6 {
-		other, than = plan.Homed, plan.Extended
 		find, call = "home_address", "way_offset(way) > sizeof(*ip6) ? home_address(ctx, l3, l3 + way_offset(way)) : 0"
-	}
-	differ := func(t plan.Transport) bool {
-		return t.Ways[other] != t.Ways[than] || p == field.IP6 && t.Ways[plan.HomedRouted] != t.Ways[plan.Routed]
-	}
-	if !slices.ContainsFunc(n.L4, differ) && (n.Summed == nil || !differ(*n.Summed)) {
-		return ""
 	}
 	w.need(find)
 	w.use(frameOffset)

@@ -52,22 +52,9 @@ func (w *writer) pseudoHeader(s plan.Sum) []string {
 	case s.Check.Proto == field.IP, s.Check.Proto == field.ICMP:
 		return nil
 	case s.L3 == field.IP:
-		return append([]string{w.call("pseudo_header")}, w.elsewhere(s, "minus(ip->dest)", 4)...)
+		return []string{w.call("pseudo_header"), w.call("stand_in")}
 	}
 	w.need("pseudo_header6")
 	sum := fmt.Sprintf("pseudo_header6(ip6, %s, %s)", w.protocol(s.Check.Proto), w.call("datagram_length6"))
-	return append([]string{sum}, w.elsewhere(s, "minus6(ip6->src)", 16)...)
-}
-
-// elsewhere writes what is to be added to the sum of a pseudo-header of which an address
-// of so many bytes is not in the IP header: less is for the one there.
-func (w *writer) elsewhere(s plan.Sum, less string, size int) []string {
-	if s.Way == plan.Direct {
-		return nil
-	}
-	w.need(strings.Split(less, "(")[0])
-	w.need("sum_bytes")
-	w.use(frameOffset)
-	w.use(addressAt)
-	return []string{less, fmt.Sprintf("sum_bytes(ctx, l3 + elsewhere, %d)", size)}
+	return []string{sum, w.call("stand_in6")}
 }

@@ -94,12 +94,12 @@ func (a asked) tags() bool {
 // another way need not be told apart from it.
 func (a asked) likeness(l3 field.Protocol, w Way) Way {
 	if l3 == field.IP {
-		if w.Routed() && (a.sets["ip_dest"] || a.sums) {
+		if w.Routed() && a.sets["ip_dest"] {
 			return Routed
 		}
 		return Direct
 	}
-	if w.Homed() && !a.sets["ip6_src"] && !a.sums {
+	if w.Homed() && !a.sets["ip6_src"] {
 		w -= Homed - Extended
 	}
 	if a.fields["ip6_next"] || a.fields["ip6_dest"] || a.sums {

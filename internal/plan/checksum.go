@@ -26,7 +26,6 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		s := Sum{Check: check, ZeroIsNone: udp, Ones: udp || named && check.Proto == field.ICMP}
 		if named {
 			s.Op, s.L3 = map[operand.Op]SumOp{operand.Fix: Fix, operand.Bad: Bad}[op], c.L3
-			s.Way = c.elsewhere(check)
 			s.Last = check.Proto == field.IP && (c.L4 != field.None || c.Summed) && headerWords(r) != 0
 		}
 		for _, e := range list {
@@ -43,15 +42,6 @@ func sums(r *rule.Rule, list []edit, c Class, known patterns) []Sum {
 		}
 	}
 	return out
-}
-
-// elsewhere is the way of the class if that takes an address of the pseudo-header of a
-// checksum from behind the IP header, or else Direct.
-func (c Class) elsewhere(check *field.Field) Way {
-	if check.Proto == field.IP || check.Proto == field.ICMP || !c.Way.Routed() && !c.Way.Homed() {
-		return Direct
-	}
-	return c.Way
 }
 
 // checksums are those of the headers of a class.

@@ -99,37 +99,6 @@ func (l Leaf) Scans() bool { return l.Even != nil }
 // Quotes reports whether the packet has to be looked for that an ICMP error quotes.
 func (l Leaf) Quotes() bool { return l.Quote != nil }
 
-// Way is what stands between an IP header and a layer-4 header.
-type Way uint8
-
-// The ways.
-const (
-	Direct      Way = iota // nothing but IPv4 options
-	Extended               // extension headers of IPv6
-	Routed                 // among them a routing header that has segments left; a source route of IPv4 that has hops left
-	Homed                  // the option Home Address of IPv6 (RFC 6275)
-	HomedRouted            // both
-	ways        = 5
-)
-
-// Routed reports whether the pseudo-header has another destination than the IP header.
-func (w Way) Routed() bool { return w == Routed || w == HomedRouted }
-
-// Homed reports whether the pseudo-header has another source than the IP header.
-func (w Way) Homed() bool { return w == Homed || w == HomedRouted }
-
-// Elsewhere reports whether the pseudo-header has another address than the one that a
-// field of the IP header holds.
-func (w Way) Elsewhere(address *field.Field) bool {
-	switch address.Name {
-	case "ip_dest", "ip6_dest":
-		return w.Routed()
-	case "ip6_src":
-		return w.Homed()
-	}
-	return false
-}
-
 // Blind reports whether no header has to be looked at: every packet is treated
 // alike.
 func (p *Program) Blind() bool {
@@ -349,9 +318,6 @@ type Sum struct {
 	Op    SumOp
 	// L3 is the header that the pseudo-header is made of: field.IP or field.IP6.
 	L3 field.Protocol
-	// Way is Direct where both addresses of the pseudo-header are in L3. Else it says
-	// which is not: that one has been read on the way to the layer-4 header.
-	Way Way
 	// Const is modulo 65535; Parts are what it consists of.
 	Const uint32
 	Parts [parts]uint32

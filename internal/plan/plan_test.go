@@ -178,9 +178,7 @@ tcp: rule 0 sum ip_check+1280-256*ip[0:1]&f sum tcp_check+65515--4*ip[0:1]&f set
 `},
 	{"if udp then udp_check fix", `
 udp: rule 0 if whole udp datagram over ip sum udp_check=fix
-udp/routed: rule 0 if whole udp datagram over ip sum udp_check=fix
 ip6+udp: rule 0 if whole udp datagram over ip6 sum udp_check=fix
-ip6+udp/homed: rule 0 if whole udp datagram over ip6 sum udp_check=fix
 `},
 	{"if ip_ttl lt 5 or ip_ttl 7 then ip_check 0xdead", `
 ip: rule 0 if ip[8:9]=0-4,7 set ip[10:12]=dead

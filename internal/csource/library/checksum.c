@@ -91,10 +91,21 @@ static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 p
 	return sum;
 }
 
-/* The opposite of an IPv6 address in a sum. */
-static __always_inline __u64 minus6(const __be32 *address)
+/* What the last hop of a source route is more than the destination for which it stands. */
+static __always_inline __u64 stand_in(struct xdp_md *ctx, __u32 l3, __u32 elsewhere,
+				      const struct ip_header *ip)
 {
-	return minus(address[0]) + minus(address[1]) + minus(address[2]) + minus(address[3]);
+	return elsewhere ? minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, sizeof(ip->dest)) : 0;
+}
+
+/* What a home address is more than the source for which it stands. */
+static __always_inline __u64 stand_in6(struct xdp_md *ctx, __u32 l3, __u32 elsewhere,
+				       const struct ip6_header *ip6)
+{
+	const __be32 *src = ip6->src;
+
+	return elsewhere ? minus(src[0]) + minus(src[1]) + minus(src[2]) + minus(src[3]) +
+				   sum_bytes(ctx, l3 + elsewhere, sizeof(ip6->src)) : 0;
 }
 
 /* The checksum that makes a sum 0. */

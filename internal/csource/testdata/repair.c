@@ -231,6 +231,13 @@ static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
 }
 
+/* What the last hop of a source route is more than the destination for which it stands. */
+static __always_inline __u64 stand_in(struct xdp_md *ctx, __u32 l3, __u32 elsewhere,
+				      const struct ip_header *ip)
+{
+	return elsewhere ? minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, sizeof(ip->dest)) : 0;
+}
+
 /* The checksum that makes a sum 0. */
 static __always_inline __be16 checksum(__u64 sum)
 {
@@ -256,8 +263,8 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 }
 
 /* UDP packets. */
-static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_header *ip,
-				      struct udp_header *udp)
+static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, __u32 elsewhere,
+				      struct ip_header *ip, struct udp_header *udp)
 {
 	/* if udp then udp_check fix ip_ttl 3 */
 	if (whole_datagram(ctx, l3, ip) && udp->len == bpf_htons(datagram_length(ip))) {
@@ -267,40 +274,7 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_he
 		/* udp_check fix */
 		udp->check = 0;
 		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip)) +
-					      pseudo_header(ip)));
-		count(ctx, 0);
-		return XDP_PASS;
-	}
-
-	/* if ip_ttl 1 then ip_check bad */
-	if (ip->ttl == 1 &&
-	    header_length(ip) >= sizeof(*ip) &&
-	    l3 + header_length(ip) <= bpf_xdp_get_buff_len(ctx)) {
-		/* ip_check bad */
-		ip->check = 0;
-		ip->check = wrong(checksum(sum_bytes(ctx, l3, header_length(ip))));
-		count(ctx, 1);
-		return XDP_PASS;
-	}
-
-	return XDP_PASS;
-}
-
-/* UDP packets with a source route that has hops left. */
-static __always_inline int udp_packet_source_routed(struct xdp_md *ctx, __u32 l3,
-						    __u32 elsewhere, struct ip_header *ip,
-						    struct udp_header *udp)
-{
-	/* if udp then udp_check fix ip_ttl 3 */
-	if (whole_datagram(ctx, l3, ip) && udp->len == bpf_htons(datagram_length(ip))) {
-		/* ip_check follows ip_ttl */
-		ip->check = adjusted(ip->check, (3 << 8) + minus(ip->ttl << 8));
-		ip->ttl = 3;
-		/* udp_check fix */
-		udp->check = 0;
-		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + header_length(ip), datagram_length(ip)) +
-					      pseudo_header(ip) + minus(ip->dest) +
-					      sum_bytes(ctx, l3 + elsewhere, 4)));
+					      pseudo_header(ip) + stand_in(ctx, l3, elsewhere, ip)));
 		count(ctx, 0);
 		return XDP_PASS;
 	}
@@ -343,11 +317,8 @@ static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
 	void *l4 = (void *)ip + header_length(ip);
 	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
-		if (elsewhere)
-			return udp_packet_source_routed(ctx, l3, elsewhere, ip, l4);
-		return udp_packet(ctx, l3, ip, l4);
-	}
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l3, elsewhere, ip, l4);
 	return ip_packet(ctx, l3, ip);
 }
 

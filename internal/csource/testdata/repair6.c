@@ -270,10 +270,14 @@ static __always_inline __u64 pseudo_header6(const struct ip6_header *ip6, __u8 p
 	return sum;
 }
 
-/* The opposite of an IPv6 address in a sum. */
-static __always_inline __u64 minus6(const __be32 *address)
+/* What a home address is more than the source for which it stands. */
+static __always_inline __u64 stand_in6(struct xdp_md *ctx, __u32 l3, __u32 elsewhere,
+				       const struct ip6_header *ip6)
 {
-	return minus(address[0]) + minus(address[1]) + minus(address[2]) + minus(address[3]);
+	const __be32 *src = ip6->src;
+
+	return elsewhere ? minus(src[0]) + minus(src[1]) + minus(src[2]) + minus(src[3]) +
+				   sum_bytes(ctx, l3 + elsewhere, sizeof(ip6->src)) : 0;
 }
 
 /* The checksum that makes a sum 0. */
@@ -296,31 +300,8 @@ static __always_inline void count(struct xdp_md *ctx, __u32 rule)
 
 /* UDP packets. */
 static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, __u32 way,
-				      struct ip6_header *ip6, struct udp_header *udp)
-{
-	/* if ip6_src 2001:db8::/32 udp then udp_check fix, ip6_dest 2001:db8::1 */
-	if (ip6->src[0] == bpf_htonl(0x20010db8) &&
-	    whole_datagram6(ctx, l3, ip6, way) &&
-	    udp->len == bpf_htons(datagram_length6(ip6, way))) {
-		ip6->dest[0] = bpf_htonl(0x20010db8);
-		ip6->dest[1] = 0;
-		ip6->dest[2] = 0;
-		ip6->dest[3] = bpf_htonl(0x00000001);
-		/* udp_check fix */
-		udp->check = 0;
-		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + way_offset(way), datagram_length6(ip6, way)) +
-					      pseudo_header6(ip6, PROTOCOL_UDP, datagram_length6(ip6, way))));
-		count(ctx, 0);
-		return XDP_PASS;
-	}
-
-	return XDP_PASS;
-}
-
-/* UDP packets with the option Home Address. */
-static __always_inline int udp_packet_homed(struct xdp_md *ctx, __u32 l3, __u32 way,
-					    __u32 elsewhere, struct ip6_header *ip6,
-					    struct udp_header *udp)
+				      __u32 elsewhere, struct ip6_header *ip6,
+				      struct udp_header *udp)
 {
 	/* if ip6_src 2001:db8::/32 udp then udp_check fix, ip6_dest 2001:db8::1 */
 	if (ip6->src[0] == bpf_htonl(0x20010db8) &&
@@ -334,7 +315,7 @@ static __always_inline int udp_packet_homed(struct xdp_md *ctx, __u32 l3, __u32 
 		udp->check = 0;
 		udp->check = nonzero(checksum(sum_bytes(ctx, l3 + way_offset(way), datagram_length6(ip6, way)) +
 					      pseudo_header6(ip6, PROTOCOL_UDP, datagram_length6(ip6, way)) +
-					      minus6(ip6->src) + sum_bytes(ctx, l3 + elsewhere, 16)));
+					      stand_in6(ctx, l3, elsewhere, ip6)));
 		count(ctx, 0);
 		return XDP_PASS;
 	}
@@ -351,14 +332,9 @@ static __always_inline int over_ip6(struct xdp_md *ctx, void *end, __u32 l3,
 	__u32 elsewhere = way_offset(way) > sizeof(*ip6) ? home_address(ctx, l3, l3 + way_offset(way)) : 0;
 
 	if (carries6(ip6, way, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
-		if (elsewhere) {
-			if (way & WAY_ROUTED)
-				return XDP_PASS;
-			return udp_packet_homed(ctx, l3, way, elsewhere, ip6, l4);
-		}
 		if (way & WAY_ROUTED)
 			return XDP_PASS;
-		return udp_packet(ctx, l3, way, ip6, l4);
+		return udp_packet(ctx, l3, way, elsewhere, ip6, l4);
 	}
 	return XDP_PASS;
 }

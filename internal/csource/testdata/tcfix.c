@@ -264,6 +264,13 @@ static __always_inline __u64 pseudo_header(const struct ip_header *ip)
 	return (__u64)ip->src + ip->dest + bpf_htons(ip->protocol) + bpf_htons(datagram_length(ip));
 }
 
+/* What the last hop of a source route is more than the destination for which it stands. */
+static __always_inline __u64 stand_in(struct __sk_buff *ctx, __u32 l3, __u32 elsewhere,
+				      const struct ip_header *ip)
+{
+	return elsewhere ? minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, sizeof(ip->dest)) : 0;
+}
+
 /* The checksum that makes a sum 0. */
 static __always_inline __be16 checksum(__u64 sum)
 {
@@ -340,8 +347,8 @@ static __always_inline void count(struct __sk_buff *ctx, __u32 rule)
 }
 
 /* TCP packets. */
-static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_offset,
-				      struct ip_header *ip)
+static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 elsewhere,
+				      __u32 l4_offset, struct ip_header *ip)
 {
 	/* if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1 */
 	if (whole_datagram(ctx, l3, ip) &&
@@ -352,44 +359,7 @@ static __always_inline int tcp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		__u64 bytes = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
 
 		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 1));
-		__u64 pseudo_sum = pseudo_header(ip);
-		__u32 length = header_length(ip);
-		if (is_partial(ctx, l4_offset + 16)) {
-			/* tcp_check follows ip_src */
-			replace(ctx, l4_offset + 16, pseudo, BPF_F_PSEUDO_HDR);
-			replace(ctx, l4_offset + 16, 1, BPF_F_PSEUDO_HDR);
-		} else {
-			/* tcp_check bad */
-			store(ctx, l4_offset + 16, 0);
-			store(ctx, l4_offset + 16, wrong(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
-			bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
-		}
-		bpf_csum_update(ctx, bpf_htons(fold(bytes)));
-		/* ip_check bad */
-		store(ctx, l3 + 10, 0);
-		store(ctx, l3 + 10, wrong(checksum(sum_bytes(ctx, l3, length))));
-		count(ctx, 1);
-		return TC_ACT_UNSPEC;
-	}
-
-	return TC_ACT_UNSPEC;
-}
-
-/* TCP packets with a source route that has hops left. */
-static __always_inline int tcp_packet_source_routed(struct __sk_buff *ctx, __u32 l3,
-						    __u32 elsewhere, __u32 l4_offset,
-						    struct ip_header *ip)
-{
-	/* if tcp then tcp_check bad ip_check bad ip_src 10.0.0.1 */
-	if (whole_datagram(ctx, l3, ip) &&
-	    header_length(ip) >= sizeof(*ip) &&
-	    l3 + header_length(ip) <= ctx->len) {
-		__u64 pseudo = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
-		__u32 carried = datagram_length(ip);
-		__u64 bytes = ADDRESS(10, 0, 0, 1) + minus(bpf_ntohl(ip->src));
-
-		ip->src = bpf_htonl(ADDRESS(10, 0, 0, 1));
-		__u64 pseudo_sum = pseudo_header(ip) + minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, 4);
+		__u64 pseudo_sum = pseudo_header(ip) + stand_in(ctx, l3, elsewhere, ip);
 		__u32 length = header_length(ip);
 		if (is_partial(ctx, l4_offset + 16)) {
 			/* tcp_check follows ip_src */
@@ -413,8 +383,9 @@ static __always_inline int tcp_packet_source_routed(struct __sk_buff *ctx, __u32
 }
 
 /* UDP packets. */
-static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_offset,
-				      struct ip_header *ip, struct udp_header *udp)
+static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 elsewhere,
+				      __u32 l4_offset, struct ip_header *ip,
+				      struct udp_header *udp)
 {
 	/* if ip udp_dest 53 then udp_check fix, ip_ttl 9 */
 	if (udp->dest == bpf_htons(53) &&
@@ -434,43 +405,7 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 		/* ip_check follows ip_ttl */
 		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
 		ip->ttl = 9;
-		__u64 pseudo_sum = pseudo_header(ip);
-		/* udp_check fix */
-		store(ctx, l4_offset + 6, 0);
-		store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
-		bpf_csum_level(ctx, BPF_CSUM_LEVEL_RESET);
-		count(ctx, 0);
-		return TC_ACT_UNSPEC;
-	}
-
-	return TC_ACT_UNSPEC;
-}
-
-/* UDP packets with a source route that has hops left. */
-static __always_inline int udp_packet_source_routed(struct __sk_buff *ctx, __u32 l3,
-						    __u32 elsewhere, __u32 l4_offset,
-						    struct ip_header *ip,
-						    struct udp_header *udp)
-{
-	/* if ip udp_dest 53 then udp_check fix, ip_ttl 9 */
-	if (udp->dest == bpf_htons(53) &&
-	    whole_datagram(ctx, l3, ip) &&
-	    udp->len == bpf_htons(datagram_length(ip))) {
-		__u32 carried = datagram_length(ip);
-
-		__u32 ip_at = offset_of(ctx, ip);
-		__u32 udp_at = offset_of(ctx, udp);
-
-		if (is_partial(ctx, udp_at + 6)) /* neither that nor a value would reach the wire */
-			return TC_ACT_UNSPEC;
-		ip = again(ctx, ip_at, sizeof(*ip));
-		udp = again(ctx, udp_at, sizeof(*udp));
-		if (!ip || !udp)
-			return TC_ACT_UNSPEC;
-		/* ip_check follows ip_ttl */
-		ip->check = adjusted(ip->check, (9 << 8) + minus(ip->ttl << 8));
-		ip->ttl = 9;
-		__u64 pseudo_sum = pseudo_header(ip) + minus(ip->dest) + sum_bytes(ctx, l3 + elsewhere, 4);
+		__u64 pseudo_sum = pseudo_header(ip) + stand_in(ctx, l3, elsewhere, ip);
 		/* udp_check fix */
 		store(ctx, l4_offset + 6, 0);
 		store(ctx, l4_offset + 6, nonzero(checksum(sum_bytes(ctx, l4_offset, carried) + pseudo_sum)));
@@ -489,16 +424,10 @@ static __always_inline int over_ip(struct __sk_buff *ctx, void *end, __u32 l3,
 	void *l4 = (void *)ip + header_length(ip);
 	__u32 elsewhere = header_length(ip) > sizeof(*ip) ? last_hop(ctx, l3) : 0;
 
-	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header))) {
-		if (elsewhere)
-			return tcp_packet_source_routed(ctx, l3, elsewhere, l3 + header_length(ip), ip);
-		return tcp_packet(ctx, l3, l3 + header_length(ip), ip);
-	}
-	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header))) {
-		if (elsewhere)
-			return udp_packet_source_routed(ctx, l3, elsewhere, l3 + header_length(ip), ip, l4);
-		return udp_packet(ctx, l3, l3 + header_length(ip), ip, l4);
-	}
+	if (carries(ip, l4, end, PROTOCOL_TCP, sizeof(struct tcp_header)))
+		return tcp_packet(ctx, l3, elsewhere, l3 + header_length(ip), ip);
+	if (carries(ip, l4, end, PROTOCOL_UDP, sizeof(struct udp_header)))
+		return udp_packet(ctx, l3, elsewhere, l3 + header_length(ip), ip, l4);
 	return TC_ACT_UNSPEC;
 }
 
