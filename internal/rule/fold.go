@@ -1,6 +1,10 @@
 package rule
 
-import "slices"
+import (
+	"slices"
+
+	"repacket/internal/packetset"
+)
 
 // constant is a condition that holds on every packet or on none.
 func constant(holds bool, at Span) Expr {
@@ -58,19 +62,29 @@ func either(list []Expr, at Span) Expr {
 }
 
 // fold leaves out the members that are the neutral constant; a member of the other one
-// decides. In the place of a member of the kind itself stand its own.
+// decides. In the place of a member of the kind itself stand its own, and no header stands twice.
 func fold[Kind Expr](list []Expr, neutral bool) (out []Expr, decided bool) {
+	var all []Expr
 	for _, x := range list {
+		if _, same := x.(Kind); same {
+			all = append(all, parts(x)...)
+		} else {
+			all = append(all, x)
+		}
+	}
+	var headers packetset.Headers
+	for _, x := range all {
 		holds, constant := isConstant(x)
-		switch _, same := x.(Kind); {
+		h, header := x.(Has)
+		switch {
 		case constant && holds != neutral:
 			return nil, true
-		case constant:
-		case same:
-			out = append(out, parts(x)...)
-		default:
-			out = append(out, x)
+		case constant, header && headers.Has(h.Proto):
+			continue
+		case header:
+			headers |= packetset.HeadersOf(h.Proto)
 		}
+		out = append(out, x)
 	}
 	return slices.Clip(out), false
 }

@@ -13,6 +13,9 @@ import (
 // condition of an inverse.
 const maxColumn = 1024
 
+// maxTakenRows is the most rows of an earlier rule that are written into it one by one.
+const maxTakenRows = 16
+
 // changeOfRows is the change of a rule with rows by an action, if its old or its new values are
 // those of the rows; old are the values that all rows have in common.
 func (v *inverter) changeOfRows(a Action, old field.Set) (ch change, ok bool) {

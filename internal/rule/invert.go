@@ -103,23 +103,35 @@ func (v *inverter) flows(earlier []int) Expr {
 // taken is the condition that an earlier rule takes all packets of a flow.
 func (v *inverter) taken(early *Rule) Expr {
 	e := certain(v.complete(early))
-	if never, ok := isConstant(e); early.Rows == nil || ok && !never {
-		return e
-	}
 	columns := columnsIn(e)
 	var in field.Set
-	if len(columns) == 1 && wants(e) && len(columns[0].Cells) == 1 {
+	if len(columns) == 1 && len(columns[0].Cells) == 1 && wants(e) {
 		in = v.column(early.Rows, columns[0].Cells[0])
 	}
-	if len(in) == 0 || len(in) > maxColumn {
-		v.fail(v.node.RepliesAt, "put the rule with replies first", "%s takes packets of this rule by too many rows to be undone in replies", v.nameRule(early.Index))
+	switch {
+	case len(columns) == 0:
+		return e
+	case len(in) > 0 && len(in) <= maxColumn:
+		return rewrite(e, func(t Test) Expr {
+			if len(t.Cells) > 0 {
+				t.In, t.Cells = t.In.Union(in), nil
+			}
+			return t
+		})
+	case early.Rows.Len > maxTakenRows:
+		v.tooManyRows(early)
+		return e
 	}
-	return rewrite(e, func(t Test) Expr {
-		if len(t.Cells) > 0 {
-			t.In, t.Cells = t.In.Union(in), nil
-		}
-		return t
-	})
+	var rows []Expr
+	for row := range early.Rows.Len {
+		rows = append(rows, certain(v.complete(early.Row(row))))
+	}
+	return either(rows, early.Cond.Span())
+}
+
+// tooManyRows is the error for an earlier rule whose rows are too many to be kept out of the inverse.
+func (v *inverter) tooManyRows(early *Rule) {
+	v.fail(v.node.RepliesAt, "put the rule with replies first", "%s takes packets of this rule by too many rows to be told apart in replies", v.nameRule(early.Index))
 }
 
 // inverses are the inverses of the rule for the cases of old values that there can be.

@@ -106,6 +106,12 @@ func (h *headers) read(f *field.Field) (v field.Value, ok bool) {
 	return field.V(read(h)), true
 }
 
+// Read is the value of a field of a frame, if it is there and the outside library knows it.
+func Read(link field.Link, frame []byte, f *field.Field) (v field.Value, ok bool) {
+	h := decode(link, frame)
+	return h.read(f)
+}
+
 // WrongFields says which field that an Ethernet frame's rule set or swapped
 // does not have the value that it should by the outside library, or "". It also
 // tells how many it compared; rules that change where headers are are left out.

@@ -27,10 +27,12 @@ func (d *drawing) some(n int) []*trial {
 		if d.next%onRaw == 0 {
 			style.Link = field.RawIP
 		}
+		style.Replies = d.next%withReplies == 0
 		s := rulegen.Source{Text: style.Program(r)}
 		if d.next%withRows == 0 {
 			s = style.Source(r)
 		}
+		s.Replies = style.Replies && r.IntN(3) > 0
 		p, err := s.Check()
 		if err != nil {
 			continue

@@ -36,13 +36,15 @@ import (
 // XDP and at tc (as far as a test run takes it there), through the eBPF program
 // and clang's C: viaTC says of how many rule sets one has its C at tc too.
 // onRaw says of how many one is for a link without Ethernet, withRows of how many
-// one takes values from the rows of files.
+// one takes values from the rows of files, withReplies of how many one has rules that say replies: of
+// three of these two are the program for packets of the other direction.
 const (
 	defaultRules  = 2000
 	framesPerRule = 500
 	viaTC         = 4
 	onRaw         = 8
 	withRows      = 5
+	withReplies   = 3
 	framesIfFew   = 150 // under an emulator
 	together      = 16  // rule sets that one clang compiles
 )

@@ -21,10 +21,11 @@ import (
 // three dashes, the frame in hexadecimal and, where there are any, the random
 // numbers in another line, 32 bits each; then the files of rows, each behind a
 // line with three dashes and its name. Names that begin with raw are of links
-// without Ethernet.
+// without Ethernet, and behind that with replies of programs for packets of the other direction.
 const (
-	regressions = "testdata/regressions"
-	rawPrefix   = "raw-"
+	regressions   = "testdata/regressions"
+	rawPrefix     = "raw-"
+	repliesPrefix = "replies-"
 )
 
 // keep writes a found difference down.
@@ -34,6 +35,9 @@ func keep(link field.Link, s rulegen.Source, p packet) (string, error) {
 	prefix := ""
 	if link == field.RawIP {
 		prefix = rawPrefix
+	}
+	if s.Replies {
+		prefix += repliesPrefix
 	}
 	name := filepath.Join(regressions, fmt.Sprintf("%s%08x.txt", prefix, h.Sum32()))
 	content := fmt.Appendf(nil, "%s\n---\n%x\n", strings.TrimSpace(s.Text), p.frame)
@@ -67,11 +71,13 @@ func TestRegressions(t *testing.T) {
 		if !ok || err != nil {
 			t.Fatalf("%s: %v", f, err)
 		}
+		name, raw := strings.CutPrefix(filepath.Base(f), rawPrefix)
 		link := field.Ethernet
-		if strings.HasPrefix(filepath.Base(f), rawPrefix) {
+		if raw {
 			link = field.RawIP
 		}
-		d, err := differenceOf(link, rulegen.Source{Text: text, Files: files}, p, everyWay...)
+		s := rulegen.Source{Text: text, Files: files, Replies: strings.HasPrefix(name, repliesPrefix)}
+		d, err := differenceOf(link, s, p, everyWay...)
 		if err != nil || d != "" {
 			t.Errorf("%s: %s\n%s%v", f, text, d, err)
 		}

@@ -29,6 +29,8 @@ type Style struct {
 	Operands bool
 	// Chance: tests also hold by chance.
 	Chance bool
+	// Replies: of two rules one says replies.
+	Replies bool
 	// Rows is how many rows the files of Source have at most; 0 are few.
 	Rows int
 }
@@ -151,6 +153,11 @@ func (w *writer) rule(i int) {
 	w.typed = false
 	w.beginRows()
 	w.add("if")
+	if w.style.Replies && w.chance(2) {
+		w.answered(s)
+		w.endRows(i)
+		return
+	}
 	w.or(&scope{shape: s, open: s.l4 == field.None && s.net == field.None}, 0)
 	if !w.chance(6) {
 		w.add("then")

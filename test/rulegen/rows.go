@@ -1,6 +1,7 @@
 package rulegen
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -27,11 +28,21 @@ func (f Files) Open(name string) (io.ReadCloser, error) {
 type Source struct {
 	Text  string
 	Files Files
+	// Replies: what is meant is the program for packets of the other direction.
+	Replies bool
 }
 
-// Check is rule.Check for a text with files.
+// Check is rule.Check for a text with files. It is an error if there is no program for packets of the
+// other direction and that is meant.
 func (s Source) Check() (*rule.Program, error) {
-	return rule.CheckWith(s.Text, rule.Options{Open: s.Files.Open})
+	p, err := rule.CheckWith(s.Text, rule.Options{Open: s.Files.Open})
+	switch {
+	case err != nil || !s.Replies:
+		return p, err
+	case p.Replies == nil || len(p.Replies.Rules) == 0:
+		return nil, errors.New("no rule has replies")
+	}
+	return p.Replies, nil
 }
 
 // Source writes a random program as Program does, but about half of its rules
@@ -39,7 +50,7 @@ func (s Source) Check() (*rule.Program, error) {
 func (s Style) Source(r *rand.Rand) Source {
 	w := &writer{r: r, style: s, files: Files{}}
 	w.program()
-	return Source{w.b.String(), w.files}
+	return Source{Text: w.b.String(), Files: w.files}
 }
 
 // csvTable is a CSV file being written: rows of as many values as there are names.
@@ -115,9 +126,9 @@ func ShrinkSource(s Source, frame []byte, fails func(Source, []byte) bool) (Sour
 	for {
 		before := s.size()
 		for name := range s.Files {
-			s.Files = s.Files.shrink(name, func(f Files) bool { return fails(Source{s.Text, f}, frame) })
+			s.Files = s.Files.shrink(name, func(f Files) bool { return fails(Source{s.Text, f, s.Replies}, frame) })
 		}
-		s.Text, frame = Shrink(s.Text, frame, func(text string, frame []byte) bool { return fails(Source{text, s.Files}, frame) })
+		s.Text, frame = Shrink(s.Text, frame, func(text string, frame []byte) bool { return fails(Source{text, s.Files, s.Replies}, frame) })
 		if s.size() >= before {
 			return s, frame
 		}
