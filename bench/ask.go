@@ -124,8 +124,8 @@ func read(fd int, buf []byte) (n int, err error) {
 const udpHeaders = 14 + ipHeader + 8
 
 // asks sends datagrams to a server that answers each of them, so many at a time as the window
-// has room for. The socket takes answers only from where it asks. It tells how long all took but
-// those to warm up.
+// has room for. The socket takes answers only from where it asks. It tells how long an answer took,
+// as the mean over each block of them.
 func (s sending) asks() (done sent, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -140,25 +140,28 @@ func (s sending) asks() (done sent, err error) {
 		return done, fmt.Errorf("prepare a socket: %w", err)
 	}
 	datagram, buf := make([]byte, s.Bytes-udpHeaders), make([]byte, 2*s.Bytes)
-	exchange := func(n int) error {
-		for sent, answered := 0, 0; answered < n; answered++ {
-			for ; sent < min(n, answered+s.Window); sent++ {
-				if _, err := unix.Write(fd, datagram); err != nil {
-					return os.NewSyscallError("write", err)
-				}
-				done.Packets++
-			}
-			if _, err := read(fd, buf); err != nil {
-				return fmt.Errorf("answer %d of %d: %w", answered+1, n, err)
+	began := time.Now()
+	for answered := 0; answered < s.Warm+s.Count; answered++ {
+		for ; done.Packets < min(s.Warm+s.Count, answered+s.Window); done.Packets++ {
+			if _, err := unix.Write(fd, datagram); err != nil {
+				return done, os.NewSyscallError("write", err)
 			}
 		}
-		return nil
+		if _, err := read(fd, buf); err != nil {
+			return done, fmt.Errorf("answer %d: %w", answered+1, err)
+		}
+		if (answered+1)%askedBlock != 0 {
+			continue
+		}
+		now := time.Now()
+		if answered >= s.Warm+askedBlock {
+			done.Nanoseconds = append(done.Nanoseconds, float64(now.Sub(began).Nanoseconds())/askedBlock)
+		}
+		began = now
 	}
-	if err := exchange(s.Warm); err != nil {
-		return done, err
-	}
-	began := time.Now()
-	err = exchange(s.Count)
-	done.Nanoseconds = []float64{float64(time.Since(began).Nanoseconds())}
-	return done, err
+	return done, nil
 }
+
+// askedBlock is over how many answers a mean is taken: several windows, and so few that most
+// blocks are not interrupted.
+const askedBlock = 128

@@ -174,8 +174,8 @@ func askedPart(o options) (_ string, err error) {
 	}
 	return fmt.Sprintf("A client on one end of a veth pair asks port %d of a server on the other, which listens on port %d: %d packets of\n"+
 		"%d bytes each way, %d on the way at a time, client and server on CPUs of their own, %d rounds in turn. Packets of both\n"+
-		"ways a second; nothing: the client asks port %[2]d.\n\n%[7]s",
-		askedPort, servedPort, repliesPackets, repliesFrame, repliesWindow, o.rounds, &t), nil
+		"ways a second, the median over blocks of %[7]d; nothing: the client asks port %[2]d.\n\n%[8]s",
+		askedPort, servedPort, repliesPackets, repliesFrame, repliesWindow, o.rounds, askedBlock, &t), nil
 }
 
 // redirections are what is measured, nothing first and ours second.
@@ -235,6 +235,6 @@ func (w *redirection) once(pair *lab.Pair) error {
 	if err := errors.Join(err, stop(), off(done.Packets)); err != nil {
 		return err
 	}
-	w.rate = append(w.rate, 2*float64(repliesPackets)/(done.Nanoseconds[0]/float64(time.Second)))
+	w.rate = append(w.rate, 2*float64(time.Second)/median(done.Nanoseconds))
 	return nil
 }

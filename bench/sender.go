@@ -48,7 +48,7 @@ type sending struct {
 }
 
 // sent is what a sender did, and how long it took: nanoseconds for each round trip,
-// or for each frame, as the mean over a block of them, or for all datagrams together.
+// or for each frame, as the mean over a block of them, or each answer.
 type sent struct {
 	Packets     int // those to warm up included
 	Nanoseconds []float64
