@@ -74,7 +74,7 @@ fuzz: ## Run each fuzz test for FUZZTIME (20s)
 
 .PHONY: prove
 prove: ## Compare the implementations on RULES random rule sets (20000), from a new SEED
-	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestThreeAgree ./test/prove
+	RULES=$(or $(RULES),20000) SEED=$(or $(SEED),$(shell date +%s)) $(GO) test $(EXEC) -count=1 -timeout 24h -v -run TestFourAgree ./test/prove
 
 .PHONY: faults
 faults: ## Let every system call of the commands fail, in every way and one at a time

@@ -79,8 +79,10 @@ func (a *app) execute() error {
 	if a.opt.help {
 		return a.cobra(append([]string{"help"}, command...))
 	}
-	if err := a.opt.checkValues(); err != nil {
-		return err
+	for _, check := range []func() error{a.checkFile, a.opt.checkValues} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	if a.opt.backend == "clang" && a.env.Elevated {
 		return usage("sudo repacket …, or leave out --backend: the built-in compiler needs no other program",
@@ -201,7 +203,10 @@ func (a *app) notTaken(l *line, g givenFlag) error {
 			takers = append(takers, c.Name())
 		}
 	}
-	if len(takers) == 1 {
+	switch {
+	case len(takers) == 1 && takers[0] == a.root.Name():
+		help = g.typed + " is for a run: repacket " + g.typed + " … RULES"
+	case len(takers) == 1:
 		help = g.typed + " is for repacket " + takers[0]
 	}
 	return usage(help, "%s means nothing to %s", g.typed, command)

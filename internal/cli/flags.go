@@ -27,6 +27,9 @@ type options struct {
 	help, version          bool
 	attach, detach, dryRun bool
 	file, read, write      string
+	seed                   string
+	random                 uint64 // what seed says
+	comment                bool
 	emit, output, backend  string
 	hex                    bool
 	replies                bool
@@ -38,6 +41,7 @@ var (
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "backend", "verbose"}
+	fileFlags  = []string{"read", "write", "seed", "comment"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook", "replies"}
 )
@@ -51,6 +55,10 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVarP(&o.direction, "direction", "Q", "in", "work on packets of this `DIRECTION`: in or out")
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
 	f.StringVarP(&o.file, "file", "f", "", "take the rules from `FILE`, - is stdin")
+	f.StringVarP(&o.read, "read", "r", "", "work on the packets of the capture `FILE`, - is stdin")
+	f.StringVarP(&o.write, "write", "w", "", "write the packets of -r, rewritten, to the capture `FILE`, - is stdout")
+	f.StringVar(&o.seed, "seed", "", "draw the same random numbers each time, by the number `N`; with -r")
+	f.BoolVar(&o.comment, "comment", false, "add the rule to each rewritten packet as a comment; with -r and -w, pcapng only")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass; a run ends")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
@@ -67,10 +75,8 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVarP(&o.attach, "attach", "a", false, "attach")
 	f.BoolVarP(&o.detach, "detach", "d", false, "detach")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "refused")
-	f.StringVarP(&o.read, "read", "r", "", "packets from `FILE`")
-	f.StringVarP(&o.write, "write", "w", "", "packets to `FILE`")
 	f.BoolVarP(&o.hex, "hex", "x", false, "packets in hexadecimal")
-	for _, name := range []string{"attach", "detach", "dry-run", "read", "write", "hex"} {
+	for _, name := range []string{"attach", "detach", "dry-run", "hex"} {
 		f.Lookup(name).Hidden = true
 	}
 	return f
@@ -91,18 +97,6 @@ func (o *options) limited() string {
 
 // checkValues rejects what no command can do, whatever else was asked.
 func (o *options) checkValues() error {
-	for _, not := range []struct {
-		given      bool
-		what, hint string
-	}{
-		{o.read != "", "-r, packets from a capture file", "rules work on live packets: repacket -i IFACE if …"},
-		{o.write != "", "-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten"},
-		{o.hex, "-x, packets in hexadecimal", "tcpdump -x -i IFACE shows the packets behind XDP, as rewritten"},
-	} {
-		if not.given {
-			return notYet(not.what, not.hint)
-		}
-	}
 	for _, choice := range []struct{ flag, value, words string }{
 		{"--color", o.color, "auto, always or never"},
 		{"--backend", o.backend, "builtin or clang"},

@@ -12,6 +12,10 @@ import (
 
 // nothing says, where nothing matched, what is known of why.
 func (r *report) nothing() {
+	if r.file != nil {
+		r.nothingInFile()
+		return
+	}
 	t, err := r.traffic()
 	if err != nil { // as where the interface is gone
 		t.Interface = r.target.Interface

@@ -21,6 +21,8 @@ type report struct {
 	showing int  // length of the line that is being refreshed
 	// traffic is what is known of the packets of the interface at the end.
 	traffic func() (run.Traffic, error)
+	// file is the capture file, or nil.
+	file *fileReport
 }
 
 // periodic reports whether there is anybody to tell each second.
@@ -30,6 +32,8 @@ func (r *report) periodic() bool { return r.out.json || r.out.live }
 // that was asked for, or as the "summary" of the whole run, with why it ended.
 func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why string) {
 	switch {
+	case r.out.json && r.file != nil:
+		r.fileEvent(as, counts, elapsed, why)
 	case r.out.json:
 		e := statsEvent{
 			event: r.out.event("stats"), Target: r.target, Seconds: elapsed.Seconds(),
@@ -39,6 +43,8 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 			e.Event = as
 		}
 		r.out.object(e)
+	case as == "progress" && r.file != nil:
+		r.line(r.file.progress(r.file.session.Progress(), elapsed.Seconds()), "")
 	case as == "progress":
 		r.line(r.total(counts, elapsed), "")
 	case as == "interim" || !r.out.quiet:
@@ -117,7 +123,12 @@ func (r *report) total(counts run.Counts, elapsed time.Duration) string {
 	if haveReplies(counts.Rules) {
 		replies = fmt.Sprintf(", %d replies", counts.Total().Replies)
 	}
-	return fmt.Sprintf("%s pkts%s in %.3f s", strings.Join(parts, ", "), replies, elapsed.Seconds())
+	text := fmt.Sprintf("%s pkts%s in %.3f s", strings.Join(parts, ", "), replies, elapsed.Seconds())
+	if r.file != nil {
+		p := r.file.session.Progress()
+		text += fmt.Sprintf(" (read %d pkts, %.1f MB)", p.Packets, float64(p.Bytes)/mega)
+	}
+	return text
 }
 
 // haveReplies reports whether replies of any of the rules are rewritten.

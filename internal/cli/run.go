@@ -66,16 +66,15 @@ func (a *app) run(words []string) error {
 	over := make(chan struct{})
 	defer close(over)
 	go r.hear(early, signals, heard, over)
-	began := session.Attachment()
-	a.out.advise(began.Advice)
-	a.out.attached("attached", began, o.opt.Program)
-	if a.out.live {
-		a.out.status("Ctrl-C to stop")
-	}
+	r.tellBegin(o.opt)
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()
 	counts, closeErr := session.Close()
+	if r.report.file != nil {
+		a.out.advise(r.report.file.session.Remarks())
+		closeErr = a.fileFailure(closeErr)
+	}
 	if closeErr != nil {
 		why = "error"
 	}
@@ -83,6 +82,21 @@ func (a *app) run(words []string) error {
 		r.report.show("summary", counts, ended.Sub(r.began), why)
 	}
 	return errors.Join(watchErr, closeErr)
+}
+
+// tellBegin tells that the rules act from now on.
+func (r *running) tellBegin(o run.Options) {
+	if file, ok := r.session.(run.FileSession); ok {
+		r.report.file = &fileReport{filesOf{r.opt.read, r.opt.write}, file}
+		r.reading(o)
+		return
+	}
+	began := r.session.Attachment()
+	r.out.advise(began.Advice)
+	r.out.attached("attached", began, o.Program)
+	if r.out.live {
+		r.out.status("Ctrl-C to stop")
+	}
 }
 
 // started is what starting has led to.
@@ -98,7 +112,12 @@ func (a *app) start(words []string, ready func()) <-chan started {
 	go func() {
 		var o started
 		var prepared run.Prepared
-		if o.opt, prepared, o.err = a.prepare(words, run.Options{}); o.err == nil {
+		if a.opt.read != "" {
+			o.opt, prepared, o.err = a.prepareFile(words)
+		} else {
+			o.opt, prepared, o.err = a.prepare(words, run.Options{})
+		}
+		if o.err == nil {
 			o.session, o.err = prepared.Start(ready)
 			o.err = a.taken(o.opt, o.err)
 		}

@@ -40,6 +40,9 @@ type steps struct {
 // offload sends, with the option for jumbograms or without: then the frame alone
 // counts.
 func (p *packet) parseIPv6(l3 int) (end int) {
+	if !p.sees(l3+ip6Fixed, field.TransportLayer) {
+		return 0
+	}
 	ip := readIP6(p.frame[l3:])
 	if ip.version != 6 {
 		return 0
@@ -51,6 +54,9 @@ func (p *packet) parseIPv6(l3 int) (end int) {
 	next, at := ip.next, l3+ip6Fixed
 	for isExtension(next, p.stepped.count) {
 		if at+extensionUnit > end || p.stepped.count == maxExtensions {
+			return end
+		}
+		if !p.sees(at+extensionUnit, field.TransportLayer) {
 			return end
 		}
 		header := p.frame[at:]

@@ -42,17 +42,22 @@ var (
 	}
 )
 
-// parseOther finds the checksum of a protocol without fields, if it and the first 8 bytes lie before end.
+// parseOther finds the checksum of a protocol without fields, if it and the first 8 bytes lie before end. One
+// that was not captured is not there to be changed.
 func (p *packet) parseOther(places map[int]otherPlace, number, at, end int) {
 	place, known := places[number]
 	check := at + place.check
-	if !known || max(at+8, check+2) > end || place.first != 0 && p.frame[at] != place.first {
+	if !known || max(at+8, check+2) > end || check >= p.cut.captured || place.first != 0 && p.frame[at] != place.first {
+		return
+	}
+	if l3 := p.at[field.IP]; place.shown && l3+readIP(p.frame[l3:]).totalLen > p.cut.captured && p.cut.captured < len(p.frame) {
+		p.cut.unshown = true
 		return
 	}
 	if place.shown && !p.showsPseudoHeader(number, at) {
 		return
 	}
-	if place.neverZero && binary.BigEndian.Uint16(p.frame[check:]) == 0 {
+	if place.neverZero && check+2 <= p.cut.captured && binary.BigEndian.Uint16(p.frame[check:]) == 0 {
 		return
 	}
 	p.other = otherCheck{check, place.neverZero}

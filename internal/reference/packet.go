@@ -10,8 +10,9 @@ import (
 // packet is a frame, where the headers that are there begin in it, and what
 // the way to the transport header says about the checksums.
 type packet struct {
-	frame []byte
+	frame []byte // as long as on the wire; bytes that were not captured are 0
 	at    map[field.Protocol]int
+	cut   cut
 	// stepped are the extension headers between an IPv6 header and what follows.
 	stepped steps
 	// end is that of the datagram which the transport header belongs to.
@@ -25,8 +26,11 @@ type packet struct {
 }
 
 // parse finds out which headers are there (semantics.md 3.6).
-func parse(link field.Link, frame []byte) packet {
-	p := packet{frame: frame, at: map[field.Protocol]int{}}
+func parse(link field.Link, frame []byte) packet { return parseCut(link, frame, len(frame)) }
+
+// parseCut is parse for a frame of which so many bytes were captured.
+func parseCut(link field.Link, frame []byte, captured int) packet {
+	p := packet{frame: frame, at: map[field.Protocol]int{}, cut: cut{captured: captured, unsureFrom: nowhere}}
 	if link == field.RawIP {
 		p.parseRaw()
 	} else {
@@ -37,12 +41,14 @@ func parse(link field.Link, frame []byte) packet {
 	} else if l3, ok := p.at[field.IP6]; ok {
 		p.end = p.parseIPv6(l3)
 	}
-	if l4, ok := p.at[field.TCP]; ok {
+	if l4, ok := p.at[field.TCP]; ok && p.seesOptions(l4, p.end) {
 		if at, ok := findMSS(frame[l4:p.end]); ok {
 			p.at[field.MSS] = l4 + at
 		}
 	}
-	p.parseQuote()
+	if p.sees(p.end, field.QuotedNetworkLayer) {
+		p.parseQuote()
+	}
 	return p
 }
 
@@ -55,6 +61,7 @@ const (
 	typeCTag    = 0x8100
 	typeSTag    = 0x88a8
 	arpLen      = 28 // RFC 826, Ethernet and IPv4 addresses
+	arpKinds    = 6  // of which so many say what addresses these are
 	ipFixed     = 20 // RFC 791 without options
 	ip6Fixed    = 40 // RFC 8200
 )
@@ -66,6 +73,9 @@ func (p *packet) parseEthernet() {
 		return
 	}
 	p.at[field.Eth] = 0
+	if !p.sees(ethernetLen, field.TagLayer) {
+		return
+	}
 	next, t := ethernetLen, p.etherType(ethernetLen)
 	for _, tag := range []field.Protocol{field.VLAN, field.CVLAN} {
 		if t != typeCTag && t != typeSTag || !p.reaches(next+tagLen) {
@@ -73,11 +83,16 @@ func (p *packet) parseEthernet() {
 		}
 		p.at[tag] = next
 		next += tagLen
+		if !p.sees(next, field.InnerTagLayer) {
+			return
+		}
 		t = p.etherType(next)
 	}
 	switch {
-	case t == typeARP && p.reaches(next+arpLen) && isIPv4OverEthernet(p.frame[next:]):
-		p.at[field.ARP] = next
+	case t == typeARP && p.reaches(next+arpLen):
+		if p.sees(next+arpKinds, field.NetworkLayer) && isIPv4OverEthernet(p.frame[next:]) {
+			p.at[field.ARP] = next
+		}
 	case t == typeIPv4 && p.reaches(next+ipFixed):
 		p.at[field.IP] = next
 	case t == typeIPv6 && p.reaches(next+ip6Fixed):
@@ -87,8 +102,11 @@ func (p *packet) parseEthernet() {
 
 // parseRaw finds the IP header of a packet that begins with it.
 func (p *packet) parseRaw() {
+	if !p.reaches(ipFixed) || !p.sees(1, field.NetworkLayer) {
+		return
+	}
 	switch {
-	case p.reaches(ipFixed) && p.frame[0]>>4 == 4:
+	case p.frame[0]>>4 == 4:
 		p.at[field.IP] = 0
 	case p.reaches(ip6Fixed) && p.frame[0]>>4 == 6:
 		p.at[field.IP6] = 0
@@ -115,6 +133,9 @@ func isIPv4OverEthernet(arp []byte) bool {
 // follows lies inside both the frame and ip_tot_len. A total length of 0 is
 // what segmentation offload sends: then the frame alone counts.
 func (p *packet) parseIPv4(l3 int) (end int) {
+	if !p.sees(l3+ipFixed, field.TransportLayer) {
+		return 0
+	}
 	ip := readIP(p.frame[l3:])
 	if ip.version != 4 || ip.headerLen < ipFixed || ip.fragOffset != 0 {
 		return 0

@@ -35,6 +35,8 @@ type Result struct {
 	Rewritten bool
 	// DryRun: a rule that changes nothing matched; no byte differs.
 	DryRun bool
+	// Skipped: what rules do depends on bytes that were not captured, so none acted.
+	Skipped bool
 }
 
 // Run gives an Ethernet frame to the first rule of prog that acts on it. The
@@ -50,18 +52,35 @@ func RunOn(link field.Link, prog *rule.Program, frame []byte) Result {
 
 // RunDrawn is RunOn with the random numbers of the packet.
 func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Result {
+	return RunCaptured(link, prog, frame, len(frame), draws)
+}
+
+// RunCaptured is RunDrawn for a frame of which not all bytes may have been captured: it had
+// length bytes on the wire (semantics.md 3.12). Result.Frame is as long as what was captured.
+func RunCaptured(link field.Link, prog *rule.Program, frame []byte, length int, draws Draws) Result {
 	none := Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
-	if link == field.Ethernet && len(frame) < ethernetLen {
+	if link == field.Ethernet && length < ethernetLen {
 		return none // no frame at all (semantics.md 3.6)
 	}
-	p := parse(link, frame)
+	whole := append(slices.Clone(frame), make([]byte, length-len(frame))...)
+	p := parseCut(link, whole, len(frame))
 	p.draw = draws
 	for i, r := range prog.Rules {
-		if r := acting(r, p); r != nil {
-			return Result{
-				Rule: i, Index: r.Index, Acted: r, Frame: rewrite(r, p), Verdict: r.Verdict, Redirect: r.Redirect,
-				Rewritten: r.Touches(), DryRun: !r.Touches(),
-			}
+		acts, row := acting(r, p)
+		if possible, otherRow := acting(r, p.otherwise()); (acts == nil) != (possible == nil) || row != otherRow {
+			none.Skipped = true
+			return none
+		}
+		if acts == nil {
+			continue
+		}
+		if !p.carries(acts) {
+			none.Skipped = true
+			return none
+		}
+		return Result{
+			Rule: i, Index: acts.Index, Acted: acts, Frame: rewrite(acts, p)[:len(frame)], Verdict: acts.Verdict, Redirect: acts.Redirect,
+			Rewritten: acts.Touches(), DryRun: !acts.Touches(),
 		}
 	}
 	return none
@@ -71,22 +90,22 @@ func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Re
 // need: the part of the condition that is not written (semantics.md 3.1 and 4.4).
 func able(r *rule.Rule, p packet) bool {
 	return reaches(r, p) && !slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
-		return a.Op.Sums() && !p.whole(a.Field.Proto, r.Actions)
+		return a.Op.Sums() && !p.mayBeWhole(a.Field.Proto, r.Actions)
 	})
 }
 
 // reaches reports whether all fields that the actions of r set or read are there.
 func reaches(r *rule.Rule, p packet) bool {
 	for _, s := range r.Swaps {
-		if !p.has(s.Proto) {
+		if !p.mayHave(s.Proto) {
 			return false
 		}
 	}
 	for _, a := range r.Actions {
-		if slices.ContainsFunc(a.Needs(), func(f *field.Field) bool { return !p.has(f.Proto) }) {
+		if slices.ContainsFunc(a.Needs(), func(f *field.Field) bool { return !p.mayHave(f.Proto) }) {
 			return false
 		}
-		if over := a.Op.Operand().Over; len(over) > 0 && !slices.ContainsFunc(over, p.has) {
+		if over := a.Op.Operand().Over; len(over) > 0 && !slices.ContainsFunc(over, p.mayHave) {
 			return false
 		}
 	}
@@ -99,13 +118,19 @@ func holds(e rule.Expr, p packet) bool {
 	case rule.All:
 		return true
 	case rule.Has:
-		return p.has(e.Proto)
+		return p.mayHave(e.Proto)
 	case rule.Test: // false when the header is not there (semantics.md 3.3)
-		return p.has(e.Field.Proto) && e.In.Contains(p.get(e.Field))
+		if !p.has(e.Field.Proto) {
+			return p.maybe(e.Field.Proto)
+		}
+		if !p.captured(e.Field) {
+			return p.cut.guess
+		}
+		return e.In.Contains(p.get(e.Field))
 	case rule.Chance:
 		return happens(e, p)
 	case rule.Not:
-		return !holds(e.X, p)
+		return !holds(e.X, p.otherwise())
 	case rule.And:
 		return !slices.ContainsFunc(e.X, func(x rule.Expr) bool { return !holds(x, p) })
 	case rule.Or:

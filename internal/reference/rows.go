@@ -8,13 +8,13 @@ import (
 )
 
 // acting is the rule that acts on p for r: r itself or, where r has rows, the
-// rule of the first row that acts. It is nil if there is none.
-func acting(r *rule.Rule, p packet) *rule.Rule {
+// rule of the first row that acts, and which row that is. It is nil if there is none.
+func acting(r *rule.Rule, p packet) (_ *rule.Rule, row int) {
 	switch {
 	case r.Rows == nil && holds(r.Cond, p) && able(r, p):
-		return r
+		return r, 0
 	case r.Rows == nil, !reaches(r, p): // which fields, rows do not say
-		return nil
+		return nil, 0
 	}
 	holdsIn := byRow(r.Cond, r.Rows, p)
 	for row := range r.Rows.Len {
@@ -22,10 +22,10 @@ func acting(r *rule.Rule, p packet) *rule.Rule {
 			continue
 		}
 		if one := r.Row(row); able(one, p) {
-			return one
+			return one, row
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // byRow tells of each row whether a condition holds on p. It asks the packet
@@ -37,7 +37,7 @@ func byRow(e rule.Expr, rows *rule.Rows, p packet) func(row int) bool {
 			return cellsHold(e, rows, p)
 		}
 	case rule.Not:
-		x := byRow(e.X, rows, p)
+		x := byRow(e.X, rows, p.otherwise())
 		return func(row int) bool { return !x(row) }
 	case rule.And:
 		xs := each(e.X, rows, p)
@@ -66,7 +66,10 @@ func each(list []rule.Expr, rows *rule.Rows, p packet) []func(row int) bool {
 // value is in what is written or in a cell of the row or, with ne, in none.
 func cellsHold(t rule.Test, rows *rule.Rows, p packet) func(row int) bool {
 	if !p.has(t.Field.Proto) { // false, with ne too (semantics.md 3.3)
-		return func(int) bool { return false }
+		return func(int) bool { return p.maybe(t.Field.Proto) }
+	}
+	if !p.captured(t.Field) {
+		return func(int) bool { return p.cut.guess }
 	}
 	v := p.get(t.Field)
 	written := t.In.Contains(v)

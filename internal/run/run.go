@@ -138,6 +138,7 @@ type Limit string
 const (
 	LimitCount Limit = "count" // the number of packets
 	LimitTime  Limit = "time"
+	LimitEnd   Limit = "end" // of a capture file
 )
 
 // Attached is rules that were found on an interface.

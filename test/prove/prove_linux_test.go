@@ -1,6 +1,7 @@
 // Package prove holds the implementations of the language against each other:
-// the reference, the eBPF program in the kernel and the C that clang compiled,
-// also in the kernel, on random rules and hostile packets. They share the
+// the reference, the eBPF program in the kernel, the C that clang compiled,
+// also in the kernel, and the Go that capture files are rewritten by, on random
+// rules and hostile packets. They share the
 // checked rules and nothing else but the plan, which the reference does not
 // know. An outside decoder judges what they agree on.
 package prove
@@ -76,13 +77,13 @@ func seed(t *testing.T) uint64 {
 
 // tally is what has been tried so far.
 type tally struct {
-	rules, raw, refused, packets, acted, sums, fields, differences atomic.Int64
+	rules, raw, refused, packets, inGo, acted, sums, fields, differences atomic.Int64
 	// runs are those in the kernel, by hook.
 	runs [bpf.TC + 1]struct{ ours, clang atomic.Int64 }
 }
 
-// TestThreeAgree runs random rules on packets made for them.
-func TestThreeAgree(t *testing.T) {
+// TestFourAgree runs random rules on packets made for them.
+func TestFourAgree(t *testing.T) {
 	needs.Kernel(t)
 	if os.Geteuid() != 0 {
 		t.Fatal("the kernel's part needs root: sudo make test")
@@ -102,10 +103,10 @@ func TestThreeAgree(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	fmt.Printf("figure: %d rule sets (%d without Ethernet, %d refused for their size), %d packets; the reference and, in the kernel, "+
+	fmt.Printf("figure: %d rule sets (%d without Ethernet, %d refused for their size), %d packets; the reference, %d runs in Go and, in the kernel, "+
 		"at XDP %d runs of the eBPF program and %d of the C, at tc %d and %d: "+
 		"%d packets acted on, %d checksums and %d fields judged by an outside decoder, %d differences (seed %d)\n",
-		total.rules.Load(), total.raw.Load(), total.refused.Load(), total.packets.Load(),
+		total.rules.Load(), total.raw.Load(), total.refused.Load(), total.packets.Load(), total.inGo.Load(),
 		total.runs[bpf.XDP].ours.Load(), total.runs[bpf.XDP].clang.Load(), total.runs[bpf.TC].ours.Load(), total.runs[bpf.TC].clang.Load(),
 		total.acted.Load(), total.sums.Load(), total.fields.Load(), total.differences.Load(), draw.seed)
 	if total.acted.Load()*3 < total.packets.Load() {
@@ -194,7 +195,7 @@ func (total *tally) try(t *testing.T, x *trial) {
 	if x.link == field.RawIP {
 		total.raw.Add(1)
 	}
-	c, err := newCase(x.subject, append([]loader{compiledXDP, compiledTC}, x.inC...)...)
+	c, err := newCase(x.subject, append([]loader{inGo, compiledXDP, compiledTC}, x.inC...)...)
 	if tooMuch(err) { // rows that are written out can come to that
 		total.refused.Add(1)
 		return
@@ -233,7 +234,7 @@ func (total *tally) try(t *testing.T, x *trial) {
 // miscounted reports counters that differ behind many packets by one packet
 // that makes a difference, if there is one.
 func (x *trial) miscounted(t *testing.T, tried []packet, difference string) {
-	for _, ways := range [][]loader{{compiledXDP, compiledTC}, everyWay} { // clang takes its time
+	for _, ways := range [][]loader{{inGo, compiledXDP, compiledTC}, everyWay} { // clang takes its time
 		for _, p := range tried {
 			if one, _ := differenceOf(x.link, x.source, p, ways...); one != "" {
 				report(t, x.link, x.source, p, one)
@@ -255,6 +256,10 @@ func tooMuch(err error) bool {
 // addRuns adds how often each implementation ran.
 func (total *tally) addRuns(c *proofCase) {
 	for _, i := range c.all {
+		if i.inGo {
+			total.inGo.Add(i.runs)
+			continue
+		}
 		runs := &total.runs[i.options.Hook]
 		if strings.HasPrefix(i.name, "C") {
 			runs.clang.Add(i.runs)
@@ -274,6 +279,7 @@ type implementation struct {
 	close    func()
 	want     []counter
 	runs     int64
+	inGo     bool // not in the kernel, which does not test all packets
 }
 
 // handIn hands in the random numbers of the next packet.
@@ -300,7 +306,7 @@ type proofCase struct {
 // loader puts a program in the kernel in one of the ways.
 type loader func(subject) (*implementation, error)
 
-var everyWay = []loader{compiledXDP, cAtXDP, compiledTC, cAtTC}
+var everyWay = []loader{inGo, compiledXDP, cAtXDP, compiledTC, cAtTC}
 
 func newCase(s subject, ways ...loader) (*proofCase, error) {
 	c := &proofCase{subject: s, out: make([]byte, 80_000)}
@@ -378,7 +384,7 @@ func (c *proofCase) try(p packet) string {
 		return "reference: " + msg
 	}
 	for _, i := range c.all {
-		if !engine.Testable(i.options, frame) {
+		if !i.inGo && !engine.Testable(i.options, frame) {
 			continue
 		}
 		i.runs++

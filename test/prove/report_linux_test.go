@@ -12,8 +12,8 @@ import (
 // own program differs without it.
 func report(t *testing.T, link field.Link, s rulegen.Source, p packet, difference string) {
 	ways := everyWay
-	if d, _ := differenceOf(link, s, p, compiledXDP, compiledTC); d != "" {
-		ways = []loader{compiledXDP, compiledTC}
+	if d, _ := differenceOf(link, s, p, inGo, compiledXDP, compiledTC); d != "" {
+		ways = []loader{inGo, compiledXDP, compiledTC}
 	}
 	s, p.frame = rulegen.ShrinkSource(s, p.frame, func(s rulegen.Source, frame []byte) bool {
 		d, _ := differenceOf(link, s, packet{frame, p.draws}, ways...)

@@ -28,7 +28,7 @@ func TestManyRules(t *testing.T) {
 			t.Errorf("rules that are valid one by one: %v", err)
 			continue
 		}
-		c, err := newCase(subject{field.Ethernet, rulegen.Source{Text: p.Source}, p}, compiledXDP, compiledTC)
+		c, err := newCase(subject{field.Ethernet, rulegen.Source{Text: p.Source}, p}, inGo, compiledXDP, compiledTC)
 		if tooMuch(err) {
 			t.Logf("%d rules: %v", n, err) // of shapes that no table serves
 			continue
