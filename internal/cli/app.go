@@ -204,8 +204,8 @@ func (a *app) notTaken(l *line, g givenFlag) error {
 		}
 	}
 	switch {
-	case len(takers) == 1 && takers[0] == a.root.Name():
-		help = g.typed + " is for a run: repacket " + g.typed + " … RULES"
+	case slices.Contains(fileFlags, g.flag.Name):
+		help = "a run works on a file: repacket -r FILE -w FILE RULES"
 	case len(takers) == 1:
 		help = g.typed + " is for repacket " + takers[0]
 	}

@@ -19,7 +19,7 @@ func (a *app) commands() *cobra.Command {
 		replace,
 		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
 		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
-		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, ruleFlags),
+		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, fileFlags, ruleFlags),
 		a.command("verify [flags] RULES", "Test in the kernel that the program does what the rules say", a.verify, proofFlags, ruleFlags),
 		a.command("compile [flags] RULES", "Show the program that the rules become", a.compile, emitFlags, ruleFlags),
 		a.command("fields [NAME]", "List the header fields, or tell all about one", a.fields),

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,9 +84,29 @@ type Prepared struct {
 	read   *counting
 }
 
+// refused is why rules have no meaning in a file, or nil.
+func refused(p *rule.Program) error {
+	if p.Replies == nil {
+		return nil
+	}
+	var inverse []string
+	for _, info := range p.Explanation() {
+		if info.Replies != nil {
+			inverse = append(inverse, info.Replies.Complete...)
+		}
+	}
+	return &UsageError{
+		"replies are for an interface: a file holds those to the packets as they were",
+		"leave out replies, and and where the file holds replies to rewritten packets, write the inverse: " + strings.Join(inverse, "; "),
+	}
+}
+
 // Prepare reads the beginning of a file. The errors are capture.FormatError, UsageError, and
 // those of reading.
 func Prepare(opt Options) (*Prepared, error) {
+	if err := refused(opt.Program); err != nil {
+		return nil, err
+	}
 	p := &Prepared{opt: opt, read: &counting{from: opt.From}}
 	var err error
 	if p.reader, err = capture.NewReader(p.read); err != nil {
@@ -249,6 +270,9 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Over is the end of the file, or the limit where nothing is written.
 func (s *Session) Over() run.Limit { return s.over }
+
+// Reached tells nothing: nothing goes on behind the limit but the copying of packets.
+func (s *Session) Reached() <-chan run.Limit { return nil }
 
 // ErrStopped says that a run was stopped before the end of its file.
 var ErrStopped = errors.New("stopped before the end of the file")
