@@ -128,10 +128,14 @@ eth1       in         xdp   process 1 of another PID namespace ends (--for is ov
 				},
 				Skipped: []run.Skipped{{Packets: 12, Why: "they are large"}},
 			}},
-			{Target: run.Target{Interface: "eth1", Direction: run.Out}, Missing: run.RulesPart, Replies: &run.RepliesAt{Direction: run.In, Hook: run.TC},
-				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}}},
-			{Target: run.Target{Interface: "eth2"}, Hook: run.TC, Missing: run.RepliesPart,
-				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}}},
+			{
+				Target: run.Target{Interface: "eth1", Direction: run.Out}, Missing: run.RulesPart, Replies: &run.RepliesAt{Direction: run.In, Hook: run.TC},
+				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}},
+			},
+			{
+				Target: run.Target{Interface: "eth2"}, Hook: run.TC, Missing: run.RepliesPart,
+				Counts: run.Counts{Rules: []run.RuleCount{{RuleText: run.RuleText{Text: "if udp then udp_src 7 replies"}, HasReplies: true}}},
+			},
 		}, `INTERFACE  DIRECTION        HOOK      UNTIL   PKTS  BYTES  REPLIES  RULES
 eth0       in, replies out  xdp, tc   detach     7    420        6  web: if tcp_dest 443 then tcp_dest 8080 replies
                                                  3     90           if udp
