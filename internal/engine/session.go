@@ -261,12 +261,12 @@ func (r *Session) rewritesReplies() bool {
 // lost is the error that the rules, or what rewrites their replies, are not on the interface
 // any more; or nil.
 func (r *Session) lost() error {
-	r.mu.Lock()
+	r.mu.Lock() // a link is not detached while it is looked at
+	defer r.mu.Unlock()
 	links := []hook.Handle{r.rules.link}
 	if r.replies.link != nil {
 		links = append(links, r.replies.link)
 	}
-	r.mu.Unlock()
 	for _, l := range links {
 		if gone, err := l.Gone(); err == nil && gone {
 			return fmt.Errorf("the rules on %s are gone: the interface was removed, or they were detached", r.opt.Interface)

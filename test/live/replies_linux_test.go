@@ -17,6 +17,7 @@ import (
 	"repacket/internal/lab"
 	"repacket/internal/rule"
 	"repacket/internal/run"
+	"repacket/test/needs"
 	"repacket/test/testnet"
 )
 
@@ -145,7 +146,10 @@ func TestServices(t *testing.T) {
 		t.Run(place.name, func(t *testing.T) {
 			s := place.make(t)
 			n, replaced := 500, 10
-			if i == 0 {
+			switch {
+			case needs.Few():
+				n, replaced = 100, 3
+			case i == 0:
 				n, replaced = requests(t), 100
 			}
 			s.serve(t)
