@@ -65,7 +65,7 @@ func check(source string, o Options) (*Program, *syntax.Diagnostic) {
 func newChecker(source string, draws int, open func(name string) (io.ReadCloser, error)) *checker {
 	return &checker{
 		solver: newSolver(source), program: &Program{Source: source, Draws: draws}, where: map[*Rule]packetset.Set{}, open: open, filesRead: map[string]bool{},
-		lines: map[*Rows][]int32{}, columns: map[*field.Value]field.Set{},
+		lines: map[*Rows][]int32{}, takenWhole: map[*Rule]Expr{}, columns: map[*field.Value]field.Set{},
 	}
 }
 
@@ -111,6 +111,8 @@ type checker struct {
 	rowsTried int
 	// lines are the lines of the rows in their files, of the rules that say replies.
 	lines map[*Rows][]int32
+	// takenWhole is what a flow is of which a rule takes all packets.
+	takenWhole map[*Rule]Expr
 	// columns are all values of columns, by the first.
 	columns map[*field.Value]field.Set
 }

@@ -49,7 +49,7 @@ func FuzzCheck(f *testing.F) {
 // goldenSources are the texts of the golden files.
 func goldenSources(t testing.TB) (sources []string) {
 	t.Helper()
-	for _, file := range []string{"errors", "operands", "rows", "warnings", "rules", "explain"} {
+	for _, file := range []string{"errors", "operands", "rows", "warnings", "rules", "explain", "replies"} {
 		data, err := os.ReadFile("testdata/" + file + ".txt")
 		if err != nil {
 			t.Fatal(err)

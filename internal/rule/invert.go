@@ -36,7 +36,7 @@ func (c *checker) invert(node syntax.RuleNode, r *Rule, earlier []int) []inverse
 	v.flow = v.flows(earlier)
 	v.in = c.sets.packets(v.flow)
 	if c.sets.Over() {
-		c.fail(node.RepliesAt, "split the condition into rules joined by else", "the rule is too complex to be undone in replies")
+		v.tooComplex()
 	}
 	cases := [][]change{nil}
 	for _, a := range r.Actions {
@@ -57,6 +57,12 @@ func (c *checker) invert(node syntax.RuleNode, r *Rule, earlier []int) []inverse
 		return nil
 	}
 	return v.inverses(cases)
+}
+
+// tooComplex is the error for a rule whose inverse takes more steps than there are.
+func (v *inverter) tooComplex() {
+	v.fail(v.node.RepliesAt, "put the rule with replies first, and split its condition into rules joined by else",
+		"the rule, and those before it, are too complex to be undone in replies")
 }
 
 // asked is what the rule asks of a flow, itself and by its actions. That a datagram is whole, as fix
@@ -83,7 +89,10 @@ func (v *inverter) flows(earlier []int) Expr {
 		if early.Index == v.rule.Index || !v.sets.Meets(v.where[early], v.where[v.rule]) || v.apartByRows(early, v.rule) {
 			continue
 		}
-		taken := lean(v.taken(early), &Rule{})
+		taken := v.taken(early)
+		if v.sets.Over() {
+			break // the rule is rejected
+		}
 		if t, ok := taken.(Test); ok && len(t.Cells) == 0 {
 			if others[t.Field] == nil {
 				order = append(order, t.Field)
@@ -100,8 +109,22 @@ func (v *inverter) flows(earlier []int) Expr {
 	return both(list, at)
 }
 
-// taken is the condition that an earlier rule takes all packets of a flow.
+// stepsPerLeaf are the steps for a test of an earlier rule that is written into an inverse.
+const stepsPerLeaf = 10
+
+// taken is the condition that an earlier rule takes all packets of a flow, worked out once.
 func (v *inverter) taken(early *Rule) Expr {
+	e, known := v.takenWhole[early]
+	if !known {
+		e = lean(v.takenBy(early), &Rule{})
+		v.takenWhole[early] = e
+	}
+	v.sets.Spend(stepsPerLeaf * len(Leaves(e)))
+	return e
+}
+
+// takenBy is the condition that an earlier rule takes all packets of a flow.
+func (v *inverter) takenBy(early *Rule) Expr {
 	e := certain(v.complete(early))
 	columns := columnsIn(e)
 	var in field.Set
@@ -144,6 +167,7 @@ func (v *inverter) inverses(cases [][]change) (out []inverse) {
 				of = append(of, ch.old)
 			}
 		}
+		v.spendRows(changes)
 		inv := newInverse(v.rule, v.rows, both(of, v.flow.Span()), changes)
 		if inv.parted != nil {
 			v.fail(v.node.RepliesAt, "leave these rows out, or put the rule first", "some rows of %s never act, and replies do not tell which", v.rule.Rows.File)
@@ -159,12 +183,29 @@ func (v *inverter) inverses(cases [][]change) (out []inverse) {
 				return nil
 			}
 		}
-		if v.rows != nil {
+		if v.rows != nil && len(out) == 0 { // the others have the same columns
 			v.rowsApart(columnTests(inv.result), "become")
 		}
 		out, sets = append(out, inv), append(sets, in)
 	}
 	return out
+}
+
+// spendRows takes the steps for the tests that are held against the old values of all rows.
+func (v *inverter) spendRows(changes []change) {
+	for _, ch := range changes {
+		if len(ch.old.Cells) == 0 {
+			continue
+		}
+		for _, t := range find[Test](v.flow) {
+			if t.Field == ch.redo.Field && len(t.Cells) == 0 {
+				v.sets.Spend(v.rows.Len)
+			}
+		}
+	}
+	if v.sets.Over() {
+		v.tooComplex()
+	}
 }
 
 // differing is the first change of two inverses of a rule that is not the same.

@@ -313,3 +313,15 @@ func (c *costly) actions() string {
 	}
 	return text
 }
+
+// repeated is as many texts as there is room for.
+func (c *costly) repeated(text func() string) string {
+	var b strings.Builder
+	for {
+		next := text()
+		if b.Len() > 0 && b.Len()+len(next) > c.size {
+			return b.String()
+		}
+		b.WriteString(next)
+	}
+}
