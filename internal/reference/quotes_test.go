@@ -162,7 +162,7 @@ func TestErrorsAreUndone(t *testing.T) {
 		}
 		r := rand.New(rand.NewPCG(7, 11))
 		tried := 0
-		for range 4000 {
+		for range 8000 {
 			in := packetgen.Frame(r, p)
 			did := reference.Run(p, in)
 			if did.Acted == nil || did.Acted.Quote || did.Acted.Replies == rule.NoReplies || !plain(in) || !plain(did.Frame) {
