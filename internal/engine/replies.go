@@ -14,8 +14,9 @@ import (
 )
 
 // Rules that have replies are two programs: one for the rules, and one for the packets of the
-// other direction that answer what the rules rewrite. They are one rule set: that of the replies
-// is attached first and detached last, so that no packet is rewritten whose answers are not.
+// other direction that answer what the rules rewrite. They are one rule set (semantics.md 5.6):
+// that of the replies is attached first and detached last, so that no packet is rewritten whose
+// answers are not.
 
 // prepareReplies prepares the program for the replies of rules, if there are any.
 func (s *Prepared) prepareReplies(p *rule.Program) (err error) {
