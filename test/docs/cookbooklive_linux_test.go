@@ -53,10 +53,16 @@ func (d datagram) with(change func(*datagram)) datagram {
 
 // crossings are what is sent for each recipe that the page says is tried.
 var crossings = map[string][]crossing{
-	"A port, and the way back": {
+	"Redirect a port": {
 		{sent: udp(client, 999, server, 443), want: udp(client, 999, server, 8080)},
 		{back: true, sent: udp(server, 8080, client, 999), want: udp(server, 443, client, 999)},
+		{sent: udp(client, 999, server, 8080)},
 		{sent: udp(client, 999, server, 444), want: udp(client, 999, server, 444)},
+	},
+	"Renumber a host": {
+		{sent: udp(client, 999, "203.0.113.9", 53), want: udp(client, 999, server, 53)},
+		{back: true, sent: udp(server, 53, client, 999), want: udp("203.0.113.9", 53, client, 999)},
+		{sent: udp(client, 999, server, 54), want: udp(client, 999, server, 54)},
 	},
 	"A network renumbered, host by host (1:1 NAT)": {
 		{sent: udp(client, 999, "203.0.113.9", 53), want: udp(client, 999, server, 53)},

@@ -42,7 +42,33 @@ func places(link field.Link, in []byte) map[field.Protocol]int {
 			placeTransport(at, in, next, l4)
 		}
 	}
+	placeQuote(at, in)
 	return at
+}
+
+// placeQuote notes the headers of the packet that an ICMP or ICMPv6 error quotes, behind its own
+// eight bytes (RFC 792, RFC 4443).
+func placeQuote(at map[field.Protocol]int, in []byte) {
+	begin, version := 0, byte(0)
+	if l4, ok := at[field.ICMP]; ok {
+		begin, version = l4+8, 4
+	} else if l4, ok := at[field.ICMP6]; ok {
+		begin, version = l4+8, 6
+	}
+	length := map[byte]int{4: 20, 6: 40}[version]
+	if version == 0 || begin+length > len(in) || in[begin]>>4 != version {
+		return
+	}
+	next, l4 := in[begin+9], begin+4*int(in[begin]&15)
+	if version == 6 {
+		at[field.QuotedIP6] = begin
+		next, l4 = behindExtensions(in, in[begin+6], begin+40)
+	} else {
+		at[field.QuotedIP] = begin
+	}
+	if proto, ok := map[byte]field.Protocol{1: field.QuotedICMP, 6: field.QuotedTCP, 17: field.QuotedUDP, 58: field.QuotedICMP6}[next]; ok {
+		at[proto] = l4
+	}
 }
 
 // behindExtensions steps over all the extension headers that RFC 8200 has.
