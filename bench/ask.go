@@ -141,7 +141,7 @@ func (s sending) asks() (done sent, err error) {
 	}
 	datagram, buf := make([]byte, s.Bytes-udpHeaders), make([]byte, 2*s.Bytes)
 	began := time.Now()
-	for answered := 0; answered < s.Warm+s.Count; answered++ {
+	for answered := range s.Warm + s.Count {
 		for ; done.Packets < min(s.Warm+s.Count, answered+s.Window); done.Packets++ {
 			if _, err := unix.Write(fd, datagram); err != nil {
 				return done, os.NewSyscallError("write", err)
