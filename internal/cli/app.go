@@ -20,6 +20,8 @@ type app struct {
 	takes map[*cobra.Command][]string // the names of the flags
 	topic topic                       // what help was asked for, if it is no command's
 	out   *output
+	// shower shows the packets of a run, or is nil.
+	shower *shower
 	// given is the name of the command that was given, "" for a run.
 	given string
 }

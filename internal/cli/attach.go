@@ -22,6 +22,10 @@ when it gets a SIGHUP.`
 // attach attaches rules that stay. With replace they take the place of those that are
 // there.
 func (a *app) attach(words []string, replace bool) error {
+	if a.opt.asksToShow() {
+		return usage("a run shows packets: repacket -v RULES; repacket list shows what attached rules have counted",
+			"%s ends when the rules are attached, so it shows no packets", a.given)
+	}
 	a.env.IgnoreBrokenPipes()
 	opt, prepared, err := a.prepare(words, run.Options{Stay: true, Replace: replace})
 	if err == nil {

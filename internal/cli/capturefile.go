@@ -42,8 +42,8 @@ func (a *app) checkFile() error {
 		return usage("-w FILE", "both --json and -w - are to write to stdout")
 	case o.write == "-" && a.env.IsTerminal(a.env.Stdout):
 		return usage("| tcpdump -nr -, or -w FILE", "-w - writes a capture file to stdout, which is a terminal")
-	case o.hex:
-		return notYet("-x, packets in hexadecimal", "tcpdump -xr FILE shows them")
+	case o.asksToShow():
+		return notYet("the packets of a capture file, before and after", "-w FILE keeps those as they leave: tcpdump -nr FILE")
 	}
 	if o.seed == "" {
 		o.random = rand.Uint64()
@@ -65,8 +65,6 @@ func (o *options) checkLive() error {
 		return usage("-r FILE reads packets from a capture file", "--comment is for capture files")
 	case o.write != "":
 		return notYet("-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten")
-	case o.hex:
-		return notYet("-x, packets in hexadecimal", "tcpdump -x -i IFACE shows the packets behind XDP, as rewritten")
 	}
 	return nil
 }

@@ -26,6 +26,8 @@ type Env struct {
 	Getenv         func(string) string
 	// IsTerminal reports whether what is written to w is looked at by a person.
 	IsTerminal func(w io.Writer) bool
+	// Width is how many columns the terminal has that w is, or 0.
+	Width func(w io.Writer) int
 	// TakenByShell is the comparison on the line that a shell has taken for itself,
 	// or "".
 	TakenByShell func() string
@@ -87,6 +89,7 @@ func System() Env {
 		Stderr:            os.Stderr,
 		Getenv:            os.Getenv,
 		IsTerminal:        isTerminal,
+		Width:             terminalWidth,
 		TakenByShell:      takenByShell,
 		Signals:           catchSignals,
 		IgnoreBrokenPipes: ignoreBrokenPipes,

@@ -44,6 +44,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Args: args, Stdout: &f.stdout, Stderr: &f.stderr,
 		Getenv:            func(name string) string { return f.vars[name] },
 		IsTerminal:        func(io.Writer) bool { return f.tty },
+		Width:             func(io.Writer) int { return 0 },
 		Signals:           func(bool) <-chan os.Signal { return f.signals },
 		IgnoreBrokenPipes: func() {},
 		HungUp:            f.hungUp.Load,

@@ -23,7 +23,8 @@ type options struct {
 	lasts                  time.Duration
 	count, duration        string
 	color                  string
-	verbose, quiet, json   bool
+	verbose                level
+	quiet, json            bool
 	help, version          bool
 	attach, detach, dryRun bool
 	file, read, write      string
@@ -32,7 +33,10 @@ type options struct {
 	comment                bool
 	emit, output, backend  string
 	hex                    bool
-	replies                bool
+	// show, showRate and showEvery as given, then what they say; 0 is all.
+	show, showRate, showEvery          string
+	showMost, showPerSecond, showOneOf uint64
+	replies                            bool
 }
 
 // Groups of flags, by the commands that take them.
@@ -40,7 +44,8 @@ var (
 	everyFlags = []string{"quiet", "json", "color", "help"}
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
-	startFlags = []string{"hook", "count", "for", "backend", "verbose"}
+	startFlags = []string{"hook", "count", "for", "backend"}
+	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook", "replies"}
@@ -65,7 +70,11 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
 	f.BoolVar(&o.replies, "replies", false, "show the program for packets of the other direction, which serves replies")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "a line for each rule in the summary, even for one and for many")
+	f.VarPF(&o.verbose, "verbose", "v", "show the packets on which rules act, before → after; -vv all their fields").NoOptDefVal = "true"
+	f.BoolVarP(&o.hex, "hex", "x", false, "show the first bytes of the packets too")
+	f.StringVar(&o.show, "show", "", "show `N` packets and no more; more are rewritten")
+	f.StringVar(&o.showRate, "show-rate", "", "show `N` packets a second at most (on a terminal: 1000)")
+	f.StringVar(&o.showEvery, "show-every", "", "show one of `N` packets")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
 	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")
@@ -75,8 +84,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVarP(&o.attach, "attach", "a", false, "attach")
 	f.BoolVarP(&o.detach, "detach", "d", false, "detach")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "refused")
-	f.BoolVarP(&o.hex, "hex", "x", false, "packets in hexadecimal")
-	for _, name := range []string{"attach", "detach", "dry-run", "hex"} {
+	for _, name := range []string{"attach", "detach", "dry-run"} {
 		f.Lookup(name).Hidden = true
 	}
 	return f
@@ -109,7 +117,10 @@ func (o *options) checkValues() error {
 	if err := o.checkWhere(); err != nil {
 		return err
 	}
-	return o.checkLimits()
+	if err := o.checkLimits(); err != nil {
+		return err
+	}
+	return o.checkShow()
 }
 
 // isSeparator reports what is between the words of a list; "or" is no value.

@@ -4,9 +4,25 @@ package cli
 
 import (
 	"errors"
+	"io"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// terminalWidth is how many columns a terminal has, or 0 if w is none.
+func terminalWidth(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
 
 // openUnpolled opens a file to be read, and with wait waits for the other end of a pipe.
 // Package os would ask the file whether it can be polled, in a system call that the

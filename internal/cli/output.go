@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,12 +82,17 @@ type event struct {
 func (o *output) event(name string) event { return event{schema, name, o.now()} }
 
 // object puts one JSON object on stdout, in a line of its own.
-func (o *output) object(v any) {
-	e := json.NewEncoder(o)
+func (o *output) object(v any) { _, _ = o.Write(jsonLine(v)) }
+
+// jsonLine is an object in a line of its own.
+func jsonLine(v any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil && o.err == nil {
-		o.err = err
+	if err := e.Encode(v); err != nil {
+		panic(fmt.Sprintf("cli: %T as JSON: %v", v, err)) // all are ours
 	}
+	return b.Bytes()
 }
 
 // problem is an error, a warning or a note as JSON.

@@ -17,7 +17,7 @@ import (
 type report struct {
 	out     *output
 	target  run.Target
-	byRule  bool // a line for each rule before the last line, even for one, even for many
+	shower  *shower // nil where no packets are shown
 	showing int  // length of the line that is being refreshed
 	// traffic is what is known of the packets of the interface at the end.
 	traffic func() (run.Traffic, error)
@@ -26,7 +26,10 @@ type report struct {
 }
 
 // periodic reports whether there is anybody to tell each second.
-func (r *report) periodic() bool { return r.out.json || r.out.live }
+func (r *report) periodic() bool { return r.out.json || r.out.live && !r.still() }
+
+// still reports whether the line stands still, because packets are shown on the same terminal.
+func (r *report) still() bool { return r.shower != nil && r.shower.terminal }
 
 // show shows the counts: as the "progress" of a run that goes on, as an "interim" summary
 // that was asked for, or as the "summary" of the whole run, with why it ended.
@@ -37,7 +40,7 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 	case r.out.json:
 		e := statsEvent{
 			event: r.out.event("stats"), Target: r.target, Seconds: elapsed.Seconds(),
-			Ended: why, Total: counts.Total(), Counts: counts,
+			Ended: why, Total: counts.Total(), Counts: counts, shownCounts: r.shower.counts(counts.Total().Matched),
 		}
 		if as == "summary" {
 			e.Event = as
@@ -61,22 +64,25 @@ const manyRules = 20
 // lines prints the lines of a summary: the rules where that is worth it, what
 // was skipped, and the total.
 func (r *report) lines(counts run.Counts, elapsed time.Duration) {
-	if r.byRule || len(counts.Rules) > 1 {
+	if len(counts.Rules) > 1 {
 		all := ruleLines(counts.Rules)
 		idle := 0
 		for i, line := range all {
-			if c := counts.Rules[i]; !r.byRule && len(all) > manyRules && c.Matched+c.Replies == 0 {
+			if c := counts.Rules[i]; len(all) > manyRules && c.Matched+c.Replies == 0 {
 				idle++
 				continue
 			}
 			r.line(line, "\n")
 		}
 		if idle > 0 {
-			r.line(fmt.Sprintf("%d more rules have matched nothing (-v shows them)", idle), "\n")
+			r.line(fmt.Sprintf("%d more rules have matched nothing (repacket list shows them)", idle), "\n")
 		}
 	}
 	for _, s := range counts.Skipped {
 		r.line(fmt.Sprintf("skipped: %d pkts: %s", s.Packets, s.Why), "\n")
+	}
+	if line := r.shower.counts(counts.Total().Matched).line(); line != "" {
+		r.line(line, "\n")
 	}
 	r.line(r.total(counts, elapsed), "\n")
 }
@@ -206,4 +212,5 @@ type statsEvent struct {
 	Ended   string    `json:"ended,omitempty"` // summary: signal, count, time or error
 	Total   run.Count `json:"total"`
 	run.Counts
+	*shownCounts // of the packets, where they are shown
 }

@@ -12,18 +12,19 @@ import (
 // Lines that stand in the place of a longer one cover it.
 func TestSummaryCoversTheRefreshedLine(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, strings.Fields("-v -i eth1 if all")...)
+	f := newFake(t, strings.Fields("-i eth1 if ip then drop")...)
 	f.tty = true
 	f.vars["NO_COLOR"] = "1"
-	f.kernel.count(run.Count{Matched: 1})
+	f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
+	f.kernel.skipped = []run.Skipped{{Packets: 1, Why: "x"}}
 	f.start()
 	f.await(&f.stderr, "native XDP\n")
 	f.beat(12345 * time.Second)
 	f.await(&f.stderr, "12345.000 s")
 	f.send(syscall.SIGINT)
 	f.wait()
-	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nCtrl-C to stop\nmatch 1 pkts in 12345.000 s\r"+
-		"1  1 pkts  0 bytes  if all \nmatch 1 pkts in 12345.000 s\n")
+	wantText(t, "stderr", f.stderr.String(), "eth1: native XDP\nCtrl-C to stop\ndrop 1 pkts in 12345.000 s\r"+
+		"skipped: 1 pkts: x        \ndrop 1 pkts in 12345.000 s\n")
 }
 
 // Of several rules each has a line, by name or number. A rule without actions

@@ -27,11 +27,18 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 	if opt.Target, err = a.target(); err != nil {
 		return opt, nil, err
 	}
+	if !opt.Stay {
+		a.shower = a.newShower(a.showing(program))
+		opt.Record = a.shower.recording()
+	}
 	prepared, err := a.env.Kernel.Prepare(opt)
 	if err != nil {
 		return opt, nil, err
 	}
 	opt.Target = prepared.Target()
+	if a.shower != nil {
+		a.shower.iface = opt.Interface
+	}
 	a.out.advise(prepared.Advice())
 	return opt, prepared, nil
 }
@@ -58,7 +65,7 @@ func (a *app) run(words []string) error {
 	}
 	r := &running{
 		app: a, session: session,
-		report: &report{out: a.out, target: o.opt.Target, byRule: a.opt.verbose, traffic: session.Traffic},
+		report: &report{out: a.out, target: o.opt.Target, shower: a.shower, traffic: session.Traffic},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}
@@ -70,7 +77,7 @@ func (a *app) run(words []string) error {
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()
-	counts, closeErr := session.Close()
+	counts, closeErr := r.close()
 	if r.report.file != nil {
 		a.out.advise(r.report.file.session.Remarks())
 		closeErr = a.fileFailure(closeErr)
@@ -223,6 +230,10 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 		case limit := <-r.session.Reached():
 			r.report.clear()
 			r.out.status("%s: %s; replies are rewritten for %v more", r.report.target.Interface, overWords[limit], run.RepliesLonger)
+		case text := <-r.shower.queue():
+			if _, err := r.out.Write(text); err != nil {
+				return "error", err
+			}
 		case o := <-r.reloaded:
 			r.replaced(o)
 		case <-beat:

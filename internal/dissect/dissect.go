@@ -169,14 +169,14 @@ func (p Packet) Fate() string {
 	case rule.Pass:
 		return ""
 	case rule.ToInterface:
-		return v.String() + " " + p.redirect()
+		return v.String() + " " + p.Redirect()
 	default:
 		return v.String()
 	}
 }
 
-// redirect is the interface to which the rule redirects.
-func (p Packet) redirect() string {
+// Redirect is the interface to which the rule redirects, or "".
+func (p Packet) Redirect() string {
 	for _, r := range p.Program.Rules {
 		if r.Index == p.Rule && r.Redirect != "" {
 			return r.Redirect

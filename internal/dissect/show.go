@@ -3,6 +3,7 @@ package dissect
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -67,7 +68,7 @@ func (p Packet) deed(s Style) string {
 	for _, r := range p.Rest() {
 		parts = append(parts, r.bytes()+" "+s.change(r.of(p.Before), r.of(p.After)))
 	}
-	if check := p.offloadedCheck(); check != "" && p.changed() {
+	if check := p.offloadedCheck(); check != "" {
 		parts = append(parts, check+" offloaded")
 	}
 	if fate := p.Fate(); fate != "" {
@@ -104,11 +105,14 @@ func (r Stretch) bytes() string {
 // of is a stretch of data in hexadecimal.
 func (r Stretch) of(data []byte) string { return fmt.Sprintf("0x%x", data[r.Start:r.End]) }
 
-// offloadedCheck is the field of the checksum that is computed behind the hook, or "".
+// offloadedCheck is the field of the checksum that is computed behind the hook, if it covers
+// what changed, or "".
 func (p Packet) offloadedCheck() string {
-	for _, proto := range []field.Protocol{field.TCP, field.UDP} {
-		if p.OffloadedChecksum && p.headers.has(proto) {
-			return proto.Header().Prefix + "_check"
+	for _, v := range p.Fields() {
+		if v.Offloaded && slices.ContainsFunc(p.Changes(), func(changed Value) bool {
+			return slices.ContainsFunc(changed.Field.Covers, func(c field.Cover) bool { return c.Check == v.Field.Name })
+		}) {
+			return v.Field.Name
 		}
 	}
 	return ""
@@ -123,14 +127,6 @@ func (p Packet) differing() iter.Seq[int] {
 			}
 		}
 	}
-}
-
-// changed reports whether a byte changed.
-func (p Packet) changed() bool {
-	for range p.differing() {
-		return true
-	}
-	return false
 }
 
 // Block is the line and below it all fields of all headers, a header a line or more.

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"repacket/internal/dissect"
+	"repacket/internal/rule"
+	"repacket/internal/run"
+	"repacket/internal/spelling"
+)
+
+// level is a flag that can be given several times.
+type level int
+
+// Set counts a flag that is given once more, or takes all back.
+func (l *level) Set(value string) error {
+	on, err := strconv.ParseBool(value)
+	if *l++; !on {
+		*l = 0
+	}
+	return err
+}
+
+// Type and String are those of a flag without a value.
+func (*level) Type() string     { return "bool" }
+func (l *level) String() string { return strconv.FormatBool(*l > 0) }
+
+// terminalRate is how many packets a second a terminal is shown, unless --show-rate says
+// otherwise.
+const terminalRate = 1000
+
+// showing is what packets a run shows, and how.
+type showing struct {
+	level    int  // of -v; 0 shows none
+	hex      bool // their bytes too
+	rate     uint32
+	every    uint32
+	most     uint64
+	terminal bool // it is a person who looks at them
+}
+
+// asksToShow reports whether a flag asks for packets.
+func (o *options) asksToShow() bool {
+	return o.verbose > 0 || o.hex || o.show != "" || o.showRate != "" || o.showEvery != ""
+}
+
+// checkShow reads the flags of what is shown.
+func (o *options) checkShow() error {
+	for _, f := range []struct {
+		name, value string
+		highest     uint64
+		to          *uint64
+	}{
+		{"--show", o.show, math.MaxInt64, &o.showMost},
+		{"--show-rate", o.showRate, math.MaxInt32, &o.showPerSecond},
+		{"--show-every", o.showEvery, math.MaxInt32, &o.showOneOf},
+	} {
+		if f.value == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(f.value, 10, 64)
+		if err != nil || n == 0 || n > f.highest {
+			return usage(f.name+" 10", "%s takes a number from 1 to %d, not %q", f.name, f.highest, f.value)
+		}
+		*f.to = n
+	}
+	if o.backend == "clang" && o.asksToShow() {
+		return notYet("-v with --backend clang", "the built-in compiler records packets: leave out --backend")
+	}
+	return nil
+}
+
+// showing is which packets a run of rules shows: those that were asked for, and where all rules
+// are dry runs those that match, since that is what they are for.
+func (a *app) showing(p *rule.Program) showing {
+	o := &a.opt
+	s := showing{
+		level: int(o.verbose), hex: o.hex, rate: uint32(o.showPerSecond), every: uint32(o.showOneOf), most: o.showMost,
+		terminal: a.env.IsTerminal(a.env.Stdout),
+	}
+	looks := !slices.ContainsFunc(p.Written, func(w rule.Written) bool { return !w.DryRun })
+	if o.asksToShow() || looks && !o.quiet && !o.json && o.backend != "clang" {
+		s.level = max(1, s.level)
+	}
+	if s.rate == 0 && s.terminal && !o.json {
+		s.rate = terminalRate
+	}
+	return s
+}
+
+// shownAtOnce is how many packets wait to be written before who reads them off the ring waits.
+const shownAtOnce = 256
+
+// shower makes texts of packets where they are read, and hands them to the run, which writes
+// them: nobody else writes.
+type shower struct {
+	showing
+	style dissect.Style
+	json  bool
+	iface string // by its primary name
+	width func() int
+	texts chan []byte
+	// wire counts what was shown as packets on the wire.
+	shown, wire, lost atomic.Uint64
+}
+
+// newShower is nil where no packets are shown.
+func (a *app) newShower(s showing) *shower {
+	if s.level == 0 {
+		return nil
+	}
+	return &shower{
+		showing: s, style: dissect.Style{Color: a.out.colorOut}, json: a.opt.json,
+		width: func() int { return a.env.Width(a.env.Stdout) }, texts: make(chan []byte, shownAtOnce),
+	}
+}
+
+// recording is what the run is asked for.
+func (s *shower) recording() *run.Recording {
+	if s == nil {
+		return nil
+	}
+	return &run.Recording{
+		Rate: s.rate, Every: s.every, Most: s.most, Packet: s.packet, Lost: func(n uint64) { s.lost.Add(n) },
+	}
+}
+
+// queue is where texts come from; nil never has any.
+func (s *shower) queue() <-chan []byte {
+	if s == nil {
+		return nil
+	}
+	return s.texts
+}
+
+func (s *shower) packet(p *run.Packet) {
+	p.OffloadedChecksum = p.OffloadedChecksum || dissect.ChecksumOffloaded(p)
+	d := dissect.New(p)
+	s.texts <- s.text(d)
+	s.shown.Add(1)
+	s.wire.Add(uint64(max(1, p.Segments)))
+}
+
+// text is the packet as it was asked for.
+func (s *shower) text(d dissect.Packet) []byte {
+	if s.json {
+		return jsonLine(s.object(d))
+	}
+	style, text := s.style, ""
+	if s.level == 1 {
+		text = d.Line(style) + "\n"
+	} else {
+		style.Width = s.width()
+		text = d.Block(style)
+	}
+	if s.hex {
+		text += d.Bytes(style)
+	}
+	return []byte(strings.Map(visibleOrPainted, text))
+}
+
+// visibleOrPainted is visible, but lets escapes of colours and tabs be.
+func visibleOrPainted(r rune) rune {
+	if r == '\x1b' || r == '\t' {
+		return r
+	}
+	return visible(r)
+}
+
+// packetEvent is a packet as JSON.
+type packetEvent struct {
+	event
+	run.Target
+	// Rule is the rule's number, from 1.
+	Rule     int    `json:"rule"`
+	Name     string `json:"name,omitempty"`
+	Verdict  string `json:"verdict"`
+	Redirect string `json:"redirect,omitempty"`
+	Length   int    `json:"length"`
+	Segments int    `json:"segments,omitempty"` // of a GSO packet
+	// OffloadedChecksum: the checksum of TCP or UDP is computed behind the hook, and left out.
+	OffloadedChecksum bool           `json:"offloaded_checksum,omitempty"`
+	Before            dissect.Object `json:"before"`
+	After             dissect.Object `json:"after,omitempty"` // but where it was dropped
+	Changed           []string       `json:"changed"`
+	BytesBefore       string         `json:"bytes_before,omitempty"` // -x: in hexadecimal
+	BytesAfter        string         `json:"bytes_after,omitempty"`
+}
+
+func (s *shower) object(d dissect.Packet) packetEvent {
+	e := packetEvent{
+		event: event{schema, "packet", d.Time}, Target: run.Target{Interface: s.iface, Direction: d.Direction},
+		Rule: d.Rule + 1, Name: d.Written().Name, Verdict: d.Written().Verdict.String(), Redirect: d.Redirect(),
+		Length: d.Length, OffloadedChecksum: d.OffloadedChecksum, Changed: []string{},
+	}
+	if d.Segments > 1 {
+		e.Segments = d.Segments
+	}
+	e.Before, e.After = d.Objects()
+	for _, v := range d.Changes() {
+		e.Changed = append(e.Changed, v.Field.Name)
+	}
+	if s.hex {
+		e.BytesBefore, e.BytesAfter = hex.EncodeToString(d.Before), hex.EncodeToString(d.After)
+	}
+	return e
+}
+
+// shownCounts is how many packets were shown, and how many not and why.
+type shownCounts struct {
+	Shown    uint64 `json:"shown"`
+	NotShown uint64 `json:"not_shown"` // the ring was full
+	limited  uint64 // what was asked for, or a terminal's rate, kept them back
+	limits   string // what that is
+}
+
+// counts are those of a run that acted on, or matched, so many packets.
+func (s *shower) counts(acted uint64) *shownCounts {
+	if s == nil {
+		return nil
+	}
+	c := &shownCounts{Shown: s.shown.Load(), NotShown: s.lost.Load()}
+	if told := s.wire.Load() + c.NotShown; acted > told {
+		c.limited, c.limits = acted-told, s.limits()
+	}
+	return c
+}
+
+// limits are the flags that keep packets back, also the one that a terminal stands for.
+func (s showing) limits() string {
+	var flags []string
+	for _, f := range []struct {
+		name string
+		n    uint64
+	}{{"--show", s.most}, {"--show-every", uint64(s.every)}, {"--show-rate", uint64(s.rate)}} {
+		if f.n > 0 {
+			flags = append(flags, fmt.Sprintf("%s %d", f.name, f.n))
+		}
+	}
+	return strings.Join(flags, ", ")
+}
+
+// line says for the summary what was not shown, or "" where all was.
+func (c *shownCounts) line() string {
+	if c == nil || c.NotShown == 0 && c.limits == "" {
+		return ""
+	}
+	text := spelling.Thousands(int(c.Shown)) + " shown"
+	if c.NotShown > 0 {
+		text += fmt.Sprintf(", %s not shown (ring full)", spelling.Thousands(int(c.NotShown)))
+	}
+	if c.limits != "" {
+		text += fmt.Sprintf(", %s not shown (%s)", spelling.Thousands(int(c.limited)), c.limits)
+	}
+	return text
+}
+
+// close closes a session while what it still hands over is written.
+func (r *running) close() (counts run.Counts, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		counts, err = r.session.Close()
+	}()
+	for {
+		select {
+		case text := <-r.shower.queue():
+			_, _ = r.out.Write(text)
+		case <-done:
+			for {
+				select {
+				case text := <-r.shower.queue():
+					_, _ = r.out.Write(text)
+				default:
+					return counts, err
+				}
+			}
+		}
+	}
+}
+
