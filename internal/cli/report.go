@@ -18,7 +18,7 @@ type report struct {
 	out     *output
 	target  run.Target
 	shower  *shower // nil where no packets are shown
-	showing int  // length of the line that is being refreshed
+	showing int     // length of the line that is being refreshed
 	// traffic is what is known of the packets of the interface at the end.
 	traffic func() (run.Traffic, error)
 	// file is the capture file, or nil.

@@ -284,4 +284,3 @@ func (r *running) close() (counts run.Counts, err error) {
 		}
 	}
 }
-
