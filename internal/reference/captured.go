@@ -88,8 +88,12 @@ func (p packet) carries(r *rule.Rule) bool {
 	return !slices.ContainsFunc(r.Actions, func(a rule.Action) bool { return !p.carriesAction(a, r.Actions) })
 }
 
-// halfCheck reports whether one byte of a checksum was captured and the other was not.
+// halfCheck reports whether one byte of a checksum was captured and the other was not. That of
+// a quoted packet may also end in the middle where the whole message was captured.
 func (p packet) halfCheck() bool {
+	if p.cut.captured == len(p.frame) {
+		return false
+	}
 	for proto, at := range checkAt {
 		if start, ok := p.at[proto]; ok && start+at+1 == p.cut.captured {
 			return true
