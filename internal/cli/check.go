@@ -50,6 +50,7 @@ func (a *app) check(words []string) error {
 	if planned, err = plan.BuildTables(program.Replies, field.Ethernet); err != nil {
 		return err
 	}
+	a.out.tables(planned, true)
 	return fits(planned, len(program.Written), !leaves)
 }
 
@@ -95,7 +96,7 @@ func (a *app) explain(program *rule.Program) (*plan.Program, error) {
 	}
 	planned, err := plan.BuildTables(program, field.Ethernet)
 	if err == nil {
-		a.out.tables(planned)
+		a.out.tables(planned, false)
 	}
 	return planned, err
 }
@@ -109,13 +110,20 @@ type tableEvent struct {
 	// Kind is how a row is found, by Fields; of what no table serves there is none.
 	Kind   string   `json:"kind,omitempty"`
 	Fields []string `json:"fields,omitempty"`
+	// Replies: it is for packets of the other direction.
+	Replies bool `json:"replies,omitempty"`
 }
 
 // tables says which rules become tables, how those are looked up, and
-// which rows no table serves.
-func (o *output) tables(planned *plan.Program) {
+// which rows no table serves; replies: of the program for packets of the other direction.
+func (o *output) tables(planned *plan.Program, replies bool) {
 	var told []tableEvent
+	of := ""
+	if replies {
+		of = " for replies"
+	}
 	tell := func(e tableEvent) {
+		e.Replies = replies
 		if slices.ContainsFunc(told, func(t tableEvent) bool { return t.Table == e.Table && t.Bytes == e.Bytes }) {
 			return // the same for another kind of packet
 		}
@@ -124,9 +132,9 @@ func (o *output) tables(planned *plan.Program) {
 		case o.json:
 			o.object(e)
 		case e.Kind != "":
-			o.printf("table: %s, %s\n", e.Table, memory(e.Bytes))
+			o.printf("table%s: %s, %s\n", of, e.Table, memory(e.Bytes))
 		default:
-			o.printf("no table: %s\n", e.Table)
+			o.printf("no table%s: %s\n", of, e.Table)
 		}
 	}
 	for _, t := range planned.Tables {

@@ -29,6 +29,9 @@ func (a *app) foreignLine(args []string) *Failure {
 	}
 	f := usage("repacket help rules tells how to say it", "this is a line of %s", line.Tool)
 	rules, accepted := acceptedRules(line.Rules)
+	if both, ok := acceptedRules(line.Rules + " replies"); line.Mapped && ok && both.Replies != nil {
+		rules, line.Note = both, ""
+	}
 	switch {
 	case accepted:
 		if line.Interface == "" && rules.Verdicts() {

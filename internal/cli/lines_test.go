@@ -238,7 +238,7 @@ func TestFlagsAreAnswered(t *testing.T) {
 		"check -i eth1 rules.txt":                        "repacket: error: rules.txt is no rule\n  hint: repacket check -i eth1 -f rules.txt\n",
 		"if udp -i eth1 if tcp":                          "repacket: error: -i eth1 stands between two rules: it is for the whole line\n  hint: give it before the first rule\n",
 		"-i eth1,eth2 if udp then drop":                  "repacket: error: rules are attached to one interface at a time\n  hint: repacket -i eth1 if udp then drop & repacket -i eth2 if udp then drop\n",
-		"-p udp --dport 443 -j REDIRECT --to-ports 8080": "repacket: error: this is a line of iptables\n  hint: repacket if udp_dest 443 then udp_dest 8080 (rules know no connections, so the way back is a rule of its own)\n",
+		"-p udp --dport 443 -j REDIRECT --to-ports 8080": "repacket: error: this is a line of iptables\n  hint: repacket if udp_dest 443 then udp_dest 8080 replies\n",
 	} {
 		status, stdout, stderr := newFake(t, strings.Fields(typed)...).run()
 		wantText(t, typed+": stderr", stderr, want)

@@ -19,6 +19,8 @@ type Line struct {
 	Interface string
 	// Out: it is for packets that leave.
 	Out bool
+	// Mapped: it maps replies back too, as the rules do with replies behind them, if they can.
+	Mapped bool
 	// Note is what else should be known, or, without Rules, who does what it asks for; or "".
 	Note string
 }
@@ -218,7 +220,7 @@ func (r *reader) mapped(side, to string) {
 	if port != "" {
 		r.act(r.port(side), port)
 	}
-	r.Note = noConnections
+	r.Mapped, r.Note = true, noConnections
 }
 
 // ports is a list of ports with ranges as rules have them.

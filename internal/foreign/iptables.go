@@ -144,7 +144,7 @@ func (r *reader) iptablesTarget(name string, take func() string) bool {
 		return r.iptablesJump(take())
 	case "--to-ports", "--to-port":
 		r.act(r.port("dest"), ports(take()))
-		r.Note = noConnections
+		r.Mapped, r.Note = true, noConnections
 	case "--to-destination":
 		r.mapped("dest", take())
 	case "--to-source":

@@ -75,7 +75,7 @@ func (r *reader) nftStatement(w string) {
 	case "redirect":
 		if r.accept("to") {
 			r.act(r.port("dest"), strings.TrimPrefix(r.next(), ":"))
-			r.Note = noConnections
+			r.Mapped, r.Note = true, noConnections
 		}
 	case "dnat", "snat":
 		r.accept("ip", "ip6")
