@@ -24,6 +24,7 @@ var quotedHeader = map[Protocol]Protocol{
 
 var (
 	allFields    []*Field
+	unquoted     = map[*Field]*Field{}
 	quotedOf     = map[*Field]*Field{}
 	quotedByName = map[string]*Field{}
 )
@@ -34,6 +35,9 @@ func AllFields() []*Field { return allFields }
 // Quoted is the twin of a field in the packet that an ICMP error quotes, or nil if
 // the quote need not have it.
 func Quoted(f *Field) *Field { return quotedOf[f] }
+
+// Unquote is the field of which f is the twin in a quote, or nil.
+func Unquote(f *Field) *Field { return unquoted[f] }
 
 // QuotedHeader is the header p in the packet that an ICMP error quotes, or None.
 func QuotedHeader(p Protocol) Protocol { return quotedHeader[p] }
@@ -67,7 +71,7 @@ func addQuoted() {
 		}
 		q.Covers, q.Structural = quotedCovers(f), false // a quote is never segmented
 		allFields = append(allFields, &q)
-		quotedOf[f], quotedByName[q.Name] = &q, &q
+		quotedOf[f], unquoted[&q], quotedByName[q.Name] = &q, f, &q
 	}
 }
 

@@ -68,7 +68,7 @@ func (d *draft) makeQuote() {
 		}
 	}
 	for _, s := range d.w.sets {
-		if own := unquoted[s.field]; own != nil {
+		if own := field.Unquote(s.field); own != nil {
 			w.limit(own, s.in)
 		}
 	}
@@ -90,17 +90,6 @@ func (d *draft) makeQuote() {
 	}
 	d.quoted = d.quote.frame[:min(len(d.quote.frame), d.quote.l4+behind)]
 }
-
-// unquoted are the fields by their twins in a quote.
-var unquoted = func() map[*field.Field]*field.Field {
-	out := map[*field.Field]*field.Field{}
-	for _, f := range field.Fields() {
-		if q := field.Quoted(f); q != nil {
-			out[q] = f
-		}
-	}
-	return out
-}()
 
 // quotedPayload is how many bytes follow the fixed part of the message.
 func (d *draft) quotedPayload() int {

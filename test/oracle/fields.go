@@ -93,6 +93,9 @@ func (h *headers) read(f *field.Field) (v field.Value, ok bool) {
 	if !h.has(f.Proto) {
 		return field.Value{}, false
 	}
+	if own := field.Unquote(f); own != nil {
+		return h.quote.read(own)
+	}
 	switch f.Name {
 	case "ip6_src":
 		return field.Value{Hi: binary.BigEndian.Uint64(h.ip6.SrcIP), Lo: binary.BigEndian.Uint64(h.ip6.SrcIP[8:])}, true

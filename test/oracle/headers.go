@@ -3,6 +3,7 @@ package oracle
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -22,6 +23,8 @@ type headers struct {
 	udp   *layers.UDP
 	icmp  *layers.ICMPv4
 	icmp6 *layers.ICMPv6
+	// quote are those of the packet that an ICMP error quotes, or nil.
+	quote *headers
 	// routed: a routing header has segments left, so ip6_dest is not the last
 	// destination; known: and the library finds out which is.
 	routed, known bool
@@ -58,7 +61,22 @@ func decode(link field.Link, frame []byte) headers {
 			break
 		}
 	}
+	if quoted := h.quoted(); quoted != nil {
+		inside := decode(field.RawIP, quoted)
+		h.quote = &inside
+	}
 	return h
+}
+
+// quoted is the packet that an ICMP error quotes, as far as it does, or nil.
+func (h *headers) quoted() []byte {
+	switch {
+	case h.icmp != nil && slices.Contains([]uint8{3, 4, 11, 12}, h.icmp.TypeCode.Type()):
+		return h.icmp.Payload
+	case h.icmp6 != nil && h.icmp6.TypeCode.Type() >= 1 && h.icmp6.TypeCode.Type() <= 4 && len(h.icmp6.Payload) >= 4:
+		return h.icmp6.Payload[4:] // 4 bytes are the message's
+	}
+	return nil
 }
 
 // take adds a layer; it is false when what follows is none of the outermost
@@ -157,6 +175,9 @@ func (h *headers) takeTransport(l gopacket.Layer) {
 
 // has reports whether the library found the header.
 func (h *headers) has(p field.Protocol) bool {
+	if p.IsQuoted() {
+		return h.quote != nil && h.quote.has(field.Unquoted(p))
+	}
 	switch p {
 	case field.Eth:
 		return h.eth != nil
