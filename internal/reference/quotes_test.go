@@ -3,6 +3,7 @@ package reference_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -194,5 +195,93 @@ func same(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s\ngot  %x\nwant %x", what, got, want)
+	}
+}
+
+// A datagram and a segment from a client to port 8080, and a datagram over IPv6. Their checksums of
+// layer 4 are any.
+var (
+	datagram  = hexFrame("4500002400010000401166c60a0000010a0000021388" + "1f90" + "0010" + "5a5a" + "7061796c6f6164ff")
+	segment   = hexFrame("4500002800010000400666cd0a0000010a0000021388" + "1f90" + "00000001000000025010ffff" + "1234" + "0000")
+	datagram6 = hexFrame("6000000000101140" + "20010db8000000000000000000000001" + "20010db8000000000000000000000002" + "1388" + "1f90" + "0010" + "5a5a" + "7061796c6f6164ff")
+)
+
+func hexFrame(text string) []byte {
+	etherType := map[byte]string{'4': "0800", '6': "86dd"}[text[0]]
+	b, err := hex.DecodeString("020000000002" + "020000000001" + etherType + text)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// TestWhatAQuoteHas: which quotes are rewritten, and which stay, by the port in them; 443 in the place of
+// 8080 adds 0x1bb - 0x1f90 to the words of the quote, and the checksum of a datagram makes up for it.
+func TestWhatAQuoteHas(t *testing.T) {
+	t.Parallel()
+	p, err := rule.Check("if dport 443 then dport 8080 replies")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(at int, v uint16) func([]byte) {
+		return func(b []byte) { binary.BigEndian.PutUint16(b[14+at:], v) }
+	}
+	for _, c := range []struct {
+		name   string
+		packet []byte
+		change func(packet []byte)         // of the quoted packet
+		behind int                         // bytes behind its IP header
+		cut    func(message []byte) []byte // of the error
+		stays  bool
+		check  uint16 // of the quoted layer 4 then, at the place where it is, or 0
+	}{
+		{name: "a datagram", packet: datagram, behind: 8, check: 0x5a5a + 0x1f90 - 0x1bb},
+		{name: "over IPv6", packet: datagram6, behind: 8, check: 0x5a5a + 0x1f90 - 0x1bb},
+		{name: "no checksum", packet: datagram, change: sum(26, 0), behind: 8},
+		{name: "one that comes to 0", packet: datagram, change: sum(26, 0xffff-0x1f90+0x1bb), behind: 8, check: 0xffff},
+		{name: "a segment of 8 bytes", packet: segment, behind: 8},
+		{name: "of 17 bytes, which end in the checksum", packet: segment, behind: 17},
+		{name: "of 18 bytes", packet: segment, behind: 18, check: 0x1234 + 0x1f90 - 0x1bb},
+		{name: "7 bytes", packet: datagram, behind: 7, stays: true},
+		{name: "a first fragment", packet: datagram, change: sum(6, 0x2000), behind: 8, check: 0x5a5a + 0x1f90 - 0x1bb},
+		{name: "a later fragment", packet: datagram, change: sum(6, 1), behind: 8, stays: true},
+		{name: "a datagram of less than a header", packet: datagram, change: sum(2, 27), behind: 8, stays: true},
+		{name: "a total length of 0", packet: datagram, change: sum(2, 0), behind: 8, check: 0x5a5a + 0x1f90 - 0x1bb},
+		{name: "of another version", packet: datagram, change: func(b []byte) { b[14] = 0x55 }, behind: 8, stays: true},
+		{name: "too short a header", packet: datagram, change: func(b []byte) { b[14] = 0x44 }, behind: 8, stays: true},
+		{name: "an extension header of IPv6", packet: datagram6, change: func(b []byte) { b[20] = 60 }, behind: 16, stays: true},
+		{name: "a redirect", packet: datagram, behind: 8, cut: func(b []byte) []byte { b[34] = 5; return b }, stays: true},
+		{name: "an echo request", packet: datagram, behind: 8, cut: func(b []byte) []byte { b[34] = 8; return b }, stays: true},
+		{name: "quoted behind the end of the message", packet: datagram, behind: 8, cut: func(b []byte) []byte { b[17]--; return b }, stays: true},
+		{name: "a frame that is cut off", packet: datagram, behind: 8, cut: func(b []byte) []byte { return b[:len(b)-1] }, stays: true},
+	} {
+		packet := slices.Clone(c.packet)
+		if c.change != nil {
+			c.change(packet)
+		}
+		length := map[byte]int{4: 20, 6: 40}[c.packet[14]>>4] // also where the header lies
+		in := errorAbout(slices.Clone(c.packet), c.behind, router)
+		copy(in[14+length+8:], packet[14:])
+		if c.cut != nil {
+			in = c.cut(in)
+		}
+		want := slices.Clone(in)
+		if !c.stays {
+			l4 := want[14+length+8+length:]
+			binary.BigEndian.PutUint16(l4[2:], 443)
+			change := 0x1bb - 0x1f90
+			if c.check != 0 {
+				at := 6
+				if c.packet[14+9] == 6 && length == 20 { // TCP
+					at = 16
+				}
+				binary.BigEndian.PutUint16(l4[at:], c.check)
+				change = 0 // the checksum makes up for the port
+			}
+			message := want[14+length:]
+			old := int(binary.BigEndian.Uint16(message[2:]))
+			binary.BigEndian.PutUint16(message[2:], uint16((old-change+2*65535)%65535))
+		}
+		same(t, c.name, reference.Run(p.Replies, in).Frame, want)
 	}
 }
