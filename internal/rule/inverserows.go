@@ -137,10 +137,8 @@ func (v *inverter) line(row int) string {
 // rowsApart rejects rows of which two hold on the same flow, before the change or behind it.
 func (v *inverter) rowsApart(tests []Test, do string) {
 	var single, ranges []Cells
-	var names []string
 	for _, t := range tests {
 		cells := v.rows.Cells[t.Cells[0]]
-		names = append(names, cells.Column)
 		if cells.Compare != "" || cells.Hi != nil {
 			ranges = append(ranges, cells)
 		} else {

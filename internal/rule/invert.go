@@ -210,14 +210,12 @@ func (v *inverter) spendRows(changes []change) {
 
 // differing is the first change of two inverses of a rule that is not the same.
 func differing(a, b inverse) change {
-	i := slices.IndexFunc(a.changes, func(ch change) bool { return true })
-	for n, ch := range a.changes {
-		if !ch.old.In.Equal(b.changes[n].old.In) {
-			i = n
-			break
+	for i, ch := range a.changes {
+		if !ch.old.In.Equal(b.changes[i].old.In) {
+			return ch
 		}
 	}
-	return a.changes[i]
+	return a.changes[0]
 }
 
 // changes are the cases that an action makes of the values that a field may have before: each

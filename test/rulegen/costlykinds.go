@@ -11,6 +11,7 @@ var costlyKinds map[string]func(*costly) string
 func init() { // some of them are made of others
 	costlyKinds = maps.Clone(someKinds())
 	maps.Copy(costlyKinds, otherKinds())
+	maps.Copy(costlyKinds, replyKinds())
 }
 
 func someKinds() map[string]func(*costly) string {
@@ -41,19 +42,6 @@ func someKinds() map[string]func(*costly) string {
 			return c.everywhere(func(c *costly) string {
 				return c.rules(90, c.laxTest(strings.Fields("ip_id ip_ttl tcp_window")))
 			})
-		},
-		"replies": func(c *costly) string {
-			return c.repeated(func() string {
-				return "if ip_src " + c.address() + " dport " + c.port() + " then dport " + c.port() + " replies\n"
-			})
-		},
-		"replies behind formulas": func(c *costly) string {
-			return c.repeated(func() string {
-				return "if " + c.formula(400, 0, c.shortTest) + " then dscp ef if dport " + c.port() + " then dport " + c.port() + " replies\n"
-			})
-		},
-		"replies of one formula": func(c *costly) string {
-			return "if udp_dest 7 (" + c.formula(c.size-40, 0, c.shortTest) + ") then udp_dest 8 replies"
 		},
 		"balanced everywhere":     func(c *costly) string { return c.everywhere(costlyKinds["balanced"]) },
 		"unlike rules":            func(c *costly) string { return c.unlikeRules("if ip_id %s then ip_ttl random\n") },
@@ -110,6 +98,24 @@ func otherKinds() map[string]func(*costly) string {
 		"rules that are wide": (*costly).wideRules,
 		"else": func(c *costly) string {
 			return c.sameRules("if not (ip_ttl %d or udp_dest %d) then ip_id %d else") + " if all"
+		},
+	}
+}
+
+func replyKinds() map[string]func(*costly) string {
+	return map[string]func(*costly) string{
+		"replies": func(c *costly) string {
+			return c.repeated(func() string {
+				return "if ip_src " + c.address() + " dport " + c.port() + " then dport " + c.port() + " replies\n"
+			})
+		},
+		"replies behind formulas": func(c *costly) string {
+			return c.repeated(func() string {
+				return "if " + c.formula(400, 0, c.shortTest) + " then dscp ef if dport " + c.port() + " then dport " + c.port() + " replies\n"
+			})
+		},
+		"replies of one formula": func(c *costly) string {
+			return "if udp_dest 7 (" + c.formula(c.size-40, 0, c.shortTest) + ") then udp_dest 8 replies"
 		},
 	}
 }

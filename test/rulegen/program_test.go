@@ -129,6 +129,37 @@ func TestStyles(t *testing.T) {
 	}
 }
 
+// TestRepliesStyle: a part of the rules that say replies has an inverse, of each kind of change.
+func TestRepliesStyle(t *testing.T) {
+	t.Parallel()
+	r, accepted, undone := source(18), 0, map[operand.Op]int{}
+	swaps, rows := 0, 0
+	for range 400 {
+		p, err := rulegen.Style{Replies: true}.Source(r).Check()
+		if err != nil || p.Replies == nil {
+			continue
+		}
+		accepted++
+		for _, x := range p.Replies.Rules {
+			for _, a := range x.Actions {
+				undone[a.Op]++
+			}
+			swaps += len(x.Swaps)
+			if x.Rows != nil {
+				rows++
+			}
+		}
+	}
+	if accepted < 100 || swaps == 0 || rows == 0 {
+		t.Errorf("%d programs of 400 have replies, %d swaps, %d rules with rows", accepted, swaps, rows)
+	}
+	for _, op := range []operand.Op{operand.Set, operand.Prefix, operand.Add, operand.Sub} {
+		if undone[op] == 0 {
+			t.Errorf("nothing is undone by operation %d", op)
+		}
+	}
+}
+
 func walk(e rule.Expr, visit func(rule.Test)) {
 	switch e := e.(type) {
 	case rule.Test:
