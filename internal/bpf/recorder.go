@@ -22,6 +22,8 @@ type Recording struct {
 	Every uint32
 	// Most is how many packets are recorded in all, or 0 for no limit.
 	Most uint64
+	// Bytes is how many bytes of a packet are recorded at most; up to HeadBytes that many are.
+	Bytes int
 }
 
 // RecordControl is what programs that record share, in a map.
@@ -46,22 +48,49 @@ const (
 	RecordControlSize = 40
 )
 
-// RecordBytes is how many bytes a record has of a packet on either side: the headers.
-const RecordBytes = 128
+// HeadBytes is how many bytes of a packet are recorded where only its headers are asked for.
+const HeadBytes = 128
 
-// Record is what a record in the ring begins with; behind it are RecordBytes of the packet
-// as it arrived and as many as it left. Numbers are in the order of the machine.
+// MostBytes is how many bytes of a packet a record has at most: a GSO packet that is not BIG
+// TCP, with its headers.
+const MostBytes = 1<<16 + 256
+
+// Record is what a record in the ring begins with; behind it are Head bytes of the packet as it
+// left, then Captured bytes as it arrived. Numbers are in the order of the machine.
 type Record struct {
 	Time     uint64 // CLOCK_MONOTONIC, in nanoseconds
 	Rule     uint32 // by its place among the rules as written
 	Length   uint32 // of the packet, without an offloaded VLAN tag
 	Segments uint32 // at tc, of a GSO packet; else 0 or 1
-	Captured uint32 // how many of RecordBytes there are
+	Captured uint32 // how many bytes there are as it arrived
 	// At tc: whether the packet has an offloaded VLAN tag, its control information and,
 	// in network order, its type; TagLeft and TagTypeLeft are as it left.
 	Tagged, Tag, TagType uint32
 	TagLeft, TagTypeLeft uint32
-	_                    uint32
+	Left                 uint32 // how many of the Head bytes there are as it left
+}
+
+// Head is how many bytes of a packet as it left there is room for in each record. Rules change no
+// byte behind them, but in packets at XDP with long extension headers.
+func (r Recording) Head() int {
+	if r.Bytes <= HeadBytes {
+		return HeadBytes
+	}
+	return 2 * HeadBytes
+}
+
+// rooms are how many bytes of a packet as it arrived records have room for: the smallest that
+// fits is taken. There are few, because the verifier walks a program for each.
+func (r Recording) rooms() []int {
+	if r.Bytes <= HeadBytes {
+		return []int{HeadBytes}
+	}
+	const ofEthernet = 2048
+	most := (min(r.Bytes, MostBytes) + 7) &^ 7
+	if most <= ofEthernet {
+		return []int{HeadBytes, most}
+	}
+	return []int{HeadBytes, ofEthernet, most}
 }
 
 // Places in a Record.
@@ -76,10 +105,9 @@ const (
 	recordTagType  = 32
 	recordTagLeft  = 36
 	recordTypeLeft = 40
+	recordLeft     = 44
 	// RecordHeader is the size in bytes of a Record.
 	RecordHeader = 48
-	// RecordSize is that of a whole record.
-	RecordSize = RecordHeader + 2*RecordBytes
 )
 
 // The functions that record. They are in the program once, and each rule calls them.
@@ -156,26 +184,51 @@ func functionType(name string) *btf.Func {
 const (
 	recordContext = asm.R6
 	record        = asm.R7
+	// recordedLength is how long the packet is, where that is asked for.
+	recordedLength = asm.R8
 )
 
 // beginFunction is the function that reserves a record: it gets the context, and returns the
 // record or 0.
 func (c recorder) beginFunction() {
-	none, room := c.NewLabel(), c.NewLabel()
+	none := c.NewLabel()
 	c.frame.Phase = preparing
 	c.About("record: is it one to record?")
 	c.Emit(asm.Mov.Reg(recordContext, asm.R1))
 	c.every(none)
 	c.most(none)
 	c.rate(none)
-	c.About("record: reserve")
-	c.Call(asm.FnRingbufReserve, assembler.Map(c.opt.Record.Ring), assembler.Imm(RecordSize), assembler.Imm(0))
-	c.Jump(room, asm.JNE.Imm(asm.R0, 0, ""))
-	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlLost), asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	rooms := c.opt.Record.rooms()
+	if len(rooms) > 1 {
+		c.About("record: how long is it?")
+		c.packetLength()
+		c.Emit(asm.Mov.Reg(recordedLength, asm.R0))
+	}
+	for i, room := range rooms {
+		if i < len(rooms)-1 {
+			longer := c.NewLabel()
+			c.Jump(longer, asm.JGT.Imm(recordedLength, int32(room), ""))
+			c.reserve(room, none)
+			c.Bind(longer)
+			continue
+		}
+		c.reserve(room, none)
+	}
 	c.BindLoop(none)
 	c.Emit(asm.Mov.Imm(asm.R0, 0))
 	c.Exit()
-	c.Bind(room)
+}
+
+// reserve reserves a record for so many bytes of a packet and returns with it, or goes to none.
+func (c recorder) reserve(room int, none assembler.Label) {
+	there := c.NewLabel()
+	head := c.opt.Record.Head()
+	c.About("record: reserve")
+	c.Call(asm.FnRingbufReserve, assembler.Map(c.opt.Record.Ring), assembler.Imm(int32(RecordHeader+head+room)), assembler.Imm(0))
+	c.Jump(there, asm.JNE.Imm(asm.R0, 0, ""))
+	c.Emit(asm.LoadMapValue(asm.R1, c.opt.Record.Control, controlLost), asm.Mov.Imm(asm.R2, 1), assembler.FetchAdd(asm.R1, asm.R2))
+	c.Goto(none)
+	c.Bind(there)
 	c.Emit(asm.Mov.Reg(record, asm.R0))
 	c.Call(asm.FnKtimeGetNs)
 	c.Emit(asm.StoreMem(record, recordTime, asm.R0, asm.DWord))
@@ -185,9 +238,26 @@ func (c recorder) beginFunction() {
 	} else {
 		c.Emit(asm.StoreImm(record, recordTagged, 0, asm.Word))
 	}
-	c.copy(RecordHeader)
+	if at := int16(RecordHeader + head); room == HeadBytes {
+		c.copy(at, room, recordCaptured)
+	} else {
+		c.copyWhole(at, room)
+	}
 	c.Emit(asm.Mov.Reg(asm.R0, record))
 	c.Exit()
+}
+
+// packetLength leaves in R0 how long the packet is, without an offloaded tag.
+func (c recorder) packetLength() {
+	switch {
+	case c.opt.Hook == TC:
+		c.Emit(asm.LoadMem(asm.R0, recordContext, skbLength, asm.Word))
+	case c.opt.Fragments:
+		c.Call(asm.FnXdpGetBuffLen, assembler.Reg(recordContext))
+	default:
+		c.Emit(asm.LoadMem(asm.R0, recordContext, c.abi.end, asm.Word), asm.LoadMem(asm.R1, recordContext, c.abi.data, asm.Word))
+		c.Emit(asm.Sub.Reg(asm.R0, asm.R1))
+	}
 }
 
 // endFunction is the function that completes a record: it gets the context, the record, the
@@ -199,18 +269,10 @@ func (c recorder) endFunction() {
 		asm.Mov.Reg(recordContext, asm.R1), asm.Mov.Reg(record, asm.R2),
 		asm.StoreMem(record, recordRule, asm.R3, asm.Word), asm.StoreMem(record, recordSegments, asm.R4, asm.Word),
 	)
-	switch {
-	case c.opt.Hook == TC:
-		c.Emit(asm.LoadMem(asm.R0, recordContext, skbLength, asm.Word))
-	case c.opt.Fragments:
-		c.Call(asm.FnXdpGetBuffLen, assembler.Reg(recordContext))
-	default:
-		c.Emit(asm.LoadMem(asm.R0, recordContext, c.abi.end, asm.Word), asm.LoadMem(asm.R1, recordContext, c.abi.data, asm.Word))
-		c.Emit(asm.Sub.Reg(asm.R0, asm.R1))
-	}
+	c.packetLength()
 	c.Emit(asm.StoreMem(record, recordLength, asm.R0, asm.Word))
 	c.tag(recordTagLeft, recordTypeLeft)
-	c.copy(RecordHeader + RecordBytes)
+	c.copy(RecordHeader, c.opt.Record.Head(), recordLeft)
 	c.Call(asm.FnRingbufSubmit, assembler.Reg(record), assembler.Imm(noWakeup))
 	c.Emit(asm.Mov.Imm(asm.R0, 0))
 	c.Exit()
@@ -226,18 +288,18 @@ func (c recorder) tag(at, typeAt int16) {
 	c.Emit(asm.LoadMem(asm.R1, recordContext, skbTagType, asm.Word), asm.StoreMem(record, typeAt, asm.R1, asm.Word))
 }
 
-// copy copies the first bytes of the packet to a place in the record, by loads of 8 bytes: as
-// many from the start as are a power of two, then as many that end with the last byte. So
-// there are few ways through it, of which each is as short as the packet allows, and none
-// is a call. No packet has fewer than 14 bytes.
-func (c recorder) copy(at int16) {
+// copy copies the first bytes of the packet, at most so many, to a place in the record, and how
+// many these are to another. It loads 8 bytes at a time: as many from the start as are a power
+// of two, then as many that end with the last byte. So there are few ways through it, of which
+// each is as short as the packet allows, and none is a call. No packet has fewer than 14 bytes.
+func (c recorder) copy(at int16, most int, count int16) {
 	const data, end, length, limit, word = asm.R1, asm.R2, asm.R3, asm.R4, asm.R5
 	done, failed := c.NewLabel(), c.NewLabel()
 	c.About("record: copy")
 	c.Emit(asm.LoadMem(data, recordContext, c.abi.data, asm.Word), asm.LoadMem(end, recordContext, c.abi.end, asm.Word))
 	c.Emit(asm.Mov.Reg(length, end), asm.Sub.Reg(length, data))
-	c.SkipIf(asm.JLE.Imm(length, RecordBytes, ""), func() { c.Emit(asm.Mov.Imm(length, RecordBytes)) })
-	c.Emit(asm.StoreMem(record, recordCaptured, length, asm.Word))
+	c.SkipIf(asm.JLE.Imm(length, int32(most), ""), func() { c.Emit(asm.Mov.Imm(length, int32(most))) })
+	c.Emit(asm.StoreMem(record, count, length, asm.Word))
 	words := func(to asm.Register, bytes int16) {
 		c.Emit(asm.Mov.Reg(limit, data), asm.Add.Imm(limit, int32(bytes)))
 		c.Jump(failed, asm.JGT.Reg(limit, end, ""))
@@ -248,7 +310,7 @@ func (c recorder) copy(at int16) {
 			c.Emit(asm.LoadMem(word, data, off, asm.DWord), asm.StoreMem(to, at+off, word, asm.DWord))
 		}
 	}
-	for bytes := int16(RecordBytes / 2); bytes >= 8; bytes /= 2 {
+	for bytes := int16(most / 2); bytes >= 8; bytes /= 2 {
 		less := c.NewLabel()
 		c.Jump(less, asm.JLT.Imm(length, int32(bytes), ""))
 		words(record, bytes)
@@ -258,8 +320,22 @@ func (c recorder) copy(at int16) {
 		c.Bind(less)
 	}
 	c.Bind(failed)
-	c.Emit(asm.StoreImm(record, recordCaptured, 0, asm.Word))
+	c.Emit(asm.StoreImm(record, count, 0, asm.Word))
 	c.Bind(done)
+}
+
+// copyWhole copies as many bytes of the packet as there is room for, in whichever buffers they
+// are.
+func (c recorder) copyWhole(at int16, room int) {
+	failed := c.NewLabel()
+	c.About("record: copy")
+	most := int32(min(room, c.opt.Record.Bytes))
+	c.SkipIf(asm.JLE.Imm(recordedLength, most, ""), func() { c.Emit(asm.Mov.Imm(recordedLength, most)) })
+	c.Emit(asm.StoreImm(record, recordCaptured, 0, asm.Word))
+	c.Call(c.abi.loadBytes, assembler.Reg(recordContext), assembler.Imm(0), assembler.Sum(assembler.Reg(record), int32(at)), assembler.Reg(recordedLength))
+	c.Jump(failed, asm.JNE.Imm(asm.R0, 0, ""))
+	c.Emit(asm.StoreMem(record, recordCaptured, recordedLength, asm.Word))
+	c.Bind(failed)
 }
 
 // every goes to none but for one packet of so many.

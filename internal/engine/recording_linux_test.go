@@ -26,7 +26,7 @@ func TestRecordsAreTested(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, o := range []LoadOptions{{}, {Fragments: true}, {Hook: bpf.TC}} {
-			for _, limits := range []run.Recording{{}, {Rate: 1000}, {Every: 3, Most: 5}} {
+			for _, limits := range []run.Recording{{}, {Rate: 1000}, {Every: 3, Most: 5}, {Bytes: 300}, {Bytes: 1 << 18}} {
 				o.Record = &limits
 				tested, err := SelfTest(p, o, 300)
 				if err != nil || tested.Acted == 0 {

@@ -213,11 +213,11 @@ func (b *bench) checkRecord(t trial, verdict uint32) error {
 		return err
 	}
 	want, got := t.want, &r.packet
-	n := min(len(t.frame), bpf.RecordBytes)
+	before, after := t.frame[:min(len(t.frame), max(r.Bytes, bpf.HeadBytes))], want.Frame[:min(len(t.frame), r.head)]
 	switch {
 	case !there && want.Index < 0:
 	case there && int(got.Rule) == want.Index && int(got.Length) == len(t.frame) &&
-		bytes.Equal(got.before, t.frame[:n]) && bytes.Equal(got.after, want.Frame[:n]):
+		bytes.Equal(got.before, before) && bytes.Equal(got.after, after):
 	default:
 		d := DifferenceError{Frame: t.frame, Draws: t.draws, Want: want.Frame, Verdict: verdict, Recorded: []byte{}}
 		if there {

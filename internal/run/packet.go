@@ -42,6 +42,8 @@ type Recording struct {
 	Every uint32
 	// Most is how many packets are recorded in all, or 0 for no limit. More are rewritten.
 	Most uint64
+	// Bytes is how many bytes of a packet are recorded at most; the first 128 are in any case.
+	Bytes int
 	// Packet is called for each packet, in the order of time but for packets of several
 	// processors at once. The packet and its bytes are the caller's again when it returns. Where
 	// replies are rewritten too, or rules have taken the place of others, two calls may overlap.
