@@ -84,6 +84,10 @@ var tabled = []struct {
 	{"shapes in turn", nil, 120, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
 	{"many shapes in turn", nil, 600, func(d *drawer) string { return shapesInTurn[d.IntN(len(shapesInTurn))](d) }},
 	{"shapes in turn, with a sum", nil, 90, func(d *drawer) string { return shapesInTurn[d.IntN(3)](d) }},
+	{"more ports than a byte can number", []plan.TableKind{plan.Dense}, 800, func(d *drawer) string { return d.text("if udp_src %d then ip_id %d", d.port(), d.port()) }},
+	{"what is tested for is set, and few values there are", []plan.TableKind{plan.Dense}, 40, func(d *drawer) string {
+		return d.text("if tcp_hlen %d then tcp_hlen %d", 5+d.IntN(11), d.IntN(16))
+	}},
 }
 
 var shapesInTurn = []func(d *drawer) string{

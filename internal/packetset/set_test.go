@@ -2,6 +2,7 @@ package packetset
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -48,21 +49,7 @@ func TestStacks(t *testing.T) {
 // has bits, and sets of them work as those of today.
 func TestManyStacks(t *testing.T) {
 	t.Parallel()
-	list := field.Protocols()
-	more := map[field.Protocol]field.Header{}
-	for i := range 6 { // SCTP, DCCP and others
-		p := list[len(list)-1] + 1 + field.Protocol(i)
-		more[p] = field.Header{Layer: field.TransportLayer, Over: []field.Protocol{field.IP, field.IP6}}
-	}
-	header := func(p field.Protocol) field.Header {
-		if h, ok := more[p]; ok {
-			return h
-		}
-		return p.Header()
-	}
-	for p := range more {
-		list = append(list, p)
-	}
+	list, header := withMore(6, 0) // SCTP, DCCP and others
 	l := newLayering(list, header)
 	if want := 4*(11+2*6) + 3; len(l.all) != want { // each of them over IPv4 and over IPv6
 		t.Fatalf("%d stacks, want %d", len(l.all), want)
@@ -89,6 +76,47 @@ func TestManyStacks(t *testing.T) {
 			if got != want || l.having[p].meets(l.having[q]) != (both > 0) || l.having[p].or(l.having[q]) == l.having[q] && got > 0 {
 				t.Errorf("%d and not %d: %d stacks, want %d; both: %d", p, q, got, want, both)
 			}
+		}
+	}
+}
+
+// withMore are the headers of the table and some more: transports over IPv4 and IPv6,
+// and options over each of these.
+func withMore(transports, options int) ([]field.Protocol, func(field.Protocol) field.Header) {
+	list := field.Protocols()
+	more := map[field.Protocol]field.Header{}
+	add := func(h field.Header) field.Protocol {
+		p := list[len(list)-1] + 1
+		list, more[p] = append(list, p), h
+		return p
+	}
+	var over []field.Protocol
+	for range transports {
+		over = append(over, add(field.Header{Layer: field.TransportLayer, Over: []field.Protocol{field.IP, field.IP6}}))
+	}
+	for range options {
+		add(field.Header{Layer: field.OptionLayer, Over: over})
+	}
+	return list, func(p field.Protocol) field.Header {
+		if h, ok := more[p]; ok {
+			return h
+		}
+		return p.Header()
+	}
+}
+
+// TestTooManyStacks: a table with more stacks than a set has bits, 4*(11+2*(5+5*5))+3, is
+// found out at once. With four options for five they are 4*(11+2*(5+5*4))+3 = 247, and fit.
+func TestTooManyStacks(t *testing.T) {
+	t.Parallel()
+	for options, fits := range map[int]bool{4: true, 5: false} {
+		said := func() (said any) {
+			defer func() { said = recover() }()
+			newLayering(withMore(5, options))
+			return nil
+		}()
+		if text, _ := said.(string); fits != (said == nil) || !fits && !strings.Contains(text, "stacks") {
+			t.Errorf("%d options: %v, want that they fit: %v", options, said, fits)
 		}
 	}
 }

@@ -198,12 +198,12 @@ func (m *rowMaker) bundle(r *rule.Rule, tests, actions []int, count int) *bundle
 	return &bundle{pattern: &out, count: count, rule: m.rule, order: m.order}
 }
 
-// movesPrefix reports whether an action puts prefixes in the place of those that
+// movesPrefix reports whether an action that takes a cell puts prefixes in the place of those that
 // the rule tests for, of the same length in each row. What such a row changes is
 // the same for all packets that it takes: which bits are turned over, and what
 // that adds to a sum.
 func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
-	if a.Op != operand.Prefix || a.Cell == 0 {
+	if a.Op != operand.Prefix {
 		return false
 	}
 	i := slices.IndexFunc(tests, func(t rule.Test) bool { return t.Field == a.Field })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -13,7 +14,8 @@ import (
 
 // TestWhatBecomesATable: 200 rules of a shape, the number N of each in the place of %d
 // and that of its range in that of %r, are looked up or not. Those that ask the same
-// of packets are no rows: the first takes all that the others could.
+// of packets are no rows: the first takes all that the others could. Planning leaves the
+// rules as they were.
 func TestWhatBecomesATable(t *testing.T) {
 	t.Parallel()
 	for shape, tables := range map[string]int{
@@ -45,6 +47,9 @@ func TestWhatBecomesATable(t *testing.T) {
 		}
 		if len(out.Tables) != tables {
 			t.Errorf("%s: %d tables, want %d", shape, len(out.Tables), tables)
+		}
+		if again, err := rule.Check(b.String()); err != nil || !reflect.DeepEqual(p.Rules, again.Rules) {
+			t.Errorf("%s: the rules have changed, %v", shape, err)
 		}
 	}
 }

@@ -58,6 +58,7 @@ func TestProtocolBesideField(t *testing.T) {
 		"if all then ip_src ip daddr udp sport 5":       "if all then ip_src ip_dest, udp_src 5",
 		"if all then ip_protocol ip_ttl udp dport 53":   "if all then ip_protocol ip_ttl, udp_dest 53",
 		"if all then udp_src random udp dport 53":       "if all then udp_src random, udp_dest 53",
+		"if udp then ip_protocol random udp dport 53":   "if udp then ip_protocol random, udp_dest 53",
 		"if all then ip ttl atmost 60 udp dport 53":     "if all then ip_ttl atmost 60, udp_dest 53",
 		"if not udp and dport 53":                       "if not udp and (tcp_dest 53 or udp_dest 53)",
 		"udp: if tcp dport 22 then pass tcp: if tcp":    "if tcp_dest 22 else if tcp",

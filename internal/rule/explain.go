@@ -209,7 +209,7 @@ func (e *Case) change(f *field.Field) {
 	mask := field.Value{Hi: ones.Hi<<shift | ones.Lo>>(64-shift), Lo: ones.Lo << shift}
 	hi, lo := "", fmt.Sprintf("%0*x", 2*min(f.Size(), 8), mask.Lo)
 	if f.Size() > 8 {
-		hi = fmt.Sprintf("%0*x", 2*(f.Size()-8), mask.Hi)
+		hi = fmt.Sprintf("%x", mask.Hi) // its first bit is one
 	}
 	e.Changes = append(e.Changes, Change{f.Name, f.Proto.String(), f.Byte(), f.Byte() + f.Size() - 1, "0x" + hi + lo})
 }

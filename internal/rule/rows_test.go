@@ -32,6 +32,7 @@ var files = fstest.MapFS{
 	"empty.csv":     text(""),
 	"names.csv":     text("old,new\n# that is all\n"),
 	"gaps.csv":      text("old,new\n10.0.0.1,\n"),
+	"first.csv":     text("old,new\n,10.0.0.1\n"),
 	"twice.csv":     text("old,new,old\n10.0.0.1,10.0.0.2,10.0.0.3\n"),
 	"same.csv":      text("old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.2\n10.0.0.1,10.1.0.1\n"),
 	"again.csv":     text("old,new\n10.0.0.1,10.1.0.1\n10.0.0.2,10.1.0.2\n10.0.0.1,10.1.0.9\n10.0.0.2,10.1.0.2\n10.0.0.1,10.1.0.1\n"),

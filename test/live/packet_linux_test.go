@@ -121,7 +121,7 @@ func (p *packet) echo(six bool) {
 func (p *packet) tag(types ...layers.EthernetType) *packet {
 	inner := p.eth.EthernetType
 	for i, t := range types {
-		tag := &layers.Dot1Q{Priority: 3, VLANIdentifier: uint16(100 + 50*i), Type: inner}
+		tag := &layers.Dot1Q{Priority: 5, VLANIdentifier: uint16(100 + 50*i), Type: inner}
 		p.tags = append(p.tags, tag)
 		if i > 0 {
 			p.tags[i-1].Type = t

@@ -8,6 +8,8 @@ import (
 	"github.com/gopacket/gopacket/layers"
 
 	"repacket/internal/lab"
+	"repacket/internal/run"
+	"repacket/test/testnet"
 )
 
 const portRule = "if udp_dest 5201 then udp_dest 8080"
@@ -126,6 +128,33 @@ func TestExtensionHeadersAreSteppedOver(t *testing.T) {
 		p.udp.Checksum, p.staleL4 = binary.BigEndian.Uint16(udpSum), true
 		b.rewrites("if udp then ip6_dest "+p.ip6.DstIP.String(), sent, p.frame())
 	})
+}
+
+// TestOpenSumsOfRoutes: while a source route has hops left, its last address is the destination
+// in the pseudo-header (RFC 791 section 3.1). So an offloaded checksum does not follow ip_dest.
+func TestOpenSumsOfRoutes(t *testing.T) {
+	for _, dir := range []run.Direction{run.In, run.Out} {
+		b := newBench(t, site{run.TC, dir}, lab.PairConfig{Offload: true})
+		p := newPacket("udp")
+		p.ip.Options = []layers.IPv4Option{{OptionType: 131, OptionLength: 7, OptionData: []byte{4, 198, 51, 100, 9}}, {OptionType: 0}}
+		p.finish()
+		hop := p.ip.DstIP
+		p.ip.DstIP = address(0xc6336409)
+		open, o, err := testnet.Partial(p.frame(), 0)
+		fatal(t, err)
+		p.udp.DstPort = 8080
+		finished := binary.BigEndian.Uint16(p.frame()[p.l4()+6:])
+
+		p.ip.DstIP, p.udp.DstPort = hop, 5201
+		p.udp.Checksum, p.staleL4 = binary.BigEndian.Uint16(open[p.l4()+6:]), true
+		sent := p.frame()
+		p.ip.DstIP, p.udp.DstPort, p.udp.Checksum = address(0x0a010203), 8080, finished
+		b.use("if udp_dest 5201 then udp_dest 8080 ip_dest 10.1.2.3")
+		fatal(t, b.left.SendOffloaded(sent, o))
+		got := whole(b.next())
+		finishAt(got, p.l4(), p.l4()+6)
+		same(t, dir.String(), sent, p.frame(), got)
+	}
 }
 
 // TestOddOption: behind one byte of padding the option's words lie across those

@@ -32,7 +32,8 @@ var (
 	three    = []layers.EthernetType{qinQ, dot1Q, dot1Q}
 )
 
-// vlanCases: the first tag is number 100, the second 150, both with priority 3.
+// vlanCases: the first tag is number 100, the second 150, both with priority 5, which is not
+// in the bits of the number that stand where the priority does in the byte before.
 var vlanCases = []vlanCase{
 	{customer, "udp", "if vlan_id 100 then vlan_id 200", gives(map[string]uint64{"vlan_id": 200})},
 	{customer, "udp", "if vlan_id 101 then vlan_id 200", nil},
@@ -40,8 +41,8 @@ var vlanCases = []vlanCase{
 	{customer, "tcp6", tenOf("if vlan_id %d then vlan_id %d vlan_pcp 1", 100, 200), gives(map[string]uint64{"vlan_id": 200, "vlan_pcp": 1})},
 	{customer, "udp", tenOf("if vlan_id %d udp_dest 5201 then udp_dest %d", 100, 8080), gives(map[string]uint64{"udp_dest": 8080})},
 	{two, "udp", tenOf("if cvlan_id %d then vlan_id 5 cvlan_id %d", 150, 200), gives(map[string]uint64{"vlan_id": 5, "cvlan_id": 200})},
-	{customer, "udp", "if vlan_pcp 3 then vlan_pcp 5", gives(map[string]uint64{"vlan_pcp": 5})},
-	{customer, "udp", "if vlan_pcp 2 then vlan_pcp 5", nil},
+	{customer, "udp", "if vlan_pcp 5 then vlan_pcp 2", gives(map[string]uint64{"vlan_pcp": 2})},
+	{customer, "udp", "if vlan_pcp 3 then vlan_pcp 2", nil},
 	{customer, "udp", "if vlan_dei off then vlan_dei on", gives(map[string]uint64{"vlan_dei": 1})},
 	{customer, "udp", "if vlan then vlan_pcp 7 vlan_dei on vlan_id 4095", gives(map[string]uint64{"vlan_pcp": 7, "vlan_dei": 1, "vlan_id": 4095})},
 	{customer, "udp", "if all then vlan_id 0", gives(map[string]uint64{"vlan_id": 0})},

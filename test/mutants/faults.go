@@ -36,25 +36,21 @@ func (m mutant) String() string {
 // faults are all faults that can be put into the code of a package, its tests
 // left out.
 func faults(root string, t target) ([]mutant, error) {
-	files := t.files
-	if len(files) == 0 {
-		names, err := filepath.Glob(filepath.Join(root, t.pkg, "*.go"))
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if !strings.HasSuffix(name, "_test.go") {
-				files = append(files, filepath.Base(name))
-			}
-		}
+	names, err := filepath.Glob(filepath.Join(root, t.pkg, "*.go"))
+	if err != nil {
+		return nil, err
 	}
 	var out []mutant
-	for _, name := range files {
-		src, err := os.ReadFile(filepath.Join(root, t.pkg, name))
+	for _, name := range names {
+		base := filepath.Base(name)
+		if strings.HasSuffix(base, "_test.go") || !t.takes(base) {
+			continue
+		}
+		src, err := os.ReadFile(name)
 		if err != nil {
 			return nil, err
 		}
-		found, err := faultsIn(t.pkg+"/"+name, src)
+		found, err := faultsIn(t.pkg+"/"+base, src)
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"go/parser"
 	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -232,4 +235,50 @@ func TestListedFaultsHaveATarget(t *testing.T) {
 			t.Errorf("in no target: %s", fault)
 		}
 	}
+}
+
+// TestJudgesRun: the tests that targets name are there under these names, and so are
+// the files.
+func TestJudgesRun(t *testing.T) {
+	t.Parallel()
+	const root = "../.."
+	named := regexp.MustCompile(`^\^Test\(?([\w|]+)\)?\$$`)
+	for _, of := range targets {
+		for _, name := range slices.Concat(of.files, of.except) {
+			if _, err := os.Stat(filepath.Join(root, of.pkg, name)); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, j := range of.judges {
+			names := named.FindStringSubmatch(j.run)
+			if names == nil {
+				continue
+			}
+			tests := testsOf(t, filepath.Join(root, j.pkg))
+			for name := range strings.SplitSeq(names[1], "|") {
+				if !slices.Contains(tests, "Test"+name) {
+					t.Errorf("%s has no Test%s", j.pkg, name)
+				}
+			}
+		}
+	}
+}
+
+// testsOf are the names of the tests in a directory.
+func testsOf(t *testing.T, dir string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files of tests, %v", dir, len(files), err)
+	}
+	var out []string
+	for _, name := range files {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`).FindAllSubmatch(src, -1) {
+			out = append(out, string(m[1]))
+		}
+	}
+	return out
 }

@@ -1,10 +1,14 @@
 package assembler
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestAssembler holds what becomes of labels and jumps: each program is what a
@@ -120,5 +124,47 @@ func TestKnown(t *testing.T) {
 	a.Bind(l) // by the jump alone
 	if got := a.Known(); got != "a" {
 		t.Errorf("behind a label that is only jumped to, known is %v, want a", got)
+	}
+}
+
+// TestNotes: each instruction is listed with what was said last, once, behind the rule that it
+// belongs to.
+func TestNotes(t *testing.T) {
+	a := New("p", "m")
+	a.About("start")
+	a.Emit(asm.Mov.Imm(asm.R0, 1), asm.Mov.Imm(asm.R0, 2))
+	a.ForRule(1)
+	a.About("udp_dest 53")
+	a.Emit(asm.Mov.Imm(asm.R0, 3))
+	a.About("drop")
+	a.Emit(asm.Mov.Imm(asm.R0, 4))
+	a.ForRule(NoRule)
+	a.Exit()
+	var want strings.Builder
+	for _, line := range [][2]string{{"    0: r0 = 1", "start"}, {"    1: r0 = 2"}, {}, {"; if udp_dest 53 then drop"}, {"    2: r0 = 3", "udp_dest 53"}, {"    3: r0 = 4", "drop"}, {}, {"    4: exit", "drop"}} {
+		if line[1] != "" {
+			line[0] = fmt.Sprintf("%-50s ; %s", line[0], line[1])
+		}
+		want.WriteString(line[0] + "\n")
+	}
+	if diff := cmp.Diff(want.String(), a.Finish().Disassemble([]string{"if udp", "if udp_dest 53 then drop"})); diff != "" {
+		t.Errorf("(- want, + got)\n%s", diff)
+	}
+}
+
+// TestLoopFunctionType: the type is that of a callback of bpf_loop,
+// long (*callback_fn)(u32 index, void *ctx) in bpf-helpers(7), on a machine of 64 bits.
+func TestLoopFunctionType(t *testing.T) {
+	of := LoopFunction("f").Type.(*btf.FuncProto)
+	var got []int
+	for _, is := range []btf.Type{of.Return, of.Params[0].Type, of.Params[1].Type} {
+		size, err := btf.Sizeof(is)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, size)
+	}
+	if want := []int{8, 4, 8}; !slices.Equal(got, want) {
+		t.Errorf("result and parameters take %v bytes, want %v", got, want)
 	}
 }
