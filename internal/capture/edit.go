@@ -57,8 +57,12 @@ func (b *Batch) Edited(out []byte, edits []Edit) []byte {
 	for _, e := range edits {
 		p := &b.Packets[e.Packet]
 		out = append(out, b.Bytes[at:p.Start]...)
-		if !e.Drop {
+		switch {
+		case e.Drop:
+		case b.TakesComments(p):
 			out = b.edited(out, p, e)
+		default: // it has no options
+			out = append(out, b.Bytes[p.Start:p.End]...)
 		}
 		at = p.End
 	}
