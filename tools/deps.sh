@@ -10,6 +10,7 @@ command -v clang >/dev/null || missing="$missing clang"
 [ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 [ -e /usr/include/linux/bpf.h ] || missing="$missing linux-libc-dev"
 command -v tcpdump >/dev/null || missing="$missing tcpdump"
+command -v tshark >/dev/null && command -v capinfos >/dev/null || missing="$missing tshark"
 if [ "${1-}" = bench ]; then
 	command -v iperf3 >/dev/null || missing="$missing iperf3"
 	command -v nft >/dev/null || missing="$missing nftables"

@@ -42,8 +42,10 @@ func (a *app) checkFile() error {
 		return usage("-w FILE", "both --json and -w - are to write to stdout")
 	case o.write == "-" && a.env.IsTerminal(a.env.Stdout):
 		return usage("| tcpdump -nr -, or -w FILE", "-w - writes a capture file to stdout, which is a terminal")
-	case o.asksToShow():
-		return notYet("the packets of a capture file, before and after", "-w FILE keeps those as they leave: tcpdump -nr FILE")
+	case o.write == "-" && o.asksToShow():
+		return usage("-w FILE", "both the packets that are shown and -w - are to go to stdout")
+	case o.showRate != "":
+		return usage("--show N and --show-every N show fewer packets", "--show-rate is for live packets: a file waits for whoever looks")
 	}
 	if o.seed == "" {
 		o.random = rand.Uint64()
@@ -77,6 +79,10 @@ func (a *app) prepareFile(words []string) (opt run.Options, _ run.Prepared, err 
 	o := offline.Options{
 		Program: opt.Program, Name: nameOf(a.opt.read, "stdin"), Limit: a.opt.limit, Seed: a.opt.random,
 		Comment: a.opt.comment, Patience: a.env.Patience,
+	}
+	a.shower = a.newShower(a.showing(opt.Program))
+	if o.Record = a.shower.recording(); a.shower != nil {
+		a.shower.files = &filesOf{a.opt.read, a.opt.write}
 	}
 	if o.From, o.Size, err = a.openCapture(); err != nil {
 		return opt, nil, err
@@ -214,6 +220,7 @@ type fileEvent struct {
 	Bytes   int64     `json:"bytes"`
 	Total   run.Count `json:"total"`
 	run.Counts
+	*shownCounts
 }
 
 // fileEvent shows the counts as JSON.
@@ -222,6 +229,7 @@ func (r *report) fileEvent(as string, counts run.Counts, elapsed time.Duration, 
 	e := fileEvent{
 		event: r.out.event("stats"), filesOf: r.file.filesOf, Seconds: elapsed.Seconds(), Ended: why,
 		Packets: p.Packets, Bytes: p.Bytes, Total: counts.Total(), Counts: counts,
+		shownCounts: r.shower.counts(counts.Total().Matched),
 	}
 	if as == "summary" {
 		e.Event = as

@@ -110,7 +110,7 @@ func TestCaptureFileNothing(t *testing.T) {
 		ports []uint16
 		want  string
 	}{
-		{[]uint16{53}, "nothing matched: 1 packet in IN, but none that the rules match\n  hint: to see them: tcpdump -ner IN\n"},
+		{[]uint16{53}, "nothing matched: 1 packet in IN, but none that the rules match\n  hint: to see them: tcpdump -ner 'IN'\n"},
 		{nil, "nothing matched: there are no packets in IN\n"},
 	} {
 		in, _ := inFolder(t, test.ports...)
@@ -165,7 +165,8 @@ func TestCaptureFileRefused(t *testing.T) {
 		"-r IN --hook tc if udp":                      "error: --hook is for live packets, and -r reads them from a file\n  hint: leave out --hook",
 		"-r IN --for 3s if udp":                       "error: --for is for live packets, and -r reads them from a file\n  hint: -c N acts on the first N packets; editcap -A and -B choose by time",
 		"attach -r IN if udp":                         "error: -r means nothing to attach\n  hint: a run works on a file: repacket -r FILE -w FILE RULES",
-		"-r IN -w - --json if udp":                    "error: both --json and -w - are to write to stdout\n  hint: -w FILE",
+		"-r IN -w - -v if udp":                        "error: both the packets that are shown and -w - are to go to stdout\n  hint: -w FILE",
+		"-r IN --show-rate 9 if udp":                  "error: --show-rate is for live packets: a file waits for whoever looks\n  hint: --show N and --show-every N show fewer packets",
 		"-r - -f -":                                   "error: both -r and -f are to read stdin\n  hint: put the rules on the line, or into a file",
 		"-r IN --comment if udp":                      "error: --comment writes to a file, and there is no -w\n  hint: -w FILE.pcapng",
 		"-r IN --seed x if udp":                       "error: --seed takes a number, not \"x\"\n  hint: --seed 1",
@@ -224,7 +225,7 @@ func TestCaptureFileStopped(t *testing.T) {
 	if _, err := feed.Write(captureOf(t, 443, 443)); err != nil {
 		t.Fatal(err)
 	}
-	for shown := regexp.MustCompile(`2 pkts, 0\.0 MB, 2 pkts/s`); !shown.MatchString(f.stderr.String()); {
+	for shown := regexp.MustCompile(`2 pkts, 0\.0 MB`); !shown.MatchString(f.stderr.String()); {
 		f.beat(time.Second) // what is read is told with a beat behind it
 	}
 	f.send(syscall.SIGINT)
@@ -244,5 +245,38 @@ func TestProgressBar(t *testing.T) {
 	const want = "[==========          ]  50 % of 4.0 MB, 12,345 pkts, 6,172 pkts/s"
 	if got := (&fileReport{}).progress(run.Progress{Bytes: 2_000_000, Size: 4_000_000, Packets: 12_345}, 2); got != want {
 		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+// TestCaptureFileShows what would change where nothing is written, and with a rule without then
+// what matches.
+func TestCaptureFileShows(t *testing.T) {
+	t.Parallel()
+	in, out := inFolder(t, 443, 53, 443)
+	const changed = "00:00:01.000000 IP 10.0.0.1.1000 > 10.0.0.2.443: UDP, length 0 | udp_dest 443 → 8080\n"
+	const matched = "00:00:01.000000 IP 10.0.0.1.1000 > 10.0.0.2.53: UDP, length 0\n"
+	for _, test := range []struct{ line, want string }{
+		{"-r IN if udp_dest 443 then udp_dest 8080", changed + changed},
+		{"-r IN if udp_dest 53", matched},
+		{"-r IN -w OUT if udp_dest 443 then udp_dest 8080", ""},
+		{"-r IN -w OUT -v if udp_dest 443 then udp_dest 8080", changed + changed},
+		{"-r IN --show 1 if udp_dest 443 then udp_dest 8080", changed},
+		{"-q -r IN if udp_dest 443 then udp_dest 8080", ""},
+	} {
+		line := strings.NewReplacer("IN", in, "OUT", out).Replace(test.line)
+		if status, stdout, stderr := newFake(t, strings.Fields(line)...).run(); status != 0 || stdout != test.want {
+			t.Errorf("%s: status %d\n%s\nwant\n%s\n%s", test.line, status, stdout, test.want, stderr)
+		}
+	}
+	status, stdout, _ := newFake(t, "-r", in, "-j", "-v", "if", "udp_dest", "53", "then", "drop").run()
+	var packet struct {
+		Event, Read, Verdict string
+		Interface, Direction *string
+		Rule                 int
+	}
+	lines := strings.Split(stdout, "\n")
+	if err := json.Unmarshal([]byte(lines[1]), &packet); err != nil || status != 0 || packet.Event != "packet" || packet.Read != in ||
+		packet.Verdict != "drop" || packet.Rule != 1 || packet.Interface != nil || packet.Direction != nil {
+		t.Errorf("%v, %s", err, stdout)
 	}
 }

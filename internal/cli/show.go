@@ -84,6 +84,16 @@ func (a *app) showing(p *rule.Program) showing {
 		level: int(o.verbose), hex: o.hex, rate: uint32(o.showPerSecond), every: uint32(o.showOneOf), most: o.showMost,
 		terminal: a.env.IsTerminal(a.env.Stdout),
 	}
+	if o.read != "" { // what is read waits for whoever looks at it
+		s.rate = 0
+		if o.write == "" && !o.quiet && !o.json {
+			s.level = max(1, s.level)
+		}
+		if o.asksToShow() {
+			s.level = max(1, s.level)
+		}
+		return s
+	}
 	looks := !slices.ContainsFunc(p.Written, func(w rule.Written) bool { return !w.DryRun })
 	if o.asksToShow() || looks && !o.quiet && !o.json && o.backend != "clang" {
 		s.level = max(1, s.level)
@@ -103,7 +113,8 @@ type shower struct {
 	showing
 	style dissect.Style
 	json  bool
-	iface string // by its primary name
+	iface string   // by its primary name
+	files *filesOf // where packets are those of a file, or nil
 	width func() int
 	texts chan []byte
 	// wire counts what was shown as packets on the wire.
@@ -176,7 +187,8 @@ func visibleOrPainted(r rune) rune {
 // packetEvent is a packet as JSON.
 type packetEvent struct {
 	event
-	run.Target
+	*run.Target
+	*filesOf
 	// Rule is the rule's number, from 1.
 	Rule     int    `json:"rule"`
 	Name     string `json:"name,omitempty"`
@@ -195,9 +207,12 @@ type packetEvent struct {
 
 func (s *shower) object(d dissect.Packet) packetEvent {
 	e := packetEvent{
-		event: event{schema, "packet", d.Time}, Target: run.Target{Interface: s.iface, Direction: d.Direction},
+		event: event{schema, "packet", d.Time}, filesOf: s.files,
 		Rule: d.Rule + 1, Name: d.Written().Name, Verdict: d.Written().Verdict.String(), Redirect: d.Redirect(),
 		Length: d.Length, OffloadedChecksum: d.OffloadedChecksum, Changed: []string{},
+	}
+	if s.files == nil {
+		e.Target = &run.Target{Interface: s.iface, Direction: d.Direction}
 	}
 	if d.Segments > 1 {
 		e.Segments = d.Segments

@@ -9,6 +9,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 )
 
 // Style is how packets are shown.
@@ -48,7 +49,11 @@ func (s Style) change(before, after string) string {
 // Line is the packet in one line: what arrived, a bar, and what the rule did to it.
 func (p Packet) Line(s Style) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %s", p.Time.Format("15:04:05.000000"), p.Direction, p.headers.summary())
+	b.WriteString(p.Time.Format("15:04:05.000000") + " ")
+	if p.Direction != run.NoDirection {
+		b.WriteString(p.Direction.String() + " ")
+	}
+	b.WriteString(p.headers.summary())
 	if p.Segments > 1 {
 		fmt.Fprintf(&b, ", %d segments", p.Segments)
 	}

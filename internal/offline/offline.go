@@ -47,6 +47,9 @@ type Options struct {
 	Seed uint64
 	// Comment adds the rule that has acted to a packet as a comment. Only pcapng has comments.
 	Comment bool
+	// Record asks for the packets on which rules act, or is nil. Its rate does not count: the
+	// file waits.
+	Record *run.Recording
 	// Patience is how long the end of a pipe is waited for when the run is to stop.
 	Patience time.Duration
 }
@@ -97,7 +100,7 @@ func refused(p *rule.Program) error {
 	}
 	return &UsageError{
 		"replies are for an interface: a file holds those to the packets as they were",
-		"leave out replies, and and where the file holds replies to rewritten packets, write the inverse: " + strings.Join(inverse, "; "),
+		"leave out replies, and where the file holds replies to rewritten packets, write the inverse: " + strings.Join(inverse, "; "),
 	}
 }
 
@@ -185,6 +188,9 @@ type Session struct {
 	// Once done is closed:
 	err  error
 	over run.Limit
+
+	handed   handed
+	recorded atomic.Bool // as many as are asked for
 
 	mu     sync.Mutex
 	counts []tally

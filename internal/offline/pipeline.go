@@ -19,6 +19,7 @@ type job struct {
 	counts   []ruleTally
 	total    totals
 	limited  bool // the limit is reached
+	shown    []run.Packet
 	finished chan struct{}
 }
 
@@ -161,6 +162,7 @@ func (s *Session) drain(ordered <-chan *job, free chan<- *job) error {
 			}
 		}
 		s.add(j)
+		s.hand(j)
 		if j.limited && to == nil {
 			s.over = run.LimitCount
 			return errEnough

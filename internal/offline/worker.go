@@ -23,6 +23,7 @@ type worker struct {
 
 // rewrite carries the rules out on a batch.
 func (w *worker) rewrite(j *job) {
+	j.shown = j.shown[:0]
 	j.counts, j.edits, j.total = j.counts[:0], j.edits[:0], totals{packets: uint64(len(j.Packets))}
 	for i := range j.Packets {
 		if j.limited = w.opt.Limit > 0 && w.left == 0; j.limited {
@@ -49,16 +50,22 @@ func (w *worker) packet(j *job, i int) {
 	fcs, hashed := j.Options(p)
 	length -= min(fcs, length)
 	body := data[:min(len(data), length)]
-	if hashed || fcs > 0 {
+	recording := w.opt.Record != nil && !w.recorded.Load()
+	if hashed || fcs > 0 || recording {
 		w.before = append(w.before[:0], body...)
 	}
 	w.numbers.packet = j.First + uint64(i)
 	r := w.run(j.Interface(p).Link, body, length)
-	if r.Rule < 0 {
+	if r.Skipped != software.NotSkipped {
 		j.total.skipped[r.Skipped]++
+	}
+	if r.Rule < 0 {
 		return
 	}
 	w.count(r.Rule, int(p.Length))
+	if recording {
+		j.record(p, r, w.opt.Program, w.before, body)
+	}
 	if r.DryRun {
 		return
 	}

@@ -46,8 +46,9 @@ type Direction uint8
 
 // The directions.
 const (
-	In  Direction = iota // packets that arrive
-	Out                  // packets that leave
+	In          Direction = iota // packets that arrive
+	Out                          // packets that leave
+	NoDirection                  // packets of a capture file, which does not say
 )
 
 // ParseDirection reads a direction's word.
@@ -62,7 +63,7 @@ func ParseDirection(word string) (d Direction, ok bool) {
 }
 
 // String is the direction's word on the command line.
-func (d Direction) String() string { return [...]string{In: "in", Out: "out"}[d] }
+func (d Direction) String() string { return [...]string{In: "in", Out: "out", NoDirection: ""}[d] }
 
 // MarshalText is the direction's word, as in JSON.
 func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
