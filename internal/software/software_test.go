@@ -10,7 +10,9 @@ import (
 	"repacket/internal/packetgen"
 	"repacket/internal/plan"
 	"repacket/internal/reference"
+	"repacket/internal/rule"
 	"repacket/internal/software"
+	"repacket/test/quotes"
 	"repacket/test/rulegen"
 )
 
@@ -32,29 +34,74 @@ func TestAsReference(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		made, err := plan.BuildTables(p, style.Link)
-		if err != nil {
-			t.Fatalf("%s\n%v", s.Text, err)
-		}
-		runner := software.New(made).Runner()
-		for range 100 {
-			frame, draws := packetgen.FrameOn(style.Link, r, p), packetgen.Draws(r, p)
-			draw := func(i int) uint32 { return draws[i] }
-			want := reference.RunDrawn(style.Link, p, frame, draw)
-			runner.Draw = draw
-			got := slices.Clone(frame)
-			result := runner.Run(got, len(got))
-			if result.Rule != want.Index || !bytes.Equal(got, want.Frame) || result.Verdict != want.Verdict ||
-				result.Redirect != want.Redirect || result.DryRun != want.DryRun {
-				t.Fatalf("%s\n%v\nframe %x\nwant  %x rule %d\ngot   %x %+v", s.Text, s.Files, frame, want.Frame, want.Index, got, result)
-			}
-			if want.Index >= 0 {
-				acted++
-			}
-		}
+		acted += compare(t, s, p, style.Link, r, 100)
 	}
 	if acted < 5_000 {
 		t.Errorf("rules acted on %d packets: that proves little", acted)
+	}
+}
+
+// compare compares a program with the reference on packets made for it, and returns on how
+// many a rule acted.
+func compare(t *testing.T, s rulegen.Source, p *rule.Program, link field.Link, r *rand.Rand, packets int) (acted int) {
+	t.Helper()
+	made, err := plan.BuildTables(p, link)
+	if err != nil {
+		t.Fatalf("%s\n%v", s.Text, err)
+	}
+	runner := software.New(made).Runner()
+	for range packets {
+		frame, draws := packetgen.FrameOn(link, r, p), packetgen.Draws(r, p)
+		draw := func(i int) uint32 { return draws[i] }
+		want := reference.RunDrawn(link, p, frame, draw)
+		runner.Draw = draw
+		got := slices.Clone(frame)
+		result := runner.Run(got, len(got))
+		if result.Rule != want.Index || !bytes.Equal(got, want.Frame) || result.Verdict != want.Verdict ||
+			result.Redirect != want.Redirect || result.DryRun != want.DryRun {
+			t.Fatalf("%s\n%v\nframe %x\nwant  %x rule %d\ngot   %x %+v", s.Text, s.Files, frame, want.Frame, want.Index, got, result)
+		}
+		if want.Index >= 0 {
+			acted++
+		}
+	}
+	return acted
+}
+
+// TestQuotesAsReference compares programs over what ICMP errors quote with the reference.
+func TestQuotesAsReference(t *testing.T) {
+	t.Parallel()
+	for i, test := range quotes.Cases {
+		for _, link := range []field.Link{field.Ethernet, field.RawIP} {
+			r := rand.New(rand.NewPCG(20, uint64(i)))
+			if acted := compare(t, rulegen.Source{Text: test.Name}, test.Program(), link, r, 1000); acted < 100 {
+				t.Errorf("%s: acted on %d packets of 1,000: that proves little", test.Name, acted)
+			}
+		}
+	}
+}
+
+// TestFixOfLongerHeader: the checksum of a header that a rule makes longer covers bytes
+// behind the header that arrived. If they were not captured, the packet is skipped.
+func TestFixOfLongerHeader(t *testing.T) {
+	t.Parallel()
+	p, err := rule.Check("if ip then ip_hl 6 ip_check fix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner := software.New(plan.Build(p, field.RawIP)).Runner()
+	// 10.0.0.1 > 10.0.0.2 of protocol 253, and eight bytes behind the header.
+	packet := []byte{0x45, 0, 0, 28, 0, 0, 0, 0, 64, 253, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x12, 0x34, 0x56, 0x78, 0, 0, 0, 0}
+	for captured, skipped := range map[int]software.Reason{20: software.Unwritten, 23: software.Unwritten, 24: software.NotSkipped, 28: software.NotSkipped} {
+		got := slices.Clone(packet[:captured:captured])
+		want := slices.Clone(got)
+		if skipped == software.NotSkipped {
+			// ~(4600+001c+40fd+0a00+0001+0a00+0002+1234+5678) in ones' complement.
+			want[0], want[10], want[11] = 0x46, 0xfc, 0x36
+		}
+		if result := runner.Run(got, len(packet)); result.Skipped != skipped || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes captured: %x, %+v, want %x", captured, got, result, want)
+		}
 	}
 }
 

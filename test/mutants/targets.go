@@ -41,6 +41,10 @@ type judge struct {
 var behaviour = judge{"internal/bpf", "^Test(Prove|Tables|TablesOfPrefixes|ProveRawIP|ProveRouted|ProveEveryField|PseudoHeaders|Quotes|QuotesOfReplies|" +
 	"EveryWord|EveryLength|NoLength|Limit|TicketIsCompared|LargeNumbers|Short|FirstGuard|Jumps|Segments|HeadersNotToBeHad)$"}
 
+// software is what compares a plan that is carried out in Go with the reference, packets
+// that were cut off among them.
+var software = judge{"internal/software", ""}
+
 // regressions are packets for which the three implementations once differed.
 var regressions = judge{"test/prove", "^TestRegressions$"}
 
@@ -55,7 +59,7 @@ var ofTC = []string{"gso.go", "hook.go", "tc.go", "tcchecksum.go", "tcoffload.go
 var targets = []target{
 	{
 		pkg:    "internal/plan",
-		judges: []judge{{"internal/plan", ""}, behaviour},
+		judges: []judge{software, {"internal/plan", ""}, behaviour},
 	},
 	{
 		pkg:    "internal/bpf",
@@ -83,7 +87,11 @@ var targets = []target{
 		pkg: "internal/reference",
 		// What reads the files of another package is left out: tests run in a directory
 		// of their own.
-		judges: []judge{{"internal/reference", ""}, behaviour, {"internal/packetgen", ""}, {"test/rulegen", "^Test([^E]|E[^x])"}},
+		judges: []judge{{"internal/reference", ""}, software, behaviour, {"internal/packetgen", ""}, {"test/rulegen", "^Test([^E]|E[^x])"}},
+	},
+	{
+		pkg:    "internal/software",
+		judges: []judge{software},
 	},
 	{
 		pkg:    "internal/syntax",
