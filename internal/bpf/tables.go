@@ -31,6 +31,18 @@ func (c tables) find(l *plan.Lookup, miss assembler.Label) {
 	c.Forget()
 }
 
+// same goes to miss unless what else the look-up asks of the row, which is where temp says, holds.
+func (c tables) same(l *plan.Lookup, miss assembler.Label) {
+	for _, s := range l.Same {
+		other := c.spare()
+		c.fetch(value, s.A)
+		c.fetch(other, s.B)
+		c.Emit(asm.Xor.Reg(value, other), asm.LoadMem(other, temp, int16(s.Mask.Offset()), sizes[s.A.Size]), asm.And.Reg(value, other))
+		c.Jump(miss, asm.JNE.Imm(value, 0, ""))
+		c.Forget()
+	}
+}
+
 // anyMap stands for the map of a table in a program that is only shown.
 const anyMap = 0
 
@@ -136,6 +148,7 @@ func (c tables) lookup(s plan.Step, next assembler.Label) {
 	}
 	conditions(c).branch(s.Cond, next, false)
 	c.find(s.Lookup, next)
+	c.same(s.Lookup, next)
 	c.save(slotRow, temp)
 	c.hook.act(s)
 }
@@ -154,6 +167,7 @@ func (c tables) choose(list []plan.Step, next assembler.Label) {
 		skip := c.NewLabel()
 		conditions(c).branch(s.Cond, skip, false)
 		c.find(s.Lookup, skip)
+		c.same(s.Lookup, skip)
 		c.About("is it the first?")
 		c.Emit(asm.LoadMem(value, temp, int16(s.Lookup.Order.Offset()), asm.Word), asm.Add.Imm(value, int32(s.Lookup.First)))
 		c.load(best, slotOrder)

@@ -252,6 +252,9 @@ func (s Step) Windows() []Window {
 	out := conditionWindows(s.Cond)
 	if s.Lookup != nil {
 		out = append(out, s.Lookup.Key...)
+		for _, same := range s.Lookup.Same {
+			out = append(out, same.A, same.B)
+		}
 	}
 	for _, x := range s.Select {
 		out = append(out, x.Windows()...)

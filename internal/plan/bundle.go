@@ -211,7 +211,7 @@ func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
 		return false
 	}
 	for _, o := range r.Actions {
-		if o.Op == operand.Prefix && o.Field != a.Field {
+		if o.Op == operand.Prefix && o.Field != a.Field && (o.Cell != a.Cell || !testedAlike(tests, tests[i], o.Field)) {
 			return false
 		}
 	}
@@ -223,6 +223,11 @@ func movesPrefix(r *rule.Rule, a rule.Action, tests []rule.Test) bool {
 		}
 	}
 	return true
+}
+
+// testedAlike reports whether another field is tested for the cell of a test.
+func testedAlike(tests []rule.Test, t rule.Test, f *field.Field) bool {
+	return slices.ContainsFunc(tests, func(o rule.Test) bool { return o.Field == f && slices.Equal(o.Cells, t.Cells) })
 }
 
 // bundleOfRows is what a rule with rows comes to, or nil where no table serves it:

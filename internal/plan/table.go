@@ -79,6 +79,15 @@ type Lookup struct {
 	First uint32
 	// InMap: an Ordered table is searched in its map, not by comparisons.
 	InMap bool
+	// Same must hold of the row too.
+	Same []SameBits
+}
+
+// SameBits holds where two windows of one size have the same bits under a mask that the row
+// has, big-endian: both values are in the prefix of the row.
+type SameBits struct {
+	A, B Window
+	Mask Place
 }
 
 // Place is 1 + an offset in bytes in the row of a table, or 0 for none.
@@ -97,7 +106,7 @@ type RowPart struct {
 // column is what stands at one place of every row.
 type column struct {
 	at, size int // bytes
-	what     any // ruleColumn, orderColumn, linear or image
+	what     any // ruleColumn, orderColumn, linear, image or prefixMask
 }
 
 type (
@@ -122,6 +131,8 @@ type (
 		pieces []piece
 		xor    bool
 	}
+	// prefixMask is the bits of a window that are those of the prefix in a cell.
+	prefixMask struct{ piece }
 	// piece is a cell's value shifted right (left if negative), and masked.
 	piece struct {
 		cell, shift int
@@ -194,6 +205,10 @@ func (t *Table) fill(row int, b []byte) {
 			binary.BigEndian.PutUint16(to, t.source.sum(what, row))
 		case image:
 			t.source.put(to, what, row)
+		case prefixMask:
+			r := t.source.rows().Cells[what.cell].Range(row)
+			host := r.Hi.AndNot(r.Lo) // no bit of a prefix's first value is set there
+			putBytes(to, what.mask&^what.of(host))
 		}
 	}
 }
@@ -219,7 +234,11 @@ func (m *bundle) image(w image, row int) uint32 {
 
 // put writes an image.
 func (m *bundle) put(to []byte, w image, row int) {
-	v := m.image(w, row)
+	putBytes(to, m.image(w, row))
+}
+
+// putBytes writes a number, big-endian.
+func putBytes(to []byte, v uint32) {
 	for i := range to {
 		to[i] = byte(v >> (8 * (len(to) - 1 - i)))
 	}

@@ -54,22 +54,26 @@ func (w *tableWalk) table(m *bundle) (Step, bool) {
 	if !ok || overlapping(list, rest) || setsBitsOf(list, m.pattern) {
 		return Step{}, false
 	}
-	t := w.b.tables.tableFor(m, list)
-	if t == nil {
-		return Step{}, false
+	moved := movedIn(m.pattern.Actions)
+	key := list
+	if len(moved) > 0 && samePrefix(list) {
+		key = list[:1]
 	}
-	moved := slices.IndexFunc(m.pattern.Actions, func(a rule.Action) bool { return a.Op == operand.Prefix && a.Cell > 0 })
-	if moved >= 0 && (len(list) != 1 || list[0].field != m.pattern.Actions[moved].Field) {
+	t := w.b.tables.tableFor(m, key)
+	if t == nil || len(key) < len(list) && !t.apart() || len(moved) > 0 && !movesKeys(list, key, m.pattern, moved) {
 		return Step{}, false
 	}
 	// What moves a prefix does the same to each packet of a row as to its first one.
-	p := probing{walk: w.walk, bundle: m, keys: list, rest: rest, exact: t.single || moved >= 0, moved: moved}
+	p := probing{walk: w.walk, bundle: m, keys: list, rest: rest, exact: t.single || len(moved) > 0, moved: moved}
 	p.fields = fieldsOf(list, p.exact, m.pattern.Actions)
 	s, ok := p.template(t)
 	if !ok {
 		return Step{}, false
 	}
-	s.Lookup = &Lookup{Table: t, Key: keyWindows(t.Kind, list), InMap: w.crowded}
+	s.Lookup = &Lookup{Table: t, Key: keyWindows(t.Kind, key), InMap: w.crowded}
+	if len(key) < len(list) {
+		s.Lookup.Same = t.sameBits(list[0], list[1])
+	}
 	if m.rule != nil {
 		s.Lookup.Rule = t.column(ruleColumn{}, 4)
 	}
@@ -144,7 +148,7 @@ type probing struct {
 	keys   []vary
 	rest   node
 	exact  bool
-	moved  int // the action that moves a prefix, or -1
+	moved  []int // the actions that move the prefix of the keys
 	// fields are those of the cells that the step can depend on.
 	fields map[int]*field.Field
 }
@@ -189,7 +193,7 @@ func (p *probing) rule(values []field.Value) *rule.Rule {
 		if a.Cell > 0 {
 			out.Actions[i].Value, out.Actions[i].Cell = values[a.Cell-1], 0
 		}
-		if i == p.moved {
+		if slices.Contains(p.moved, i) {
 			out.Actions[i].Op, out.Actions[i].Bits = operand.Set, 0
 		}
 	}
@@ -298,8 +302,8 @@ func fieldsOf(keys []vary, exact bool, actions []rule.Action) map[int]*field.Fie
 // write makes a write take from the row what differs. It is false if a prefix
 // that is moved shares the window with another field.
 func (p *probing) write(t *Table, w *Write) bool {
-	if p.moved >= 0 {
-		a := p.bundle.pattern.Actions[p.moved]
+	for _, i := range p.moved {
+		a := p.bundle.pattern.Actions[i]
 		if slices.Contains(w.Fields, a.Field) {
 			key, to := pieceOf(w.Window, a.Field, p.keys[0].cell), pieceOf(w.Window, a.Field, a.Cell-1)
 			w.Row, w.Value, w.Xor = t.column(image{size: w.Size, pieces: []piece{key, to}, xor: true}, w.Size), 0, true
