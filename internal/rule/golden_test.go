@@ -93,6 +93,23 @@ func TestReplies(t *testing.T) {
 	})
 }
 
+// TestRepliesOpenBehindPass: packets that an earlier rule lets pass are warned of, and no rule behind it is
+// said to close that.
+func TestRepliesOpenBehindPass(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{
+		"if tcp_dest 8080 then pass else if tcp_dest 443 then tcp_dest 8080 replies",
+		"if tcp_dest 8080 else if tcp_dest 443 then tcp_dest 8080 replies",
+		"if tcp_dest 8080 then ip_ttl 9 else if tcp_dest 443 then tcp_dest 8080 replies else if tcp_dest 8080 then drop",
+		"if ip_dest 10.0.0.0/8 else if ip_dest 192.0.2.1 then ip_dest 10.0.0.1 replies",
+	} {
+		p := mustCheckRows(t, source)
+		if w := p.Unseen[0]; !strings.HasPrefix(w.Msg, "whoever talks to") || w.Hint != "" {
+			t.Errorf("%s: %s", source, w.Format())
+		}
+	}
+}
+
 // TestRepliesClosed: the rule that a warning of packets that only look rewritten names is one, and there is
 // no such warning with it.
 func TestRepliesClosed(t *testing.T) {

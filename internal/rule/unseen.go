@@ -37,17 +37,9 @@ func (c *checker) direct(_ []syntax.RuleNode, inv inverse, all []inverse) *synta
 		return nil
 	}
 	closing := closing(inv, all)
-	left := c.sets.packets(inv.result)
-	for _, r := range c.program.Rules {
-		if !r.changesOrDrops(inv) {
-			continue
-		}
-		if r.Rows != nil && r.Rows.write(r.asked()) == inv.rows.write(closing.Cond) && r.Rows.File == inv.rows.File {
-			return nil
-		}
-		if left = c.sets.Intersect(left, c.outside(&reach{rules: []*Rule{r}})); left.Empty() {
-			return nil
-		}
+	open, closable := c.stillOpen(inv, closing)
+	if !open {
+		return nil
 	}
 	var to, old []string
 	for _, ch := range inv.changes {
@@ -59,10 +51,34 @@ func (c *checker) direct(_ []syntax.RuleNode, inv inverse, all []inverse) *synta
 		msg = "whoever talks from %s itself has its replies sent to %s too"
 	}
 	hint := "to close it: else " + closing.Print()
-	if inv.rows != nil && len(inv.rows.Cells) > len(inv.rule.Rows.Cells) { // no column of the file has these values
+	if !closable || inv.rows != nil && len(inv.rows.Cells) > len(inv.rule.Rows.Cells) { // no column of the file has these values
 		hint = ""
 	}
 	return c.diagnostic(syntax.Warning, inv.changes[0].redo.At, hint, msg, strings.Join(to, " and "), strings.Join(old, " and "))
+}
+
+// stillOpen reports whether packets arrive as an inverse undoes them and leave like that, and whether
+// another rule directly behind that of the inverse closes this: it does not where one in front lets some
+// of them pass.
+func (c *checker) stillOpen(inv inverse, closing *Rule) (open, closable bool) {
+	left := c.sets.packets(inv.result)
+	closable = true
+	for _, r := range c.program.Rules {
+		closes := r.changesOrDrops(inv)
+		if closes && r.Rows != nil && r.Rows.write(r.asked()) == inv.rows.write(closing.Cond) && r.Rows.File == inv.rows.File {
+			return open, closable
+		}
+		if !closes && r.Rows != nil { // of a file that is not known to have such packets
+			continue
+		}
+		if !closes && c.sets.Meets(left, c.where[r]) && !c.apartByRows(r, closing) {
+			open, closable = true, closable && r.Index > inv.rule.Index
+		}
+		if left = c.sets.Intersect(left, c.outside(&reach{rules: []*Rule{r}})); left.Empty() {
+			return open, closable
+		}
+	}
+	return true, closable
 }
 
 // closing is the rule that drops what leaves as an inverse undoes it, and as the others of its rule do.
