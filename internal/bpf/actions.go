@@ -24,8 +24,15 @@ type rewriter interface {
 // rewrite carries a step out and counts the packet.
 func (c actions) rewrite(s plan.Step, r rewriter) {
 	c.frame.Phase = computing
-	r.limit()
+	if s.Track == nil {
+		r.limit()
+	}
 	values(c).compute(s)
+	if s.Track != nil { // a packet that is skipped does not count for the limit
+		flows(c).track(s)
+		r.limit()
+	}
+	c.frame.Phase = summing
 	recompute(c).fix(s.Sums)
 
 	// The packet is as it arrived, and will be rewritten: its record begins here, and
@@ -63,6 +70,11 @@ func (c actions) rewrite(s plan.Step, r rewriter) {
 func (c actions) write(w plan.Write) {
 	c.About(w.String())
 	base, off := c.at(w.Window)
+	c.writeTo(w, base, off)
+}
+
+// writeTo is write for another place.
+func (c actions) writeTo(w plan.Write, base asm.Register, off int16) {
 	size, bits := sizes[w.Size], swapped(w.Value, w.Size)
 	others := swapped(fullMask(w.Size)&^w.Mask, w.Size)
 	switch {

@@ -19,6 +19,7 @@ import (
 	"github.com/cilium/ebpf/btf"
 
 	"repacket/internal/bpf/assembler"
+	"repacket/internal/bpf/flowtable"
 	"repacket/internal/bpf/object"
 	"repacket/internal/plan"
 )
@@ -68,6 +69,11 @@ type Options struct {
 	// Tables are the maps of plan.Program.Tables: each an ARRAY of the one value
 	// that FillArray makes.
 	Tables []int
+	// Flows is the table of the flows that rules track; a program and that of its replies
+	// share it. Owners are what its entries name the rules by, in the order of rules as
+	// written; nil: their place, from 1.
+	Flows  flowtable.Table
+	Owners []uint16
 	// Draws is an ARRAY map of one value that holds plan.Program.Draws numbers
 	// of 32 bits, which are taken for the random ones, so that other
 	// implementations can draw the same. 0: the kernel draws.

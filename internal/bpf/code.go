@@ -26,6 +26,9 @@ type code struct {
 	abort       assembler.Label // leave the packet in the middle of a rewrite
 	rest        []func()        // what stands behind the exit
 	functions   map[string]func()
+	// flowFunctions are those of the table of flows that are called.
+	flowFunctions map[string]func()
+	skips         map[Reason]assembler.Label // where packets are counted that are skipped
 }
 
 // context says which packets the instructions to come are for.

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/cilium/ebpf/asm"
@@ -21,6 +22,7 @@ type uses struct {
 	redirect bool // a helper sends the packet of some rule
 	draws    bool // some rule asks for a random number
 	flows    bool // some rule asks for the hash of a flow
+	tracks   bool // some rule tracks flows
 	acts     bool // there is a rule at all
 	scratch  int  // bytes that values are worked out in
 	searches int  // of ordered tables
@@ -32,6 +34,7 @@ func usesOf(p *plan.Program, hook abi) uses {
 		u.acts = u.acts || len(ch.Steps) > 0
 		for _, s := range ch.Acting() {
 			u.flows = u.flows || s.Flow != nil
+			u.tracks = u.tracks || s.Track != nil || s.Answers != nil
 			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass
 			u.redirect = u.redirect || hook.redirects(s.Verdict)
@@ -78,12 +81,13 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 	c := &code{
 		Assembler: assembler.New(ProgramName, CountersName), frame: assembler.NewFrame(slots),
 		plan: p, opt: o, abi: at, use: usesOf(p, at), functions: map[string]func(){},
+		flowFunctions: map[string]func(){}, skips: map[Reason]assembler.Label{},
 		reg: registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4},
 	}
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || at.calls || o.Record != nil {
+	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || c.use.tracks || at.calls || o.Record != nil {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()
@@ -124,6 +128,10 @@ func (c *compiler) program() bool {
 			c.Function(functionType(name))
 			emit()
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.flowFunctions)) {
+		c.ForRule(assembler.NoRule)
+		c.flowFunctions[name]()
 	}
 	return c.Len() <= mostEmitted
 }
@@ -207,6 +215,9 @@ func (c *compiler) step(s plan.Step, next assembler.Label) {
 		tables{c.code}.lookup(s, next)
 	default:
 		conditions{c.code}.branch(s.Cond, next, false)
+		if s.Answers != nil {
+			flows{c.code}.find(s, next)
+		}
 		c.hook.act(s)
 	}
 }

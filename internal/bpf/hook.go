@@ -75,7 +75,7 @@ type emitter interface {
 
 func emitterFor(c *code) emitter {
 	if c.opt.Hook == TC {
-		return &tc{code: c, skips: map[Reason]assembler.Label{}}
+		return &tc{c}
 	}
 	return xdp{c}
 }

@@ -240,7 +240,7 @@ func (c recompute) chunkShift() int32 {
 // 1 to end the loop early.
 func (c recompute) sumChunk() {
 	const frame, offset, size = asm.R6, asm.R7, asm.R8
-	c.frame.Phase = computing
+	c.frame.Phase = summing
 	chunk := int32(1) << c.chunkShift()
 	caller := func(s slot) assembler.Arg { return assembler.Memory(frame, c.frameOffset(s)) }
 	fail, small, whole := c.NewLabel(), c.NewLabel(), c.NewLabel()

@@ -1,7 +1,14 @@
 package bpf
 
-// Reason says why a packet on which a rule should have acted was skipped. At
-// tc such packets are counted behind the rules: the entry of a reason is the
+import (
+	"github.com/cilium/ebpf/asm"
+
+	"repacket/internal/bpf/assembler"
+	"repacket/internal/rule"
+)
+
+// Reason says why a packet on which a rule should have acted was skipped. Such
+// packets are counted behind the rules: the entry of a reason is the
 // number of rules as written plus the reason.
 type Reason int
 
@@ -21,6 +28,33 @@ const (
 	ReasonTag
 	// ReasonLimit: the packet stands for more than the limit has left.
 	ReasonLimit
+	// ReasonCollision: behind the rule the packet would look like another flow's, of another
+	// client, which is tracked.
+	ReasonCollision
+	// ReasonBusy: the place of its flow in the table was being written to.
+	ReasonBusy
+	// ReasonTorn: the flow that it answers was changing while it was looked up.
+	ReasonTorn
 	// ReasonCount is how many there are.
 	ReasonCount = iota
 )
+
+// skip is where packets go that are skipped for a reason.
+func (c *code) skip(why Reason) assembler.Label {
+	l, ok := c.skips[why]
+	if !ok {
+		l = c.NewLabel()
+		c.skips[why] = l
+		c.later(func() {
+			c.frame.Phase = counting
+			c.Bind(l)
+			c.About("skipped")
+			c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotRule), int64(c.opt.Rules)+int64(why), asm.Word))
+			if c.use.verdicts {
+				c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.abi.verdicts[rule.Pass]), asm.Word))
+			}
+			c.Goto(c.count)
+		})
+	}
+	return l
+}

@@ -11,7 +11,8 @@ const (
 	parsing   assembler.Phase = iota // headers are looked for
 	matching                         // conditions and look-ups of a chain
 	examining                        // at tc: what kind of packet it is on which a rule acts
-	computing                        // new values and checksums, before the first store
+	computing                        // new values, before the first store
+	summing                          // checksums that are made anew
 	preparing                        // what is not possible behind a store; the record has begun
 	storing                          // nothing fails from here on
 	counting                         // the epilogue
@@ -38,19 +39,21 @@ var (
 	slotMSS      = newSlot("base of the option MSS", 8, parsing, storing)
 	slotRow      = newSlot("the row by which a step acts", 8, matching, counting)
 
-	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, computing, storing)
-	slotParts     = newSlot("tc: what each part of the layer-4 sum changes by", 24, computing, storing)
-	slotFixed     = newSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, computing, storing)
+	slotFlow = newSlot("a flow that is tracked, as it leaves and as it arrived", flowRoom, matching, computing)
+
+	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, summing, storing)
+	slotParts     = newSlot("tc: what each part of the layer-4 sum changes by", 24, summing, storing)
+	slotFixed     = newSlot("checksums that are fixed, of layer 3 and 4, in memory order", 16, summing, storing)
 	slotL3        = newSlot("offset of the IPv4 header", 8, matching, storing)
 	slotHeaderLen = newSlot("length of the IPv4 header", 8, matching, storing)
-	slotL4Len     = newSlot("length of the layer-4 datagram", 8, parsing, computing)
-	slotContext   = newSlot("the context, for functions", 8, parsing, computing)
+	slotL4Len     = newSlot("length of the layer-4 datagram", 8, parsing, summing)
+	slotContext   = newSlot("the context, for functions", 8, parsing, summing)
 	slotCheckAt   = newSlot("tc: offset of the layer-4 checksum", 8, examining, storing)
 	slotL3Base    = newSlot("tc: offset of the base of layer 3", 8, examining, storing)
-	slotBytes     = newSlot("tc: what bytes change that no checksum covers", 8, computing, storing)
-	slotOld       = newSlot("tc: a checksum of two parts as it was", 8, computing, storing)
-	slotWhole     = newSlot("tc: not 0 where the UDP checksum is complete", 8, computing, storing)
-	slotSum       = newSlot("sum of the datagram so far, or unread", 8, parsing, computing)
+	slotBytes     = newSlot("tc: what bytes change that no checksum covers", 8, summing, storing)
+	slotOld       = newSlot("tc: a checksum of two parts as it was", 8, summing, storing)
+	slotWhole     = newSlot("tc: not 0 where the UDP checksum is complete", 8, summing, storing)
+	slotSum       = newSlot("sum of the datagram so far, or unread", 8, parsing, summing)
 
 	slotSeen   = newSlot("what IPv6 extension headers say", 8, parsing, computing)
 	slotLeft   = newSlot("payload length of IPv6; for sums, what extension headers leave of it", 8, parsing, matching)
@@ -59,7 +62,7 @@ var (
 	slotOption = newSlot("where the search for an option is", 8, parsing, parsing)
 	slotTCPLen = newSlot("length of the TCP header", 8, parsing, parsing)
 
-	slotAddress    = newSlot("what an address of the pseudo-header is more than that in the IP header, as a sum", 8, parsing, computing)
+	slotAddress    = newSlot("what an address of the pseudo-header is more than that in the IP header, as a sum", 8, parsing, summing)
 	slotFound      = newSlot("where that address is, or 0", 8, parsing, parsing)
 	slotOptionsEnd = newSlot("where the options of an extension header end", 8, parsing, parsing)
 	slotKind       = newSlot("kind of the extension header behind them", 8, parsing, parsing)

@@ -8,7 +8,6 @@ import (
 	"repacket/internal/bpf/assembler"
 	"repacket/internal/field"
 	"repacket/internal/plan"
-	"repacket/internal/rule"
 )
 
 // tc emits for tc. There a packet's checksum of layer 4 is complete, or
@@ -18,10 +17,7 @@ import (
 // changes in a checksum of layer 4. They take the verifier's knowledge of the
 // packet away, so they come last: what they need is worked out before, and lies
 // on the stack.
-type tc struct {
-	*code
-	skips map[Reason]assembler.Label // where packets are counted that are skipped
-}
+type tc struct{ *code }
 
 // Places in struct __sk_buff.
 const (
@@ -79,26 +75,6 @@ func (c *tc) measure() asm.Instruction {
 	c.Emit(asm.LSh.Imm(value, 2), asm.Add.Reg(packetLength, value)) // a tag takes four bytes
 	c.load(segments, slotSegments)
 	return asm.Add.Reg(asm.R1, segments)
-}
-
-// skip is where packets go that are skipped for a reason.
-func (c *tc) skip(why Reason) assembler.Label {
-	l, ok := c.skips[why]
-	if !ok {
-		l = c.NewLabel()
-		c.skips[why] = l
-		c.later(func() {
-			c.frame.Phase = counting
-			c.Bind(l)
-			c.About("skipped")
-			c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotRule), int64(c.opt.Rules)+int64(why), asm.Word))
-			if c.use.verdicts {
-				c.Emit(asm.StoreImm(asm.R10, c.frameOffset(slotVerdict), int64(c.abi.verdicts[rule.Pass]), asm.Word))
-			}
-			c.Goto(c.count)
-		})
-	}
-	return l
 }
 
 func (c *tc) act(s plan.Step) {

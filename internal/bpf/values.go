@@ -49,6 +49,9 @@ func (v values) compute(s plan.Step) {
 			n.loadField(a.From)
 		case operand.Random, operand.Hash:
 			n.choose(x)
+		case operand.Restore:
+			flows(v).restore(*s.Answers, x)
+			continue
 		case operand.Add:
 			n.loadField(x.Field)
 			n.add(x.Field, a.Value.Lo)

@@ -303,6 +303,9 @@ func listLines(all []run.Attached) []string {
 		for _, s := range p.Skipped {
 			row(strconv.FormatUint(s.Packets, 10), "", "", "skipped: "+s.Why)
 		}
+		if p.Flows != nil {
+			row("", "", "", "flows: "+flowsText(*p.Flows))
+		}
 	}
 	if replies {
 		return columns(rows, 4, 5, 6)

@@ -33,6 +33,9 @@ func (a *app) compile(words []string) error {
 	case program.Replies != nil:
 		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
 	}
+	if program.Tracks() && a.opt.emit != "asm" {
+		return notYet("rules with replies tracked as "+a.opt.emit, "--emit asm shows them")
+	}
 	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {
 		return err

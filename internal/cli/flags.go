@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"repacket/internal/run"
+	"repacket/internal/spelling"
 )
 
 // options are the flags as given, before they are checked.
@@ -21,7 +22,9 @@ type options struct {
 	at                     run.Hook
 	limit                  uint64
 	lasts                  time.Duration
-	count, duration        string
+	count, duration, flows string
+	// tracked is what flows says, or 0.
+	tracked                int
 	color                  string
 	verbose                level
 	quiet, json            bool
@@ -44,7 +47,7 @@ var (
 	everyFlags = []string{"quiet", "json", "color", "help"}
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
-	startFlags = []string{"hook", "count", "for", "backend"}
+	startFlags = []string{"hook", "count", "for", "flows", "backend"}
 	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	proofFlags = []string{"backend"}
@@ -66,6 +69,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVar(&o.comment, "comment", false, "add the rule to each rewritten packet as a comment; with -r and -w, pcapng only")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass; a run ends")
+	f.StringVar(&o.flows, "flows", "", "track `N` flows at most, for rules with replies tracked (default 65536)")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
@@ -146,7 +150,7 @@ func (o *options) checkWhere() error {
 	return nil
 }
 
-// checkLimits reads -c and --for.
+// checkLimits reads -c, --for and --flows.
 func (o *options) checkLimits() (err error) {
 	if o.count != "" {
 		if o.limit, err = strconv.ParseUint(o.count, 10, 64); err != nil || o.limit == 0 {
@@ -160,6 +164,11 @@ func (o *options) checkLimits() (err error) {
 			return usage(durationHint(o.duration), "--for takes a duration such as 30s, 5m or 24h, not %q", o.duration)
 		case o.lasts <= 0:
 			return usage("", "--for takes a duration above 0, not %q", o.duration)
+		}
+	}
+	if o.flows != "" {
+		if o.tracked, err = strconv.Atoi(o.flows); err != nil || o.tracked < 1 || o.tracked > run.MaxFlows {
+			return usage("--flows 65536", "--flows takes a number of flows from 1 to %s, not %q", spelling.Thousands(run.MaxFlows), o.flows)
 		}
 	}
 	if o.backend == "clang" && (o.limit > 0 || o.lasts > 0) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"repacket/internal/run"
+	"repacket/internal/spelling"
 	"repacket/internal/syntax"
 )
 
@@ -84,7 +85,19 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 	if line := r.shower.counts(counts.Total().Matched).line(); line != "" {
 		r.line(line, "\n")
 	}
+	if counts.Flows != nil {
+		r.line("flows: "+flowsText(*counts.Flows), "\n")
+	}
 	r.line(r.total(counts, elapsed), "\n")
+}
+
+// flowsText says how full the table of flows is.
+func flowsText(u run.FlowUsage) string {
+	text := fmt.Sprintf("%s tracked of %s, in %.1f MiB", spelling.Thousands(u.Flows), spelling.Thousands(u.Room), float64(u.Bytes)/(1<<20))
+	if u.Evicted > 0 {
+		text += fmt.Sprintf("; %d evicted before they were idle for long: --flows makes room for more", u.Evicted)
+	}
+	return text
 }
 
 // line writes over the line that is being refreshed.

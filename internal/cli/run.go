@@ -23,6 +23,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	opt.Program, opt.Hook, opt.Limit, opt.For = program, a.opt.at, a.opt.limit, a.opt.lasts
+	opt.Flows = a.opt.tracked
 	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
 	if opt.Target, err = a.target(); err != nil {
 		return opt, nil, err
@@ -45,6 +46,12 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 
 // attachable checks that the flags are there which rules need.
 func (o *options) attachable(program *rule.Program) error {
+	switch tracks := program.Tracks(); {
+	case tracks && o.backend == "clang":
+		return notYet("replies tracked with --backend clang", "the built-in compiler tracks flows: leave out --backend")
+	case !tracks && o.flows != "":
+		return usage("leave out --flows, or write replies tracked behind the actions of a rule", "--flows %s, and no rule tracks flows", o.flows)
+	}
 	if program.Verdicts() && o.iface == "" {
 		return usage("-i IFACE", "rules that drop, reflect or redirect need the interface spelled out")
 	}

@@ -227,7 +227,7 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		Limit:      s.opt.Limit,
 	}
 	switch {
-	case s.answers:
+	case s.answers != nil:
 		m.RepliesOf = s.opt.Direction.Other().String()
 	case s.replies != nil:
 		m.Replies = s.replies.opt.Direction.String()
@@ -240,5 +240,6 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		}
 		m.Rules = append(m.Rules, r)
 	}
+	s.flows.label(&m)
 	return m
 }

@@ -210,7 +210,9 @@ func (s found) read() (l run.Attached, err error) {
 	if s.replies != nil {
 		l.Replies = &run.RepliesAt{Direction: s.replies.Direction, Hook: s.replies.Hook}
 	}
-	l.Counts, err = s.counts()
+	if l.Counts, err = s.counts(); err == nil && s.rules != nil {
+		l.Counts.Flows, err = usageOf(s.rules)
+	}
 	return l, err
 }
 

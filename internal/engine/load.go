@@ -48,6 +48,11 @@ type LoadOptions struct {
 	Clang bool
 	// Record asks for the packets on which rules act, or is nil. clang's program records none.
 	Record *run.Recording
+	// Answers are the rules whose replies the program rewrites, or nil. Only its tests need them.
+	Answers *rule.Program
+	// Flows is the table of flows that the rules track or, of those of replies, were tracked.
+	// nil: one of the program's own.
+	Flows *Flows
 	// limits are those of a program whose place the new one takes, which then
 	// owns them. They are no data of rules: how many packets and until when is
 	// one promise for all rules of a run, so who reads them counts on in the same
@@ -87,6 +92,7 @@ type Loaded struct {
 	tables   []*ebpf.Map
 	// recording is nil where no packets are recorded.
 	recording *recording
+	flows     *Flows // nil where no flows are tracked
 	limits
 	fragments bool // as LoadOptions.Fragments
 }
@@ -122,6 +128,11 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		opt.Draws = l.draws.FD()
 	}
 	opt.Record = l.recording.options()
+	if l.flows != nil {
+		if err := l.flows.bind(&opt); err != nil {
+			return nil, err
+		}
+	}
 	spec, err := l.source(p, o, opt)
 	if err != nil {
 		return nil, err
@@ -243,6 +254,11 @@ func spoil(ins asm.Instructions, h bpf.Hook) {
 func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	if o.limits != nil {
 		l.limits = *o.limits
+	}
+	if p.Tracks() {
+		if l.flows, err = o.sharedFlows(p); err != nil {
+			return err
+		}
 	}
 	l.counters, err = ebpf.NewMap(&ebpf.MapSpec{
 		Name:       hook.CountersMapName,
@@ -388,7 +404,7 @@ func (l *Loaded) Close() error {
 	for _, m := range l.tables {
 		all = append(all, m)
 	}
-	return errors.Join(l.recording.close(), closeAll(all...))
+	return errors.Join(l.recording.close(), closeAll(all...), l.flows.close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

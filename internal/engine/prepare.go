@@ -42,8 +42,9 @@ type Prepared struct {
 	replies      *Prepared
 	repliesThere *hook.Program
 	repliesAt    run.Hook
-	answers      bool    // it is the side of the replies
-	ahead        *Loaded // a program that was tested before it is installed, or nil
+	answers      *rule.Program // the rules, on the side of their replies, or nil
+	flows        *Flows        // that the rules track, for both sides, or nil
+	ahead        *Loaded       // a program that was tested before it is installed, or nil
 }
 
 // Prepare inspects the target of a run and chooses the hook. The errors are those of
@@ -198,6 +199,7 @@ func (s *Prepared) impossibleOutlet(m run.Hook, to hook.Iface) error {
 func (s *Prepared) options(m run.Hook) LoadOptions {
 	o := LoadOptions{
 		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang, Record: s.opt.Record,
+		Answers: s.answers, Flows: s.flows,
 		Fragments: m == run.XDP && s.iface.MTU > oneBuffer, Redirect: map[string]int{},
 	}
 	if m == run.TC {

@@ -35,11 +35,14 @@ type skipped [bpf.ReasonCount]uint64
 
 // skipReasons say for people why packets were skipped.
 var skipReasons = [bpf.ReasonCount]string{
-	bpf.ReasonSegments: "segmentation offload is yet to segment them, and a rule sets a field that this depends on",
-	bpf.ReasonPartial:  "their checksum is offloaded, so it cannot be set or fixed",
-	bpf.ReasonHeaders:  "their headers could not be brought into one buffer",
-	bpf.ReasonLimit:    "each stands for more packets, by segmentation offload, than -c has left",
-	bpf.ReasonTag:      "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
+	bpf.ReasonSegments:  "segmentation offload is yet to segment them, and a rule sets a field that this depends on",
+	bpf.ReasonPartial:   "their checksum is offloaded, so it cannot be set or fixed",
+	bpf.ReasonHeaders:   "their headers could not be brought into one buffer",
+	bpf.ReasonLimit:     "each stands for more packets, by segmentation offload, than -c has left",
+	bpf.ReasonTag:       "the type of their VLAN tag can only be 0x8100 or 0x88a8 at tc",
+	bpf.ReasonCollision: "they would look like packets of another client, whose flow is tracked",
+	bpf.ReasonBusy:      "their flow could not be entered: its place was being written to",
+	bpf.ReasonTorn:      "the flow that they answer was changing while it was looked up",
 }
 
 // tally is what a record has counted: the rules of its program, those of programs before,

@@ -24,7 +24,7 @@ func (s *Prepared) prepareReplies(p *rule.Program) (err error) {
 	if p.Replies == nil {
 		return nil
 	}
-	r := &Prepared{opt: s.opt, iface: s.iface, outlets: s.outlets, peers: s.peers, there: s.repliesThere, answers: true}
+	r := &Prepared{opt: s.opt, iface: s.iface, outlets: s.outlets, peers: s.peers, there: s.repliesThere, answers: p, flows: s.flows}
 	r.opt.Direction, r.opt.Limit = s.opt.Direction.Other(), 0
 	if s.opt.For > 0 {
 		r.opt.For = s.opt.For + run.RepliesLonger
@@ -93,6 +93,10 @@ type putter func(side *Prepared, p *installed) (undo func() error, err error)
 // of them is attached, and where the second one cannot be, the first one is detached again.
 func (s *Prepared) attachSet(put putter) (p set, err error) {
 	undoReplies := func() error { return nil }
+	if err := s.trackFlows(); err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
 	if s.replies != nil {
 		if err := s.testAhead(); err != nil {
 			return p, err

@@ -80,7 +80,7 @@ const testSeed = 0x7265706163
 // handed the same ones; that is all in which the program differs from the one to
 // be attached. The error is a *DifferenceError, or that of Load.
 func SelfTest(p *rule.Program, o LoadOptions, n int) (Tested, error) {
-	o.limits, o.Drawn = nil, true
+	o.limits, o.Flows, o.Drawn = nil, nil, true
 	l, tested, err := loadTested(p, o, n)
 	if l != nil {
 		l.Close()
@@ -112,6 +112,13 @@ func (l *Loaded) selfTest(p *rule.Program, o LoadOptions, made <-chan []trial) (
 		}
 	}
 	b := &bench{program: p, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	if o.answersFlows(p) {
+		var err error
+		if b.forward, err = loadForward(o, l.flows); err != nil {
+			return Tested{}, err
+		}
+		defer func() { _ = b.forward.loaded.Close() }()
+	}
 	for _, t := range <-made {
 		if err := b.try(t); err != nil {
 			return b.tested, err
@@ -127,20 +134,25 @@ func (l *Loaded) selfTest(p *rule.Program, o LoadOptions, made <-chan []trial) (
 
 // trial is a packet and what is to become of it.
 type trial struct {
-	frame []byte
-	draws []uint32 // the random numbers of the rules
-	want  reference.Result
+	// answered is the packet that this one answers, or nil; it runs through the rules before.
+	answered *trial
+	frame    []byte
+	draws    []uint32 // the random numbers of the rules
+	want     reference.Result
 }
 
 // trials makes n packets for the rules, the same ones each time.
 func trials(p *rule.Program, o LoadOptions, n int) []trial {
 	r := rand.New(rand.NewPCG(testSeed, uint64(n)))
+	if o.answersFlows(p) {
+		return answerTrials(p, o, r, n)
+	}
+	flows := &reference.Flows{}
 	out := make([]trial, 0, n)
 	for len(out) < n {
 		if frame := packetgen.FrameOn(o.Link, r, p); Testable(o, frame) {
 			draws := packetgen.Draws(r, p)
-			want := reference.RunDrawn(o.Link, p, frame, func(i int) uint32 { return draws[i] })
-			out = append(out, trial{frame, draws, want})
+			out = append(out, newTrial(p, o, frame, draws, flows))
 		}
 	}
 	return out
@@ -166,6 +178,7 @@ type bench struct {
 	program *rule.Program
 	hook    bpf.Hook
 	loaded  *Loaded
+	forward *bench // of the rules whose replies the program rewrites by their flows, or nil
 	limit   uint64
 	out     []byte
 	counted []bpf.Counter // what the reference counted, by rule as written
@@ -175,6 +188,11 @@ type bench struct {
 // try runs one packet through both.
 func (b *bench) try(t trial) error {
 	frame, want := t.frame, t.want
+	if t.answered != nil {
+		if err := b.forward.try(*t.answered); err != nil {
+			return err
+		}
+	}
 	if b.limit > 0 { // every packet is to be acted on
 		if err := b.loaded.giveTickets(); err != nil {
 			return err
@@ -274,10 +292,10 @@ func preflight(p *rule.Program) int {
 }
 
 // tested loads the rules and tests the program. What is to draw
-// random numbers or heeds the limits of another program cannot be tested itself:
-// a twin is, with numbers that are handed in and limits of its own.
+// random numbers, tracks flows or heeds the limits of another program cannot be tested itself:
+// a twin is, with numbers that are handed in, a table and limits of its own.
 func tested(p *rule.Program, o LoadOptions) (*Loaded, error) {
-	if o.limits != nil || p.Draws > 0 {
+	if o.limits != nil || p.Draws > 0 || p.Tracks() {
 		return testedByTwin(p, o)
 	}
 	l, _, err := loadTested(p, o, preflight(p))

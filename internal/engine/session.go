@@ -97,7 +97,7 @@ func (s *Prepared) start(ready func()) (*Session, error) {
 
 // side is what the session has of a side of its rule set.
 func (r *Session) side(s *Prepared) *linked {
-	if s.answers {
+	if s.answers != nil {
 		return &r.replies
 	}
 	return &r.rules
@@ -113,8 +113,11 @@ func (r *Session) detach() error {
 }
 
 // counts are the counts so far; r.mu is held.
-func (r *Session) counts() (run.Counts, error) {
-	return r.rules.record.counts(r.replies.record)
+func (r *Session) counts() (counts run.Counts, err error) {
+	if counts, err = r.rules.record.counts(r.replies.record); err == nil {
+		counts.Flows, err = r.rules.loaded.flows.usage()
+	}
+	return counts, err
 }
 
 // Attachment is how the session began.
@@ -311,6 +314,10 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	if s.replies != nil {
 		a.Replies = &run.RepliesAt{Direction: s.replies.opt.Direction, Hook: s.replies.choice.Hook, Note: s.replies.choice.Why}
 	}
+	if err := r.followFlows(s); err != nil {
+		return a, err
+	}
+	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
 	if err := r.testBeside(s); err != nil {
 		return a, err
 	}
@@ -324,6 +331,20 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	}
 	r.opt.Program = p
 	return a, nil
+}
+
+// followFlows has other rules track flows in the table of those that run.
+func (r *Session) followFlows(s *Prepared) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.rules.loaded; !r.closed && now.flows != nil && s.opt.Program.Tracks() {
+		s.flows, err = now.flows.followed(s.opt.Program, r.rules.record.meta, 0)
+		if s.replies != nil {
+			s.replies.flows = s.flows
+		}
+		return err
+	}
+	return s.trackFlows()
 }
 
 // repliesHook is where the replies are rewritten, or Auto where they are not.

@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -69,10 +68,9 @@ func update(m *ebpf.Map, t *plan.Table, size int) error {
 // fillInPlace writes a table into its map: an update would take the same memory
 // twice more, here and in the kernel.
 func fillInPlace(m *ebpf.Map, t *plan.Table, size int) error {
-	page := os.Getpagesize()
-	memory, err := unix.Mmap(m.FD(), 0, (size+page-1)/page*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	memory, err := mapMemory(m, size, unix.PROT_READ|unix.PROT_WRITE)
 	if err != nil {
-		return fmt.Errorf("map the memory: %w", err)
+		return err
 	}
 	bpf.FillArray(t, memory[:size])
 	if err := unix.Munmap(memory); err != nil {

@@ -21,19 +21,20 @@ import (
 // in one, and for tc. Of the options only Program, Clang and Broken count. The errors are
 // those of SelfTest.
 func Verify(opt run.Options, n int) (v run.Verified, err error) {
-	if v, err = verify(opt, n); err != nil || opt.Program.Replies == nil {
+	if v, err = verify(opt, nil, n); err != nil || opt.Program.Replies == nil {
 		return v, err
 	}
-	opt.Program = opt.Program.Replies
-	replies, err := verify(opt, n)
+	rules := opt.Program
+	opt.Program = rules.Replies
+	replies, err := verify(opt, rules, n)
 	v.Replies = &replies
 	return v, err
 }
 
-// verify is Verify for the program of one direction.
-func verify(opt run.Options, n int) (v run.Verified, err error) {
+// verify is Verify for the program of one direction; answers are the rules whose replies it rewrites.
+func verify(opt run.Options, answers *rule.Program, n int) (v run.Verified, err error) {
 	p := opt.Program
-	o := LoadOptions{Clang: opt.Clang, Broken: opt.Broken, Redirect: outlets(p)}
+	o := LoadOptions{Clang: opt.Clang, Broken: opt.Broken, Redirect: outlets(p), Answers: answers}
 	n = atLength(p, n)
 	there, reached := map[int]bool{}, map[int]bool{}
 	for _, r := range p.Rules { // not every rule has replies

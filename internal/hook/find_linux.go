@@ -344,6 +344,8 @@ func (a *Program) readMap(id ebpf.MapID) error {
 		a.counters = uint32(id)
 	case info.Name == BeforeMapName && info.Type == ebpf.ArrayOfMaps:
 		return m.Lookup(uint32(0), &a.before)
+	case info.Name == FlowsMapName && info.Type == ebpf.Array:
+		a.flows = uint32(id)
 	case info.Name == LimitMapName && info.Type == ebpf.Array:
 		return m.Lookup(uint32(0), &a.Tickets)
 	case info.Name == UntilMapName && info.Type == ebpf.Array:
@@ -394,6 +396,14 @@ func (a *Program) Before() (*ebpf.Map, error) {
 		return nil, nil
 	}
 	return a.openMap(a.before)
+}
+
+// Flows opens the table of the flows that its rules track, or is nil.
+func (a *Program) Flows() (*ebpf.Map, error) {
+	if a.flows == 0 {
+		return nil, nil
+	}
+	return a.openMap(a.flows)
 }
 
 func (a *Program) openMap(id uint32) (*ebpf.Map, error) {

@@ -25,6 +25,8 @@ const (
 	CountersMapName = "repacket_counts"
 	// BeforeMapName is a map that holds the counters of the program before.
 	BeforeMapName = "repacket_before"
+	// FlowsMapName is the table of the flows that rules track.
+	FlowsMapName = "repacket_flows"
 	// LimitMapName is a word that counts the packets that were acted on, and
 	// UntilMapName one with the CLOCK_MONOTONIC time in nanoseconds from which
 	// none is acted on any more.
@@ -76,6 +78,8 @@ type Program struct {
 	// counters is the kernel's number of the map with the counters, before that
 	// of the program before; each may be 0.
 	counters, before uint32
+	// flows is that of the table of flows, or 0.
+	flows uint32
 	// filter is the clsact filter that holds the program or the stub.
 	filter filter
 }

@@ -36,6 +36,10 @@ type Meta struct {
 	// RepliesOf, in the metadata of that one, the direction of the rules; else "".
 	Replies   string `json:"replies,omitempty"`
 	RepliesOf string `json:"replies_of,omitempty"`
+	// Flows is how many flows the table of flows is for that rules track, or 0 where there is
+	// none; NextOwner is an owner that no rule has had in it.
+	Flows     int `json:"flows,omitempty"`
+	NextOwner int `json:"next_owner,omitempty"`
 	// OldRules is how many rules the program had whose place this one took and
 	// whose counters it goes on from, see Follow; Skipped are the packets that
 	// the programs before that one skipped, by reason.
@@ -55,6 +59,8 @@ type MetaRule struct {
 	// programs of versions that did not keep it.
 	Verdict string `json:"verdict,omitempty"`
 	Replies bool   `json:"replies,omitempty"` // replies are rewritten too
+	// Owner is what the entries of the table of flows name the rule by, or 0.
+	Owner uint16 `json:"owner,omitempty"`
 	// Past is what the rule has counted in programs that have come to rest. Old
 	// is 1 + its place among the rules of the program before this one, which may
 	// count on for a moment, or 0 where it was not there.

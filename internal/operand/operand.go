@@ -27,6 +27,7 @@ const (
 	Random            // a value of a range, drawn for each packet
 	Prefix            // the upper bits become those of the prefix, the rest stays
 	Hash              // a value of a range, the same for all packets of a flow
+	Restore           // what it held in the flow that the packet answers; no rule says it, see rule.Program.Replies
 )
 
 // Argument is what follows the word or the sign of an operand.
@@ -98,11 +99,13 @@ func (o *Operand) Whole(f *field.Field) field.Range {
 	return whole
 }
 
-// All lists the operands.
+// All lists the operands of the language.
 func All() []*Operand {
 	var out []*Operand
 	for i := range table {
-		out = append(out, &table[i])
+		if len(table[i].Kinds) > 0 {
+			out = append(out, &table[i])
+		}
 	}
 	return out
 }

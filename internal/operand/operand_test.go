@@ -16,7 +16,7 @@ func TestEveryOpHasItsLine(t *testing.T) {
 			t.Errorf("line %d is that of operation %d", i, o.Op)
 		}
 	}
-	if last := Hash; int(last) != len(table)-1 {
+	if last := Restore; int(last) != len(table)-1 {
 		t.Errorf("%d lines, the last operation is %d", len(table), last)
 	}
 }

@@ -60,4 +60,7 @@ var table = []Operand{
 		Over: []field.Protocol{field.IP, field.IP6}, Explain: "is the same for all packets of a flow",
 		Usage: "hash [LO-HI | PREFIX]", Meaning: "a value that is the same for all packets of a flow",
 	},
+	{
+		Op: Restore, Usage: "as it was", Meaning: "what it held before the rule changed it",
+	},
 }

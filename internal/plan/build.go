@@ -26,6 +26,7 @@ func askedFor(p *rule.Program) asked {
 	a := asked{headers: map[field.Protocol]bool{}, fields: map[string]bool{}, sets: map[string]bool{}}
 	for _, r := range p.Rules {
 		a.condition(r.Cond)
+		a.tracked(r)
 		for _, x := range r.Actions {
 			for _, f := range x.Needs() {
 				a.field(f)
@@ -45,6 +46,16 @@ func askedFor(p *rule.Program) asked {
 		}
 	}
 	return a
+}
+
+// tracked notes the headers in which a rule that tracks flows finds what they are known by.
+func (a asked) tracked(r *rule.Rule) {
+	if r.Replies != rule.Tracked {
+		return
+	}
+	for _, p := range []field.Protocol{field.VLAN, field.CVLAN, field.TCP, field.UDP, field.ICMP, field.ICMP6} {
+		a.headers[p] = true
+	}
 }
 
 func (a asked) field(f *field.Field) {
@@ -267,6 +278,11 @@ func (s Step) Windows() []Window {
 	}
 	if s.Flow != nil {
 		out = append(out, s.Flow.Addresses())
+	}
+	for _, f := range []*TrackedFlow{s.Track, s.Answers} {
+		if f != nil {
+			out = append(out, f.VLANs()...)
+		}
 	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)

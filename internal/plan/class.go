@@ -158,6 +158,9 @@ func (w *walk) node(r *rule.Rule, n node) {
 	}
 	w.effort.spend(stepsOfTest * leavesOf(s.Cond))
 	w.out = append(w.out, s)
+	if s.Answers != nil { // whether it acts does not follow from its condition
+		return
+	}
 	w.done = s.Cond == nil
 	w.known = w.unless(n, s)
 }

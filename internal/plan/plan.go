@@ -175,6 +175,13 @@ type Step struct {
 	Select []Step
 	// DryRun: count the packet, change nothing.
 	DryRun bool
+	// Track, if it is not nil, is the flow that is entered in the table of flows before the
+	// first store; where that keeps another one the packet is skipped.
+	Track *TrackedFlow
+	// Answers, if it is not nil, is the flow of a packet that has to answer one which the
+	// table has for the rule, or the step does not act. What that one held is what Computes
+	// of operand.Restore give.
+	Answers *TrackedFlow
 	// Flow, if it is not nil, is what the hash is made of that Computes choose by.
 	Flow *Flow
 	// Computes work out new values. They read the packet as it arrived, so they
@@ -198,6 +205,23 @@ type Step struct {
 // protocol, and the ports in the layer-4 header L4. Without L4, and in fragments, there
 // are no ports, and the protocol is the number in the IP header.
 type Flow struct{ L3, L4 field.Protocol }
+
+// TrackedFlow is what packets of a flow have in common: the addresses in the IP header L3, the
+// protocol, the identifiers of so many VLAN tags, and the ports or the echo identifier in the
+// layer-4 header L4 or, without it, the number in the IP header.
+type TrackedFlow struct {
+	L3, L4 field.Protocol
+	Tags   int
+}
+
+// VLANs are where the identifiers are.
+func (f TrackedFlow) VLANs() []Window {
+	var out []Window
+	for _, name := range []string{"vlan_id", "cvlan_id"}[:f.Tags] {
+		out = append(out, fieldWindows(field.MustByName(name))...)
+	}
+	return out
+}
 
 // Addresses is where the source and behind it the destination are: 8 or 32 bytes, and
 // so no single load.

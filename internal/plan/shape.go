@@ -135,6 +135,9 @@ func signature(p *rule.Program, r *rule.Rule, holes []bool) string {
 	for _, s := range r.Swaps {
 		fmt.Fprintf(&b, ";swap %d", s.Proto)
 	}
+	if r.Replies == rule.Tracked { // an entry in the table of flows names its rule
+		fmt.Fprintf(&b, ";tracked %d", r.Index)
+	}
 	fmt.Fprintf(&b, ";%d %s %t", r.Verdict, r.Redirect, p.Written[r.Index].DryRun)
 	return b.String()
 }
@@ -222,7 +225,7 @@ func (b *builder) shapes(items []item) {
 	choices := make([][]choice, len(items))
 	count := map[string]int{}
 	for i, it := range items {
-		if it.shape != nil {
+		if it.shape != nil || it.rule.Restores() { // a table of its own tells which packets these are for
 			continue
 		}
 		ofFew, ofMore := holesOf(it.rule)

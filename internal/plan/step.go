@@ -28,7 +28,7 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 		return Step{}, false
 	}
 	list, computes := edits(r)
-	return Step{
+	s := Step{
 		Rule:      r.Index,
 		Cond:      cond,
 		DryRun:    p.Written[r.Index].DryRun,
@@ -39,7 +39,14 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 		Writes:    writes(list, known),
 		Verdict:   r.Verdict,
 		Redirect:  r.Redirect,
-	}, true
+	}
+	switch flow := (&TrackedFlow{L3: c.L3, L4: c.L4, Tags: c.Tags}); {
+	case r.Restores():
+		s.Answers = flow
+	case r.Replies == rule.Tracked:
+		s.Track = flow
+	}
+	return s, true
 }
 
 // flowOf is the flow of packets of the class, if a value follows from it.

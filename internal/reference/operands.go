@@ -63,6 +63,8 @@ func (p packet) result(a rule.Action) field.Value {
 		return chosen(a, func(i int) uint32 { return p.draw(a.Draw + i) })
 	case operand.Hash:
 		return chosen(a, p.flowHash)
+	case operand.Restore:
+		return p.restored.value(a.Field)
 	case operand.Prefix:
 		upper := field.Ones(a.Field.Width).AndNot(field.Ones(a.Field.Width - a.Bits))
 		return p.get(a.Field).AndNot(upper).Or(a.Value)

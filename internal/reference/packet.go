@@ -23,6 +23,9 @@ type packet struct {
 	other otherCheck
 	// draw gives the random numbers of this packet.
 	draw Draws
+	// flows are those that are tracked; restored is what the packet becomes that answers one.
+	flows    *Flows
+	restored conversation
 }
 
 // parse finds out which headers are there (semantics.md 3.6).

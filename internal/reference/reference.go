@@ -37,6 +37,9 @@ type Result struct {
 	DryRun bool
 	// Skipped: what rules do depends on bytes that were not captured, so none acted.
 	Skipped bool
+	// Collided: the packet was skipped, since a flow of another client looks the same behind the
+	// rule that would have acted.
+	Collided bool
 }
 
 // Run gives an Ethernet frame to the first rule of prog that acts on it. The
@@ -52,19 +55,29 @@ func RunOn(link field.Link, prog *rule.Program, frame []byte) Result {
 
 // RunDrawn is RunOn with the random numbers of the packet.
 func RunDrawn(link field.Link, prog *rule.Program, frame []byte, draws Draws) Result {
-	return RunCaptured(link, prog, frame, len(frame), draws)
+	return run(link, prog, frame, len(frame), draws, &Flows{})
 }
 
 // RunCaptured is RunDrawn for a frame of which not all bytes may have been captured: it had
 // length bytes on the wire (semantics.md 3.12). Result.Frame is as long as what was captured.
 func RunCaptured(link field.Link, prog *rule.Program, frame []byte, length int, draws Draws) Result {
+	return run(link, prog, frame, length, draws, &Flows{})
+}
+
+// RunTracked is RunDrawn with the flows that the rules have tracked so far, which a program and that
+// of its replies share.
+func RunTracked(link field.Link, prog *rule.Program, frame []byte, draws Draws, flows *Flows) Result {
+	return run(link, prog, frame, len(frame), draws, flows)
+}
+
+func run(link field.Link, prog *rule.Program, frame []byte, length int, draws Draws, flows *Flows) Result {
 	none := Result{Rule: -1, Index: -1, Frame: slices.Clone(frame)}
 	if link == field.Ethernet && length < ethernetLen {
 		return none // no frame at all (semantics.md 3.6)
 	}
 	whole := append(slices.Clone(frame), make([]byte, length-len(frame))...)
 	p := parseCut(link, whole, len(frame))
-	p.draw = draws
+	p.draw, p.flows = draws, flows
 	for i, r := range prog.Rules {
 		acts, row := acting(r, p)
 		if possible, otherRow := acting(r, p.otherwise()); (acts == nil) != (possible == nil) || row != otherRow {
@@ -78,8 +91,16 @@ func RunCaptured(link field.Link, prog *rule.Program, frame []byte, length int, 
 			none.Skipped = true
 			return none
 		}
+		if acts.Restores() {
+			p.restored, _ = flows.restored(p, acts)
+		}
+		out := rewrite(acts, p)
+		if !track(acts, p, out) {
+			none.Collided = true
+			return none
+		}
 		return Result{
-			Rule: i, Index: acts.Index, Acted: acts, Frame: rewrite(acts, p)[:len(frame)], Verdict: acts.Verdict, Redirect: acts.Redirect,
+			Rule: i, Index: acts.Index, Acted: acts, Frame: out[:len(frame)], Verdict: acts.Verdict, Redirect: acts.Redirect,
 			Rewritten: acts.Touches(), DryRun: !acts.Touches(),
 		}
 	}
@@ -89,6 +110,11 @@ func RunCaptured(link field.Link, prog *rule.Program, frame []byte, length int, 
 // able reports whether the packet as it arrived has all that the actions of r
 // need: the part of the condition that is not written (semantics.md 3.1 and 4.4).
 func able(r *rule.Rule, p packet) bool {
+	if r.Restores() {
+		if _, answers := p.flows.restored(p, r); !answers {
+			return false
+		}
+	}
 	return reaches(r, p) && !slices.ContainsFunc(r.Actions, func(a rule.Action) bool {
 		return a.Op.Sums() && !p.mayBeWhole(a.Field.Proto, r.Actions)
 	})

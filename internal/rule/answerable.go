@@ -33,7 +33,7 @@ func (c *checker) answerable(r syntax.RuleNode, rule *Rule) {
 		c.fail(r.RepliesAt, "leave out replies", "nothing for replies to undo: the rule changes no address, port, echo identifier or VLAN identifier")
 	}
 	if r.Replies == Tracked {
-		c.fail(syntax.LastWord(c.source, r.RepliesAt), "", "flows are not tracked")
+		c.trackable(r, rule)
 	}
 }
 

@@ -59,21 +59,24 @@ func exchangeValues(in field.Set, a, b field.Value, width int) field.Set {
 
 // possible is what a condition asks of a flow if each test that says nothing about flows holds
 // where it can: on some packets of each flow that has the header.
-func possible(e Expr) Expr { return ofFlow(e, true) }
+func possible(e Expr) Expr { return ofFlow(e, true, saysFlow) }
 
 // certain is what a condition asks of a flow if it is to hold on all packets of it.
-func certain(e Expr) Expr { return ofFlow(e, false) }
+func certain(e Expr) Expr { return ofFlow(e, false, saysFlow) }
 
-// ofFlow keeps what a condition asks of flows. What else it asks holds if it can, else it
-// does not.
-func ofFlow(e Expr, holds bool) Expr {
+// saysFlow reports whether a test says something about a flow.
+func saysFlow(t Test) bool { return flowFields[t.Field] != nil }
+
+// ofFlow keeps the tests of a condition that says picks. What else it asks holds if it can, else
+// it does not.
+func ofFlow(e Expr, holds bool, says func(Test) bool) Expr {
 	switch e := e.(type) {
 	case Not:
-		return negate(ofFlow(e.X, !holds), e.At)
+		return negate(ofFlow(e.X, !holds, says), e.At)
 	case And:
-		return both(ofFlows(e.X, holds), e.At)
+		return both(ofFlows(e.X, holds, says), e.At)
 	case Or:
-		return either(ofFlows(e.X, holds), e.At)
+		return either(ofFlows(e.X, holds, says), e.At)
 	case Chance:
 		return constant(holds, e.At)
 	case Has:
@@ -81,17 +84,17 @@ func ofFlow(e Expr, holds bool) Expr {
 			return someOf(e.Proto, holds, e.At)
 		}
 	case Test:
-		if flowFields[e.Field] == nil {
+		if !says(e) {
 			return someOf(e.Field.Proto, holds, e.At)
 		}
 	}
 	return e
 }
 
-func ofFlows(list []Expr, holds bool) []Expr {
+func ofFlows(list []Expr, holds bool, says func(Test) bool) []Expr {
 	out := make([]Expr, len(list))
 	for i, x := range list {
-		out[i] = ofFlow(x, holds)
+		out[i] = ofFlow(x, holds, says)
 	}
 	return out
 }

@@ -175,6 +175,9 @@ func PrintValue(f *field.Field, v field.Value) string {
 // read again. Its headers that are only implied are not written.
 func (r *Rule) Print() string {
 	text := "if " + r.Rows.write(r.asked())
+	if r.Restores() {
+		return text + ", of a flow that is tracked, then " + strings.Join(r.does(), ", ")
+	}
 	if does := r.does(); len(does) > 0 {
 		text += " then " + strings.Join(does, ", ")
 	}
@@ -235,6 +238,8 @@ func (a Action) operand() string {
 		return PrintValue(a.Field, a.Value)
 	case operand.Copy:
 		return a.From.Name
+	case operand.Restore:
+		return a.Op.Operand().Usage
 	case operand.Prefix:
 		return fmt.Sprintf("%s/%d", printAddress(a.Field, a.Value), a.Bits)
 	}

@@ -16,9 +16,13 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 	out := &Program{Source: c.source, Written: c.program.Written}
 	before, served := newMeeting(), newMeeting()
 	var all []inverse
+	var tracked []*Rule
 	for _, r := range c.program.Rules {
 		at := c.program.Written[r.Index].Span
 		c.sets.turn(at.End - at.Start)
+		if r.Replies == Tracked {
+			tracked = append(tracked, c.trackedReply(r))
+		}
 		if r.Replies == Stateless {
 			for _, inv := range c.invert(nodes[r.Index], r, before.near(c.where[r])) {
 				reply := inv.reply()
@@ -34,6 +38,8 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 			return
 		}
 	}
+	// What answers a flow that is tracked is known; what the others serve only looks like it.
+	out.Rules = append(tracked, out.Rules...)
 	c.program.Replies = out
 	c.program.Unseen = c.unseen(nodes, all)
 	c.inverses = all

@@ -64,6 +64,8 @@ type Skipped struct {
 type Counts struct {
 	Rules   []RuleCount `json:"rules"`
 	Skipped []Skipped   `json:"skipped,omitempty"`
+	// Flows is how full the table of flows is, or nil where no rule tracks flows.
+	Flows *FlowUsage `json:"flows,omitempty"`
 }
 
 // Total adds up all rules.

@@ -36,6 +36,9 @@ type Options struct {
 	Limit uint64
 	// For is how long packets are acted on before all pass, or 0 for no limit.
 	For time.Duration
+	// Flows is for how many flows the table is made where rules track flows; 0 is
+	// DefaultFlows, or as many as that of the rules that are replaced.
+	Flows int
 	// Clang has clang compile the program; then neither Limit nor For is kept.
 	Clang bool
 	// Broken makes the program wrong on purpose, to see that the self-test finds it.

@@ -50,6 +50,9 @@ func (a *Assembler) NewLabel() Label {
 // Len is how many instructions there are so far.
 func (a *Assembler) Len() int { return len(a.program.Instructions) }
 
+// Instructions are those so far.
+func (a *Assembler) Instructions() asm.Instructions { return a.program.Instructions }
+
 // About says what the instructions to come are for.
 func (a *Assembler) About(text string) { a.note.Text = text }
 

@@ -101,12 +101,48 @@ func StoreLong(base asm.Register, off int16, v int64) asm.Instruction {
 	return asm.Instruction{OpCode: asm.StoreImmOp(asm.DWord), Dst: base, Offset: off, Constant: v}
 }
 
-// FetchAdd adds src to the 64 bits at dst and leaves what was there in src. The
-// library (v0.22.0) knows the operation but loses its BPF_FETCH flag when it
-// encodes it: what was there would not be fetched.
+// FetchAdd adds src to the 64 bits at dst and leaves what was there in src.
 func FetchAdd(dst, src asm.Register) asm.Instruction {
-	const flagFetch = 1 // BPF_FETCH of linux/bpf.h
-	ins := asm.FetchAdd.Mem(dst, src, asm.DWord, 0)
-	ins.Constant = flagFetch
+	return atomic(asm.FetchAdd, dst, src, asm.DWord)
+}
+
+// CompareExchange stores src in the 32 bits at dst if they equal R0, and leaves what was
+// there in R0.
+func CompareExchange(dst, src asm.Register) asm.Instruction {
+	return atomic(asm.CmpXchg, dst, src, asm.Word)
+}
+
+// atomic is an atomic operation that returns what was there. The library (v0.22.0) knows
+// such operations but encodes all of them as an addition that does not, unless it is
+// given the constant too.
+func atomic(op asm.AtomicOp, dst, src asm.Register, size asm.Size) asm.Instruction {
+	ins := op.Mem(dst, src, size, 0)
+	ins.Constant = int64(op) >> 8
 	return ins
+}
+
+// CallFunction calls a function of the program.
+func (a *Assembler) CallFunction(name string, args ...Arg) {
+	for i, arg := range args {
+		a.Emit(arg(asm.R1 + asm.Register(i))...)
+	}
+	a.Emit(asm.Call.Label(name))
+}
+
+// WordsFunction is the type of a function that gets the address of so many words of 64
+// bits, which it may change, and two numbers of 32 bits, and returns one. It is global, so
+// the verifier looks at it once, however often it is called, and takes the address to be
+// possibly null.
+func WordsFunction(name string, words int) *btf.Func {
+	number := &btf.Int{Name: "unsigned int", Size: 4}
+	word := &btf.Int{Name: "unsigned long long", Size: 8}
+	all := &btf.Struct{Name: name + "_words", Size: uint32(8 * words), Members: []btf.Member{
+		{Name: "words", Type: &btf.Array{Index: number, Type: word, Nelems: uint32(words)}},
+	}}
+	return &btf.Func{Name: name, Linkage: btf.GlobalFunc, Type: &btf.FuncProto{
+		Return: number,
+		Params: []btf.FuncParam{
+			{Name: "words", Type: &btf.Pointer{Target: all}}, {Name: "a", Type: number}, {Name: "b", Type: number},
+		},
+	}}
 }
