@@ -6,7 +6,7 @@ import (
 )
 
 // Flows are the flows that rules have tracked, by what they look like behind the rule
-// (semantics.md 5.4). The zero value holds none. It has room for any number, and no entry
+// (semantics.md 5.5). The zero value holds none. It has room for any number, and no entry
 // is ever idle for long.
 type Flows struct{ entries map[conversation]entry }
 

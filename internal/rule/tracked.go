@@ -53,7 +53,7 @@ func (c *checker) trackedBefore(index int) (n int) {
 }
 
 // trackedReply is the rule that serves the replies to a rule that tracks flows. Its condition holds
-// on all of them; which packets they are is in the table (semantics.md 5.4).
+// on all of them; which packets they are is in the table (semantics.md 5.5).
 func (c *checker) trackedReply(r *Rule) *Rule {
 	out := &Rule{Index: r.Index, Replies: Tracked}
 	var given []Expr

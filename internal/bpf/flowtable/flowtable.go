@@ -6,7 +6,7 @@
 // destination address.
 //
 // The table is set-associative. A flow has two buckets to be in, of which it takes the
-// first unless that is full. A bucket has seven entries, so that all that has to be looked
+// first unless that is nearly full. A bucket has seven entries, so that all that has to be looked
 // at to find one lies in the first 64 bytes, a cache line: a tag, an owner and the time of
 // the last use for each. Where both buckets are full, the entry that has not been used for
 // longest is evicted.
@@ -82,10 +82,10 @@ func FormOf(ip6 bool, tags int) Form {
 // A tag has the form above so many bits of the hash. It is not 0, since no form is.
 const hashedBits = 13
 
-// buckets is how many buckets are made for so many flows: one entry in eight stays
+// buckets is how many buckets are made for so many flows: one entry in five stays
 // free, so that hardly any flow finds both of its buckets full before there are so many.
 func buckets(flows int) int {
-	n := (flows*8/7 + ways - 1) / ways
+	n := (flows*5/4 + ways - 1) / ways
 	return max(n+n%2, 2) // an even number, see second
 }
 

@@ -6,92 +6,116 @@ import (
 	"repacket/internal/bpf/assembler"
 )
 
-// Where a place for a new entry is looked for:
+// While a place for a new entry is looked for, bucket is the second one, and:
 const (
-	inSecond = asm.R2 // 1 if it is in the second bucket
+	one      = asm.R9 // is the first one; the hash is not needed any more
+	inSecond = asm.R2 // 1 if the place is in the second
 	longest  = asm.R3 // for how many jiffies the entry there has been idle
 	place    = asm.R4 // its slot
 	current  = asm.R5 // the time now
 )
 
-// insert makes a new entry: in the first bucket, where that is full in the second, and
-// where both are in place of the entry that has been idle for longest.
+// sparing is how many entries the first bucket gets before the second one is looked at. The
+// emptier one is taken then, so that both are full late: where the table holds as many flows as it
+// was made for, one in 400 has found no room. With fewer look-ups would have to look at both.
+const sparing = 5
+
+// insert makes a new entry, in place of the one that has been idle for longest where both
+// buckets are full. Entries are replaced and never removed, so the free ones are the last.
 func (e *emitter) insert() {
-	inFirst, room, undo := e.NewLabel(), e.NewLabel(), e.NewLabel()
-	e.About("first bucket")
+	inFirst, busy := e.NewLabel(), e.NewLabel()
+	e.About("room?")
 	e.load(bucket, firstBucket)
 	e.load(sequence, firstSequence)
 	e.lock(slot, e.busy)
-	e.Emit(asm.Mov.Imm(inSecond, 0), asm.Mov.Imm(longest, 0), asm.Mov.Imm(place, 0))
-	e.choose(0, inFirst)
-
+	for i := range int16(sparing) {
+		e.ifFree(bucket, i, inFirst)
+	}
 	// The key is not in the second bucket: it has been looked for there, or no flow of
 	// the first one was ever there, and the lock of the first keeps others from adding it.
 	e.toSecond()
 	e.Emit(asm.LoadMem(sequence, bucket, sequenceAt, asm.Word))
-	e.Jump(undo, asm.JSet.Imm(sequence, 1, ""))
-	e.lock(slot, undo)
-	e.store(secondBucket, bucket)
-	e.choose(1, room)
+	e.Jump(busy, asm.JSet.Imm(sequence, 1, ""))
+	e.lock(slot, busy)
+	e.intoEither()
 
-	e.evict()
-	e.Bind(room)
-	e.Emit(asm.Mov.Reg(slot, place))
-	e.write()
-	e.load(bucket, secondBucket)
-	e.unlock()
+	e.Bind(busy)
+	e.About("second bucket busy")
 	e.load(bucket, firstBucket)
-	e.Emit(asm.StoreImm(bucket, overflowAt, 1, asm.Word))
+	for i := int16(sparing); i < ways; i++ {
+		e.ifFree(bucket, i, inFirst)
+	}
 	e.unlock()
-	e.result(Tracked)
+	e.Goto(e.busy)
 
 	e.Bind(inFirst)
 	e.Emit(asm.Mov.Reg(slot, place))
 	e.write()
 	e.unlock()
 	e.result(Tracked)
+}
 
-	e.Bind(undo)
+// ifFree goes to free if an entry is, with its place.
+func (e *emitter) ifFree(of asm.Register, i int16, free assembler.Label) {
+	e.Emit(asm.LoadMem(asm.R0, of, tagsAt+2*i, asm.Half), asm.Mov.Imm(place, int32(i)))
+	e.Jump(free, asm.JEq.Imm(asm.R0, 0, ""))
+}
+
+// intoEither makes the entry in the emptier bucket; both are locked.
+func (e *emitter) intoEither() {
+	first, second, evict := e.NewLabel(), e.NewLabel(), e.NewLabel()
+	e.store(secondBucket, bucket)
+	e.load(one, firstBucket)
+	for i := range int16(ways) {
+		if i >= sparing {
+			e.ifFree(one, i, first)
+		}
+		e.ifFree(bucket, i, second)
+	}
+	e.evict(evict)
+
+	e.Bind(first)
+	e.Emit(asm.Mov.Reg(bucket, one))
+	e.Goto(evict)
+	e.Bind(second)
+	e.Emit(asm.StoreImm(one, overflowAt, 1, asm.Word))
+	e.Bind(evict)
+	e.Emit(asm.Mov.Reg(slot, place))
+	e.write()
+	e.load(bucket, secondBucket)
+	e.unlock()
 	e.load(bucket, firstBucket)
 	e.unlock()
-	e.Goto(e.busy)
+	e.result(Tracked)
 }
 
-// choose goes to room with the place of a free entry. Otherwise it has the one that
-// has been idle for longest.
-func (e *emitter) choose(which int32, room assembler.Label) {
-	e.About("room?")
-	e.load(current, now)
-	for i := range int32(ways) {
-		used, newer := e.NewLabel(), e.NewLabel()
-		take := func() {
-			e.Emit(asm.Mov.Imm(place, i), asm.Mov.Imm(inSecond, which))
-		}
-		e.Emit(asm.LoadMem(asm.R0, bucket, tagsAt+2*int16(i), asm.Half))
-		e.Jump(used, asm.JNE.Imm(asm.R0, 0, ""))
-		take()
-		e.Goto(room)
-		e.Bind(used)
-		e.Emit(asm.LoadMem(asm.R0, bucket, timesAt+4*int16(i), asm.Word))
-		e.Emit(asm.Mov.Reg32(slot, current), asm.Sub.Reg32(slot, asm.R0))
-		e.Jump(newer, asm.JLE.Reg(slot, longest, ""))
-		e.Emit(asm.Mov.Reg(longest, slot))
-		take()
-		e.Bind(newer)
-	}
-}
-
-// evict goes to the bucket of the chosen entry and counts that it goes, unless it has
-// been idle for long.
-func (e *emitter) evict() {
-	idle := e.NewLabel()
+// evict goes to done with the place of the entry that has been idle for longest, and counts
+// that it goes unless it has been idle for long.
+func (e *emitter) evict(done assembler.Label) {
 	e.About("evict")
-	e.SkipIf(asm.JNE.Imm(inSecond, 0, ""), func() { e.load(bucket, firstBucket) })
+	e.load(current, now)
+	e.Emit(asm.Mov.Imm(longest, 0), asm.Mov.Imm(place, 0), asm.Mov.Imm(inSecond, 0))
+	for which, of := range []asm.Register{one, bucket} {
+		for i := range int16(ways) {
+			e.Emit(asm.LoadMem(asm.R0, of, timesAt+4*i, asm.Word))
+			e.Emit(asm.Mov.Reg32(slot, current), asm.Sub.Reg32(slot, asm.R0))
+			e.SkipIf(asm.JLE.Reg(slot, longest, ""), func() {
+				e.Emit(asm.Mov.Reg(longest, slot), asm.Mov.Imm(place, int32(i)), asm.Mov.Imm(inSecond, int32(which)))
+			})
+		}
+	}
+	first, chosen := e.NewLabel(), e.NewLabel()
+	e.Jump(first, asm.JEq.Imm(inSecond, 0, ""))
+	e.Emit(asm.StoreImm(one, overflowAt, 1, asm.Word))
+	e.Goto(chosen)
+	e.Bind(first)
+	e.Emit(asm.Mov.Reg(bucket, one))
+	e.Bind(chosen)
 	e.Emit(asm.Mov.Reg(slot, place))
 	e.toHot() // toEntry would take longest
 	e.Emit(asm.LoadMem(asm.R0, hot, keyAt(0, 0)+protocolAt, asm.Byte))
-	e.ifLong(longest, idle)
+	e.ifLong(longest, done)
 	e.Emit(asm.LoadMem(asm.R0, bucket, evictedAt, asm.Word), asm.Add.Imm(asm.R0, 1))
 	e.Emit(asm.StoreMem(bucket, evictedAt, asm.R0, asm.Word))
-	e.Bind(idle)
+	e.Goto(done)
 }

@@ -293,3 +293,27 @@ func TestOlderStays(t *testing.T) {
 		}
 	}
 }
+
+// TestRoom: a table has room for as many flows as it was made for. Of so many, each of which has but two
+// buckets to be in, hardly any finds both of them full.
+func TestRoom(t *testing.T) {
+	const flows = 16384
+	table, m := testTable(t, flows)
+	p := loadTest(t, table, false, caller(wordsIP))
+	r := rand.New(rand.NewPCG(15, 3))
+	for n := range flows {
+		key := [wordsIP6]uint64{r.Uint64()&^(0xff<<32) | 17<<32, r.Uint64()}
+		if c := (call{track: true, form: 1, owner: 1, key: key}).run(t, p, wordsIP); c.result != Tracked {
+			t.Fatalf("flow %d: %d", n, c.result)
+		}
+		if n != flows/2 && n != flows*3/4 && n != flows-1 {
+			continue
+		}
+		switch u := usageOf(t, m); {
+		case u.Flows+int(u.Evicted) != n+1, n < flows-1 && u.Evicted > 0, u.Evicted > flows/200:
+			t.Errorf("of %d flows %d are there and %d evicted", n+1, u.Flows, u.Evicted)
+		default:
+			t.Logf("of %d flows %d were evicted", n+1, u.Evicted)
+		}
+	}
+}
