@@ -59,6 +59,14 @@ var crossings = map[string][]crossing{
 		{sent: udp(client, 999, server, 8080)},
 		{sent: udp(client, 999, server, 444), want: udp(client, 999, server, 444)},
 	},
+	"Port hopping": {
+		{sent: udp(client, 999, server, 20000), want: udp(client, 999, server, 443)},
+		{back: true, sent: udp(server, 443, client, 999), want: udp(server, 20000, client, 999)},
+		{sent: udp(client, 999, server, 50000), want: udp(client, 999, server, 443)},
+		{back: true, sent: udp(server, 443, client, 999), want: udp(server, 50000, client, 999)},
+		{sent: udp(client, 998, server, 443), want: udp(client, 998, server, 443)},
+		{back: true, sent: udp(server, 443, client, 998), want: udp(server, 443, client, 998)},
+	},
 	"Renumber a host": {
 		{sent: udp(client, 999, "203.0.113.9", 53), want: udp(client, 999, server, 53)},
 		{back: true, sent: udp(server, 53, client, 999), want: udp("203.0.113.9", 53, client, 999)},
