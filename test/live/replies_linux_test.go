@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,6 +41,7 @@ type service struct {
 	rulesIn        *lab.Namespace
 	target         run.Target
 	hook           run.Hook
+	tracked        bool // the rules keep flows
 }
 
 // services are a client and a server over each kind of link.
@@ -49,6 +51,11 @@ var services = []struct {
 }{
 	{"veth", func(t *testing.T) service { return vethService(t, run.In, run.Auto) }},
 	{"veth out", func(t *testing.T) service { return vethService(t, run.Out, run.Auto) }},
+	{"veth tracked", func(t *testing.T) service {
+		s := vethService(t, run.In, run.Auto)
+		s.tracked = true
+		return s
+	}},
 	{"veth XDP", func(t *testing.T) service { return vethService(t, run.In, run.XDP) }},
 	{"bridge", bridgeService},
 	{"tun", tunService},
@@ -151,6 +158,8 @@ func TestServices(t *testing.T) {
 				n, replaced = 100, 3
 			case i == 0:
 				n, replaced = requests(t), 100
+			case s.tracked: // to test these at each replace takes longer
+				replaced = 3
 			}
 			s.serve(t)
 			session := s.start(t, serviceRules)
@@ -160,7 +169,7 @@ func TestServices(t *testing.T) {
 			for k := range replaced {
 				text := []string{otherRules, serviceRules}[k%2]
 				fatal(t, s.rulesIn.Do(func() error {
-					_, err := session.Replace(checked(t, text))
+					_, err := session.Replace(s.program(t, text))
 					return err
 				}))
 			}
@@ -264,6 +273,15 @@ func index(t *testing.T, name string) int {
 	return i.Index
 }
 
+// program is the rules, with flows that are tracked where the service has that.
+func (s *service) program(t *testing.T, text string) *rule.Program {
+	t.Helper()
+	if s.tracked {
+		text = strings.ReplaceAll(text, "replies", "replies tracked")
+	}
+	return checked(t, text)
+}
+
 func checked(t *testing.T, text string) *rule.Program {
 	t.Helper()
 	p, err := rule.Check(text)
@@ -273,7 +291,7 @@ func checked(t *testing.T, text string) *rule.Program {
 
 func (s *service) start(t *testing.T, text string) *engine.Session {
 	t.Helper()
-	p := checked(t, text)
+	p := s.program(t, text)
 	var session *engine.Session
 	fatal(t, s.rulesIn.Do(func() (err error) {
 		session, err = engine.Start(run.Options{Program: p, Target: s.target, Hook: s.hook})
