@@ -20,7 +20,10 @@ import (
 func (a *app) checkFile() error {
 	o := &a.opt
 	if o.read == "" {
-		return o.checkLive()
+		if err := o.checkLive(); err != nil {
+			return err
+		}
+		return a.checkSave()
 	}
 	for _, live := range []struct{ flag, typed, hint string }{
 		{"interface", "-i", "leave out -i"},
@@ -65,8 +68,6 @@ func (o *options) checkLive() error {
 		return usage("-r FILE reads packets from a capture file", "--seed is for capture files: on an interface the kernel draws")
 	case o.comment:
 		return usage("-r FILE reads packets from a capture file", "--comment is for capture files")
-	case o.write != "":
-		return notYet("-w, packets to a capture file", "tcpdump -i IFACE -w FILE shows the packets behind XDP, as rewritten")
 	}
 	return nil
 }

@@ -36,6 +36,8 @@ type options struct {
 	comment                bool
 	emit, output, backend  string
 	hex                    bool
+	snaplen                string
+	snap                   int // what snaplen says
 	// show, showRate and showEvery as given, then what they say; 0 is all.
 	show, showRate, showEvery          string
 	showMost, showPerSecond, showOneOf uint64
@@ -48,7 +50,7 @@ var (
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "flows", "backend"}
-	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every"}
+	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook", "replies"}
@@ -64,7 +66,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
 	f.StringVarP(&o.file, "file", "f", "", "take the rules from `FILE`, - is stdin")
 	f.StringVarP(&o.read, "read", "r", "", "work on the packets of the capture `FILE`, - is stdin")
-	f.StringVarP(&o.write, "write", "w", "", "write the packets of -r, rewritten, to the capture `FILE`, - is stdout")
+	f.StringVarP(&o.write, "write", "w", "", "write packets to the capture `FILE`, - is stdout: those of -r, rewritten, or of a run both sides of each")
 	f.StringVar(&o.seed, "seed", "", "draw the same random numbers each time, by the number `N`; with -r")
 	f.BoolVar(&o.comment, "comment", false, "add the rule to each rewritten packet as a comment; with -r and -w, pcapng only")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
@@ -76,6 +78,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVar(&o.replies, "replies", false, "show the program for packets of the other direction, which serves replies")
 	f.VarPF(&o.verbose, "verbose", "v", "show the packets on which rules act, before → after; -vv all their fields").NoOptDefVal = "true"
 	f.BoolVarP(&o.hex, "hex", "x", false, "show the first bytes of the packets too")
+	f.StringVarP(&o.snaplen, "snaplen", "s", "", "write the first `N` bytes of each packet to the file of -w (default: all)")
 	f.StringVar(&o.show, "show", "", "show `N` packets and no more; more are rewritten")
 	f.StringVar(&o.showRate, "show-rate", "", "show `N` packets a second at most (on a terminal: 1000)")
 	f.StringVar(&o.showEvery, "show-every", "", "show one of `N` packets")

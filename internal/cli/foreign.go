@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"repacket/internal/foreign"
@@ -18,6 +19,9 @@ func (a *app) foreignLine(args []string) *Failure {
 			return nil
 		}
 		args = args[1:]
+	}
+	if slices.ContainsFunc(args, func(word string) bool { return strings.EqualFold(firstWord(word), "if") }) {
+		return nil // rules of ours, with a flag that others have too, such as -s
 	}
 	iface, words := leadingInterface(args)
 	line, ok := foreign.Recognise(words)

@@ -30,7 +30,7 @@ type report struct {
 func (r *report) periodic() bool { return r.out.json || r.out.live && !r.still() }
 
 // still reports whether the line stands still, because packets are shown on the same terminal.
-func (r *report) still() bool { return r.shower != nil && r.shower.terminal }
+func (r *report) still() bool { return r.shower != nil && r.shower.level > 0 && r.shower.terminal }
 
 // show shows the counts: as the "progress" of a run that goes on, as an "interim" summary
 // that was asked for, or as the "summary" of the whole run, with why it ended.
@@ -81,6 +81,9 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 	}
 	for _, s := range counts.Skipped {
 		r.line(fmt.Sprintf("skipped: %d pkts: %s", s.Packets, s.Why), "\n")
+	}
+	if line := r.shower.savedLine(); line != "" {
+		r.line(line, "\n")
 	}
 	if line := r.shower.counts(counts.Total().Matched).line(); line != "" {
 		r.line(line, "\n")

@@ -29,17 +29,18 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	if !opt.Stay {
-		a.shower = a.newShower(a.showing(program))
+		if a.shower, err = a.newShower(a.showing(program)); err != nil {
+			return opt, nil, err
+		}
 		opt.Record = a.shower.recording()
 	}
 	prepared, err := a.env.Kernel.Prepare(opt)
 	if err != nil {
+		a.shower.saved().abandon(a)
 		return opt, nil, err
 	}
 	opt.Target = prepared.Target()
-	if a.shower != nil {
-		a.shower.iface = opt.Interface
-	}
+	a.shower.on(opt.Interface)
 	a.out.advise(prepared.Advice())
 	return opt, prepared, nil
 }
@@ -68,6 +69,7 @@ func (a *app) run(words []string) error {
 	o, early := a.started(done, signals)
 	session := o.session
 	if session == nil || o.err != nil {
+		a.shower.saved().abandon(a)
 		return o.err
 	}
 	r := &running{
@@ -85,6 +87,7 @@ func (a *app) run(words []string) error {
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()
 	counts, closeErr := r.close()
+	closeErr = errors.Join(closeErr, a.shower.saved().close())
 	if r.report.file != nil {
 		a.out.advise(r.report.file.session.Remarks())
 		closeErr = a.fileFailure(closeErr)
@@ -244,6 +247,7 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 		case o := <-r.reloaded:
 			r.replaced(o)
 		case <-beat:
+			r.tellUnsaved()
 			if r.report.periodic() {
 				if err := r.tell("progress"); err != nil {
 					return "error", err

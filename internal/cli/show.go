@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"repacket/internal/dissect"
 	"repacket/internal/rule"
@@ -70,6 +72,17 @@ func (o *options) checkShow() error {
 		}
 		*f.to = n
 	}
+	o.snap = wholePackets
+	if o.snaplen != "" {
+		n, err := strconv.ParseUint(o.snaplen, 10, 32)
+		if err != nil || n == 0 || n > wholePackets {
+			return usage("-s 128", "-s takes a number of bytes from 1 to %d, not %q", wholePackets, o.snaplen)
+		}
+		o.snap = int(n)
+	}
+	if o.snaplen != "" && (o.write == "" || o.read != "") {
+		return usage("-w FILE.pcapng", "-s is for the packets that a run writes to a file")
+	}
 	if o.backend == "clang" && o.asksToShow() {
 		return notYet("-v with --backend clang", "the built-in compiler records packets: leave out --backend")
 	}
@@ -117,29 +130,93 @@ type shower struct {
 	files *filesOf // where packets are those of a file, or nil
 	width func() int
 	texts chan []byte
+	save  *savefile // of -w, or nil
+	// admit says which packets are shown, where the kernel does not.
+	admit limiter
 	// wire counts what was shown as packets on the wire.
 	shown, wire, lost atomic.Uint64
 }
 
-// newShower is nil where no packets are shown.
-func (a *app) newShower(s showing) *shower {
-	if s.level == 0 {
-		return nil
+// newShower is nil where packets are neither shown nor saved.
+func (a *app) newShower(s showing) (*shower, error) {
+	save, err := a.newSavefile()
+	if err != nil || save == nil && s.level == 0 {
+		return nil, err
 	}
 	return &shower{
-		showing: s, style: dissect.Style{Color: a.out.colorOut}, json: a.opt.json,
+		showing: s, style: dissect.Style{Color: a.out.colorOut}, json: a.opt.json, save: save, admit: limiter{showing: s},
 		width: func() int { return a.env.Width(a.env.Stdout) }, texts: make(chan []byte, shownAtOnce),
-	}
+	}, nil
 }
 
-// recording is what the run is asked for.
+// recording is what the run is asked for. Where packets are saved the kernel records all, and
+// those to show are chosen here.
 func (s *shower) recording() *run.Recording {
-	if s == nil {
+	switch {
+	case s == nil:
 		return nil
+	case s.save != nil:
+		return &run.Recording{
+			Bytes: s.save.snap, Packet: s.packet, Drained: s.save.flush,
+			Lost: func(n uint64) { s.lost.Add(n); s.save.lost(n) },
+		}
 	}
 	return &run.Recording{
 		Rate: s.rate, Every: s.every, Most: s.most, Packet: s.packet, Lost: func(n uint64) { s.lost.Add(n) },
 	}
+}
+
+// limiter chooses packets as programs in the kernel do.
+type limiter struct {
+	showing
+	mu                  sync.Mutex
+	seen, taken, inside uint64
+	window              time.Time
+}
+
+// takes reports whether a packet of a time is one to show.
+func (l *limiter) takes(at time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen++
+	if l.every > 1 && (l.seen-1)%uint64(l.every) != 0 || l.most > 0 && l.taken >= l.most {
+		return false
+	}
+	if at.Sub(l.window) >= time.Second {
+		l.window, l.inside = at, 0
+	}
+	if l.rate > 0 && l.inside >= uint64(l.rate) {
+		return false
+	}
+	l.inside++
+	l.taken++
+	return true
+}
+
+// on says on which interface, by its primary name, the packets are; s may be nil.
+func (s *shower) on(iface string) {
+	if s == nil {
+		return
+	}
+	if s.iface = iface; s.save != nil {
+		s.save.iface = iface
+	}
+}
+
+// saved is the file of -w, or nil.
+func (s *shower) saved() *savefile {
+	if s == nil {
+		return nil
+	}
+	return s.save
+}
+
+// savedLine says for the summary what was saved, or "".
+func (s *shower) savedLine() string {
+	if s == nil {
+		return ""
+	}
+	return s.save.line(s.lost.Load())
 }
 
 // queue is where texts come from; nil never has any.
@@ -151,12 +228,31 @@ func (s *shower) queue() <-chan []byte {
 }
 
 func (s *shower) packet(p *run.Packet) {
+	if s.save != nil {
+		s.save.packet(p)
+		if s.level == 0 || !s.admit.takes(p.Time) {
+			return
+		}
+		p.Before = p.Before[:min(len(p.Before), shownBytes)]
+		p.After = p.After[:min(len(p.After), shownBytes)]
+	}
 	p.OffloadedChecksum = p.OffloadedChecksum || dissect.ChecksumOffloaded(p)
-	d := dissect.New(p)
-	s.texts <- s.text(d)
+	text := s.text(dissect.New(p))
+	if s.save == nil {
+		s.texts <- text
+	} else {
+		select { // the file does not wait for a terminal
+		case s.texts <- text:
+		default:
+			return
+		}
+	}
 	s.shown.Add(1)
 	s.wire.Add(uint64(max(1, p.Segments)))
 }
+
+// shownBytes is how many bytes of a packet are shown at most.
+const shownBytes = 128
 
 // text is the packet as it was asked for.
 func (s *shower) text(d dissect.Packet) []byte {
@@ -237,7 +333,7 @@ type shownCounts struct {
 
 // counts are those of a run that acted on, or matched, so many packets.
 func (s *shower) counts(acted uint64) *shownCounts {
-	if s == nil {
+	if s == nil || s.level == 0 {
 		return nil
 	}
 	c := &shownCounts{Shown: s.shown.Load(), NotShown: s.lost.Load()}

@@ -122,6 +122,9 @@ func (r *recording) deliver(of run.Packet) error {
 				r.Packet(r.packet.of(of, epoch))
 			}
 			r.tellLost()
+			if r.Drained != nil {
+				r.Drained()
+			}
 			if last {
 				return
 			}

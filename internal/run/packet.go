@@ -13,6 +13,7 @@ type Packet struct {
 	// Time is when the rule acted. A capture file has that of the capture.
 	Time      time.Time
 	Direction Direction
+	Hook      Hook // of a live packet
 	// Program and Rule say which rule it was: Program.Written[Rule].
 	Program *rule.Program
 	Rule    int
@@ -48,6 +49,9 @@ type Recording struct {
 	// processors at once. The packet and its bytes are the caller's again when it returns. Where
 	// replies are rewritten too, or rules have taken the place of others, two calls may overlap.
 	Packet func(*Packet)
+	// Drained is called when all packets that there are have been handed over, at least a hundred
+	// times a second. It may be nil.
+	Drained func()
 	// Lost is called with how many more packets were rewritten and not recorded because the
 	// reader was too slow.
 	Lost func(packets uint64)

@@ -1,0 +1,283 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+
+	"repacket/internal/bpf"
+	"repacket/internal/field"
+	"repacket/internal/pcapng"
+	"repacket/internal/run"
+	"repacket/internal/spelling"
+)
+
+// wholePackets is the snapshot length where none is given, as tcpdump's.
+const wholePackets = 1 << 18
+
+// checkSave rejects files of -w that a run cannot write.
+func (a *app) checkSave() error {
+	o := &a.opt
+	switch {
+	case o.write == "":
+		return nil
+	case strings.HasSuffix(o.write, ".pcap"):
+		return usage("-w "+o.write+"ng", "-w %s: a run writes both sides of each packet, which only pcapng can hold", o.write)
+	case o.write == "-" && (o.json || o.asksToShow()):
+		return usage("-w FILE.pcapng", "-w - writes packets to stdout, which -v and --json write to as well")
+	case o.write == "-" && a.env.IsTerminal(a.env.Stdout):
+		return usage("| wireshark -k -i -, or -w FILE.pcapng", "-w - writes a capture file to stdout, which is a terminal")
+	case o.backend == "clang":
+		return notYet("-w with --backend clang", "the built-in compiler records packets: leave out --backend")
+	}
+	return nil
+}
+
+// savefile is the file of -w: both sides of each packet as it is recorded. Where it cannot be
+// written any more, the rest is counted and the rules go on.
+type savefile struct {
+	name    string
+	snap    int
+	file    io.Writer
+	made    bool // the file was not there before
+	out     *bufio.Writer
+	block   []byte // of a packet
+	mu      sync.Mutex
+	begun   bool
+	iface   string
+	next    uint64            // packet to write
+	dropped uint64            // not recorded since the last packet
+	comment map[string][]byte // by rule, as an option
+	// written and failed count packets, pending those that wait in out; err is why the rest could
+	// not be written.
+	written, failed, pending uint64
+	err                      error
+	told                     bool // of the error
+}
+
+// saveBuffer is how many bytes are gathered before they are written, at most: what comes within
+// 10 ms is.
+const saveBuffer = 1 << 18
+
+// newSavefile opens the file of -w, or is nil where there is none. What is in it stays until the
+// run has begun.
+func (a *app) newSavefile() (*savefile, error) {
+	s := &savefile{name: nameOf(a.opt.write, "stdout"), snap: a.opt.snap, comment: map[string][]byte{}}
+	switch a.opt.write {
+	case "":
+		return nil, nil //nolint:nilnil // there is none
+	case "-":
+		s.file = a.env.Stdout
+	default:
+		err := a.env.AsCaller(func() error {
+			_, err := os.Stat(a.opt.write)
+			s.made = errors.Is(err, fs.ErrNotExist)
+			s.file, err = os.OpenFile(a.opt.write, os.O_CREATE|os.O_WRONLY, 0o644)
+			return err
+		})
+		if err != nil {
+			return nil, &Failure{Status: exitFailed, Err: fmt.Errorf("%s: %w", a.opt.write, reason(err))}
+		}
+	}
+	s.out = bufio.NewWriterSize(s.file, saveBuffer)
+	return s, nil
+}
+
+// abandon leaves the file as it was before a run that has not begun; s may be nil.
+func (s *savefile) abandon(a *app) {
+	if s == nil || !s.made {
+		return
+	}
+	_ = a.env.AsCaller(func() error { return os.Remove(s.name) }) // it is empty
+}
+
+// The link types of pcapng (the registry of LINKTYPE values, tcpdump.org).
+var linkTypes = map[field.Link]uint16{field.Ethernet: 1, field.RawIP: 101}
+
+// The interfaces of the file, in their order.
+const (
+	beforeInterface = iota
+	afterInterface
+)
+
+// begin writes what is in front of the packets.
+func (s *savefile) begin(link field.Link) {
+	s.begun = true
+	if f, ok := s.file.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			s.fail(f.Truncate(0))
+		}
+	}
+	o := binary.LittleEndian
+	release, _ := buildVersion()
+	b, start := pcapng.OpenSection(nil, o)
+	b = pcapng.AppendText(b, o, pcapng.SectionSystem, runtime.GOOS+"/"+runtime.GOARCH)
+	b = pcapng.AppendText(b, o, pcapng.SectionApplication, "repacket "+release)
+	b = pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
+	for _, side := range []string{"before", "after"} {
+		b, start = pcapng.OpenInterface(b, o, linkTypes[link], uint32(s.snap))
+		b = pcapng.AppendText(b, o, pcapng.InterfaceName, s.iface+":"+side)
+		b = pcapng.AppendOption(b, o, pcapng.InterfaceTimeRes, []byte{pcapng.TimeResNanoseconds})
+		b = pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
+	}
+	_, err := s.out.Write(b)
+	s.fail(err)
+}
+
+// fail keeps the first error.
+func (s *savefile) fail(err error) {
+	if s.err == nil && err != nil {
+		s.err = reason(err)
+	}
+}
+
+// packet writes both sides of a packet, or the one where it was dropped or nothing is rewritten.
+func (s *savefile) packet(p *run.Packet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.begun {
+		s.begin(p.Link)
+	}
+	s.next++
+	if s.err == nil {
+		s.block = s.side(s.block[:0], p, beforeInterface, p.Before)
+		if p.After != nil && !p.Written().DryRun {
+			s.block = s.side(s.block, p, afterInterface, p.After)
+		}
+		_, err := s.out.Write(s.block)
+		s.fail(err)
+	}
+	s.dropped = 0
+	s.pending++
+	if s.err != nil {
+		s.failed, s.pending = s.failed+s.pending, 0
+	}
+}
+
+// side appends the block of one side of a packet.
+func (s *savefile) side(b []byte, p *run.Packet, iface uint32, data []byte) []byte {
+	const inbound, outbound = 1, 2 // bits 0 and 1 of the flags
+	o := binary.LittleEndian
+	data = data[:min(len(data), s.snap)]
+	b, start := pcapng.OpenPacket(b, o, iface, uint64(p.Time.UnixNano()), uint32(p.Length), data)
+	b = append(b, s.commentOf(p)...)
+	flags := uint32(inbound)
+	if p.Direction == run.Out {
+		flags = outbound
+	}
+	b = pcapng.AppendUint32Option(b, o, pcapng.PacketFlags, flags)
+	if iface == beforeInterface && s.dropped > 0 {
+		b = pcapng.AppendUint64Option(b, o, pcapng.PacketDropCount, s.dropped)
+	}
+	b = pcapng.AppendUint64Option(b, o, pcapng.PacketID, s.next)
+	b = appendVerdict(b, p)
+	return pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
+}
+
+// appendVerdict appends the verdict as the program returned it.
+func appendVerdict(b []byte, p *run.Packet) []byte {
+	at, kind := bpf.TC, byte(pcapng.VerdictTC)
+	if p.Hook.IsXDP() {
+		at, kind = bpf.XDP, pcapng.VerdictXDP
+	}
+	var value [9]byte
+	value[0] = kind
+	binary.LittleEndian.PutUint64(value[1:], uint64(int64(int32(at.Verdict(p.Written().Verdict)))))
+	return pcapng.AppendOption(b, binary.LittleEndian, pcapng.PacketVerdict, value[:])
+}
+
+// commentOf is the comment of the packets of a rule, as an option.
+func (s *savefile) commentOf(p *run.Packet) []byte {
+	w := p.Written()
+	option, ok := s.comment[w.Text]
+	if !ok {
+		text := fmt.Sprintf("rule: %d\n", p.Rule+1)
+		if w.Name != "" {
+			text += "name: " + w.Name + "\n"
+		}
+		text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
+		option = pcapng.AppendText(nil, binary.LittleEndian, pcapng.Comment, text)
+		s.comment[w.Text] = option
+	}
+	return option
+}
+
+// lost counts packets that were not recorded.
+func (s *savefile) lost(n uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped += n
+}
+
+// flush writes what has been gathered.
+func (s *savefile) flush() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.begun || s.err != nil {
+		return
+	}
+	if s.fail(s.out.Flush()); s.err != nil {
+		s.failed, s.pending = s.failed+s.pending, 0
+		return
+	}
+	s.written, s.pending = s.written+s.pending, 0
+}
+
+// close ends the file, also one without packets. The error is why some are missing.
+func (s *savefile) close() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	if !s.begun {
+		s.begin(field.Ethernet)
+	}
+	s.mu.Unlock()
+	s.flush()
+	if f, ok := s.file.(*os.File); ok && f != os.Stdout {
+		s.fail(f.Close())
+	}
+	if s.err == nil {
+		return nil
+	}
+	return &Failure{
+		Status: exitFailed, Err: fmt.Errorf("%s: %w: %d packets were rewritten and not written to it", s.name, s.err, s.failed),
+		Hint: "what is there can be read",
+	}
+}
+
+// tellUnsaved warns once that packets are not written any more.
+func (r *running) tellUnsaved() {
+	s := r.shower.saved()
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	err := s.err
+	told := s.told
+	s.told = err != nil
+	s.mu.Unlock()
+	if err != nil && !told {
+		r.report.clear()
+		r.out.advise([]run.Advice{{Message: fmt.Sprintf("%s: %v: packets are not written any more, and the rules go on", s.name, err)}})
+	}
+}
+
+// line says for the summary what was written; s may be nil.
+func (s *savefile) line(notRecorded uint64) string {
+	if s == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s written to %s", packets(s.written), s.name)
+	if notRecorded > 0 {
+		text += fmt.Sprintf(", %s not written (ring full)", spelling.Thousands(int(notRecorded)))
+	}
+	return text
+}
