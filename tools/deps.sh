@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need besides Go, if it is missing: clang and the
-# headers for the C that the built-in compiler is compared with, and tcpdump, with
-# which packets are compared as they are shown. With the word bench, it installs the
+# headers for the C that the built-in compiler is compared with, tcpdump and
+# tshark, which judge how packets are shown and saved. With the word bench, it installs the
 # programs that bench measures with, too.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin # nft and tcpdump may be there, which only root looks into

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"math"
 	"time"
 
@@ -109,6 +110,20 @@ const (
 	// RecordHeader is the size in bytes of a Record.
 	RecordHeader = 48
 )
+
+// ReadRecord reads what a record begins with; of fewer than RecordHeader bytes it is 0.
+func ReadRecord(b []byte) (r Record) {
+	if len(b) < RecordHeader {
+		return r
+	}
+	o := binary.NativeEndian
+	return Record{
+		Time: o.Uint64(b[recordTime:]), Rule: o.Uint32(b[recordRule:]), Length: o.Uint32(b[recordLength:]),
+		Segments: o.Uint32(b[recordSegments:]), Captured: o.Uint32(b[recordCaptured:]), Left: o.Uint32(b[recordLeft:]),
+		Tagged: o.Uint32(b[recordTagged:]), Tag: o.Uint32(b[recordTag:]), TagType: o.Uint32(b[recordTagType:]),
+		TagLeft: o.Uint32(b[recordTagLeft:]), TagTypeLeft: o.Uint32(b[recordTypeLeft:]),
+	}
+}
 
 // The functions that record. They are in the program once, and each rule calls them.
 const (

@@ -81,7 +81,7 @@ func (a *app) prepareFile(words []string) (opt run.Options, _ run.Prepared, err 
 		Program: opt.Program, Name: nameOf(a.opt.read, "stdin"), Limit: a.opt.limit, Seed: a.opt.random,
 		Comment: a.opt.comment, Patience: a.env.Patience,
 	}
-	a.shower = a.newShower(a.showing(opt.Program))
+	a.shower = a.newShower(a.showing(opt.Program), nil)
 	if o.Record = a.shower.recording(); a.shower != nil {
 		a.shower.files = &filesOf{a.opt.read, a.opt.write}
 	}

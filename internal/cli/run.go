@@ -29,9 +29,11 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	if !opt.Stay {
-		if a.shower, err = a.newShower(a.showing(program)); err != nil {
+		save, err := a.newSavefile()
+		if err != nil {
 			return opt, nil, err
 		}
+		a.shower = a.newShower(a.showing(program), save)
 		opt.Record = a.shower.recording()
 	}
 	prepared, err := a.env.Kernel.Prepare(opt)

@@ -15,6 +15,7 @@ import (
 	"repacket/internal/bpf"
 	"repacket/internal/field"
 	"repacket/internal/pcapng"
+	"repacket/internal/rule"
 	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
@@ -54,12 +55,18 @@ type savefile struct {
 	iface   string
 	next    uint64            // packet to write
 	dropped uint64            // not recorded since the last packet
-	comment map[string][]byte // by rule, as an option
+	comment map[ruleOf][]byte // as an option
 	// written and failed count packets, pending those that wait in out; err is why the rest could
 	// not be written.
 	written, failed, pending uint64
 	err                      error
 	told                     bool // of the error
+}
+
+// ruleOf is a rule of a program.
+type ruleOf struct {
+	program *rule.Program
+	rule    int
 }
 
 // saveBuffer is how many bytes are gathered before they are written, at most: what comes within
@@ -69,7 +76,7 @@ const saveBuffer = 1 << 18
 // newSavefile opens the file of -w, or is nil where there is none. What is in it stays until the
 // run has begun.
 func (a *app) newSavefile() (*savefile, error) {
-	s := &savefile{name: nameOf(a.opt.write, "stdout"), snap: a.opt.snap, comment: map[string][]byte{}}
+	s := &savefile{name: nameOf(a.opt.write, "stdout"), snap: a.opt.snap, comment: map[ruleOf][]byte{}}
 	switch a.opt.write {
 	case "":
 		return nil, nil //nolint:nilnil // there is none
@@ -195,16 +202,16 @@ func appendVerdict(b []byte, p *run.Packet) []byte {
 
 // commentOf is the comment of the packets of a rule, as an option.
 func (s *savefile) commentOf(p *run.Packet) []byte {
-	w := p.Written()
-	option, ok := s.comment[w.Text]
+	option, ok := s.comment[ruleOf{p.Program, p.Rule}]
 	if !ok {
+		w := p.Written()
 		text := fmt.Sprintf("rule: %d\n", p.Rule+1)
 		if w.Name != "" {
 			text += "name: " + w.Name + "\n"
 		}
 		text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
 		option = pcapng.AppendText(nil, binary.LittleEndian, pcapng.Comment, text)
-		s.comment[w.Text] = option
+		s.comment[ruleOf{p.Program, p.Rule}] = option
 	}
 	return option
 }

@@ -108,7 +108,7 @@ func (a *app) showing(p *rule.Program) showing {
 		return s
 	}
 	looks := !slices.ContainsFunc(p.Written, func(w rule.Written) bool { return !w.DryRun })
-	if o.asksToShow() || looks && !o.quiet && !o.json && o.backend != "clang" {
+	if o.asksToShow() || looks && !o.quiet && !o.json && o.write == "" && o.backend != "clang" {
 		s.level = max(1, s.level)
 	}
 	if s.rate == 0 && s.terminal && !o.json {
@@ -137,16 +137,15 @@ type shower struct {
 	shown, wire, lost atomic.Uint64
 }
 
-// newShower is nil where packets are neither shown nor saved.
-func (a *app) newShower(s showing) (*shower, error) {
-	save, err := a.newSavefile()
-	if err != nil || save == nil && s.level == 0 {
-		return nil, err
+// newShower is nil where packets are neither shown nor saved; save may be nil.
+func (a *app) newShower(s showing, save *savefile) *shower {
+	if save == nil && s.level == 0 {
+		return nil
 	}
 	return &shower{
 		showing: s, style: dissect.Style{Color: a.out.colorOut}, json: a.opt.json, save: save, admit: limiter{showing: s},
 		width: func() int { return a.env.Width(a.env.Stdout) }, texts: make(chan []byte, shownAtOnce),
-	}, nil
+	}
 }
 
 // recording is what the run is asked for. Where packets are saved the kernel records all, and

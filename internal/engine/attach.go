@@ -176,7 +176,7 @@ func (s *Prepared) finish(l *Loaded, c hook.Choice, put func(*installed) error) 
 		p.peers, err = s.openPeers(c.Hook)
 	}
 	if err == nil && l.recording != nil {
-		err = l.recording.deliver(run.Packet{Direction: s.opt.Direction, Hook: c.Hook, Program: s.opt.Program, Link: s.link()})
+		err = l.Deliver(run.Packet{Direction: s.opt.Direction, Hook: c.Hook, Program: s.opt.Program, Link: s.link()})
 	}
 	if err == nil {
 		err = put(p)

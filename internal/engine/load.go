@@ -297,6 +297,10 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	return nil
 }
 
+// Deliver begins to hand over the packets that a program records, until it is closed: to
+// LoadOptions.Record.Packet, each with all that is in of but what is known of the packet alone.
+func (l *Loaded) Deliver(of run.Packet) error { return l.recording.deliver(of) }
+
 // SetDraws hands in the random numbers of the packets to come, where the program
 // was loaded to be Drawn: one for each of the rules' draws.
 func (l *Loaded) SetDraws(numbers []uint32) error {

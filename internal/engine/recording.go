@@ -65,6 +65,9 @@ func (r *recording) options() *bpf.Recording {
 	}
 }
 
+// atOnce is a deadline at which nothing is waited for.
+var atOnce = time.Unix(1, 0)
+
 // reset makes the limits as new, and has what is in the ring forgotten.
 func (r *recording) reset() error {
 	if r == nil {
@@ -73,17 +76,17 @@ func (r *recording) reset() error {
 	if err := r.control.Put(uint32(0), bpf.RecordControl{}); err != nil {
 		return fmt.Errorf("reset the limits of what is recorded: %w", err)
 	}
+	r.reader.SetDeadline(atOnce)
 	for {
-		if more, err := r.next(time.Time{}.Add(1)); err != nil || !more {
+		if more, err := r.next(); err != nil || !more {
 			return err
 		}
 	}
 }
 
-// next reads the next record; it is false at the deadline. What is recorded wakes nobody up, so
-// there may be records then that are read first.
-func (r *recording) next(deadline time.Time) (bool, error) {
-	r.reader.SetDeadline(deadline)
+// next reads the next record; it is false at the deadline of the reader. What is recorded wakes
+// nobody up, so there may be records then that are read first.
+func (r *recording) next() (bool, error) {
 	switch err := r.reader.ReadInto(&r.raw); {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return false, nil
@@ -111,8 +114,9 @@ func (r *recording) deliver(of run.Packet) error {
 		for {
 			// Whether it is the last turn is asked before, so that nothing is left in the ring.
 			last := closed(r.stop)
+			r.reader.SetDeadline(time.Now().Add(drainPeriod))
 			for {
-				more, err := r.next(time.Now().Add(drainPeriod))
+				more, err := r.next()
 				if err != nil {
 					return // given up
 				}
@@ -200,9 +204,9 @@ const (
 // parse reads a record from the ring, with so many bytes of the packet as it left. Its bytes are
 // those of raw.
 func (r *recorded) parse(raw []byte, head int) error {
-	_, err := binary.Decode(raw, binary.NativeEndian, &r.Record)
-	if err != nil || len(raw) < bpf.RecordHeader+head+int(r.Captured) || int(r.Left) > head {
-		return fmt.Errorf("read a packet: a record of %d bytes: %w", len(raw), err)
+	r.Record = bpf.ReadRecord(raw)
+	if len(raw) < bpf.RecordHeader+head+int(r.Captured) || int(r.Left) > head {
+		return fmt.Errorf("read a packet: a record of %d bytes", len(raw))
 	}
 	r.after = raw[bpf.RecordHeader:][:r.Left]
 	r.before = raw[bpf.RecordHeader+head:][:r.Captured]

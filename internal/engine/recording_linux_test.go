@@ -1,7 +1,12 @@
 package engine
 
 import (
+	"bytes"
+	"encoding/binary"
 	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
 	"repacket/internal/rule"
@@ -34,5 +39,148 @@ func TestRecordsAreTested(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// arpFrame is an ARP request.
+var arpFrame = []byte{
+	255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
+	2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2,
+}
+
+// TestStuckReader: who is handed the packets and does not come back holds up neither the
+// program nor its end, and every packet has been handed over or is told to be lost.
+func TestStuckReader(t *testing.T) {
+	needs.Kernel(t)
+	const packets = 60000 // more than the ring holds
+	var got, lost uint64
+	stuck := make(chan struct{})
+	r := run.Recording{
+		Packet: func(*run.Packet) { got++; <-stuck },
+		Lost:   func(n uint64) { lost += n },
+	}
+	p := checked(t, "if arp then arp_op 2")
+	l, err := Load(p, LoadOptions{Record: &r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Deliver(run.Packet{Program: p}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: packets}); err != nil {
+		t.Fatal(err)
+	}
+	counted, err := l.Counters()
+	if err != nil || counted[0].Packets != packets {
+		t.Errorf("counted %v, %v", counted, err)
+	}
+	close(stuck)
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if lost == 0 || got+lost != packets {
+		t.Errorf("%d handed over, %d lost, of %d", got, lost, packets)
+	}
+}
+
+// TestCloseDoesNotWaitForever: a program is closed though who is handed its packets hangs.
+func TestCloseDoesNotWaitForever(t *testing.T) {
+	needs.Kernel(t)
+	stuck, handed := make(chan struct{}), make(chan struct{}, 1)
+	r := run.Recording{Packet: func(*run.Packet) { handed <- struct{}{}; <-stuck }, Lost: func(uint64) {}}
+	p := checked(t, "if arp then arp_op 2")
+	l, err := Load(p, LoadOptions{Record: &r})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Deliver(run.Packet{Program: p}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame}); err != nil {
+		t.Fatal(err)
+	}
+	<-handed
+	done := l.recording.done
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	close(stuck)
+	<-done // the goroutine ends when it is let go
+}
+
+// TestRecordsAreLimited: the kernel decides what is recorded.
+func TestRecordsAreLimited(t *testing.T) {
+	needs.Kernel(t)
+	const packets = 1000
+	for _, tt := range []struct {
+		limits      run.Recording
+		least, most int
+	}{
+		{run.Recording{}, packets, packets},
+		{run.Recording{Every: 10}, packets / 10, packets / 10},
+		{run.Recording{Most: 7}, 7, 7},
+		{run.Recording{Every: 10, Most: 7}, 7, 7},
+		// One window and a beginning one, or more where the machine is slow.
+		{run.Recording{Rate: 50}, 5, packets / 2},
+	} {
+		got := 0
+		tt.limits.Packet, tt.limits.Lost = func(*run.Packet) { got++ }, func(uint64) {}
+		p := checked(t, "if arp then arp_op 2")
+		l, err := Load(p, LoadOptions{Record: &tt.limits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Deliver(run.Packet{Program: p}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: packets}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if got < tt.least || got > tt.most {
+			t.Errorf("%+v: %d packets, want %d to %d", tt.limits, got, tt.least, tt.most)
+		}
+	}
+}
+
+// TestTagIsWhereItIsOnTheWire: an offloaded VLAN tag stands in the bytes, as it arrived and as
+// it left, and reading a record takes no memory.
+func TestTagIsWhereItIsOnTheWire(t *testing.T) {
+	const head = bpf.HeadBytes
+	o := binary.NativeEndian
+	raw := make([]byte, bpf.RecordHeader, bpf.RecordHeader+2*head)
+	o.PutUint64(raw, 5e9)
+	o.PutUint32(raw[12:], uint32(len(arpFrame))) // length
+	o.PutUint32(raw[20:], uint32(len(arpFrame))) // captured
+	o.PutUint32(raw[24:], 1)                     // tagged
+	o.PutUint32(raw[28:], 100)                   // tag
+	copy(raw[32:], []byte{0x81, 0x00})           // its type, in network order
+	o.PutUint32(raw[36:], 0xa0c8)                // as it left: priority 5, VLAN 200
+	copy(raw[40:], []byte{0x88, 0xa8})
+	o.PutUint32(raw[44:], uint32(len(arpFrame)))
+	raw = append(append(raw, arpFrame...), make([]byte, head-len(arpFrame))...)
+	raw = append(raw, arpFrame...)
+	tagged := func(tag ...byte) []byte {
+		return append(append(bytes.Clone(arpFrame[:12]), tag...), arpFrame[12:]...)
+	}
+	p := checked(t, "if vlan then vlan_id 200")
+	var r recorded
+	var got *run.Packet
+	read := func() {
+		if err := r.parse(raw, head); err != nil {
+			t.Fatal(err)
+		}
+		got = r.of(run.Packet{Program: p}, time.Unix(1700000000, 0))
+	}
+	if n := testing.AllocsPerRun(100, read); n > 0 {
+		t.Errorf("%v allocations for a record", n)
+	}
+	if !bytes.Equal(got.Before, tagged(0x81, 0, 0, 100)) || !bytes.Equal(got.After, tagged(0x88, 0xa8, 0xa0, 0xc8)) {
+		t.Errorf("before %x\nafter %x", got.Before, got.After)
+	}
+	if got.Length != len(arpFrame)+4 || got.Time != time.Unix(1700000005, 0) {
+		t.Errorf("length %d at %v", got.Length, got.Time)
 	}
 }

@@ -55,6 +55,8 @@ type spot struct {
 	fragments bool
 	limit     uint64
 	clang     bool // by the program in C
+	// shown has the packets that are recorded, or is nil.
+	shown chan run.Packet
 }
 
 // rules are rules that run at a spot.
@@ -78,9 +80,15 @@ func (s spot) load(t *testing.T, text string) (*engine.Loaded, int) {
 	if s.mode == run.TC {
 		o.Hook = bpf.TC
 	}
+	if s.shown != nil {
+		o.Record = recordingInto(s.shown)
+	}
 	l, err := engine.Load(p, o)
 	if err != nil {
 		t.Fatalf("%s (%s): %v", text, s, err)
+	}
+	if s.shown != nil {
+		check(t, l.Deliver(run.Packet{Direction: s.dir, Hook: s.mode, Program: p, Link: s.link}))
 	}
 	return l, len(p.Written)
 }
