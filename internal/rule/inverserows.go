@@ -50,6 +50,7 @@ func (v *inverter) changeOfRows(a Action, old field.Set) (ch change, ok bool) {
 func (v *inverter) computeRows(ch *change) {
 	a := ch.redo
 	var result, undo Cells
+	var last Action
 	for row := range v.rows.Len {
 		old := ch.old.In
 		if len(ch.old.Cells) > 0 {
@@ -61,8 +62,9 @@ func (v *inverter) computeRows(ch *change) {
 		}
 		result.add(of.result.In[0], row)
 		undo.add(of.undo.gives(), row)
+		last = of.undo
 	}
-	result.Column, undo.Column = v.resultName(a, ch.old), v.columnName(ch.old, "old")
+	result.Column, undo.Column = v.resultName(a, ch.old), v.columnName(ch.old, printSet(a.Field, ch.old.In))
 	ch.result.Cells = []int{len(v.rows.Cells)}
 	v.rows.Cells = append(v.rows.Cells, result)
 	switch a.Op {
@@ -70,11 +72,25 @@ func (v *inverter) computeRows(ch *change) {
 		ch.undo.Op, ch.undo.Value, ch.undo.Cell = operand.Add+operand.Sub-a.Op, a.Value, a.Cell
 		return
 	}
+	if undo.same() {
+		ch.undo = last
+		return
+	}
 	if undo.Hi != nil {
 		ch.undo.Op = operand.Prefix
 	}
 	v.rows.Cells = append(v.rows.Cells, undo)
 	ch.undo.Cell = len(v.rows.Cells)
+}
+
+// same reports whether a column has the same value, or the same values, in all rows.
+func (c *Cells) same() bool {
+	for row := range c.Lo {
+		if c.Range(row) != c.Range(0) {
+			return false
+		}
+	}
+	return true
 }
 
 // columnName is the name of the column that a test is for, or another one if it is for none.

@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -306,4 +307,91 @@ func replyOf(t *testing.T, p *Program, g flow) bool {
 		t.Fatalf("%s\n%s\n%v becomes %v (a rule acts: %v)\nflows: %v", p.Source, strings.Join(rules, "\n"), g, got.hold, acted, originals)
 	}
 	return acted
+}
+
+// drawReplyRows writes rules for the rows of a file, and the file.
+func drawReplyRows(r *rand.Rand) (source, file string) {
+	one := func(list ...string) string { return list[r.IntN(len(list))] }
+	prefixes, ranges := r.IntN(3) == 0, r.IntN(4) == 0
+	address := func() string {
+		if prefixes {
+			return fmt.Sprintf("10.0.0.%d/%s", 4*r.IntN(4), one("30", "30", "30", "31"))
+		}
+		return fmt.Sprintf("10.0.0.%d", r.IntN(8))
+	}
+	port := func() string {
+		lo := 1 + r.IntN(9)
+		if ranges && r.IntN(2) == 0 {
+			return fmt.Sprintf("%d-%d", lo, lo+r.IntN(3))
+		}
+		return fmt.Sprint(lo)
+	}
+	var rows, b strings.Builder
+	rows.WriteString("a,b,p,q,n\n")
+	for range 1 + r.IntN(4) {
+		fmt.Fprintf(&rows, "%s,%s,%s,%d,%d\n", address(), address(), port(), 1+r.IntN(9), 1+r.IntN(3))
+	}
+	test := func() string {
+		return one("ip_dest @a", "ip_dest @a", "ip_src @a", "tcp_dest @p", "tcp_dest @p", "tcp_src @p", "not ip_src @b", "tcp_dest 1-3",
+			"ip_dest 10.0.0.0/30", "ip_src 10.0.0.2", "ip_ttl 5", "ip_dest @a,10.0.0.9", "not tcp_dest 2", "vlan")
+	}
+	action := func() string {
+		return one("ip_dest @b", "ip_dest @b", "ip_src @b", "tcp_dest @q", "tcp_dest @q", "tcp_dest +@n", "tcp_dest -@n", "tcp_src @q",
+			"tcp_dest 5", "tcp_dest +2", "ip_dest 10.0.0.5", "ip_dest 10.0.0.4/30", "swap ip", "swap tcp", "ip_ttl @q")
+	}
+	for range 1 + r.IntN(2) {
+		b.WriteString("if " + test())
+		for range r.IntN(3) {
+			b.WriteString(one(" and ", " and ", " and ", " or ") + test())
+		}
+		b.WriteString(one(" then "+action(), " then "+action()+", "+action(), " then drop", ""))
+		b.WriteString(one(" replies", " replies", "") + " from rows.csv\n")
+	}
+	return b.String() + one("", "if ip_dest 10.0.0.0/29 then ip_dest 10.0.0.8/29 replies", "if tcp_dest 1-9 then tcp_dest +10 replies"), rows.String()
+}
+
+// TestRepliesOfRowsByDefinition is TestRepliesByDefinition for rules with rows, each a rule of its own.
+func TestRepliesOfRowsByDefinition(t *testing.T) {
+	t.Parallel()
+	programs, accepted, changed := 12_000, 0, 0
+	if testing.Short() {
+		programs /= 5
+	}
+	r := rand.New(rand.NewPCG(15, 2))
+	for range programs {
+		source, file := drawReplyRows(r)
+		p, err := check(source, Options{Open: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(file)), nil }})
+		if err != nil || p.Replies == nil || len(p.Replies.Rules) == 0 {
+			continue
+		}
+		accepted++
+		each := &Program{Source: source + file, Rules: rowByRow(p.Rules), Replies: &Program{Rules: rowByRow(p.Replies.Rules)}}
+		for range 12 {
+			g := drawFlow(r)
+			if k := each.Rules[r.IntN(len(each.Rules))]; r.IntN(3) > 0 {
+				g = g.after(k).exchanged()
+			}
+			if replyOf(t, each, g) {
+				changed++
+			}
+		}
+	}
+	t.Logf("%d of %d programs are accepted; %d replies", accepted, programs, changed)
+	if accepted < programs/20 || changed < accepted {
+		t.Errorf("%d of %d programs are accepted; %d replies: that shows little", accepted, programs, changed)
+	}
+}
+
+// rowByRow are rules with each row a rule.
+func rowByRow(rules []*Rule) (out []*Rule) {
+	for _, r := range rules {
+		if r.Rows == nil {
+			out = append(out, r)
+			continue
+		}
+		for row := range r.Rows.Len {
+			out = append(out, r.Row(row))
+		}
+	}
+	return out
 }
