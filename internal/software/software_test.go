@@ -2,8 +2,10 @@ package software_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"repacket/internal/field"
@@ -77,6 +79,50 @@ func TestQuotesAsReference(t *testing.T) {
 			if acted := compare(t, rulegen.Source{Text: test.Name}, test.Program(), link, r, 1000); acted < 100 {
 				t.Errorf("%s: acted on %d packets of 1,000: that proves little", test.Name, acted)
 			}
+		}
+	}
+}
+
+// TestTablesAsReference compares rules of one shape, which become a table, with the reference.
+func TestTablesAsReference(t *testing.T) {
+	t.Parallel()
+	for shape, kind := range map[string]plan.TableKind{
+		"if udp_dest %[1]d then udp_dest %[2]d ip_src 10.1.0.%[3]d":                   plan.Dense,
+		"if ip_src 10.0.%[3]d.1 udp_src %[1]d then ip_src 10.2.%[3]d.9 udp_src %[2]d": plan.Hash,
+		"if tcp_seq %[1]d00-%[1]d77 then tcp_seq %[2]d tcp_window %[1]d":              plan.Ordered,
+	} {
+		r := rand.New(rand.NewPCG(21, uint64(kind)))
+		var b strings.Builder
+		for n := range 300 {
+			fmt.Fprintf(&b, shape+"\n", 100+7*n, r.IntN(1<<16), n%256)
+		}
+		p, err := rule.Check(b.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := plan.BuildTables(p, field.Ethernet)
+		if err != nil || len(made.Tables) != 1 || made.Tables[0].Kind != kind {
+			t.Fatalf("%s: %d tables, want one of kind %v, %v", shape, len(made.Tables), kind, err)
+		}
+		if acted := compare(t, rulegen.Source{Text: shape}, p, field.Ethernet, r, 2000); acted < 500 {
+			t.Errorf("%s: acted on %d packets of 2,000: that proves little", shape, acted)
+		}
+	}
+}
+
+// TestShortPayloadOfCutHeader: an IPv6 payload of 4 bytes has no UDP header. The length is in
+// the bytes 4 and 5 (RFC 8200 section 3); what is next, behind them, does not matter then.
+func TestShortPayloadOfCutHeader(t *testing.T) {
+	t.Parallel()
+	p, err := rule.Check("if udp then drop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner := software.New(plan.Build(p, field.RawIP)).Runner()
+	for captured, skipped := range map[int]software.Reason{5: software.Untested, 6: software.NotSkipped} {
+		packet := []byte{0x60, 0, 0, 0, 0, 4}[:captured:captured]
+		if result := runner.Run(packet, 60); result.Rule != -1 || result.Skipped != skipped {
+			t.Errorf("%d bytes captured: %+v, want no rule and reason %d", captured, result, skipped)
 		}
 	}
 }

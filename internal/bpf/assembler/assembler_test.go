@@ -152,19 +152,32 @@ func TestNotes(t *testing.T) {
 	}
 }
 
-// TestLoopFunctionType: the type is that of a callback of bpf_loop,
-// long (*callback_fn)(u32 index, void *ctx) in bpf-helpers(7), on a machine of 64 bits.
-func TestLoopFunctionType(t *testing.T) {
-	of := LoopFunction("f").Type.(*btf.FuncProto)
-	var got []int
-	for _, is := range []btf.Type{of.Return, of.Params[0].Type, of.Params[1].Type} {
-		size, err := btf.Sizeof(is)
-		if err != nil {
-			t.Fatal(err)
+// TestFunctionTypes: a function for Loop is a callback of bpf_loop,
+// long (*callback_fn)(u32 index, void *ctx) in bpf-helpers(7), and one for Invoke has registers
+// of 64 bits alone.
+func TestFunctionTypes(t *testing.T) {
+	for _, test := range []struct {
+		is   *btf.Func
+		want []int // bytes of the result and of the parameters
+	}{
+		{LoopFunction("f"), []int{8, 4, 8}},
+		{PlainFunction("f", "a", "b"), []int{8, 8, 8}},
+	} {
+		of := test.is.Type.(*btf.FuncProto)
+		list := []btf.Type{of.Return}
+		for _, p := range of.Params {
+			list = append(list, p.Type)
 		}
-		got = append(got, size)
-	}
-	if want := []int{8, 4, 8}; !slices.Equal(got, want) {
-		t.Errorf("result and parameters take %v bytes, want %v", got, want)
+		var got []int
+		for _, is := range list {
+			size, err := btf.Sizeof(is)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, size)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("result and parameters take %v bytes, want %v", got, test.want)
+		}
 	}
 }
