@@ -198,7 +198,7 @@ func lean(e Expr, r *Rule) Expr {
 			out = append(out, x)
 		}
 		if header {
-			fields = append(fields, field.Fields()[slices.IndexFunc(field.Fields(), func(f *field.Field) bool { return f.Proto == h.Proto })])
+			fields = append(fields, field.AllFields()[slices.IndexFunc(field.AllFields(), func(f *field.Field) bool { return f.Proto == h.Proto })])
 		}
 	}
 	return both(out, e.Span())

@@ -26,8 +26,7 @@ func (inv inverse) aboutFlow() []*Rule {
 func (inv inverse) aboutReply() []*Rule {
 	q := quoter{inverse: inv, cond: inQuote(rewrite(inv.flow, func(t Test) Expr { return exchange(t) }))}
 	for _, ch := range inv.changes {
-		redo, old := ch.redo, ch.old
-		q.add(redo, old, flowFields[redo.Field])
+		q.add(ch.redo, ch.old, flowFields[ch.redo.Field])
 	}
 	return q.rules()
 }
@@ -48,9 +47,9 @@ type outerAddress struct {
 	test Test
 }
 
-// add adds an action, which is done on a field of the quoted packet. The error comes from the
-// destination of that packet, or from somewhere on its way, and goes to its source. A VLAN tag is
-// that of the error itself.
+// add adds an action, which is done on a field of the quoted packet, and on an address of the error
+// where the test holds there. The error comes from the destination of that packet, or from somewhere
+// on its way, and goes to its source. A VLAN tag is that of the error itself.
 func (q *quoter) add(a Action, there Test, quoted *field.Field) {
 	twin := field.Quoted(quoted)
 	if twin == nil {
@@ -84,10 +83,9 @@ func (q *quoter) rules() []*Rule {
 		if !slices.ContainsFunc(actions, func(a Action) bool { return a.Field.Proto.IsQuoted() }) && len(swaps) == 0 {
 			list = append(list, Or{[]Expr{Has{field.QuotedIP, q.cond.Span()}, Has{field.QuotedIP6, q.cond.Span()}}, q.cond.Span()})
 		}
-		out = append(out, &Rule{
-			Index: q.rule.Index, Cond: withGuards(both(list, q.cond.Span()), actions), Actions: actions, Swaps: swaps,
-			Rows: q.inverse.rows, Quote: true,
-		})
+		r := &Rule{Index: q.rule.Index, Actions: actions, Swaps: swaps, Rows: q.inverse.rows, Quote: true}
+		r.Cond = withGuards(lean(both(list, q.cond.Span()), r), actions)
+		out = append(out, r)
 	}
 	return out
 }
