@@ -29,12 +29,26 @@ var taskExamples = []struct{ task, line string }{
 const packetsTopic = `PACKETS
 
   A rule that matches nothing and one that works look alike until somebody
-  counts or looks. This page says how to count, and where tcpdump looks.
+  looks or counts. This page says how to see packets before and after, how to
+  count, and where tcpdump looks.
+
+BEFORE AND AFTER
+
+    repacket -i eth1 if udp_dest 443              without then: a dry run, which
+                                                  shows the packets that match
+    repacket -i eth1 -v if udp then ip_ttl 9      packets on which a rule acts
+    repacket -i eth1 -vv -x if udp then ip_ttl 9  all fields, and the bytes
+    repacket -i eth1 --show 5 if udp then ip_ttl 9        five of them
+    repacket -i eth1 -w both.pcapng if udp then ip_ttl 9  for Wireshark: both
+                                                  sides, on two interfaces
+
+  A line is what arrived, as tcpdump shows it, a bar, and each field that
+  changed, old → new. A checksum that is shown as "offloaded" is computed
+  later, by the stack or by the hardware.
 
 COUNTING
 
-    repacket -i eth1 if udp_dest 443              without then: a dry run
-    repacket -i eth1 -v if tcp if udp if all      a line for each rule
+    repacket -i eth1 if tcp if udp if all         a line for each rule
     repacket -i eth1 -c 10 if udp_dest 443        ends after ten packets
 
   A dry run counts the packets of a rule and changes none. Only the first rule
