@@ -211,7 +211,7 @@ func (s found) read() (l run.Attached, err error) {
 		l.Replies = &run.RepliesAt{Direction: s.replies.Direction, Hook: s.replies.Hook}
 	}
 	if l.Counts, err = s.counts(); err == nil && s.rules != nil {
-		l.Counts.Flows, err = usageOf(s.rules)
+		l.Flows, err = usageOf(s.rules)
 	}
 	return l, err
 }
