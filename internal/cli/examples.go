@@ -30,6 +30,7 @@ var examples = map[string]string{
   repacket -i eth1 if tcp_syn on then tcp_mss atmost 1360
   repacket -i eth1 if udp chance 1% then drop
   repacket -i eth1 if udp_dest 7 then swap eth swap ip swap udp reflect
+  repacket -r in.pcap -w out.pcap if udp_dest 443 then udp_dest 8080
   repacket check -f rules.txt
   repacket attach -i eth1 if all then ip_ttl 64
   repacket detach -i eth1`,

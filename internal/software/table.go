@@ -16,7 +16,10 @@ type table struct {
 	// each with its key.
 	rows   []byte
 	stride int
-	*plan.PerfectHash
+	// Of a plan.PerfectHash, so that nothing is worked out for each packet.
+	factor                 uint64
+	multipliers            []uint32
+	bucketShift, slotShift int
 }
 
 func newTable(p *plan.Table) *table {
@@ -28,12 +31,13 @@ func newTable(p *plan.Table) *table {
 		}
 		return t
 	}
-	t.PerfectHash = p.PerfectHash()
+	h := p.PerfectHash()
+	t.factor, t.multipliers, t.bucketShift, t.slotShift = h.Factor, h.Multipliers, h.BucketShift(), h.SlotShift()
 	t.stride += p.KeySize
-	t.rows = make([]byte, len(t.Slots)*t.stride)
-	for i, row := range t.Slots {
+	t.rows = make([]byte, len(h.Slots)*t.stride)
+	for i, row := range h.Slots {
 		slot := t.rows[i*t.stride:][:t.stride]
-		key := t.Spare
+		key := h.Spare
 		if row >= 0 {
 			key = int(row)
 			p.Row(key, slot[:p.RowSize])
@@ -120,13 +124,13 @@ func (r *Runner) findHash(l *lookup) ([]byte, truth) {
 			h ^= word << 32
 			continue
 		case i > 0:
-			h *= l.Factor
+			h *= l.factor
 			h ^= h >> 32
 		}
 		h ^= word
 	}
-	h *= l.Factor
-	slot := int(h * uint64(l.Multipliers[h>>l.BucketShift()]) >> l.SlotShift())
+	h *= l.factor
+	slot := int(h * uint64(l.multipliers[h>>l.bucketShift]) >> l.slotShift)
 	row := l.table.rows[slot*l.stride:][:l.stride]
 	key := row[l.RowSize:]
 	for _, w := range l.key {

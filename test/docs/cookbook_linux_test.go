@@ -96,7 +96,7 @@ func TestCookbookCommands(t *testing.T) {
 		}
 	}
 	for _, r := range recipes {
-		if len(r.commands) == 0 || len(r.commands) != strings.Count(r.text, "repacket -i")+strings.Count(r.text, "repacket attach -i")+strings.Count(r.text, "repacket replace -i") {
+		if len(r.commands) == 0 || len(r.commands) != strings.Count(r.text, "repacket -i")+strings.Count(r.text, "repacket -r")+strings.Count(r.text, "repacket attach -i")+strings.Count(r.text, "repacket replace -i") {
 			t.Errorf("%s: %d commands found in\n%s", r.title, len(r.commands), r.text)
 		}
 		if _, names, _ := strings.Cut(r.text, "*Elsewhere:*"); len(strings.Fields(names)) < 3 {
