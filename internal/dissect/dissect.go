@@ -22,11 +22,14 @@ import (
 type Packet struct {
 	*run.Packet
 	headers *headers
+	fields  []Value
 }
 
 // New finds the headers of a packet.
 func New(p *run.Packet) Packet {
-	return Packet{p, parse(p.Link, p.Before, p.Length)}
+	d := Packet{Packet: p, headers: parse(p.Link, p.Before, p.Length)}
+	d.fields = d.read()
+	return d
 }
 
 // Value is a field of a packet as it arrived and as it left. In a packet that was dropped
@@ -43,7 +46,10 @@ func (v Value) Changed() bool { return v.Before != v.After && !v.Offloaded }
 
 // Fields are all fields of the headers that the packet has, as far as they were captured, in
 // the order of the table.
-func (p Packet) Fields() []Value {
+func (p Packet) Fields() []Value { return p.fields }
+
+// read reads all fields.
+func (p Packet) read() []Value {
 	var all []Value
 	for _, f := range field.Fields() {
 		before, ok := p.headers.value(f, p.Before)
