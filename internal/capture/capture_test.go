@@ -31,7 +31,7 @@ func readAll(from io.Reader) (all []byte, packets []packet, err error) {
 	var b capture.Batch
 	for {
 		if err := r.Next(&b); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return all, packets, err
@@ -190,7 +190,7 @@ func edited(t *testing.T, f form, to io.Writer, e capture.Edit) {
 	w := capture.NewWriter(to, true)
 	var b capture.Batch
 	for {
-		if err := r.Next(&b); err == io.EOF {
+		if err := r.Next(&b); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)

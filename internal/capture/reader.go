@@ -72,7 +72,7 @@ func NewReader(from io.Reader) (*Reader, error) {
 		if err != nil {
 			return nil, err
 		}
-		return r, r.fileHeader(header)
+		r.fileHeader(header)
 	}
 	return r, nil
 }
@@ -133,7 +133,7 @@ func (r *Reader) start(magic [4]byte) error {
 }
 
 // fileHeader reads the header of a file of the format pcap.
-func (r *Reader) fileHeader(header []byte) error {
+func (r *Reader) fileHeader(header []byte) {
 	const fcsKnown, fcsShift, fcsUnit = 1 << 26, 28, 2
 	i := &Interface{units: 1e6, SnapLength: r.order.Uint32(header[16:])}
 	if r.order.Uint32(header) == magicNano {
@@ -145,7 +145,6 @@ func (r *Reader) fileHeader(header []byte) error {
 		i.FCS = int(link>>fcsShift) * fcsUnit
 	}
 	r.interfaces = []*Interface{i}
-	return nil
 }
 
 // Next reads the next part of the file into a batch, whose memory it uses again. It returns
@@ -188,10 +187,11 @@ func (r *Reader) ended(b *Batch, left []byte) error {
 	if errors.As(r.err, &damaged) {
 		return r.err
 	}
-	if r.err != io.EOF && !errors.Is(r.err, io.ErrUnexpectedEOF) {
+	atEnd := errors.Is(r.err, io.EOF)
+	if !atEnd && !errors.Is(r.err, io.ErrUnexpectedEOF) {
 		return r.err
 	}
-	if len(left) == 0 && r.through == 0 && r.err == io.EOF {
+	if len(left) == 0 && r.through == 0 && atEnd {
 		return io.EOF
 	}
 	what := "a packet"

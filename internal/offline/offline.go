@@ -298,7 +298,7 @@ func (s *Session) Close() (run.Counts, error) {
 	return counts, s.err
 }
 
-// Traffic: nothing is known of an interface.
+// Traffic is an error, since there is no interface.
 func (s *Session) Traffic() (run.Traffic, error) { return run.Traffic{}, errNoInterface }
 
 var errNoInterface = errors.New("a file is no interface")

@@ -92,7 +92,7 @@ func framesOf(t *testing.T, file []byte) (frames [][]byte) {
 	}
 	for {
 		f, _, err := r.ReadPacketData()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return frames
 		}
 		if err != nil {

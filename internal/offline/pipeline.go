@@ -97,7 +97,7 @@ func (s *Session) feed(free <-chan *job, todo, ordered chan<- *job, over <-chan 
 			return nil
 		}
 		switch err := s.reader.Next(&j.Batch); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err

@@ -20,7 +20,8 @@ const (
 // Of a Section Header Block: the magic number that tells its byte order, and the version.
 const (
 	ByteOrderMagic = 0x1A2B3C4D
-	Major, Minor   = 1, 0
+	Major          = 1
+	Minor          = 0
 )
 
 // Codes of options of every block.

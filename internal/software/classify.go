@@ -323,10 +323,10 @@ func (r *Runner) option(l *leaf, d datagram) (one *chain, several []*chain) {
 		return l.plain, nil
 	}
 	at, found := findMSS(r.data, d.at+tcpLen, end)
-	switch {
-	case found == unknown:
+	switch found {
+	case unknown:
 		return nil, l.all
-	case found == no:
+	case no:
 		return l.plain, nil
 	}
 	r.at[field.MSS] = at

@@ -275,9 +275,9 @@ func (r *Runner) Run(data []byte, length int) Result {
 // undecided is Run where missing bytes say which of several classes a packet is of: what
 // all of them make of it is done.
 func (r *Runner) undecided(chains []*chain) Result {
-	original := append(r.copies[0][:0], r.data...)
-	first := append(r.copies[1][:0], r.data...)
-	r.copies = [2][]byte{original, first}
+	r.copies[0] = append(r.copies[0][:0], r.data...)
+	r.copies[1] = append(r.copies[1][:0], r.data...)
+	original, first := r.copies[0], r.copies[1]
 	var result Result
 	for i, c := range chains {
 		copy(r.data, original)

@@ -131,7 +131,7 @@ func (r *Runner) findHash(l *lookup) ([]byte, truth) {
 	}
 	h *= l.factor
 	slot := int(h * uint64(l.multipliers[h>>l.bucketShift]) >> l.slotShift)
-	row := l.table.rows[slot*l.stride:][:l.stride]
+	row := l.rows[slot*l.stride:][:l.stride]
 	key := row[l.RowSize:]
 	for _, w := range l.key {
 		if v, _ := r.load(w); v != read(key, w.size) {
