@@ -39,6 +39,7 @@ var (
 	slotMSS      = newSlot("base of the option MSS", 8, parsing, storing)
 	slotRow      = newSlot("the row by which a step acts", 8, matching, counting)
 
+	slotForm = newSlot("the form of that flow", 8, matching, computing)
 	slotFlow = newSlot("a flow that is tracked, as it leaves and as it arrived", flowRoom, matching, computing)
 
 	slotHeader    = newSlot("copy of the IPv4 header", headerRoom, summing, storing)

@@ -15,7 +15,7 @@ var tracked = []string{
 	"if ip then ip_src 192.0.2.1 replies tracked",
 	"if ip6 then ip6_src hash 2001:db8::/120 replies tracked",
 	"if ip_ttl ge 0 then ip_src random 192.0.2.0/30, ip_ttl -1 replies tracked else if ip6 then ip6_dest random 2001:db8::/127, ip6_hlim 9 replies tracked",
-	"if icmp then icmp_id 7 replies tracked else if icmp6 then ip6_dest 2001:db8::1 replies tracked",
+	"if icmp then icmp_id 7 replies tracked else if icmp6_type 128 then ip6_dest 2001:db8::1 replies tracked",
 	"if udp then swap ip, swap udp replies tracked else if tcp then swap tcp, tcp_check fix replies tracked",
 	"if vlan_id 1-9 and udp then udp_src atmost 9000 replies tracked else if cvlan and ip then ip_dest 10.0.0.0/8 replies tracked",
 	"if dport 1-40000 then dport atleast 30000 replies tracked; if ip_src 10.16.0.0/12 then ip_src 172.16.0.0/12 replies",

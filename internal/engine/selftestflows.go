@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 	"sync"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -37,7 +40,7 @@ func newTrial(p *rule.Program, o LoadOptions, frame []byte, draws []uint32, flow
 }
 
 // answerTrials are packets for a program that answers flows: three of four answer a packet that runs
-// through the rules before. The others are as for any rules.
+// through the rules before, some of them by an ICMP error. The others are as for any rules.
 func answerTrials(p *rule.Program, o LoadOptions, r *rand.Rand, n int) []trial {
 	flows, out := &reference.Flows{}, make([]trial, 0, n)
 	for len(out) < n {
@@ -51,7 +54,11 @@ func answerTrials(p *rule.Program, o LoadOptions, r *rand.Rand, n int) []trial {
 			}
 			t := newTrial(o.Answers, with, asked, packetgen.Draws(r, o.Answers), flows)
 			answered = &t
-			if answer := AnswerTo(o, t.want.Frame); Testable(o, answer) {
+			answer := AnswerTo(o, t.want.Frame)
+			if r.IntN(3) == 0 {
+				answer = errorAbout(o, t.want.Frame, r)
+			}
+			if Testable(o, answer) {
 				frame = answer
 			}
 		}
@@ -82,4 +89,44 @@ var answering = sync.OnceValue(func() *rule.Program {
 // AnswerTo is a packet that answers another one, as far as it says which flow it belongs to.
 func AnswerTo(o LoadOptions, frame []byte) []byte {
 	return reference.RunOn(o.Link, answering(), frame).Frame
+}
+
+// errorAbout is an ICMP error that quotes a packet, of which 8 bytes behind the IP header are there at
+// least, or nothing useful if that is no IP packet. Its checksums are what they happen to be, and stay
+// as wrong.
+func errorAbout(o LoadOptions, frame []byte, r *rand.Rand) []byte {
+	const ethernet, tag, ip, ip6, most = 14, 4, 20, 40, 120
+	at := 0
+	if o.Link == field.Ethernet {
+		for at = ethernet; at+tag <= len(frame) && (frame[at-2] == 0x81 || frame[at-2] == 0x88 && frame[at-1] == 0xa8); {
+			at += tag
+		}
+	}
+	quote := frame[min(at, len(frame)):]
+	message := []byte{3, 1, 0, 0, 0, 0, 0, 0} // host unreachable, RFC 792
+	var header []byte
+	switch {
+	case len(quote) >= ip6 && quote[0]>>4 == 6:
+		quote = quote[:min(len(quote), ip6+8+r.IntN(most))]
+		message[0] = 2 // packet too big, RFC 4443
+		header = make([]byte, ip6)
+		header[0], header[6], header[7] = 0x60, 58, 64
+		binary.BigEndian.PutUint16(header[4:], uint16(len(message)+len(quote)))
+		copy(header[24:], quote[8:24])
+		if r.IntN(2) == 0 { // by the destination itself
+			copy(header[8:], quote[24:40])
+		}
+	case len(quote) >= ip && quote[0]>>4 == 4:
+		quote = quote[:min(len(quote), 4*int(quote[0]&0xf)+8+r.IntN(most))]
+		header = make([]byte, ip)
+		header[0], header[8], header[9] = 0x45, 64, 1
+		binary.BigEndian.PutUint16(header[2:], uint16(ip+len(message)+len(quote)))
+		copy(header[16:], quote[12:16])
+		if r.IntN(2) == 0 {
+			copy(header[12:], quote[16:20])
+		}
+	default:
+		return frame
+	}
+	return slices.Concat(frame[:at], header, message, quote)
 }

@@ -53,8 +53,11 @@ func (a asked) tracked(r *rule.Rule) {
 	if r.Replies != rule.Tracked {
 		return
 	}
-	for _, p := range []field.Protocol{field.VLAN, field.CVLAN, field.TCP, field.UDP, field.ICMP, field.ICMP6} {
+	for _, p := range []field.Protocol{field.TCP, field.UDP, field.ICMP, field.ICMP6} {
 		a.headers[p] = true
+		if r.Quote {
+			a.headers[field.QuotedHeader(p)] = true
+		}
 	}
 }
 
@@ -278,11 +281,6 @@ func (s Step) Windows() []Window {
 	}
 	if s.Flow != nil {
 		out = append(out, s.Flow.Addresses())
-	}
-	for _, f := range []*TrackedFlow{s.Track, s.Answers} {
-		if f != nil {
-			out = append(out, f.VLANs()...)
-		}
 	}
 	for _, w := range s.Writes {
 		out = append(out, w.Window)

@@ -207,21 +207,10 @@ type Step struct {
 type Flow struct{ L3, L4 field.Protocol }
 
 // TrackedFlow is what packets of a flow have in common: the addresses in the IP header L3, the
-// protocol, the identifiers of so many VLAN tags, and the ports or the echo identifier in the
-// layer-4 header L4 or, without it, the number in the IP header.
-type TrackedFlow struct {
-	L3, L4 field.Protocol
-	Tags   int
-}
-
-// VLANs are where the identifiers are.
-func (f TrackedFlow) VLANs() []Window {
-	var out []Window
-	for _, name := range []string{"vlan_id", "cvlan_id"}[:f.Tags] {
-		out = append(out, fieldWindows(field.MustByName(name))...)
-	}
-	return out
-}
+// protocol, the VLAN identifiers, and the ports or the echo identifier in the layer-4 header L4 or,
+// without it, the number in the IP header. Where the headers are quoted it is the packet that an
+// ICMP error quotes. How many tags there are is not told apart by classes: back ends look.
+type TrackedFlow struct{ L3, L4 field.Protocol }
 
 // Addresses is where the source and behind it the destination are: 8 or 32 bytes, and
 // so no single load.

@@ -40,7 +40,11 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 		Verdict:   r.Verdict,
 		Redirect:  r.Redirect,
 	}
-	switch flow := (&TrackedFlow{L3: c.L3, L4: c.L4, Tags: c.Tags}); {
+	flow := &TrackedFlow{L3: c.L3, L4: c.L4}
+	if r.Quote {
+		flow.L3, flow.L4 = c.Quoted3, c.Quoted4
+	}
+	switch {
 	case r.Restores():
 		s.Answers = flow
 	case r.Replies == rule.Tracked:

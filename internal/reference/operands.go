@@ -64,7 +64,7 @@ func (p packet) result(a rule.Action) field.Value {
 	case operand.Hash:
 		return chosen(a, p.flowHash)
 	case operand.Restore:
-		return p.restored.value(a.Field)
+		return p.restore(a.Field)
 	case operand.Prefix:
 		upper := field.Ones(a.Field.Width).AndNot(field.Ones(a.Field.Width - a.Bits))
 		return p.get(a.Field).AndNot(upper).Or(a.Value)

@@ -26,6 +26,7 @@ type packet struct {
 	// flows are those that are tracked; restored is what the packet becomes that answers one.
 	flows    *Flows
 	restored conversation
+	quotes   bool // the rule is for ICMP errors
 }
 
 // parse finds out which headers are there (semantics.md 3.6).

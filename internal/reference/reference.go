@@ -93,6 +93,7 @@ func run(link field.Link, prog *rule.Program, frame []byte, length int, draws Dr
 		}
 		if acts.Restores() {
 			p.restored, _ = flows.restored(p, acts)
+			p.quotes = acts.Quote
 		}
 		out := rewrite(acts, p)
 		if !track(acts, p, out) {

@@ -37,52 +37,75 @@ var answers = map[field.Protocol]map[uint8]uint8{
 	field.ICMP6: {128: 129, 129: 128},
 }
 
+// headers is a packet, or the one that an ICMP error quotes.
+type headers struct {
+	packet
+	quoted bool
+}
+
+func (h headers) proto(p field.Protocol) field.Protocol {
+	if h.quoted {
+		return field.QuotedHeader(p)
+	}
+	return p
+}
+
+func (h headers) has(p field.Protocol) bool { return h.packet.has(h.proto(p)) }
+
+func (h headers) value(name string) field.Value {
+	f := field.MustByName(name)
+	if h.quoted {
+		f = field.Quoted(f)
+	}
+	return h.get(f)
+}
+
 // conversation is the flow of the packet; ok is false if it belongs to none: it has no IP
-// header, or is an ICMP message that asks for no answer.
-func (p packet) conversation() (c conversation, ok bool) {
-	value := func(name string) field.Value { return p.get(field.MustByName(name)) }
+// header, or is an ICMP message that asks for no answer. What is quoted has the VLAN tags of
+// the error.
+func (h headers) conversation() (c conversation, ok bool) {
 	switch {
-	case p.has(field.IP):
-		c.source.address, c.dest.address = value("ip_src"), value("ip_dest")
-		c.protocol = uint8(value("ip_protocol").Lo)
-	case p.has(field.IP6):
+	case h.has(field.IP):
+		c.source.address, c.dest.address = h.value("ip_src"), h.value("ip_dest")
+		c.protocol = uint8(h.value("ip_protocol").Lo)
+	case h.has(field.IP6):
 		c.ip6 = true
-		c.source.address, c.dest.address = value("ip6_src"), value("ip6_dest")
-		c.protocol = uint8(value("ip6_next").Lo)
+		c.source.address, c.dest.address = h.value("ip6_src"), h.value("ip6_dest")
+		c.protocol = uint8(h.value("ip6_next").Lo)
 	default:
 		return c, false
 	}
-	if p.has(field.VLAN) {
-		c.tags, c.vlan = 1, value("vlan_id")
+	if h.packet.has(field.VLAN) {
+		c.tags, c.vlan = 1, h.get(field.MustByName("vlan_id"))
 	}
-	if p.has(field.CVLAN) {
-		c.tags, c.cvlan = 2, value("cvlan_id")
+	if h.packet.has(field.CVLAN) {
+		c.tags, c.cvlan = 2, h.get(field.MustByName("cvlan_id"))
 	}
 	for _, proto := range []field.Protocol{field.TCP, field.UDP} {
-		if p.has(proto) {
+		if h.has(proto) {
 			prefix := proto.Header().Prefix
-			c.source.port, c.dest.port = value(prefix+"_src"), value(prefix+"_dest")
+			c.source.port, c.dest.port = h.value(prefix+"_src"), h.value(prefix+"_dest")
 			c.protocol = uint8(proto.Header().Number)
 		}
 	}
 	for _, proto := range []field.Protocol{field.ICMP, field.ICMP6} {
-		if p.has(proto) {
+		if h.has(proto) {
 			c.protocol = uint8(proto.Header().Number)
-			return p.messages(c, proto)
+			return h.messages(c, proto)
 		}
 	}
 	return c, true
 }
 
 // messages adds what tells messages of ICMP apart: the identifier behind the checksum.
-func (p packet) messages(c conversation, proto field.Protocol) (_ conversation, ok bool) {
+func (h headers) messages(c conversation, proto field.Protocol) (_ conversation, ok bool) {
 	const identifierAt = 4
-	at := p.at[proto]
-	c.icmp, c.message = proto, p.frame[at]
-	if _, answered := answers[proto][c.message]; !answered || !p.reaches(at+identifierAt+4) {
+	at := h.at[h.proto(proto)]
+	c.icmp, c.message = proto, h.frame[at]
+	if _, answered := answers[proto][c.message]; !answered || !h.reaches(at+identifierAt+4) {
 		return c, false
 	}
-	c.identifier = field.V(uint64(p.frame[at+identifierAt])<<8 | uint64(p.frame[at+identifierAt+1]))
+	c.identifier = field.V(uint64(h.frame[at+identifierAt])<<8 | uint64(h.frame[at+identifierAt+1]))
 	return c, true
 }
 
@@ -114,14 +137,40 @@ func sameClient(a, b conversation) bool {
 }
 
 // restored is what a packet of the other direction becomes that answers a flow of the rule: the
-// answer to that flow as it arrived. ok is false if it answers none.
+// answer to that flow as it arrived. For an ICMP error that quotes a packet of the flow it is that
+// packet as it arrived. ok is false if there is no such flow.
 func (f *Flows) restored(p packet, r *rule.Rule) (_ conversation, ok bool) {
-	c, ok := p.conversation()
+	c, ok := headers{p, r.Quote}.conversation()
 	if !ok {
 		return c, false
 	}
-	e, ok := f.entries[c.reply()]
-	return e.arrived.reply(), ok && e.rule == r.Index
+	if !r.Quote {
+		c = c.reply()
+	}
+	e, ok := f.entries[c]
+	if !r.Quote {
+		e.arrived = e.arrived.reply()
+	}
+	return e.arrived, ok && e.rule == r.Index
+}
+
+// restore is what a field gets by the flow that was found.
+func (p packet) restore(f *field.Field) field.Value {
+	own := field.Unquote(f)
+	switch {
+	case own != nil:
+		return p.restored.value(own)
+	case !p.quotes:
+		return p.restored.value(f)
+	}
+	// The address of an error that comes from the packet's destination, or goes to its source.
+	end := field.MustByName(map[string]string{
+		"ip_src": "ip_dest", "ip_dest": "ip_src", "ip6_src": "ip6_dest", "ip6_dest": "ip6_src",
+	}[f.Name])
+	if p.get(f) != p.get(field.Quoted(end)) {
+		return p.get(f)
+	}
+	return p.restored.value(end)
 }
 
 // value is what a field holds in packets of the flow.
@@ -147,11 +196,11 @@ func track(r *rule.Rule, p packet, out []byte) bool {
 	if r.Replies != rule.Tracked || r.Restores() {
 		return true
 	}
-	arrived, ok := p.conversation()
+	arrived, ok := headers{p, false}.conversation()
 	if !ok {
 		return true
 	}
 	p.frame = out
-	left, _ := p.conversation()
+	left, _ := headers{p, false}.conversation()
 	return p.flows.enter(left, entry{arrived, r.Index})
 }

@@ -96,6 +96,8 @@ type checker struct {
 	program *Program
 	// inverses are those of the rules that say replies.
 	inverses []inverse
+	// tracked are the flows of those that say replies tracked.
+	tracked []*trackedFlows
 	// where are the packets on which each rule acts.
 	where map[*Rule]packetset.Set
 	open  func(name string) (io.ReadCloser, error)

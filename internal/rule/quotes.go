@@ -128,15 +128,20 @@ func inQuote(e Expr) Expr {
 // for addresses would take it. For the same reason those of the rules' own direction stand in
 // front of them; but of rules without replies the order is kept.
 func (c *checker) quotes(all []inverse) {
-	if len(all) == 0 {
+	if len(all)+len(c.tracked) == 0 {
 		return
 	}
-	var about []*Rule
+	var about, tracked []*Rule
 	replies := map[int][]*Rule{} // by Index
 	for _, inv := range all {
 		about = append(about, inv.aboutFlow()...)
 		replies[inv.rule.Index] = append(replies[inv.rule.Index], inv.aboutReply()...)
 	}
+	for _, f := range c.tracked {
+		tracked = append(tracked, f.aboutFlow())
+		replies[f.rule.Index] = append(replies[f.rule.Index], f.aboutReply(c)...)
+	}
+	about = append(tracked, about...)
 	c.program.Replies.Rules = append(about, c.program.Replies.Rules...)
 	var out, run []*Rule // run are rules with replies that stand side by side
 	seen := map[int]bool{}

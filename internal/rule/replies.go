@@ -21,7 +21,9 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 		at := c.program.Written[r.Index].Span
 		c.sets.turn(at.End - at.Start)
 		if r.Replies == Tracked {
-			tracked = append(tracked, c.trackedReply(r))
+			flows := c.trackedFlows(r)
+			tracked = append(tracked, flows.reply())
+			c.tracked = append(c.tracked, flows)
 		}
 		if r.Replies == Stateless {
 			for _, inv := range c.invert(nodes[r.Index], r, before.near(c.where[r])) {

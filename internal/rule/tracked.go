@@ -52,34 +52,85 @@ func (c *checker) trackedBefore(index int) (n int) {
 	return n
 }
 
-// trackedReply is the rule that serves the replies to a rule that tracks flows. Its condition holds
-// on all of them; which packets they are is in the table (semantics.md 5.5).
-func (c *checker) trackedReply(r *Rule) *Rule {
-	out := &Rule{Index: r.Index, Replies: Tracked}
+// trackedFlows are the flows of a rule that tracks them.
+type trackedFlows struct {
+	rule *Rule
+	// changed are the fields that the rule changes, in order, and result is a condition that holds on
+	// all flows that it has changed; which they are is in the table (semantics.md 5.5).
+	changed []*field.Field
+	at      []Span
+	result  Expr
+}
+
+func (c *checker) trackedFlows(r *Rule) *trackedFlows {
+	out := &trackedFlows{rule: r}
+	add := func(f *field.Field, at Span) { out.changed, out.at = append(out.changed, f), append(out.at, at) }
 	var given []Expr
-	changed := map[*field.Field]bool{}
-	restore := func(f *field.Field, at Span) {
-		changed[f] = true
-		out.Actions = append(out.Actions, Action{Field: flowFields[f], Op: operand.Restore, At: at})
-	}
 	for _, a := range r.Actions {
 		if !changesFlow(a) {
 			continue
 		}
-		restore(a.Field, a.At)
+		add(a.Field, a.At)
 		if in := c.givenBy(r, a); !in.Full(a.Field.Width) {
-			given = append(given, guarded(Test{Field: flowFields[a.Field], In: in, At: a.At}))
+			given = append(given, guarded(Test{Field: a.Field, In: in, At: a.At}))
 		}
 	}
 	for _, s := range r.Swaps {
 		src, dest := s.Fields()
-		restore(src, s.At)
-		restore(dest, s.At)
+		add(src, s.At)
+		add(dest, s.At)
 	}
-	kept := ofFlow(r.Cond, true, func(t Test) bool { return saysFlow(t) && !changed[t.Field] && len(t.Cells) == 0 })
-	list := append([]Expr{rewrite(kept, func(t Test) Expr { return exchange(t) })}, given...)
-	out.Cond = withGuards(lean(both(list, r.Cond.Span()), out), out.Actions)
+	kept := ofFlow(r.Cond, true, func(t Test) bool {
+		return saysFlow(t) && !slices.Contains(out.changed, t.Field) && len(t.Cells) == 0
+	})
+	out.result = both(append([]Expr{kept}, given...), r.Cond.Span())
 	return out
+}
+
+// reply is the rule that serves the replies.
+func (f *trackedFlows) reply() *Rule {
+	out := &Rule{Index: f.rule.Index, Replies: Tracked}
+	for i, changed := range f.changed {
+		out.Actions = append(out.Actions, Action{Field: flowFields[changed], Op: operand.Restore, At: f.at[i]})
+	}
+	cond := rewrite(f.result, func(t Test) Expr { return exchange(t) })
+	out.Cond = withGuards(lean(cond, out), out.Actions)
+	return out
+}
+
+// aboutFlow is the rule for ICMP errors that quote a packet as the rule has left it. An address of
+// the error itself is restored where it is that of the packet's end (semantics.md 5.5).
+func (f *trackedFlows) aboutFlow() *Rule {
+	out := &Rule{Index: f.rule.Index, Replies: Tracked, Quote: true}
+	for i, changed := range f.changed {
+		out.Actions = append(out.Actions, Action{Field: field.Quoted(changed), Op: operand.Restore, At: f.at[i]})
+		if changed.Kind.IsAddress() {
+			out.Actions = append(out.Actions, Action{Field: flowFields[changed], Op: operand.Restore, At: f.at[i]})
+		}
+	}
+	out.Cond = withGuards(inQuote(f.result), out.Actions)
+	return out
+}
+
+// aboutReply are the rules for ICMP errors that quote a reply whose old values have been given back.
+// They need no table where the new values are those that the rule says.
+func (f *trackedFlows) aboutReply(c *checker) []*Rule {
+	flow := possible(f.rule.Cond)
+	in := c.sets.packets(flow)
+	inv := inverse{rule: f.rule, flow: flow}
+	for _, a := range f.rule.Actions {
+		switch {
+		case !changesFlow(a):
+			continue
+		case a.Cell > 0, a.Op != operand.Set && a.Op != operand.Prefix, in.Values(a.Field).Empty():
+			return nil
+		}
+		inv.changes = append(inv.changes, change{redo: a, old: Test{Field: a.Field, In: in.Values(a.Field), At: a.At}})
+	}
+	if f.rule.Rows != nil || len(f.rule.Swaps) > 0 {
+		return nil
+	}
+	return inv.aboutReply()
 }
 
 // givenBy are the values that an action of a rule may give, or all of its field where they are many.
