@@ -53,7 +53,7 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 		r.line(r.total(counts, elapsed), "")
 	case as == "interim" || !r.out.quiet:
 		r.lines(counts, elapsed)
-		if as == "summary" && counts.Total().Matched == 0 && len(counts.Skipped) == 0 {
+		if as == "summary" && why != "error" && counts.Total().Matched == 0 && len(counts.Skipped) == 0 {
 			r.nothing()
 		}
 	}

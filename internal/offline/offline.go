@@ -94,14 +94,15 @@ func refused(p *rule.Program) error {
 	}
 	var inverse []string
 	for _, info := range p.Explanation() {
-		if info.Replies != nil {
+		if info.Replies != nil && info.Replies.Mode == "replies" { // a flow that is tracked has none in rules
 			inverse = append(inverse, info.Replies.Complete...)
 		}
 	}
-	return &UsageError{
-		"replies are for an interface: a file holds those to the packets as they were",
-		"leave out replies, and where the file holds replies to rewritten packets, write the inverse: " + strings.Join(inverse, "; "),
+	hint := "leave out replies"
+	if len(inverse) > 0 {
+		hint += ", and where the file holds replies to rewritten packets, write the inverse: " + strings.Join(inverse, "; ")
 	}
+	return &UsageError{"replies are for an interface: a file holds those to the packets as they were", hint}
 }
 
 // Prepare reads the beginning of a file. The errors are capture.FormatError, UsageError, and
