@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"repacket/internal/bpf"
+	"repacket/internal/bpf/flowtable"
 	"repacket/internal/csource"
 	"repacket/internal/field"
 	"repacket/internal/plan"
@@ -94,7 +95,11 @@ func emit(p *rule.Program, form string, tc bool, redirect map[string]int) ([]byt
 		return nil, err
 	}
 	inC := csource.Options{Interfaces: redirect}
-	o := bpf.Options{Rules: len(p.Written), Redirect: redirect}
+	const ticks = 250 // of the kernel that runs it: here it is a listing
+	o := bpf.Options{
+		Rules: len(p.Written), Redirect: redirect,
+		Flows: flowtable.Table{Flows: run.DefaultFlows, Ticks: ticks, Ordered: true},
+	}
 	counters := len(p.Written)
 	if tc {
 		counters += bpf.ReasonCount

@@ -67,6 +67,11 @@ func TestAssembler(t *testing.T) {
 			a.SkipIf(asm.JEq.Imm(asm.R1, 7, ""), func() { a.Emit(one, two) })
 			a.Exit()
 		}, "if r1 == 0x7 goto 3; r0 = 1; r0 = 2; exit"},
+		"a compare and exchange, and a call of a function": {func(a *Assembler) {
+			a.Emit(CompareExchange(asm.R7, asm.R1))
+			a.CallFunction("find", Reg(asm.R6), Imm(1))
+			a.Exit()
+		}, "r0 = atomic_cmpxchg((u32 *)(r7 +0), r0, r1); r1 = r6; r2 = 1; call find; exit"},
 		"a call": {func(a *Assembler) {
 			a.Call(asm.FnSkbLoadBytes, Reg(asm.R6), Sum(Memory(asm.R10, -8), 2), Stack(-16), Reg(asm.R4))
 			a.Exit()

@@ -35,6 +35,8 @@ func (p *Program) notation(ins asm.Instruction, targets map[string]int) string {
 		return dst + " = " + memory(src)
 	case class == asm.StClass:
 		return fmt.Sprintf("%s = %d", memory(dst), ins.Constant)
+	case ins.OpCode.AtomicOp() == asm.CmpXchg:
+		return fmt.Sprintf("r0 = atomic_cmpxchg(%s, r0, %s)", memory(dst)[1:], src)
 	case class == asm.StXClass && ins.OpCode.Mode() == asm.AtomicMode:
 		return fmt.Sprintf("%s = atomic64_fetch_add(%s, %[1]s)", src, memory(dst)[1:])
 	case class == asm.StXClass:
@@ -55,6 +57,8 @@ func (p *Program) notation(ins asm.Instruction, targets map[string]int) string {
 	switch op := ins.OpCode.JumpOp(); {
 	case op == asm.Exit:
 		return "exit"
+	case op == asm.Call && ins.Reference() != "":
+		return "call " + ins.Reference()
 	case op == asm.Call:
 		return "call " + helperName(asm.BuiltinFunc(ins.Constant))
 	case op == asm.Ja:
