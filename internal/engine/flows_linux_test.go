@@ -2,10 +2,16 @@ package engine
 
 import (
 	"errors"
+	"math/rand/v2"
+	"strings"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
 	"repacket/internal/rule"
+	"repacket/test/needs"
+	"repacket/test/rulegen"
 )
 
 // tracked are rules that between them take every way to enter and to look up flows.
@@ -50,5 +56,87 @@ func TestTracked(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTrackedRandom is TestTracked for random rules.
+func TestTrackedRandom(t *testing.T) {
+	r := rand.New(rand.NewPCG(15, 5))
+	want := 40
+	if needs.Few() {
+		want = 5
+	}
+	acted, large := 0, 0
+	for done := 0; done < want; {
+		text := strings.ReplaceAll(rulegen.Style{Replies: true}.Program(r), "replies", "replies tracked")
+		p, err := rule.Check(text)
+		if err != nil || p.Replies == nil || !p.Tracks() {
+			continue
+		}
+		done++
+		for _, side := range []*rule.Program{p, p.Replies} {
+			o := LoadOptions{Hook: bpf.Hook(r.IntN(2)), Redirect: outlets(p)}
+			if side == p.Replies {
+				o.Answers = p
+			}
+			tested, err := SelfTest(side, o, 200)
+			if d := (*DifferenceError)(nil); errors.As(err, &d) {
+				t.Fatalf("replies %t, hook %d: %s", o.Answers != nil, o.Hook, d.Report())
+			}
+			if c := (*TooComplexError)(nil); errors.As(err, &c) { // rules for all kinds of packets, by their tags
+				large++
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%s: replies %t: %+v", text, o.Answers != nil, err)
+			}
+			if side == p.Replies {
+				acted += tested.Acted
+			}
+		}
+	}
+	if acted < 20*want || large > want/5 {
+		t.Errorf("%d of %d packets answered a flow, %d programs were too large: that says little", acted, 200*want, large)
+	}
+}
+
+// TestCollision: of two clients that would look the same behind a rule, the second one's packet passes as
+// it is. It is counted as skipped alone, and -c does not count it.
+func TestCollision(t *testing.T) {
+	p, err := rule.Check("if ip_src 10.0.0.0/8 then ip_src 192.0.2.1 replies tracked")
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := func(client byte) []byte { // UDP from port 999 to port 53; the checksums are 0
+		frame := make([]byte, 14, 42)
+		frame[12] = 8
+		frame = append(frame, 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, client, 198, 51, 100, 1)
+		return append(frame, 999>>8, 999&0xff, 0, 53, 0, 8, 0, 0)
+	}
+	for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
+		l, err := Load(p, LoadOptions{Hook: h, Limit: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		for _, step := range []struct {
+			client byte
+			passes bool // as it is
+		}{{1, false}, {2, true}, {1, false}, {2, true}, {2, true}, {1, false}, {1, true}} {
+			in, out := packet(step.client), make([]byte, 42)
+			if _, err := l.Program.Run(&ebpf.RunOptions{Data: in, DataOut: out}); err != nil {
+				t.Fatal(err)
+			}
+			if source := [4]byte(out[26:30]); (source == [4]byte(in[26:30])) != step.passes || !step.passes && source != [4]byte{192, 0, 2, 1} {
+				t.Errorf("hook %d: client %d left as %d", h, step.client, source)
+			}
+		}
+		counts, err := l.Counters()
+		if err != nil || counts[0].Packets != 3 {
+			t.Errorf("hook %d: %v, %v; want 3 packets", h, counts, err)
+		}
+		if skipped, err := l.Skipped(); err != nil || skipped[bpf.ReasonCollision] != 3 {
+			t.Errorf("hook %d: skipped %v, %v; want 3 collisions", h, skipped, err)
+		}
 	}
 }

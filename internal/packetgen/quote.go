@@ -76,7 +76,10 @@ func (d *draft) makeQuote() {
 		return
 	}
 	if p := w.l4(); p != field.None && w.has[field.IP6] && d.r.IntN(8) > 0 { // mostly no extension headers
-		w.limit(ip6Next, field.One(field.V(uint64(p.Header().Number))))
+		number := field.One(field.V(uint64(p.Header().Number)))
+		if in, asked := w.wanted(ip6Next); !asked || in.Meets(number) {
+			w.limit(ip6Next, number)
+		}
 	}
 	d.quote = newDraft(d.r, w)
 	if d.w.spoil && d.r.IntN(2) == 0 {
