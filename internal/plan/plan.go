@@ -201,24 +201,6 @@ type Step struct {
 	Redirect string
 }
 
-// Flow is what packets of a flow have in common: the addresses in the IP header L3, the
-// protocol, and the ports in the layer-4 header L4. Without L4, and in fragments, there
-// are no ports, and the protocol is the number in the IP header.
-type Flow struct{ L3, L4 field.Protocol }
-
-// TrackedFlow is what packets of a flow have in common: the addresses in the IP header L3, the
-// protocol, the VLAN identifiers, and the ports or the echo identifier in the layer-4 header L4 or,
-// without it, the number in the IP header. Where the headers are quoted it is the packet that an
-// ICMP error quotes. How many tags there are is not told apart by classes: back ends look.
-type TrackedFlow struct{ L3, L4 field.Protocol }
-
-// Addresses is where the source and behind it the destination are: 8 or 32 bytes, and
-// so no single load.
-func (f Flow) Addresses() Window {
-	src, dest := rule.Swap{Proto: f.L3}.Fields()
-	return Window{Header: f.L3, Off: src.Byte(), Size: src.Size() + dest.Size()}
-}
-
 // Window is one load or store: Size bytes (1, 2 or 4) at offset Off from the
 // start of the header, read as a big-endian number and masked.
 type Window struct {
