@@ -211,7 +211,7 @@ func (c flows) words(f plan.TrackedFlow, at int16, answered bool, none assembler
 		c.message(f, answered, none)
 		c.number(f)
 	case f.L4 != field.None:
-		base, off := c.code.at(plan.Window{Header: f.L4})
+		base, off := c.at(plan.Window{Header: f.L4})
 		c.Emit(asm.LoadMem(word, base, off, asm.Word))
 		if answered {
 			c.Emit(asm.Mov.Reg(part, word), asm.RSh.Imm(part, 16), asm.LSh.Imm(word, 16))
@@ -223,7 +223,7 @@ func (c flows) words(f plan.TrackedFlow, at int16, answered bool, none assembler
 		if isIP6(f) {
 			number = nextAt - ethLen
 		}
-		base, off := c.code.at(plan.Window{Header: f.L3, Off: number})
+		base, off := c.at(plan.Window{Header: f.L3, Off: number})
 		c.Emit(asm.LoadMem(word, base, off, asm.Byte), asm.LSh.Imm(word, protocolShift))
 	}
 	c.vlans(f)
@@ -294,7 +294,7 @@ func (c flows) message(f plan.TrackedFlow, answered bool, none assembler.Label) 
 	if field.Unquoted(f.L4) == field.ICMP6 {
 		types = [][2]int32{{128, 129}}
 	}
-	base, off := c.code.at(plan.Window{Header: f.L4})
+	base, off := c.at(plan.Window{Header: f.L4})
 	if f.L4 == field.ICMP6 { // four bytes of it are there, of the others eight
 		c.Emit(asm.Mov.Reg(word, base), asm.Add.Imm(word, int32(off)+header))
 		c.Emit(asm.LoadMem(part, c.reg.ctx, c.abi.end, asm.Word))
@@ -318,7 +318,7 @@ func (c flows) message(f plan.TrackedFlow, answered bool, none assembler.Label) 
 
 // addresses makes the words of the addresses, exchanged for the flow that is answered.
 func (c flows) addresses(f plan.TrackedFlow, at int16, answered bool) {
-	base, off := c.code.at(plan.Flow{L3: f.L3}.Addresses())
+	base, off := c.at(plan.Flow{L3: f.L3}.Addresses())
 	if !isIP6(f) {
 		c.Emit(asm.LoadMem(word, base, off, asm.DWord))
 		if answered {

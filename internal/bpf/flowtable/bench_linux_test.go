@@ -70,13 +70,13 @@ func BenchmarkFlows(b *testing.B) {
 				a.Function(assembler.LoopFunction("turn"))
 				a.Emit(asm.Mov.Reg32(asm.R0, asm.R1))
 				if flows > 0 { // an order without pattern, of flows alone
-					a.Emit(asm.LoadImm(asm.R1, signed(ratio), asm.DWord), asm.Mul.Reg(asm.R0, asm.R1), asm.RSh.Imm(asm.R0, 32))
+					a.Emit(asm.LoadImm(asm.R1, ratio, asm.DWord), asm.Mul.Reg(asm.R0, asm.R1), asm.RSh.Imm(asm.R0, 32))
 					a.Emit(asm.Mul.Imm(asm.R0, int32(flows)), asm.RSh.Imm(asm.R0, 32))
 				} else {
 					a.Emit(asm.LoadMem(asm.R1, asm.R2, -8, asm.DWord), asm.Add.Reg(asm.R0, asm.R1))
 				}
 				for i := range int16(words) {
-					a.Emit(asm.LoadImm(asm.R1, signed(ratio)*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R0))
+					a.Emit(asm.LoadImm(asm.R1, ratio*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R0))
 					a.Emit(asm.StoreMem(asm.R10, frame+8*i, asm.R1, asm.DWord), asm.StoreMem(asm.R10, frame+8*(int16(words)+i), asm.R1, asm.DWord))
 				}
 				ops[op](a)

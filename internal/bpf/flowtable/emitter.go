@@ -61,10 +61,8 @@ const (
 	mostSpins    = 64
 )
 
-// ratio is 2^64 divided by the golden ratio, which spreads the bits of a word.
-const ratio = 0x9e3779b97f4a7c15
-
-func signed(n uint64) int64 { return int64(n) }
+// ratio is 2^64 divided by the golden ratio, which spreads the bits of a word, as an immediate has it.
+const ratio = int64(0x9e3779b97f4a7c15 - 1<<64)
 
 // enter takes the arguments of a function and works the hash out. The clobbers of the
 // call for the time come first.
@@ -87,7 +85,7 @@ func (e *emitter) enter() {
 
 	e.About("hash")
 	e.Emit(asm.LoadMapValue(hash, e.Map, seedAt), asm.LoadMem(hash, hash, 0, asm.DWord))
-	e.Emit(asm.LoadImm(asm.R1, signed(ratio), asm.DWord))
+	e.Emit(asm.LoadImm(asm.R1, ratio, asm.DWord))
 	for i := range e.words {
 		e.Emit(asm.LoadMem(asm.R0, request, int16(8*i), asm.DWord), asm.Xor.Reg(hash, asm.R0), asm.Mul.Reg(hash, asm.R1))
 		e.Emit(asm.Mov.Reg(asm.R0, hash), asm.RSh.Imm(asm.R0, 32), asm.Xor.Reg(hash, asm.R0))

@@ -110,7 +110,7 @@ func (e *emitter) copyValue() {
 	e.About("value")
 	e.toEntry()
 	for word := range e.words {
-		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(0, word), asm.DWord))
+		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(word), asm.DWord))
 		e.Emit(asm.StoreMem(request, int16(8*(e.words+word)), asm.R0, asm.DWord))
 	}
 	e.loadOwner(tag)

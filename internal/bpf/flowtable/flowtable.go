@@ -46,9 +46,9 @@ const (
 	evictedAt  = coldAt + ways*coldSize // 32 bits: how many entries have been evicted
 )
 
-// keyAt is where a word of the key of entry i is in a bucket, valueAt one of the value.
-func keyAt(i int16, word int) int16   { return wordAt(i, word, 0) }
-func valueAt(i int16, word int) int16 { return wordAt(i, word, 1) }
+// keyAt is where a word of the key of entry i is in a bucket, valueAt one of the value of entry 0.
+func keyAt(i int16, word int) int16 { return wordAt(i, word, 0) }
+func valueAt(word int) int16        { return wordAt(0, word, 1) }
 
 func wordAt(i int16, word, half int) int16 {
 	if word < hotWords {

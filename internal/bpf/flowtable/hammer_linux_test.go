@@ -122,7 +122,7 @@ func emitStrike(a *assembler.Assembler, counts, words, flows int) {
 	a.Call(asm.FnGetPrandomU32)
 	a.Emit(asm.Mod.Imm(asm.R0, int32(flows)), asm.Add.Imm(asm.R0, 1))
 	for i := range int16(words) {
-		a.Emit(asm.LoadImm(asm.R1, signed(ratio)*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R0))
+		a.Emit(asm.LoadImm(asm.R1, ratio*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R0))
 		a.Emit(asm.StoreMem(asm.R10, frame+8*i, asm.R1, asm.DWord), asm.StoreMem(asm.R10, frame+8*(int16(words)+i), asm.R1, asm.DWord))
 	}
 	a.Emit(asm.Mov.Reg(asm.R1, asm.R6), asm.LSh.Imm(asm.R1, 32))

@@ -49,7 +49,7 @@ func (e *emitter) found() {
 	e.About("same flow?")
 	e.toEntry()
 	for word := range e.words {
-		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(0, word), asm.DWord))
+		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(word), asm.DWord))
 		e.Emit(asm.LoadMem(tag, request, int16(8*(e.words+word)), asm.DWord))
 		e.Jump(differs, asm.JNE.Reg(asm.R0, tag, ""))
 	}
@@ -79,17 +79,17 @@ func (e *emitter) found() {
 func (e *emitter) sameSource(same assembler.Label) {
 	e.About("same client?")
 	other := e.NewLabel()
-	equal := func(word, off int, size asm.Size) {
-		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(0, word)+int16(off), size))
-		e.Emit(asm.LoadMem(tag, request, int16(8*(e.words+word)+off), size))
+	equal := func(word int, size asm.Size) { // its first bytes
+		e.Emit(asm.LoadMem(asm.R0, part(word), valueAt(word), size))
+		e.Emit(asm.LoadMem(tag, request, int16(8*(e.words+word)), size))
 		e.Jump(other, asm.JNE.Reg(asm.R0, tag, ""))
 	}
-	equal(0, 0, asm.Half)
+	equal(0, asm.Half)
 	if e.words == wordsIP {
-		equal(1, 0, asm.Word)
+		equal(1, asm.Word)
 	} else {
-		equal(1, 0, asm.DWord)
-		equal(2, 0, asm.DWord)
+		equal(1, asm.DWord)
+		equal(2, asm.DWord)
 	}
 	e.Goto(same)
 	e.Bind(other)
@@ -141,7 +141,7 @@ func (e *emitter) write() {
 		e.Emit(asm.LoadMem(asm.R0, request, int16(8*word), asm.DWord))
 		e.Emit(asm.StoreMem(part(word), keyAt(0, word), asm.R0, asm.DWord))
 		e.Emit(asm.LoadMem(asm.R0, request, int16(8*(e.words+word)), asm.DWord))
-		e.Emit(asm.StoreMem(part(word), valueAt(0, word), asm.R0, asm.DWord))
+		e.Emit(asm.StoreMem(part(word), valueAt(word), asm.R0, asm.DWord))
 	}
 	e.Emit(asm.Mov.Reg(hot, slot), asm.LSh.Imm(hot, 1), asm.Add.Reg(hot, bucket))
 	e.load(asm.R0, tagSaved)
