@@ -89,7 +89,7 @@ func (a *app) run(words []string) error {
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()
 	counts, closeErr := r.close()
-	closeErr = errors.Join(closeErr, a.shower.saved().close())
+	closeErr = errors.Join(closeErr, a.shower.saved().finish())
 	if r.report.file != nil {
 		a.out.advise(r.report.file.session.Remarks())
 		closeErr = a.fileFailure(closeErr)

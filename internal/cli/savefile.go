@@ -47,7 +47,8 @@ type savefile struct {
 	name    string
 	snap    int
 	file    io.Writer
-	made    bool // the file was not there before
+	close   func() error // nil for stdout, which is not ours
+	made    bool         // the file was not there before
 	out     *bufio.Writer
 	block   []byte // of a packet
 	mu      sync.Mutex
@@ -86,7 +87,10 @@ func (a *app) newSavefile() (*savefile, error) {
 		err := a.env.AsCaller(func() error {
 			_, err := os.Stat(a.opt.write)
 			s.made = errors.Is(err, fs.ErrNotExist)
-			s.file, err = os.OpenFile(a.opt.write, os.O_CREATE|os.O_WRONLY, 0o644)
+			f, err := os.OpenFile(a.opt.write, os.O_CREATE|os.O_WRONLY, 0o644)
+			if err == nil {
+				s.file, s.close = f, f.Close
+			}
 			return err
 		})
 		if err != nil {
@@ -237,8 +241,8 @@ func (s *savefile) flush() {
 	s.written, s.pending = s.written+s.pending, 0
 }
 
-// close ends the file, also one without packets. The error is why some are missing.
-func (s *savefile) close() error {
+// finish ends the file, also one without packets. The error is why some are missing.
+func (s *savefile) finish() error {
 	if s == nil {
 		return nil
 	}
@@ -248,8 +252,8 @@ func (s *savefile) close() error {
 	}
 	s.mu.Unlock()
 	s.flush()
-	if f, ok := s.file.(*os.File); ok && f != os.Stdout {
-		s.fail(f.Close())
+	if s.close != nil {
+		s.fail(s.close())
 	}
 	if s.err == nil {
 		return nil
