@@ -83,7 +83,7 @@ func (q *quoter) rules() []*Rule {
 		if !slices.ContainsFunc(actions, func(a Action) bool { return a.Field.Proto.IsQuoted() }) && len(swaps) == 0 {
 			list = append(list, Or{[]Expr{Has{field.QuotedIP, q.cond.Span()}, Has{field.QuotedIP6, q.cond.Span()}}, q.cond.Span()})
 		}
-		r := &Rule{Index: q.rule.Index, Actions: actions, Swaps: swaps, Rows: q.inverse.rows, Quote: true}
+		r := &Rule{Index: q.rule.Index, Actions: actions, Swaps: swaps, Rows: q.rows, Quote: true}
 		r.Cond = withGuards(lean(both(list, q.cond.Span()), r), actions)
 		out = append(out, r)
 	}
@@ -157,5 +157,6 @@ func (c *checker) quotes(all []inverse) {
 		}
 		run = append(run, r)
 	}
-	c.program.Rules = append(out, run...)
+	out = append(out, run...)
+	c.program.Rules = out
 }
