@@ -1,9 +1,8 @@
 package packetgen
 
 import (
-	"slices"
-
 	"math/rand/v2"
+	"slices"
 
 	"repacket/internal/field"
 	"repacket/internal/rule"

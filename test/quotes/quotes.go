@@ -74,10 +74,14 @@ var Cases = []Case{
 		{Cond: both(isAddress("quoted_ip6_dest", six, six), is("quoted_udp_dest", 1, 9)), Actions: []rule.Action{set("quoted_ip6_dest", other6), port("quoted_udp_dest", 443)}},
 	}},
 	{"a prefix", []*rule.Rule{
-		{Cond: both(isAddress("quoted_ip_dest", field.V(0x0a010000), field.V(0x0a01ffff)), rule.Has{Proto: field.QuotedUDP}),
-			Actions: []rule.Action{{Field: field.MustByName("quoted_ip_dest"), Op: operand.Prefix, Value: field.V(0xac100000), Bits: 16}}},
-		{Cond: isAddress("quoted_ip6_dest", field.Value{Hi: 0x20010db800000000}, field.Value{Hi: 0x20010db80000ffff, Lo: ^uint64(0)}),
-			Actions: []rule.Action{{Field: field.MustByName("quoted_ip6_dest"), Op: operand.Prefix, Value: field.Value{Hi: 0xfd00001122220000}, Bits: 50}}},
+		{
+			Cond:    both(isAddress("quoted_ip_dest", field.V(0x0a010000), field.V(0x0a01ffff)), rule.Has{Proto: field.QuotedUDP}),
+			Actions: []rule.Action{{Field: field.MustByName("quoted_ip_dest"), Op: operand.Prefix, Value: field.V(0xac100000), Bits: 16}},
+		},
+		{
+			Cond:    isAddress("quoted_ip6_dest", field.Value{Hi: 0x20010db800000000}, field.Value{Hi: 0x20010db80000ffff, Lo: ^uint64(0)}),
+			Actions: []rule.Action{{Field: field.MustByName("quoted_ip6_dest"), Op: operand.Prefix, Value: field.Value{Hi: 0xfd00001122220000}, Bits: 50}},
+		},
 	}},
 	{"a shift, ports that change places", []*rule.Rule{
 		{Cond: is("quoted_tcp_dest", 9000, 9999), Actions: []rule.Action{{Field: field.MustByName("quoted_tcp_dest"), Op: operand.Sub, Value: field.V(1000)}}},
