@@ -129,13 +129,21 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func attached(ts *testscript.TestScript, _ bool, args []string) { awaitProgram(ts, args[0], true) }
+// attached waits for a program on an interface, or for one in each direction: rules with
+// replies are attached behind the program for the replies.
+func attached(ts *testscript.TestScript, _ bool, args []string) {
+	want := 1
+	if len(args) == 2 && args[1] == "both" {
+		want = 2
+	}
+	awaitPrograms(ts, args[0], want)
+}
 
-func bare(ts *testscript.TestScript, _ bool, args []string) { awaitProgram(ts, args[0], false) }
+func bare(ts *testscript.TestScript, _ bool, args []string) { awaitPrograms(ts, args[0], 0) }
 
-// awaitProgram waits until some program is on an interface, at any hook and in
-// any direction, or until none is.
-func awaitProgram(ts *testscript.TestScript, name string, want bool) {
+// awaitPrograms waits until so many programs, or more where there are to be some, are on an
+// interface, at any hook and in any direction.
+func awaitPrograms(ts *testscript.TestScript, name string, want int) {
 	link, err := netlink.LinkByName(name)
 	ts.Check(err)
 	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); runtime.Gosched() {
@@ -145,11 +153,11 @@ func awaitProgram(ts *testscript.TestScript, name string, want bool) {
 			ts.Check(err)
 			found += len(all)
 		}
-		if want == (found > 0) {
+		if found == want || found > want && want > 0 {
 			return
 		}
 	}
-	ts.Fatalf("%s: a program there: %v, want %v", name, !want, want)
+	ts.Fatalf("%s: there are not %d programs", name, want)
 }
 
 func await(ts *testscript.TestScript, _ bool, args []string) {
