@@ -35,7 +35,7 @@ func (a *app) compile(words []string) error {
 		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
 	}
 	if program.Tracks() && a.opt.emit != "asm" {
-		return notYet("rules with replies tracked as "+a.opt.emit, "--emit asm shows them")
+		return usage("--emit asm shows them", "rules with replies tracked cannot be written as %s: it has no table of flows", a.opt.emit)
 	}
 	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {

@@ -175,7 +175,7 @@ func (o *options) checkLimits() (err error) {
 		}
 	}
 	if o.backend == "clang" && (o.limit > 0 || o.lasts > 0) {
-		return notYet("-c and --for with --backend clang", "the built-in compiler keeps both: leave out --backend")
+		return usage("the built-in compiler keeps both: leave out --backend", "-c and --for do not work with --backend clang")
 	}
 	return nil
 }
@@ -191,9 +191,4 @@ func durationHint(text string) string {
 		}
 	}
 	return "the units are ms, s, m and h, up to 2000000h"
-}
-
-// notYet rejects what is planned and this version lacks.
-func notYet(what, instead string) *Failure {
-	return usage(instead, "not yet: %s", what)
 }

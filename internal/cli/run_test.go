@@ -196,7 +196,7 @@ func TestRunFailsBeforeItStarts(t *testing.T) {
 		{"no shell", "completion fsh", 2, "repacket: error: there are no completions for fsh\n  hint: repacket completion bash, zsh, fish or powershell\n"},
 		{"another tool's command", "Del -i eth1", 2, "repacket: error: unknown command \"Del\"\n  hint: did you mean repacket detach?\n"},
 		{"help", "help atach", 2, "repacket: error: unknown command \"atach\"\n  hint: did you mean repacket attach?\n"},
-		{"limit by clang", "-i eth1 -c 3 --backend clang if all", 2, "repacket: error: not yet: -c and --for with --backend clang\n" +
+		{"limit by clang", "-i eth1 -c 3 --backend clang if all", 2, "repacket: error: -c and --for do not work with --backend clang\n" +
 			"  hint: the built-in compiler keeps both: leave out --backend\n"},
 		{"backend", "-i eth1 --backend gcc if all", 2, "repacket: error: --backend does not know \"gcc\"\n  hint: --backend builtin or clang\n"},
 		{"form", "compile --emit elf if all", 2, "repacket: error: --emit does not know \"elf\"\n  hint: --emit asm, c or object\n"},

@@ -36,7 +36,7 @@ func (a *app) checkSave() error {
 	case o.write == "-" && a.env.IsTerminal(a.env.Stdout):
 		return usage("| wireshark -k -i -, or -w FILE.pcapng", "-w - writes a capture file to stdout, which is a terminal")
 	case o.backend == "clang":
-		return notYet("-w with --backend clang", "the built-in compiler records packets: leave out --backend")
+		return usage("the built-in compiler records packets: leave out --backend", "-w does not work with --backend clang")
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (o *options) checkShow() error {
 		return usage("-w FILE.pcapng", "-s is for the packets that a run writes to a file")
 	}
 	if o.backend == "clang" && o.asksToShow() {
-		return notYet("-v with --backend clang", "the built-in compiler records packets: leave out --backend")
+		return usage("the built-in compiler records packets: leave out --backend", "-v does not work with --backend clang")
 	}
 	return nil
 }
