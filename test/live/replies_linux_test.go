@@ -276,7 +276,7 @@ func index(t *testing.T, name string) int {
 // program is the rules, with flows that are tracked where the service has that.
 func (s *service) program(t *testing.T, text string) *rule.Program {
 	t.Helper()
-	if s.tracked {
+	if s.tracked && !strings.Contains(text, "tracked") {
 		text = strings.ReplaceAll(text, "replies", "replies tracked")
 	}
 	return checked(t, text)
