@@ -34,8 +34,8 @@ func (a *app) compile(words []string) error {
 	case program.Replies != nil:
 		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
 	}
-	if program.Tracks() && a.opt.emit != "asm" {
-		return usage("--emit asm shows them", "rules with replies tracked cannot be written as %s: it has no table of flows", a.opt.emit)
+	if program.Tracks() && a.opt.emit == "object" {
+		return usage("--emit c has a map for them, --emit asm shows the program", "rules with replies tracked cannot be written as object: it has no table of flows")
 	}
 	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {

@@ -34,6 +34,7 @@ func (w *writer) edit(s plan.Step) []string {
 	if len(lines) > 0 {
 		lines = append(lines, "")
 	}
+	lines = append(lines, w.track(s)...)
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
 			lines = append(lines, w.adjust(sum)...)
@@ -161,7 +162,12 @@ func shared(wr plan.Write, f *field.Field) (part uint64, any bool) {
 }
 
 func (w *writer) write(g group, of func(*field.Field) content) string {
-	place, value := w.place(g.member), w.placed(g, 0, of)
+	return w.writeTo(w.place(g.member), g, of)
+}
+
+// writeTo stores new values where the member's content stands.
+func (w *writer) writeTo(place string, g group, of func(*field.Field) content) string {
+	value := w.placed(g, 0, of)
 	ones := true
 	for _, f := range g.fields {
 		ones = ones && of(f) == content{v: f.Max().Lo}

@@ -39,7 +39,7 @@ func (w *writer) computes(s plan.Step) []string {
 			lines = append(lines, comment(c.Field.Name+" keeps its bytes"))
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s %s = %s;", typeOf(c.Field), newName(c.Field), w.computed(c, shared)))
+		lines = append(lines, fmt.Sprintf("%s %s = %s;", typeOf(c.Field), newName(c.Field), w.valueOf(s, c, shared)))
 	}
 	return lines
 }
@@ -95,6 +95,14 @@ func newPiece(f, piece *field.Field) content {
 		name = fmt.Sprintf("(%s >> %d)", name, below)
 	}
 	return content{text: fmt.Sprintf("(__u%d)%s", piece.Width, name)}
+}
+
+// valueOf writes what a step gives a field.
+func (w *writer) valueOf(s plan.Step, c plan.Compute, shared map[int]bool) string {
+	if c.Action.Op == operand.Restore {
+		return w.restored(s, c.Field)
+	}
+	return w.computed(c, shared)
 }
 
 // computed writes how a value is worked out.

@@ -38,7 +38,7 @@ func Print(p *rule.Program, pl *plan.Program, o Options) string {
 	w.needs[map[bool]string{false: ownDraws, true: givenDraws}[o.HandedDraws]] = true
 	main := w.entry(pl) // first, because it notes what it needs
 	parts := slices.Concat(
-		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters(), w.draws(pl.Draws)},
+		[]string{w.title(), w.includes()}, w.headers(), []string{w.defines(), w.counters(), w.draws(pl.Draws), w.flows()},
 		w.functions(), w.written(main), []string{main, license})
 	parts = slices.DeleteFunc(parts, func(s string) bool { return s == "" })
 	return o.words(strings.Join(parts, "\n"))
@@ -49,6 +49,7 @@ func Print(p *rule.Program, pl *plan.Program, o Options) string {
 type writer struct {
 	program *rule.Program
 	options Options
+	on      field.Link
 	needs   map[string]bool
 	masks   map[*field.Field]bool // fields whose bits are named
 	// lists are the functions that know long lists of values, by what they say.

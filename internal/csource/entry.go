@@ -12,7 +12,7 @@ import (
 // entry is the program's function: it finds out which headers are there and
 // goes to the routine of that class of packets.
 func (w *writer) entry(pl *plan.Program) string {
-	w.chains = map[*plan.Chain]*routine{}
+	w.chains, w.on = map[*plan.Chain]*routine{}, pl.Link
 	head := fmt.Sprintf("SEC(%q)\nint %s(struct xdp_md *ctx)\n{\n", w.options.section(), ProgramName)
 	if pl.Blind() {
 		return head + w.blind(pl.Levels[0].Other) + "}\n"

@@ -55,8 +55,8 @@ var (
 // library are all functions, each behind those that it needs.
 var library = sync.OnceValue(func() []*function {
 	var out []*function
-	names := map[string]bool{noWay: true, moreFlag: true, extension: true}
-	for _, file := range []string{"frame", "ip", "ip6", "tcp", "quote", "random", "value", "checksum", "others", "tc", "end"} {
+	names := map[string]bool{noWay: true, moreFlag: true, extension: true, flowStruct: true}
+	for _, file := range []string{"frame", "ip", "ip6", "tcp", "quote", "random", "value", "checksum", "others", "tc", "end", "flow"} {
 		text, err := libraryFiles.ReadFile("library/" + file + ".c")
 		if err != nil {
 			panic(err)

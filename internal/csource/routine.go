@@ -169,6 +169,10 @@ func (w *writer) steps(c *plan.Chain) string {
 	for _, s := range c.Steps {
 		text := crop(words(w.program.Written[s.Rule]))
 		b.WriteString(indented(comment(text), 1) + "\n")
+		if s.Answers != nil {
+			b.WriteString(w.answering(s))
+			continue
+		}
 		if s.Cond == nil {
 			b.WriteString(indented(w.act(s), 1) + "\n")
 			return b.String()

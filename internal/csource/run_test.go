@@ -39,6 +39,7 @@ type loaded struct {
 	*ebpf.Program
 	counts *ebpf.Map
 	draws  *ebpf.Map // nil if it asks for no random numbers
+	flows  *ebpf.Map // nil if it tracks none
 	places int       // how many it may ask for
 	rules  int
 	source string
@@ -48,16 +49,22 @@ type loaded struct {
 // load prints, builds and loads the rules.
 func load(t *testing.T, link field.Link, p *rule.Program, o Options) *loaded {
 	t.Helper()
+	return loadWith(t, link, p, o, nil)
+}
+
+// loadWith is load with maps that are there already, by name.
+func loadWith(t *testing.T, link field.Link, p *rule.Program, o Options, maps map[string]*ebpf.Map) *loaded {
+	t.Helper()
 	source := Print(p, plan.Build(p, link), o)
 	spec, err := ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object(t, source)))
 	if err != nil {
 		t.Fatalf("read the object: %v\n%s", err, source)
 	}
-	c, err := ebpf.NewCollection(spec)
+	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
 	if err != nil {
 		t.Fatalf("load %s: %+v\n%s", p.Source, err, source)
 	}
-	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], c.Maps[DrawsMap], p.Draws, len(p.Written), source, c.Close}
+	return &loaded{c.Programs[ProgramName], c.Maps[CountersMap], c.Maps[DrawsMap], c.Maps[FlowsMap], p.Draws, len(p.Written), source, c.Close}
 }
 
 // run runs one frame through the program, with these random numbers.

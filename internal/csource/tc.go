@@ -30,7 +30,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 
 // finishAtTC writes the changes themselves.
 func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
-	var lines, last []string
+	lines, last := w.track(s), []string(nil)
 	for _, sum := range s.Sums {
 		switch {
 		case outer4(sum):

@@ -13,9 +13,9 @@ import (
 	"repacket/internal/rule"
 )
 
-// clangSource has clang compile the program's C source and binds it to our maps:
-// that of the counters, and that of the random numbers if they are handed in.
-func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*ebpf.ProgramSpec, error) {
+// clangSource has clang compile the program's C source and binds it to our maps,
+// by their names in it.
+func clangSource(p *rule.Program, o LoadOptions, maps map[string]*ebpf.Map) (*ebpf.ProgramSpec, error) {
 	if o.Limit > 0 || o.Timed {
 		return nil, errors.New("clang's program keeps neither a limit nor a time")
 	}
@@ -28,7 +28,7 @@ func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*eb
 		return nil, err
 	}
 	elf, err := csource.Build(context.Background(), csource.Print(p, planned, csource.Options{
-		Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect, HandedDraws: draws != nil,
+		Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect, HandedDraws: maps[csource.DrawsMap] != nil,
 	}))
 	if err != nil {
 		return nil, err
@@ -41,7 +41,6 @@ func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*eb
 	if !ok {
 		return nil, fmt.Errorf("clang's object has no program %s", csource.ProgramName)
 	}
-	maps := map[string]*ebpf.Map{csource.CountersMap: counters, csource.DrawsMap: draws}
 	for i := range spec.Instructions {
 		ins := &spec.Instructions[i]
 		if m := maps[ins.Reference()]; m != nil && ins.IsLoadFromMap() {
@@ -51,4 +50,22 @@ func clangSource(p *rule.Program, o LoadOptions, counters, draws *ebpf.Map) (*eb
 		}
 	}
 	return spec, nil
+}
+
+// clangMaps are the maps of clang's program: that of the counters, that of the random numbers if
+// they are handed in, and those for flows if it tracks some.
+func (l *Loaded) clangMaps() (map[string]*ebpf.Map, error) {
+	maps := map[string]*ebpf.Map{csource.CountersMap: l.counters, csource.DrawsMap: l.draws}
+	if l.flows == nil {
+		return maps, nil
+	}
+	scratch, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: csource.ScratchMap, Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: csource.ScratchSize, MaxEntries: 1,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make room for the flows of a packet: %w", err)
+	}
+	l.tables = []*ebpf.Map{scratch} // to be closed
+	maps[csource.FlowsMap], maps[csource.ScratchMap] = l.flows.table, scratch
+	return maps, nil
 }

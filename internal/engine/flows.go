@@ -12,6 +12,7 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/bpf/flowtable"
+	"repacket/internal/csource"
 	"repacket/internal/hook"
 	"repacket/internal/rule"
 	"repacket/internal/run"
@@ -214,8 +215,24 @@ func mapMemory(m *ebpf.Map, size, protection int) ([]byte, error) {
 
 // sharedFlows is the table for a program to be loaded.
 func (o LoadOptions) sharedFlows(p *rule.Program) (*Flows, error) {
-	if o.Flows == nil {
-		return NewFlows(p, 0)
+	switch {
+	case o.Flows != nil:
+		return o.Flows.clone()
+	case o.Clang:
+		return newClangFlows(p)
 	}
-	return o.Flows.clone()
+	return NewFlows(p, 0)
+}
+
+// newClangFlows makes an empty table for clang's programs, which name the rules in it by their
+// places: it is of another kind than ours.
+func newClangFlows(p *rule.Program) (*Flows, error) {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: hook.FlowsMapName, Type: ebpf.LRUHash, KeySize: csource.FlowSize, ValueSize: csource.TrackedSize,
+		MaxEntries: run.DefaultFlows,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make a table of flows for clang's program: %w", err)
+	}
+	return &Flows{table: m, flows: run.DefaultFlows, owners: make([]uint16, len(p.Written)), next: 1}, nil
 }

@@ -36,7 +36,7 @@ func TestTracked(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, o := range []LoadOptions{{}, {Fragments: true}, {Hook: bpf.TC}} {
+			for _, o := range []LoadOptions{{}, {Fragments: true}, {Hook: bpf.TC}, {Clang: true}, {Hook: bpf.TC, Clang: true}} {
 				for _, side := range []*rule.Program{p, p.Replies} {
 					o.Answers = nil
 					if side == p.Replies {
@@ -44,7 +44,7 @@ func TestTracked(t *testing.T) {
 					}
 					tested, err := SelfTest(side, o, 1000)
 					if d := (*DifferenceError)(nil); errors.As(err, &d) {
-						t.Fatalf("replies %t, hook %d: %s", o.Answers != nil, o.Hook, d.Report())
+						t.Fatalf("replies %t, hook %d, clang %t: %s", o.Answers != nil, o.Hook, o.Clang, d.Report())
 					}
 					if err != nil {
 						t.Fatalf("replies %t: %+v", o.Answers != nil, err)
@@ -74,14 +74,15 @@ func TestTrackedRandom(t *testing.T) {
 			continue
 		}
 		done++
+		clang := done%4 == 0
 		for _, side := range []*rule.Program{p, p.Replies} {
-			o := LoadOptions{Hook: bpf.Hook(r.IntN(2)), Redirect: outlets(p)}
+			o := LoadOptions{Hook: bpf.Hook(r.IntN(2)), Redirect: outlets(p), Clang: clang}
 			if side == p.Replies {
 				o.Answers = p
 			}
 			tested, err := SelfTest(side, o, 200)
 			if d := (*DifferenceError)(nil); errors.As(err, &d) {
-				t.Fatalf("replies %t, hook %d: %s", o.Answers != nil, o.Hook, d.Report())
+				t.Fatalf("replies %t, hook %d, clang %t: %s", o.Answers != nil, o.Hook, o.Clang, d.Report())
 			}
 			if c := (*TooComplexError)(nil); errors.As(err, &c) { // rules for all kinds of packets, by their tags
 				large++

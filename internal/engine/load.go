@@ -206,7 +206,11 @@ func (*TooComplexError) Hint() string { return run.TooLargeHint }
 // source is the program to load, by our own compiler or by clang.
 func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
 	if o.Clang {
-		return clangSource(p, o, l.counters, l.draws)
+		maps, err := l.clangMaps()
+		if err != nil {
+			return nil, err
+		}
+		return clangSource(p, o, maps)
 	}
 	planned, err := plan.BuildTables(p, o.Link)
 	if err != nil {
