@@ -68,7 +68,20 @@ func proofFrames(r *benchRule, p *program) [][]byte {
 		all = append(append(all, known.frame), carries(r, known.frame)...)
 	}
 	all = append(all, packetgen.Frames(rand.New(rand.NewPCG(1624, 0)), r.checked, frames)...)
-	return slices.DeleteFunc(all, func(f []byte) bool { return p.what != countAll && len(f) > oneBuffer })
+	return slices.DeleteFunc(all, func(f []byte) bool {
+		return p.what != countAll && len(f) > oneBuffer || r.setsAddress() && mayBeRouted(f)
+	})
+}
+
+// mayBeRouted reports whether a frame may have a source route among options of IPv4, behind up to
+// two tags.
+func mayBeRouted(frame []byte) bool {
+	for _, at := range []int{14, 18, 22} {
+		if len(frame) > at && frame[at]>>4 == 4 && frame[at]&15 > 5 {
+			return true
+		}
+	}
+	return false
 }
 
 // carries are the packet with such checksums that those which leave are about

@@ -87,7 +87,7 @@ func TestRepliesBecomeTheOriginalExchanged(t *testing.T) {
 		}
 	}
 	t.Logf("%d replies, %d changed", undone, changed)
-	if changed < 2*seeds {
+	if changed < seeds {
 		t.Errorf("%d replies, %d changed: that shows little", undone, changed)
 	}
 }
