@@ -375,7 +375,7 @@ func TestFullDiskOfSaved(t *testing.T) {
 	}
 }
 
-// TestSaveRefused: what cannot be is refused, and nothing is written.
+// TestSaveRefused: a file that no run can write is refused, and nothing is written.
 func TestSaveRefused(t *testing.T) {
 	t.Parallel()
 	there := filepath.Join(t.TempDir(), "there.pcapng")

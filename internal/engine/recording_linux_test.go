@@ -59,14 +59,7 @@ func TestStuckReader(t *testing.T) {
 		Packet: func(*run.Packet) { got++; <-stuck },
 		Lost:   func(n uint64) { lost += n },
 	}
-	p := checked(t, "if arp then arp_op 2")
-	l, err := Load(p, LoadOptions{Record: &r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Deliver(run.Packet{Program: p}); err != nil {
-		t.Fatal(err)
-	}
+	l := loadRecording(t, &r)
 	if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: packets}); err != nil {
 		t.Fatal(err)
 	}
@@ -83,19 +76,26 @@ func TestStuckReader(t *testing.T) {
 	}
 }
 
-// TestCloseDoesNotWaitForever: a program is closed though who is handed its packets hangs.
-func TestCloseDoesNotWaitForever(t *testing.T) {
-	needs.Kernel(t)
-	stuck, handed := make(chan struct{}), make(chan struct{}, 1)
-	r := run.Recording{Packet: func(*run.Packet) { handed <- struct{}{}; <-stuck }, Lost: func(uint64) {}}
+// loadRecording loads a program that records ARP packets, and hands them over.
+func loadRecording(t *testing.T, r *run.Recording) *Loaded {
+	t.Helper()
 	p := checked(t, "if arp then arp_op 2")
-	l, err := Load(p, LoadOptions{Record: &r})
+	l, err := Load(p, LoadOptions{Record: r})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Deliver(run.Packet{Program: p}); err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// TestCloseDoesNotWaitForever: a program is closed though who is handed its packets hangs.
+func TestCloseDoesNotWaitForever(t *testing.T) {
+	needs.Kernel(t)
+	stuck, handed := make(chan struct{}), make(chan struct{}, 1)
+	r := run.Recording{Packet: func(*run.Packet) { handed <- struct{}{}; <-stuck }, Lost: func(uint64) {}}
+	l := loadRecording(t, &r)
 	if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame}); err != nil {
 		t.Fatal(err)
 	}
@@ -125,14 +125,7 @@ func TestRecordsAreLimited(t *testing.T) {
 	} {
 		got := 0
 		tt.limits.Packet, tt.limits.Lost = func(*run.Packet) { got++ }, func(uint64) {}
-		p := checked(t, "if arp then arp_op 2")
-		l, err := Load(p, LoadOptions{Record: &tt.limits})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := l.Deliver(run.Packet{Program: p}); err != nil {
-			t.Fatal(err)
-		}
+		l := loadRecording(t, &tt.limits)
 		if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: packets}); err != nil {
 			t.Fatal(err)
 		}

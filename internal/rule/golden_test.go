@@ -72,7 +72,7 @@ func TestOperands(t *testing.T) { golden(t, "testdata/operands.txt", render) }
 func TestWarnings(t *testing.T) { golden(t, "testdata/warnings.txt", render) }
 func TestRules(t *testing.T)    { golden(t, "testdata/rules.txt", render) }
 
-// TestReplies: what becomes of replies, what cannot be told apart or seen, and what is rejected.
+// TestReplies: the inverse of rules, which replies look alike or are not seen, and what is rejected.
 func TestReplies(t *testing.T) {
 	t.Parallel()
 	golden(t, "testdata/replies.txt", func(source string) string {

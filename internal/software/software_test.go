@@ -18,22 +18,32 @@ import (
 	"repacket/test/rulegen"
 )
 
+// draw is the n-th random program, for Ethernet or raw IP, with rules in files or without; it is nil
+// where the rules are rejected.
+func draw(r *rand.Rand, n uint64) (rulegen.Style, rulegen.Source, *rule.Program) {
+	style := rulegen.Style{Redirect: []string{"eth9"}, Operands: n%3 != 0, Chance: n%2 == 0}
+	if n%8 == 0 {
+		style.Link = field.RawIP
+	}
+	s := rulegen.Source{Text: style.Program(r)}
+	if n%5 == 0 {
+		s = style.Source(r)
+	}
+	p, err := s.Check()
+	if err != nil {
+		return style, s, nil
+	}
+	return style, s, p
+}
+
 // TestAsReference compares random programs with the reference, on packets made for them.
 func TestAsReference(t *testing.T) {
 	t.Parallel()
 	acted := 0
 	for n := range uint64(300) {
 		r := rand.New(rand.NewPCG(18, n))
-		style := rulegen.Style{Redirect: []string{"eth9"}, Operands: n%3 != 0, Chance: n%2 == 0}
-		if n%8 == 0 {
-			style.Link = field.RawIP
-		}
-		s := rulegen.Source{Text: style.Program(r)}
-		if n%5 == 0 {
-			s = style.Source(r)
-		}
-		p, err := s.Check()
-		if err != nil {
+		style, s, p := draw(r, n)
+		if p == nil {
 			continue
 		}
 		acted += compare(t, s, p, style.Link, r, 100)
@@ -162,16 +172,8 @@ func TestCutOff(t *testing.T) {
 	acted, skipped, more := 0, 0, 0
 	for n := range uint64(400) {
 		r := rand.New(rand.NewPCG(19, n))
-		style := rulegen.Style{Redirect: []string{"eth9"}, Operands: n%3 != 0, Chance: n%2 == 0}
-		if n%8 == 0 {
-			style.Link = field.RawIP
-		}
-		s := rulegen.Source{Text: style.Program(r)}
-		if n%5 == 0 {
-			s = style.Source(r)
-		}
-		p, err := s.Check()
-		if err != nil {
+		style, s, p := draw(r, n)
+		if p == nil {
 			continue
 		}
 		made, err := plan.BuildTables(p, style.Link)
