@@ -170,7 +170,7 @@ func TestManyRules(t *testing.T) {
 	counts[4].Matched = 7
 	var said bytes.Buffer
 	(&report{out: &output{stderr: &said}}).lines(run.Counts{Rules: counts}, 0)
-	const want = "5   7 pkts  0 bytes  if udp\n21 more rules have matched nothing (repacket list shows them)\nmatch 7 pkts in 0.000 s\n"
+	const want = "5   7 pkts  0 bytes  if udp\n21 more rules have matched nothing\nmatch 7 pkts in 0.000 s\n"
 	if got := said.String(); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}

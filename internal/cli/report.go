@@ -76,7 +76,7 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 			r.line(line, "\n")
 		}
 		if idle > 0 {
-			r.line(fmt.Sprintf("%d more rules have matched nothing (repacket list shows them)", idle), "\n")
+			r.line(fmt.Sprintf("%d more rules have matched nothing", idle), "\n")
 		}
 	}
 	for _, s := range counts.Skipped {
