@@ -31,7 +31,7 @@ func (a *app) check(words []string) error {
 	if program.OneWay != nil {
 		a.out.warn(program.OneWay)
 	}
-	for _, w := range program.Unseen {
+	for _, w := range program.RepliesAdvice {
 		a.out.warn(w)
 	}
 	planned, err := a.explain(program)

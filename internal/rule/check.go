@@ -40,7 +40,7 @@ func CheckWith(source string, o Options) (*Program, error) {
 		p.OneWay.File = o.File
 		settle(p.OneWay)
 	}
-	for _, w := range p.Unseen {
+	for _, w := range p.RepliesAdvice {
 		w.File = o.File
 	}
 	for i, w := range p.Warnings {
@@ -161,7 +161,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 		c.remarks(d, copies)
 	}
 	if r.Replies != NoReplies && c.err == nil {
-		c.answerable(r, copies[0])
+		c.checkReplies(r, copies[0])
 	}
 	c.program.Rules = append(c.program.Rules, copies...)
 }

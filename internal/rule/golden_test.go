@@ -84,7 +84,7 @@ func TestReplies(t *testing.T) {
 		for _, info := range p.Explanation() {
 			b.WriteString(info.Replies.text())
 		}
-		for _, w := range append(p.Warnings, p.Unseen...) {
+		for _, w := range append(p.Warnings, p.RepliesAdvice...) {
 			if line := w.Format(); !strings.HasPrefix(line, "note: replies are seen") { // of every program
 				b.WriteString(line)
 			}
@@ -104,7 +104,7 @@ func TestRepliesOpenBehindPass(t *testing.T) {
 		"if ip_dest 10.0.0.0/8 else if ip_dest 192.0.2.1 then ip_dest 10.0.0.1 replies",
 	} {
 		p := mustCheckRows(t, source)
-		if w := p.Unseen[0]; !strings.HasPrefix(w.Msg, "whoever talks to") || w.Hint != "" {
+		if w := p.RepliesAdvice[0]; !strings.HasPrefix(w.Msg, "whoever talks to") || w.Hint != "" {
 			t.Errorf("%s: %s", source, w.Format())
 		}
 	}
@@ -124,11 +124,11 @@ func TestRepliesClosed(t *testing.T) {
 		"if ip_dest @old then ip_dest @new replies from moves.csv",
 	} {
 		p := mustCheckRows(t, source)
-		closing, ok := strings.CutPrefix(p.Unseen[0].Hint, "to close it: ")
+		closing, ok := strings.CutPrefix(p.RepliesAdvice[0].Hint, "to close it: ")
 		if !ok {
-			t.Fatalf("%s: %s", source, p.Unseen[0].Format())
+			t.Fatalf("%s: %s", source, p.RepliesAdvice[0].Format())
 		}
-		for _, w := range mustCheckRows(t, source+" "+closing).Unseen {
+		for _, w := range mustCheckRows(t, source+" "+closing).RepliesAdvice {
 			if strings.HasPrefix(w.Msg, "whoever") {
 				t.Errorf("%s %s: %s", source, closing, w.Msg)
 			}

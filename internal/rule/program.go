@@ -60,8 +60,8 @@ type Program struct {
 	// OneWay is a warning of rules that change a port or an address of TCP in one direction
 	// only, or nil. The other direction may have rules of its own, which are not known here.
 	OneWay *syntax.Diagnostic
-	// Unseen are warnings of what replies without memory cannot tell apart or see.
-	Unseen []*syntax.Diagnostic
+	// RepliesAdvice are warnings of what replies without memory cannot tell apart or see.
+	RepliesAdvice []*syntax.Diagnostic
 	// Draws is how many random numbers a packet may need: every Chance.Index
 	// and all of Action.Draws lie below it.
 	Draws int

@@ -14,7 +14,7 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 		return
 	}
 	out := &Program{Source: c.source, Written: c.program.Written}
-	before, served := newMeeting(), newMeeting()
+	before, served := newSetIndex(), newSetIndex()
 	var all []inverse
 	var tracked []*Rule
 	for _, r := range c.program.Rules {
@@ -43,12 +43,12 @@ func (c *checker) replies(nodes []syntax.RuleNode) {
 	// What answers a flow that is tracked is known; what the others serve only looks like it.
 	out.Rules = append(tracked, out.Rules...)
 	c.program.Replies = out
-	c.program.Unseen = c.unseen(nodes, all)
+	c.program.RepliesAdvice = c.repliesAdvice(nodes, all)
 	c.inverses = all
 }
 
 // distinct rejects a rule whose replies may be those of an earlier one.
-func (c *checker) distinct(nodes []syntax.RuleNode, all []*Rule, served *meeting, r *Rule, in packetset.Set) {
+func (c *checker) distinct(nodes []syntax.RuleNode, all []*Rule, served *setIndex, r *Rule, in packetset.Set) {
 	for _, i := range served.near(in) {
 		early := all[i]
 		if c.sets.Spend(1); !c.sets.Meets(served.sets[i], in) || c.apartByRows(early, r) {

@@ -12,13 +12,13 @@ import (
 // otherwise (net.ipv4.ip_local_port_range).
 var ephemeral = field.Set{{Lo: field.V(32768), Hi: field.V(60999)}}
 
-// maxUnseen is the most inverses that are looked at for what they cannot tell apart.
-const maxUnseen = 50
+// maxAdvised is the most inverses that are looked at for what they cannot tell apart.
+const maxAdvised = 50
 
-// unseen says what rules that keep no memory of flows cannot tell apart or see (semantics.md 5.3).
+// repliesAdvice says what rules that keep no memory of flows cannot tell apart or see (semantics.md 5.3).
 // Of each kind one warning is enough.
-func (c *checker) unseen(nodes []syntax.RuleNode, all []inverse) (out []*syntax.Diagnostic) {
-	all = all[:min(len(all), maxUnseen)]
+func (c *checker) repliesAdvice(nodes []syntax.RuleNode, all []inverse) (out []*syntax.Diagnostic) {
+	all = all[:min(len(all), maxAdvised)]
 	for _, of := range []func([]syntax.RuleNode, inverse, []inverse) *syntax.Diagnostic{c.direct, c.ephemeralPort, c.unanswered, c.elsewhere} {
 		for _, inv := range all {
 			if d := of(nodes, inv, all); d != nil {

@@ -7,10 +7,10 @@ import (
 	"repacket/internal/packetset"
 )
 
-// meeting finds the sets of packets that may have one in common with another set, so that
+// setIndex finds the sets of packets that may have one in common with another set, so that
 // thousands of rules are not compared pair by pair: a field that has one value, or one prefix, in all
 // packets of both tells most sets apart.
-type meeting struct {
+type setIndex struct {
 	sets []packetset.Set
 	// byKey are the sets by such a field, and lengths how long the prefixes are.
 	byKey   map[key][]int
@@ -19,12 +19,12 @@ type meeting struct {
 	lacking map[*field.Field][]int
 }
 
-func newMeeting() *meeting {
-	return &meeting{byKey: map[key][]int{}, lengths: map[*field.Field][]int{}, lacking: map[*field.Field][]int{}}
+func newSetIndex() *setIndex {
+	return &setIndex{byKey: map[key][]int{}, lengths: map[*field.Field][]int{}, lacking: map[*field.Field][]int{}}
 }
 
 // add puts in the next set.
-func (m *meeting) add(s packetset.Set) {
+func (m *setIndex) add(s packetset.Set) {
 	n := len(m.sets)
 	m.sets = append(m.sets, s)
 	known := map[*field.Field]bool{}
@@ -48,7 +48,7 @@ func (m *meeting) add(s packetset.Set) {
 }
 
 // near are the numbers of the sets that may have a packet in common with s, in order.
-func (m *meeting) near(s packetset.Set) []int {
+func (m *setIndex) near(s packetset.Set) []int {
 	var best []int
 	found := false
 	for _, k := range keys(s) {

@@ -7,8 +7,8 @@ import (
 	"repacket/internal/syntax"
 )
 
-// answerable rejects replies where there are none, and beside actions that no reply undoes.
-func (c *checker) answerable(r syntax.RuleNode, rule *Rule) {
+// checkReplies rejects replies where there are none, and beside actions that no reply undoes.
+func (c *checker) checkReplies(r syntax.RuleNode, rule *Rule) {
 	for _, v := range r.Verdicts {
 		switch v.Verdict {
 		case Drop:
