@@ -10,9 +10,6 @@ import (
 	"repacket/internal/rule"
 )
 
-// FlowsName is the name of the map with the flows that rules track.
-const FlowsName = "repacket_flows"
-
 // flows emits what enters flows in the table, and looks them up.
 type flows struct{ *code }
 

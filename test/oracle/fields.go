@@ -115,14 +115,9 @@ func Read(link field.Link, frame []byte, f *field.Field) (v field.Value, ok bool
 	return h.read(f)
 }
 
-// WrongFields says which field that an Ethernet frame's rule set or swapped
-// does not have the value that it should by the outside library, or "". It also
-// tells how many it compared; rules that change where headers are are left out.
-func WrongFields(in []byte, got reference.Result) (compared int, wrong string) {
-	return WrongFieldsOn(field.Ethernet, in, got)
-}
-
-// WrongFieldsOn is WrongFields for any link.
+// WrongFieldsOn says which field that a frame's rule set or swapped does not have the value that
+// it should by the outside library, or "". It also tells how many it compared; rules that change
+// where headers are are left out.
 func WrongFieldsOn(link field.Link, in []byte, got reference.Result) (compared int, wrong string) {
 	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""

@@ -81,15 +81,10 @@ func allow(mask []byte, start map[field.Protocol]int, f *field.Field) {
 	}
 }
 
-// WrongSums says which checksum is not what it has to be: what was right is
+// WrongSumsOn says which checksum is not what it has to be: what was right is
 // right, what was wrong by k is wrong by k, fix makes right and bad wrong. It
 // also tells how many it compared; rules that change which bytes are summed
 // are left out.
-func WrongSums(in []byte, got reference.Result) (compared int, wrong string) {
-	return WrongSumsOn(field.Ethernet, in, got)
-}
-
-// WrongSumsOn is WrongSums for any link.
 func WrongSumsOn(link field.Link, in []byte, got reference.Result) (compared int, wrong string) {
 	if !got.Rewritten || changesCut(got.Acted.Actions) {
 		return 0, ""
