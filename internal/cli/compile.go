@@ -26,20 +26,22 @@ func (a *app) compile(words []string) error {
 		return err
 	}
 	tc := a.opt.at == run.TC
+	oneOfTwo := program.Replies != nil && !a.opt.replies
 	switch {
 	case a.opt.replies && program.Replies == nil:
 		return usage("leave out --replies, or write replies behind the actions of a rule", "no rule has replies")
 	case a.opt.replies:
 		program, tc = program.Replies, true // they leave, and XDP sees none that do
-	case program.Replies != nil:
-		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
 	}
 	if program.Tracks() && a.opt.emit == "object" {
-		return usage("--emit c has a map for them, --emit asm shows the program", "rules with replies tracked cannot be written as object: it has no table of flows")
+		return usage("--emit c has a map for them, --emit asm shows the program", "rules with replies tracked cannot be written as an object: it has no table of flows")
 	}
 	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {
 		return err
+	}
+	if oneOfTwo {
+		a.out.status("replies have a program of their own, for packets that leave: --replies shows it")
 	}
 	if a.opt.output != "" {
 		if err := a.writeFile(a.opt.output, text); err != nil { // what was there is gone, even if there is no room
@@ -59,13 +61,14 @@ func (a *app) compile(words []string) error {
 
 // loading is the line that attaches an object file without Repacket.
 func loading(file string, tc, leaving bool) string {
-	switch {
-	case leaving:
-		return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE egress bpf direct-action obj " + shellWord(file) + " sec tc"
-	case tc:
-		return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE ingress bpf direct-action obj " + shellWord(file) + " sec tc"
+	if !tc {
+		return "to attach it: ip link set dev IFACE xdp obj " + shellWord(file) + " sec xdp"
 	}
-	return "to attach it: ip link set dev IFACE xdp obj " + shellWord(file) + " sec xdp"
+	direction := "ingress"
+	if leaving {
+		direction = "egress"
+	}
+	return "to attach it: tc qdisc add dev IFACE clsact; tc filter add dev IFACE " + direction + " bpf direct-action obj " + shellWord(file) + " sec tc"
 }
 
 // redirects are the numbers of the interfaces that rules redirect to. C can be
