@@ -49,6 +49,10 @@ type Options struct {
 	Stay bool
 	// Replace: they are to take the place of rules that stay there, if there are any.
 	Replace bool
+	// RevertAfter is the time after which the interface does again what it did before, unless
+	// the rules are confirmed by then; 0: they need no confirmation. Of a run that is not to
+	// stay it is about rules that take the place of those it began with.
+	RevertAfter time.Duration
 }
 
 // Advice is a warning, or a note, about rules and the interface that they are for.
