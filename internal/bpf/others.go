@@ -108,6 +108,9 @@ func (p *parser) others(n *plan.Network, l3 field.Protocol, ahead int, bare asse
 		p.guard(p.reg.l4, l4Base+size, bare)
 		if o.First != 0 && l3 == field.IP {
 			p.Emit(asm.LoadMem(value, p.reg.l4, l4Base, asm.Byte))
+			if o.FirstMask != 0xff {
+				p.Emit(asm.And.Imm(value, int32(o.FirstMask)))
+			}
 			p.Jump(bare, asm.JNE.Imm(value, int32(o.First), ""))
 		}
 		if o.Shown && l3 == field.IP {

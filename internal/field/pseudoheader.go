@@ -13,8 +13,9 @@ type Other struct {
 	Check int
 	// Over are the headers over which it covers their addresses.
 	Over Protocol // None: both
-	// First, if it is not 0, is the first byte in packets over IPv4: it has the version.
-	First uint8
+	// First, if it is not 0, is the first byte in packets over IPv4, in the bits of
+	// FirstMask: they have the version.
+	First, FirstMask uint8
 	// Shown: over IPv4 not every sender sums a pseudo-header. The checksum covers it
 	// where it is right with a pseudo-header and wrong without.
 	Shown bool
@@ -24,17 +25,17 @@ type Other struct {
 	RFC string
 }
 
-// Others are all of the registry of protocol numbers but TCP, UDP, ICMPv6, and version 2
-// of RDP (27, RFC 1151). The pseudo-header is that of IPv4 (RFC 768) or IPv6 (RFC 8200
+// Others are all of the registry of protocol numbers but TCP, UDP and ICMPv6. The pseudo-header is that of IPv4 (RFC 768) or IPv6 (RFC 8200
 // section 8.1), of which the addresses follow.
 var Others = []Other{
-	{33, "DCCP", 6, None, 0, false, false, "RFC 4340 section 9.1"},
-	{89, "OSPFv3", 12, None, 3, false, false, "RFC 5340 appendix A.3.1, RFC 7949 over IPv4"},
-	{103, "PIM", 2, IP6, 0, false, false, "RFC 7761 section 4.9"},
-	{112, "VRRPv3", 6, None, 0x31, true, false, "RFC 9568 section 5.2.8; RFC 5798 has one over IPv4"},
-	{135, "Mobility Header", 4, IP6, 0, false, false, "RFC 6275 section 6.1.1"},
-	{136, "UDP-Lite", 6, None, 0, false, true, "RFC 3828 section 3.1"},
-	{139, "HIP", 4, None, 0, false, false, "RFC 7401 section 5.1.1"},
+	{27, "RDP version 2", 16, IP, 2, 3, false, false, "RFC 1151: the checksum of TCP, RFC 793 section 3.1"},
+	{33, "DCCP", 6, None, 0, 0, false, false, "RFC 4340 section 9.1"},
+	{89, "OSPFv3", 12, None, 3, 0xff, false, false, "RFC 5340 appendix A.3.1, RFC 7949 over IPv4"},
+	{103, "PIM", 2, IP6, 0, 0, false, false, "RFC 7761 section 4.9"},
+	{112, "VRRPv3", 6, None, 0x31, 0xff, true, false, "RFC 9568 section 5.2.8; RFC 5798 has one over IPv4"},
+	{135, "Mobility Header", 4, IP6, 0, 0, false, false, "RFC 6275 section 6.1.1"},
+	{136, "UDP-Lite", 6, None, 0, 0, false, true, "RFC 3828 section 3.1"},
+	{139, "HIP", 4, None, 0, 0, false, false, "RFC 7401 section 5.1.1"},
 }
 
 // MostShown is how long a message can be, in bytes, that shows whether its checksum

@@ -192,7 +192,7 @@ func (d *draft) number() byte {
 	if d.proto != field.None {
 		return byte(d.proto.Header().Number)
 	}
-	unknown := []byte{2, 3, 5, 59, 103, 112, 132, 135} // nothing that is looked into, or over IPv6 only
+	unknown := []byte{2, 3, 5, 27, 59, 103, 112, 132, 135} // nothing that is looked into, or over one of both IP headers only
 	if others := field.OthersOver(d.net); d.r.IntN(3) > 0 && len(others) > 0 {
 		d.other = others[d.r.IntN(len(others))]
 		return d.other.Number
@@ -210,7 +210,7 @@ func (d *draft) transport(words, payload int) {
 		d.put(udpLen, uint64(8+payload)&0xffff)
 	case field.None:
 		if d.other.First != 0 && d.r.IntN(2) == 0 {
-			d.frame[d.l4] = d.other.First
+			d.frame[d.l4] = d.other.First | d.frame[d.l4]&^d.other.FirstMask
 		}
 		if at := d.otherCheck(); at > 0 && d.r.IntN(8) == 0 {
 			binary.BigEndian.PutUint16(d.frame[at:], uint16(-d.r.IntN(2))) // either 0

@@ -16,7 +16,8 @@ type otherCheck struct {
 // addresses (semantics.md 4.2).
 type otherPlace struct {
 	check     int
-	first     byte // where it is not 0
+	first     byte // where it is not 0: what the first byte is
+	versions  bool // first is in the two lowest bits alone
 	shown     bool // only if the packet shows that it covers the pseudo-header
 	neverZero bool
 }
@@ -24,8 +25,9 @@ type otherPlace struct {
 // The protocols by their numbers, over each IP header.
 var (
 	others4 = map[int]otherPlace{
-		33: {check: 6},            // DCCP, RFC 4340
-		89: {check: 12, first: 3}, // OSPFv3, RFC 7949; that of OSPFv2 covers no address
+		27: {check: 16, first: 2, versions: true}, // RDP version 2, RFC 1151; that of version 1 covers no address
+		33: {check: 6},                            // DCCP, RFC 4340
+		89: {check: 12, first: 3},                 // OSPFv3, RFC 7949; that of OSPFv2 covers no address
 		// VRRPv3 of type 1: RFC 5798 sums a pseudo-header, RFC 9568 does not. VRRPv2 has none.
 		112: {check: 6, first: 0x31, shown: true},
 		136: {check: 6, neverZero: true}, // UDP-Lite, RFC 3828
@@ -47,7 +49,7 @@ var (
 func (p *packet) parseOther(places map[int]otherPlace, number, at, end int) {
 	place, known := places[number]
 	check := at + place.check
-	if !known || max(at+8, check+2) > end || check >= p.cut.captured || place.first != 0 && p.frame[at] != place.first {
+	if !known || max(at+8, check+2) > end || check >= p.cut.captured || !place.begins(p.frame[at]) {
 		return
 	}
 	if l3 := p.at[field.IP]; place.shown && l3+readIP(p.frame[l3:]).totalLen > p.cut.captured && p.cut.captured < len(p.frame) {
@@ -61,6 +63,14 @@ func (p *packet) parseOther(places map[int]otherPlace, number, at, end int) {
 		return
 	}
 	p.other = otherCheck{check, place.neverZero}
+}
+
+// begins reports whether a header of the protocol and version can begin with a byte.
+func (o otherPlace) begins(b byte) bool {
+	if o.versions {
+		b %= 4
+	}
+	return o.first == 0 || b == o.first
 }
 
 // showsPseudoHeader reports whether the message at an offset behind IPv4 has a checksum

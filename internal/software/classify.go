@@ -295,7 +295,7 @@ func (r *Runner) other(n *network, o *field.Other, l3 field.Protocol, d datagram
 	switch {
 	case max(d.at+8, check+2) > d.end, check >= len(r.data):
 		return n.bare, nil
-	case o.First != 0 && l3 == field.IP && r.data[d.at] != o.First:
+	case o.First != 0 && l3 == field.IP && r.data[d.at]&o.FirstMask != o.First:
 		return n.bare, nil
 	case o.NeverZero && check+2 <= len(r.data) && binary.BigEndian.Uint16(r.data[check:]) == 0:
 		return n.bare, nil

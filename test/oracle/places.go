@@ -89,7 +89,7 @@ func placeTransport(at map[field.Protocol]int, in []byte, number byte, l4 int) {
 	proto, ok := map[byte]field.Protocol{1: field.ICMP, 6: field.TCP, 17: field.UDP, 58: field.ICMP6}[number]
 	if !ok {
 		// field.None: where a checksum follows the addresses that rules do not know.
-		if check, ok := map[byte]int{33: 6, 89: 12, 103: 2, 112: 6, 135: 4, 136: 6, 139: 4}[number]; ok && l4+check+2 <= len(in) {
+		if check, ok := map[byte]int{27: 16, 33: 6, 89: 12, 103: 2, 112: 6, 135: 4, 136: 6, 139: 4}[number]; ok && l4+check+2 <= len(in) {
 			at[field.None] = l4 + check
 		}
 		return

@@ -26,6 +26,9 @@ static __always_inline __u32 other_check(struct xdp_md *ctx, __u32 l3, const str
 	if (ip->ver_hl >> 4 != 4 || header_length(ip) < sizeof(*ip) || ip->flags_offset & bpf_htons(IP_OFFSET))
 		return 0;
 	switch (ip->protocol) {
+	case 27: /* RDP version 2, RFC 1151 */
+		at = 16;
+		break;
 	case 33: /* DCCP, RFC 4340 */
 	case 112: /* VRRPv3 */
 	case 136: /* UDP-Lite, RFC 3828 */
@@ -41,6 +44,8 @@ static __always_inline __u32 other_check(struct xdp_md *ctx, __u32 l3, const str
 		return 0;
 	}
 	if (header_length(ip) + (at < 6 ? 8 : at + 2) > extent(ip))
+		return 0;
+	if (ip->protocol == 27 && ((const void *)l4 + 18 > end || (l4[0] & 3) != 2))
 		return 0;
 	if (ip->protocol == 89 && ((const void *)l4 + 14 > end || l4[0] != 3))
 		return 0;
