@@ -14,6 +14,7 @@ import (
 // act writes what a step does.
 func (w *writer) act(s plan.Step) string {
 	var lines []string
+	w.inMemory = inMemory(s.Computes)
 	if w.options.Hook == TC {
 		w.need("tag_offloaded") // for counting
 		lines = w.editAtTC(s)
@@ -113,7 +114,7 @@ func (w *writer) address(f *field.Field) string {
 
 // writes stores new values, one statement a member.
 func (w *writer) writes(s plan.Step) []string {
-	fields, values := written(s.Writes)
+	fields, values := w.valuesOf(s.Writes)
 	kept := kept(s)
 	fields = slices.DeleteFunc(fields, func(f *field.Field) bool { return kept[f] })
 	var lines []string
@@ -123,28 +124,36 @@ func (w *writer) writes(s plan.Step) []string {
 	return lines
 }
 
-// written are the fields, in pieces, that are written, and their values.
-func written(list []plan.Write) (fields []*field.Field, values map[*field.Field]content) {
+// written are the fields, in pieces, that are written.
+func written(list []plan.Write) (fields []*field.Field) {
+	for _, wr := range list {
+		for _, f := range narrow(wr.Fields) {
+			if _, overlap := shared(wr, f); overlap && !slices.Contains(fields, f) {
+				fields = append(fields, f)
+			}
+		}
+	}
+	return fields
+}
+
+// valuesOf are the fields that are written, and their values.
+func (w *writer) valuesOf(list []plan.Write) (fields []*field.Field, values map[*field.Field]content) {
 	values = map[*field.Field]content{}
 	for _, wr := range list {
 		for _, whole := range wr.Fields {
 			for _, f := range pieces(whole) {
 				part, overlap := shared(wr, f)
-				if !overlap {
-					continue
-				}
-				if !slices.Contains(fields, f) {
-					fields = append(fields, f)
-				}
-				if wr.Computed {
-					values[f] = newPiece(whole, f)
-				} else {
+				switch {
+				case !overlap:
+				case wr.Computed:
+					values[f] = w.newPiece(whole, f)
+				default:
 					values[f] = content{v: values[f].v | part}
 				}
 			}
 		}
 	}
-	return fields, values
+	return written(list), values
 }
 
 // shared are the bits of f's value that a write holds, which may be a part of
@@ -220,6 +229,10 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			terms = append(terms, w.parts(c, list, weights, weight < 0))
 			continue
 		}
+		if w.inMemory[c.Field] && max(weight, -weight) == 1 {
+			terms = append(terms, w.readdressed(c.Field, weight < 0))
+			continue
+		}
 		for i := range pieces(c.Field) {
 			more, less := w.weighed(c, i, max(weight, -weight))
 			if weight < 0 {
@@ -228,10 +241,30 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			terms = append(terms, w.difference(more, less))
 		}
 	}
-	if len(terms) > 1 && !strings.Contains(terms[0], "minus(") {
+	if len(terms) > 1 && !strings.Contains(terms[0], "minus(") && !strings.HasPrefix(terms[0], "readdressed(") {
 		terms[0] = "(__u64)" + bracketed(terms[0]) // terms of 32 bits would lose a carry between them
 	}
 	return terms, names
+}
+
+// readdressed writes what changes by an address whose new value is in memory.
+func (w *writer) readdressed(f *field.Field, less bool) string {
+	w.need("readdressed")
+	now, was := newName(f), w.address(f)
+	if less {
+		now, was = was, now
+	}
+	return fmt.Sprintf("readdressed(%s, %s)", now, was)
+}
+
+// addressOf is the address with a piece whose new value is in memory, or nil.
+func (w *writer) addressOf(piece *field.Field) *field.Field {
+	for f, is := range w.inMemory {
+		if is && slices.Contains(pieces(f), piece) {
+			return f
+		}
+	}
+	return nil
 }
 
 // parts writes what changes by the parts of an address that lie in one member:
@@ -243,7 +276,7 @@ func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Fie
 	for _, o := range list {
 		if isPart(o.Field) && memberOf(o.Field) == g.member {
 			g.fields = append(g.fields, o.Field)
-			becomes[o.Field] = newContent(o, o.Field)
+			becomes[o.Field] = w.newContent(o, o.Field)
 			delete(weights, o.Field)
 		}
 	}
@@ -259,9 +292,9 @@ func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Fie
 }
 
 // newContent is what a piece of a changed field becomes.
-func newContent(c plan.Change, piece *field.Field) content {
+func (w *writer) newContent(c plan.Change, piece *field.Field) content {
 	if c.Computed != nil {
-		return newPiece(c.Field, piece)
+		return w.newPiece(c.Field, piece)
 	}
 	return content{v: bitsOf(c.Field, piece, c.Value)}
 }
@@ -301,7 +334,7 @@ func (w *writer) weighed(c plan.Change, i, weight int) (now, was string) {
 	if c.From != nil {
 		return w.counted(pieces(c.From)[i], weight), w.counted(piece, weight)
 	}
-	return w.become(piece, newContent(c, piece), weight), w.counted(piece, weight)
+	return w.become(piece, w.newContent(c, piece), weight), w.counted(piece, weight)
 }
 
 // become writes what the new value of a field that is no wider than a member adds

@@ -2,6 +2,7 @@ package csource
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -39,7 +40,7 @@ func (w *writer) computes(s plan.Step) []string {
 			lines = append(lines, comment(c.Field.Name+" keeps its bytes"))
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s %s = %s;", typeOf(c.Field), newName(c.Field), w.valueOf(s, c, shared)))
+		lines = append(lines, fmt.Sprintf("%s%s = %s;", w.typeOf(c.Field), newName(c.Field), w.valueOf(s, c, shared)))
 	}
 	return lines
 }
@@ -73,23 +74,40 @@ func newName(f *field.Field) string {
 	return "new_" + name
 }
 
-// typeOf is the type of the variable with a field's value.
-func typeOf(f *field.Field) string {
-	switch {
-	case f.Width > 64:
-		return "__uint128_t"
-	case f.Width > 32:
-		return "__u64"
+// inMemory are the fields of which a variable points to the new value. An IPv6 address that is
+// restored is in memory already: copies of those of a packet, of those of the packet that it
+// quotes and of their sums would be too much for the stack, which has 512 bytes for all
+// functions that call each other.
+func inMemory(list []plan.Compute) map[*field.Field]bool {
+	out := map[*field.Field]bool{}
+	for _, c := range list {
+		out[c.Field] = c.Action.Op == operand.Restore && c.Field.Width > 64
 	}
-	return "__u32"
+	return out
+}
+
+// typeOf is the type of the variable with a field's value.
+func (w *writer) typeOf(f *field.Field) string {
+	switch {
+	case w.inMemory[f]:
+		return "const __be32 *"
+	case f.Width > 64:
+		return "__uint128_t "
+	case f.Width > 32:
+		return "__u64 "
+	}
+	return "__u32 "
 }
 
 // newPiece is what a piece of a field becomes, given that the field's new value
 // has been worked out.
-func newPiece(f, piece *field.Field) content {
+func (w *writer) newPiece(f, piece *field.Field) content {
 	name := newName(f)
 	if f == piece {
 		return content{text: name}
+	}
+	if w.inMemory[f] {
+		return content{text: memberOf(piece).host(fmt.Sprintf("%s[%d]", name, slices.Index(pieces(f), piece)))}
 	}
 	if below := f.Bit + f.Width - piece.Bit - piece.Width; below > 0 {
 		name = fmt.Sprintf("(%s >> %d)", name, below)

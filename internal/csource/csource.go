@@ -59,6 +59,8 @@ type writer struct {
 	chains   map[*plan.Chain]*routine
 	// redirects are the interfaces that rules redirect to.
 	redirects []string
+	// inMemory are those of the step at hand.
+	inMemory map[*field.Field]bool
 	// params are the parameters that the routine at hand uses.
 	params map[param]bool
 }

@@ -162,7 +162,7 @@ func (w *writer) asRewritten(s plan.Step) []string {
 		w.need("swap")
 		lines = append(lines, fmt.Sprintf("swap(&%[1]s.%[2]s, &%[1]s.%[3]s, %[4]d);", leftFlow, one, other, src.Size()))
 	}
-	fields, values := written(s.Writes)
+	fields, values := w.valuesOf(s.Writes)
 	for _, g := range groups(fields) {
 		if at, ok := inFlow(g.member); ok {
 			lines = append(lines, w.writeTo(leftFlow+"."+at, g, func(f *field.Field) content { return values[f] }))
@@ -220,12 +220,17 @@ func (w *writer) restored(s plan.Step, f *field.Field) string {
 		if f == dest {
 			end = field.Quoted(src)
 		}
+		if f.Width > 64 {
+			w.need("same")
+			return fmt.Sprintf("same(%[1]s, %s, %d) ?\n\t%s :\n\t%[1]s", w.address(f), w.address(end), f.Size(), w.held(end))
+		}
 		return fmt.Sprintf("%s == %s ?\n\t%s :\n\t%s", w.whole(f), w.whole(end), w.held(end), w.whole(f))
 	}
 	return w.held(f)
 }
 
-// held writes what a field held in the flow that was found, as a number.
+// held writes what a field held in the flow that was found: as a number or, of IPv6 addresses, where
+// it is.
 func (w *writer) held(f *field.Field) string {
 	m := memberOf(pieces(f)[0])
 	at, ok := inFlow(m)
@@ -233,8 +238,7 @@ func (w *writer) held(f *field.Field) string {
 		panic("csource: " + f.Name + " says nothing about a flow")
 	}
 	if f.Width > 64 {
-		w.need("number6")
-		return "number6(" + heldFlow + "." + strings.TrimSuffix(at, "[0]") + ")"
+		return heldFlow + "." + strings.TrimSuffix(at, "[0]")
 	}
 	return m.host(heldFlow + "." + at)
 }

@@ -157,9 +157,17 @@ func (g group) full() bool {
 // types are those of members by their size: big-endian, as on the wire.
 var types = map[int]string{1: "__u8", 2: "__be16", 4: "__be32"}
 
-// host reads a number of the wire, wire turns a number around for it.
+// host reads a number of the wire.
 func (m *member) host(x string) string { return m.order("bpf_ntoh", x) }
-func (m *member) wire(x string) string { return m.order("bpf_hton", x) }
+
+// wire turns a number around for the wire, unless it is one that host reads.
+func (m *member) wire(x string) string {
+	read, _ := strings.CutPrefix(x, "bpf_ntohl(")
+	if read = strings.TrimSuffix(read, ")"); !strings.Contains(read, ")") && m.host(read) == x {
+		return read
+	}
+	return m.order("bpf_hton", x)
+}
 
 func (m *member) order(function, x string) string {
 	letter := map[int]string{2: "s", 4: "l"}[m.size]

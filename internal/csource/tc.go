@@ -94,13 +94,13 @@ func (w *writer) sparePartial(check *field.Field, behind []string) []string {
 
 // sets reports whether a step writes the member at an offset of a header.
 func sets(s plan.Step, p field.Protocol, off int) bool {
-	fields, _ := written(s.Writes)
+	fields := written(s.Writes)
 	return slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Proto == p && memberOf(f).off == off })
 }
 
 // valueOf4 is the checksum of layer 4 that a step gives a value, or nil.
 func valueOf4(s plan.Step) *field.Field {
-	fields, _ := written(s.Writes)
+	fields := written(s.Writes)
 	for _, f := range fields {
 		if f.Kind == field.Checksum && f.Proto != field.IP {
 			return f
@@ -114,7 +114,7 @@ func valueOf4(s plan.Step) *field.Field {
 // tag is offloaded.
 func (w *writer) skipUnsupported(s plan.Step) []string {
 	var conds []string
-	fields, _ := written(s.Writes)
+	fields := written(s.Writes)
 	if slices.ContainsFunc(fields, func(f *field.Field) bool { return f.Structural }) {
 		w.need("is_gso")
 		conds = append(conds, "is_gso(ctx)")
@@ -271,7 +271,7 @@ func (w *writer) uncovered(s plan.Step) []string {
 		follows[sum.Check.Proto] = sum.Op == plan.Adjust
 	}
 	var terms []string
-	fields, values := written(s.Writes)
+	fields, values := w.valuesOf(s.Writes)
 	kept := kept(s)
 	for _, f := range fields {
 		proto := f.Proto
@@ -279,6 +279,12 @@ func (w *writer) uncovered(s plan.Step) []string {
 			proto = field.TCP
 		}
 		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] || kept[f] || proto.IsQuoted() {
+			continue
+		}
+		if whole := w.addressOf(f); whole != nil {
+			if f == pieces(whole)[0] {
+				terms = append(terms, w.readdressed(whole, false))
+			}
 			continue
 		}
 		weight := 1 << (15 - (f.Bit+f.Width-1)%16)

@@ -17,6 +17,20 @@ static __always_inline __u64 minus(__u32 number)
 }
 
 /*
+ * What an IPv6 address adds to a sum that stands where another one was. It is no part of its
+ * callers, which else keep every word of all their addresses on the stack.
+ */
+static __noinline __u64 readdressed(const __be32 *now, const __be32 *was)
+{
+	__u64 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		sum += bpf_ntohl(now[i]) + minus(bpf_ntohl(was[i]));
+	return sum;
+}
+
+/*
  * A checksum less what changes under it (RFC 1624). What was right stays
  * right, what was wrong stays wrong by as much, and without a change it keeps
  * its bytes.
