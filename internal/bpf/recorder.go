@@ -137,13 +137,16 @@ const (
 // rewritten all the same.
 type recorder struct{ *code }
 
-// begin reserves a record of the packet as it is and leaves it on the stack, or 0.
+// begin reserves a record of the packet as it is and leaves it on the stack, or 0, and beside it
+// whether there is one. By the record itself that cannot be told again: to the verifier of Linux
+// 6.1 a record that was found not to be 0 is a pointer that may be 0 in the next comparison, and
+// then nobody gives the record back ("Unreleased reference").
 func (c recorder) begin() {
 	if c.opt.Record == nil {
 		return
 	}
 	c.About("record")
-	c.Invoke(beginFunction, assembler.Reg(c.reg.ctx))
+	c.Invoke(beginFunction, assembler.Reg(c.reg.ctx), c.address(slotRecorded))
 	c.save(slotRecord, asm.R0)
 	c.Forget()
 	c.functions[beginFunction], c.functions[endFunction] = c.beginFunction, c.endFunction
@@ -155,8 +158,8 @@ func (c recorder) end() {
 		return
 	}
 	c.About("record")
-	c.load(asm.R2, slotRecord)
-	c.SkipIf(asm.JEq.Imm(asm.R2, 0, ""), func() {
+	c.load(asm.R1, slotRecorded)
+	c.SkipIf(asm.JEq.Imm(asm.R1, 0, ""), func() {
 		rule := func(dst asm.Register) []asm.Instruction {
 			return []asm.Instruction{asm.LoadMem(dst, asm.R10, c.frameOffset(slotRule), asm.Word)}
 		}
@@ -164,7 +167,7 @@ func (c recorder) end() {
 		if c.opt.Hook == TC {
 			segments = c.content(slotSegments)
 		}
-		c.Invoke(endFunction, assembler.Reg(c.reg.ctx), assembler.Reg(asm.R2), rule, segments)
+		c.Invoke(endFunction, assembler.Reg(c.reg.ctx), c.content(slotRecord), rule, segments)
 	})
 }
 
@@ -174,9 +177,9 @@ func (c recorder) discard() {
 		return
 	}
 	c.About("record")
-	c.load(asm.R1, slotRecord)
+	c.load(asm.R1, slotRecorded)
 	c.SkipIf(asm.JEq.Imm(asm.R1, 0, ""), func() {
-		c.Call(asm.FnRingbufDiscard, assembler.Reg(asm.R1), assembler.Imm(noWakeup))
+		c.Call(asm.FnRingbufDiscard, c.content(slotRecord), assembler.Imm(noWakeup))
 	})
 }
 
@@ -188,7 +191,7 @@ const noWakeup = 1
 func functionType(name string) *btf.Func {
 	switch name {
 	case beginFunction:
-		return assembler.PlainFunction(name, "context")
+		return assembler.PlainFunction(name, "context", "recorded")
 	case endFunction:
 		return assembler.PlainFunction(name, "context", "record", "rule", "segments")
 	}
@@ -201,15 +204,17 @@ const (
 	record        = asm.R7
 	// recordedLength is how long the packet is, where that is asked for.
 	recordedLength = asm.R8
+	// recorded points to where it is noted whether there is a record.
+	recorded = asm.R9
 )
 
-// beginFunction is the function that reserves a record: it gets the context, and returns the
-// record or 0.
+// beginFunction is the function that reserves a record: it gets the context and where to note
+// whether there is a record, and returns that or 0.
 func (c recorder) beginFunction() {
 	none := c.NewLabel()
 	c.frame.Phase = preparing
 	c.About("record: is it one to record?")
-	c.Emit(asm.Mov.Reg(recordContext, asm.R1))
+	c.Emit(asm.Mov.Reg(recordContext, asm.R1), asm.Mov.Reg(recorded, asm.R2))
 	c.every(none)
 	c.most(none)
 	c.rate(none)
@@ -230,7 +235,7 @@ func (c recorder) beginFunction() {
 		c.reserve(room, none)
 	}
 	c.BindLoop(none)
-	c.Emit(asm.Mov.Imm(asm.R0, 0))
+	c.Emit(asm.Mov.Imm(asm.R0, 0), asm.StoreMem(recorded, 0, asm.R0, asm.DWord))
 	c.Exit()
 }
 
@@ -258,6 +263,7 @@ func (c recorder) reserve(room int, none assembler.Label) {
 	} else {
 		c.copyWhole(at, room)
 	}
+	c.Emit(asm.Mov.Imm(asm.R1, 1), asm.StoreMem(recorded, 0, asm.R1, asm.DWord))
 	c.Emit(asm.Mov.Reg(asm.R0, record))
 	c.Exit()
 }

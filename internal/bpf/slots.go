@@ -93,7 +93,8 @@ var (
 	slotTag     = newSlot("tc: the offloaded VLAN tag as it will be", 8, storing, storing)
 	slotTagType = newSlot("tc: and its type", 8, storing, storing)
 
-	slotRecord = newSlot("the record of the packet, or 0", 8, preparing, counting)
+	slotRecord   = newSlot("the record of the packet, or 0", 8, preparing, counting)
+	slotRecorded = newSlot("1 if there is a record, else 0", 8, preparing, counting)
 )
 
 const (
