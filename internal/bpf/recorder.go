@@ -17,6 +17,8 @@ type Recording struct {
 	Ring int
 	// Control is an ARRAY map of one RecordControl.
 	Control int
+	// Source names the program among those that share the ring.
+	Source uint32
 	// Rate is how many packets a second are recorded, about, or 0 for no limit.
 	Rate uint32
 	// Every: of so many packets one is recorded; 0 and 1 are all.
@@ -69,6 +71,7 @@ type Record struct {
 	Tagged, Tag, TagType uint32
 	TagLeft, TagTypeLeft uint32
 	Left                 uint32 // how many of the Head bytes there are as it left
+	Source               uint32 // the program: Recording.Source
 }
 
 // Head is how many bytes of a packet as it left there is room for in each record. Rules change no
@@ -107,8 +110,9 @@ const (
 	recordTagLeft  = 36
 	recordTypeLeft = 40
 	recordLeft     = 44
-	// RecordHeader is the size in bytes of a Record.
-	RecordHeader = 48
+	recordSource   = 48
+	// RecordHeader is the size in bytes of a Record, with padding.
+	RecordHeader = 56
 )
 
 // ReadRecord reads what a record begins with; of fewer than RecordHeader bytes it is 0.
@@ -121,8 +125,16 @@ func ReadRecord(b []byte) (r Record) {
 		Time: o.Uint64(b[recordTime:]), Rule: o.Uint32(b[recordRule:]), Length: o.Uint32(b[recordLength:]),
 		Segments: o.Uint32(b[recordSegments:]), Captured: o.Uint32(b[recordCaptured:]), Left: o.Uint32(b[recordLeft:]),
 		Tagged: o.Uint32(b[recordTagged:]), Tag: o.Uint32(b[recordTag:]), TagType: o.Uint32(b[recordTagType:]),
-		TagLeft: o.Uint32(b[recordTagLeft:]), TagTypeLeft: o.Uint32(b[recordTypeLeft:]),
+		TagLeft: o.Uint32(b[recordTagLeft:]), TagTypeLeft: o.Uint32(b[recordTypeLeft:]), Source: o.Uint32(b[recordSource:]),
 	}
+}
+
+// TimeOf is the time of a Record; of fewer than RecordHeader bytes it is 0.
+func TimeOf(b []byte) uint64 {
+	if len(b) < RecordHeader {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b[recordTime:])
 }
 
 // The functions that record. They are in the program once, and each rule calls them.
@@ -251,7 +263,7 @@ func (c recorder) reserve(room int, none assembler.Label) {
 	c.Bind(there)
 	c.Emit(asm.Mov.Reg(record, asm.R0))
 	c.Call(asm.FnKtimeGetNs)
-	c.Emit(asm.StoreMem(record, recordTime, asm.R0, asm.DWord))
+	c.Emit(asm.StoreMem(record, recordTime, asm.R0, asm.DWord), asm.StoreImm(record, recordSource, int64(int32(c.opt.Record.Source)), asm.Word))
 	c.tag(recordTag, recordTagType)
 	if c.opt.Hook == TC {
 		c.Emit(asm.LoadMem(asm.R1, recordContext, skbTagged, asm.Word), asm.StoreMem(record, recordTagged, asm.R1, asm.Word))

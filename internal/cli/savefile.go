@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -49,14 +48,14 @@ type savefile struct {
 	file    io.Writer
 	close   func() error // nil for stdout, which is not ours
 	made    bool         // the file was not there before
-	out     *bufio.Writer
-	block   []byte // of a packet
 	mu      sync.Mutex
+	out     []byte // to be written
 	begun   bool
 	iface   string
-	next    uint64            // packet to write
-	dropped uint64            // not recorded since the last packet
-	comment map[ruleOf][]byte // as an option
+	next    uint64 // packet to write
+	dropped uint64 // not recorded since the last packet
+	options map[ruleOf]*savedRule
+	last    *savedRule // that acted
 	// written and failed count packets, pending those that wait in out; err is why the rest could
 	// not be written.
 	written, failed, pending uint64
@@ -70,6 +69,14 @@ type ruleOf struct {
 	rule    int
 }
 
+// savedRule is what the blocks of all packets have on which a rule acts: options, but for those of
+// the one packet.
+type savedRule struct {
+	ruleOf
+	options []byte
+	alone   bool // there is but one side
+}
+
 // saveBuffer is how many bytes are gathered before they are written, at most: what comes within
 // 10 ms is.
 const saveBuffer = 1 << 18
@@ -77,7 +84,7 @@ const saveBuffer = 1 << 18
 // newSavefile opens the file of -w, or is nil where there is none. What is in it stays until the
 // run has begun.
 func (a *app) newSavefile() (*savefile, error) {
-	s := &savefile{name: nameOf(a.opt.write, "stdout"), snap: a.opt.snap, comment: map[ruleOf][]byte{}}
+	s := &savefile{name: nameOf(a.opt.write, "stdout"), snap: a.opt.snap, options: map[ruleOf]*savedRule{}}
 	switch a.opt.write {
 	case "":
 		return nil, nil //nolint:nilnil // there is none
@@ -97,7 +104,7 @@ func (a *app) newSavefile() (*savefile, error) {
 			return nil, &Failure{Status: exitFailed, Err: fmt.Errorf("%s: %w", a.opt.write, reason(err))}
 		}
 	}
-	s.out = bufio.NewWriterSize(s.file, saveBuffer)
+	s.out = make([]byte, 0, 2*saveBuffer)
 	return s, nil
 }
 
@@ -138,8 +145,7 @@ func (s *savefile) begin(link field.Link) {
 		b = pcapng.AppendOption(b, o, pcapng.InterfaceTimeRes, []byte{pcapng.TimeResNanoseconds})
 		b = pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
 	}
-	_, err := s.out.Write(b)
-	s.fail(err)
+	s.out = append(s.out, b...)
 }
 
 // fail keeps the first error.
@@ -157,39 +163,63 @@ func (s *savefile) packet(p *run.Packet) {
 		s.begin(p.Link)
 	}
 	s.next++
-	if s.err == nil {
-		s.block = s.side(s.block[:0], p, beforeInterface, p.Before)
-		if p.After != nil && !p.Written().DryRun {
-			s.block = s.side(s.block, p, afterInterface, p.After)
-		}
-		_, err := s.out.Write(s.block)
-		s.fail(err)
-	}
-	s.dropped = 0
 	s.pending++
 	if s.err != nil {
-		s.failed, s.pending = s.failed+s.pending, 0
+		s.abort()
+		return
+	}
+	r := s.last
+	if r == nil || r.rule != p.Rule || r.program != p.Program {
+		r = s.optionsOf(p)
+		s.last = r
+	}
+	s.side(p, beforeInterface, p.Before, r.options)
+	s.dropped = 0
+	if p.After != nil && !r.alone {
+		s.side(p, afterInterface, p.After, r.options)
+	}
+	if len(s.out) >= saveBuffer {
+		s.write()
 	}
 }
 
-// side appends the block of one side of a packet.
-func (s *savefile) side(b []byte, p *run.Packet, iface uint32, data []byte) []byte {
-	const inbound, outbound = 1, 2 // bits 0 and 1 of the flags
+// side appends the block of one side of a packet, with options.
+func (s *savefile) side(p *run.Packet, iface uint32, data, options []byte) {
 	o := binary.LittleEndian
 	data = data[:min(len(data), s.snap)]
-	b, start := pcapng.OpenPacket(b, o, iface, uint64(p.Time.UnixNano()), uint32(p.Length), data)
-	b = append(b, s.commentOf(p)...)
-	flags := uint32(inbound)
-	if p.Direction == run.Out {
-		flags = outbound
-	}
-	b = pcapng.AppendUint32Option(b, o, pcapng.PacketFlags, flags)
+	b, start := pcapng.OpenPacket(s.out, o, iface, uint64(p.Time.UnixNano()), uint32(p.Length), data)
+	b = append(b, options...)
 	if iface == beforeInterface && s.dropped > 0 {
 		b = pcapng.AppendUint64Option(b, o, pcapng.PacketDropCount, s.dropped)
 	}
 	b = pcapng.AppendUint64Option(b, o, pcapng.PacketID, s.next)
-	b = appendVerdict(b, p)
-	return pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
+	s.out = pcapng.Close(pcapng.AppendEndOfOptions(b, o), o, start)
+}
+
+// optionsOf is what the blocks of a packet have because of the rule that acted on it: a comment, the
+// direction, and the verdict.
+func (s *savefile) optionsOf(p *run.Packet) *savedRule {
+	const inbound, outbound = 1, 2 // bits 0 and 1 of the flags
+	of := ruleOf{p.Program, p.Rule}
+	if r, ok := s.options[of]; ok {
+		return r
+	}
+	w := p.Written()
+	text := fmt.Sprintf("rule: %d\n", p.Rule+1)
+	if w.Name != "" {
+		text += "name: " + w.Name + "\n"
+	}
+	text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
+	flags := uint32(inbound)
+	if p.Direction == run.Out {
+		flags = outbound
+	}
+	o := binary.LittleEndian
+	b := pcapng.AppendText(nil, o, pcapng.Comment, text)
+	b = pcapng.AppendUint32Option(b, o, pcapng.PacketFlags, flags)
+	r := &savedRule{ruleOf: of, options: appendVerdict(b, p), alone: w.DryRun}
+	s.options[of] = r
+	return r
 }
 
 // appendVerdict appends the verdict as the program returned it.
@@ -204,21 +234,22 @@ func appendVerdict(b []byte, p *run.Packet) []byte {
 	return pcapng.AppendOption(b, binary.LittleEndian, pcapng.PacketVerdict, value[:])
 }
 
-// commentOf is the comment of the packets of a rule, as an option.
-func (s *savefile) commentOf(p *run.Packet) []byte {
-	option, ok := s.comment[ruleOf{p.Program, p.Rule}]
-	if !ok {
-		w := p.Written()
-		text := fmt.Sprintf("rule: %d\n", p.Rule+1)
-		if w.Name != "" {
-			text += "name: " + w.Name + "\n"
-		}
-		text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
-		option = pcapng.AppendText(nil, binary.LittleEndian, pcapng.Comment, text)
-		s.comment[ruleOf{p.Program, p.Rule}] = option
+// write writes what has been gathered.
+func (s *savefile) write() {
+	if s.err == nil && len(s.out) > 0 {
+		_, err := s.file.Write(s.out)
+		s.fail(err)
 	}
-	return option
+	s.out = s.out[:0]
+	if s.err != nil {
+		s.abort()
+		return
+	}
+	s.written, s.pending = s.written+s.pending, 0
 }
+
+// abort counts the packets that wait as not written.
+func (s *savefile) abort() { s.failed, s.pending = s.failed+s.pending, 0 }
 
 // lost counts packets that were not recorded.
 func (s *savefile) lost(n uint64) {
@@ -231,14 +262,9 @@ func (s *savefile) lost(n uint64) {
 func (s *savefile) flush() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.begun || s.err != nil {
-		return
+	if s.begun {
+		s.write()
 	}
-	if s.fail(s.out.Flush()); s.err != nil {
-		s.failed, s.pending = s.failed+s.pending, 0
-		return
-	}
-	s.written, s.pending = s.written+s.pending, 0
 }
 
 // finish ends the file, also one without packets. The error is why some are missing.

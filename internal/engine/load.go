@@ -59,6 +59,8 @@ type LoadOptions struct {
 	// word; each packet draws its ticket from it in one step, whichever program
 	// sees it.
 	limits *limits
+	// recording is that of the run, which the program joins; nil: one of its own.
+	recording *recording
 }
 
 // limits are the maps by which a program knows when to stop.
@@ -90,8 +92,9 @@ type Loaded struct {
 	counters *ebpf.Map
 	draws    *ebpf.Map // nil if the kernel draws
 	tables   []*ebpf.Map
-	// recording is nil where no packets are recorded.
+	// recording is nil where no packets are recorded; there the program has a number.
 	recording *recording
+	number    uint32
 	flows     *Flows // nil where no flows are tracked
 	limits
 	fragments bool // as LoadOptions.Fragments
@@ -127,7 +130,7 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if l.draws != nil {
 		opt.Draws = l.draws.FD()
 	}
-	opt.Record = l.recording.options()
+	opt.Record = l.recording.options(l.number)
 	if l.flows != nil {
 		if err := l.flows.bind(&opt); err != nil {
 			return nil, err
@@ -274,11 +277,10 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 	if err != nil {
 		return fmt.Errorf("make the counters: %w", err)
 	}
-	if o.Record != nil {
-		if l.recording, err = newRecording(o.Record); err != nil {
-			return err
-		}
+	if l.recording, err = o.recorder(); err != nil {
+		return err
 	}
+	l.number = l.recording.join()
 	if o.limits != nil {
 		return nil
 	}
@@ -303,7 +305,7 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 
 // Deliver begins to hand over the packets that a program records, until it is closed: to
 // LoadOptions.Record.Packet, each with all that is in of but what is known of the packet alone.
-func (l *Loaded) Deliver(of run.Packet) error { return l.recording.deliver(of) }
+func (l *Loaded) Deliver(of run.Packet) error { return l.recording.deliver(l.number, of) }
 
 // SetDraws hands in the random numbers of the packets to come, where the program
 // was loaded to be Drawn: one for each of the rules' draws.
@@ -412,7 +414,8 @@ func (l *Loaded) Close() error {
 	for _, m := range l.tables {
 		all = append(all, m)
 	}
-	return errors.Join(l.recording.close(), closeAll(all...), l.flows.close())
+	l.recording.leave(l.number)
+	return errors.Join(l.recording.release(), closeAll(all...), l.flows.close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

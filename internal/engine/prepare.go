@@ -44,6 +44,7 @@ type Prepared struct {
 	repliesAt    run.Hook
 	answers      *rule.Program // the rules, on the side of their replies, or nil
 	flows        *Flows        // that the rules track, for both sides, or nil
+	recording    *recording    // of the packets of both sides, or nil
 	ahead        *Loaded       // a program that was tested before it is installed, or nil
 }
 
@@ -199,7 +200,7 @@ func (s *Prepared) impossibleOutlet(m run.Hook, to hook.Iface) error {
 func (s *Prepared) options(m run.Hook) LoadOptions {
 	o := LoadOptions{
 		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang, Record: s.opt.Record,
-		Answers: s.answers, Flows: s.flows,
+		Answers: s.answers, Flows: s.flows, recording: s.recording,
 		Fragments: m == run.XDP && s.iface.MTU > oneBuffer, Redirect: map[string]int{},
 	}
 	if m == run.TC {

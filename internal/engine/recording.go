@@ -1,47 +1,70 @@
 package engine
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
+	"math"
+	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/ringbuf"
 
 	"repacket/internal/bpf"
-	"repacket/internal/field"
-	"repacket/internal/rule"
 	"repacket/internal/run"
 )
 
-// recording is the packets that a program records: their ring, what limits them, and who
-// reads them.
+// recording is the packets that the programs of a run record: their ring, what limits them, and
+// who reads them. All programs of the run share it, those of rules and of replies and those that
+// come later, so that packets are in one order, and limits hold for the whole run.
 type recording struct {
 	*run.Recording
-	ring, control *ebpf.Map
-	reader        *ringbuf.Reader
-	raw           ringbuf.Record
-	packet        recorded
-	head          int    // bytes of a packet as it left that a record has room for
-	lost          uint64 // that have been told
-	stop, done    chan struct{}
+	ringMap, control *ebpf.Map
+	ring             *ring
+	window           window
+	packet           recorded
+	head             int    // bytes of a packet as it left that a record has room for
+	lost             uint64 // that have been told
+	clock            hostClock
+	of               *source // of the last packet, and its number
+	number           uint32
+
+	mu      sync.Mutex // guards what follows
+	users   int
+	sources map[uint32]*source
+	next    uint32        // number of a source
+	stop    chan struct{} // of the reader, if there is one
+	done    chan struct{}
+	over    bool // it is to be finished, until then
+	until   time.Time
+	// finished: the reader has ended. abandoned: it has not when all users had, so the ring is left
+	// to it.
+	finished, abandoned bool
 }
 
-// ringSize is the size of the ring in bytes: room for a million packets a second for some
-// 25 ms. It costs no time.
-const ringSize = 8 << 20
+// source is a program that records.
+type source struct {
+	packet run.Packet // what is known of all of its packets
+	gone   time.Time  // when the program went, or 0
+	end    uint64     // up to where records were reserved then
+}
 
-// newRecording makes the maps.
-func newRecording(o *run.Recording) (_ *recording, err error) {
-	r := &recording{Recording: o, head: bpf.Recording{Bytes: o.Bytes}.Head()}
+const (
+	// ringSize is the size of the ring in bytes: room for a million packets a second for some
+	// 25 ms. It costs no time.
+	ringSize = 8 << 20
+	// testRingSize is that of a program that is only tested, packet by packet.
+	testRingSize = 256 << 10
+)
+
+// newRecording makes the maps; the recording has one user.
+func newRecording(o *run.Recording, size uint32) (_ *recording, err error) {
+	r := &recording{Recording: o, head: bpf.Recording{Bytes: o.Bytes}.Head(), users: 1, sources: map[uint32]*source{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("make the ring of packets: %w", err), r.close())
+			err = errors.Join(fmt.Errorf("make the ring of packets: %w", err), r.release())
 		}
 	}()
-	r.ring, err = ebpf.NewMap(&ebpf.MapSpec{Name: "repacket_ring", Type: ebpf.RingBuf, MaxEntries: ringSize})
+	r.ringMap, err = ebpf.NewMap(&ebpf.MapSpec{Name: "repacket_ring", Type: ebpf.RingBuf, MaxEntries: size})
 	if err != nil {
 		return nil, err
 	}
@@ -51,24 +74,123 @@ func newRecording(o *run.Recording) (_ *recording, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.reader, err = ringbuf.NewReader(r.ring)
+	r.ring, err = openRing(r.ringMap)
 	return r, err
 }
 
-// options are what a program is compiled with; r may be nil.
-func (r *recording) options() *bpf.Recording {
+// record has the programs of a run record into one ring, if packets are asked for.
+func (s *Prepared) record() (err error) {
+	if s.opt.Record == nil {
+		return nil
+	}
+	s.recording, err = newRecording(s.opt.Record, ringSize)
+	if s.replies != nil {
+		s.replies.recording = s.recording
+	}
+	return err
+}
+
+// recorder is the recording of a program that is to be loaded, or nil: that of the run, or one of
+// its own.
+func (o LoadOptions) recorder() (*recording, error) {
+	switch {
+	case o.Record == nil:
+		return nil, nil
+	case o.recording != nil:
+		return o.recording.use(), nil
+	case o.Drawn:
+		return newRecording(o.Record, testRingSize)
+	}
+	return newRecording(o.Record, ringSize)
+}
+
+// use adds a user of the recording, which may be nil.
+func (r *recording) use() *recording {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users++
+	return r
+}
+
+// release takes a user off; with the last one the maps go. r may be nil.
+func (r *recording) release() error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	r.users--
+	last := r.users == 0
+	r.mu.Unlock()
+	if !last {
+		return nil
+	}
+	r.finish()
+	return errors.Join(r.closeRing(), closeAll(r.ringMap, r.control))
+}
+
+// closeRing closes the ring, unless it is still read.
+func (r *recording) closeRing() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done != nil && !r.finished {
+		r.abandoned = true
+		return nil
+	}
+	return r.ring.close()
+}
+
+// options are what a program is compiled with that records as a source.
+func (r *recording) options(source uint32) *bpf.Recording {
 	if r == nil {
 		return nil
 	}
 	return &bpf.Recording{
-		Ring: r.ring.FD(), Control: r.control.FD(), Rate: r.Rate, Every: r.Every, Most: r.Most, Bytes: r.Bytes,
+		Ring: r.ringMap.FD(), Control: r.control.FD(), Source: source,
+		Rate: r.Rate, Every: r.Every, Most: r.Most, Bytes: r.Bytes,
 	}
 }
 
-// atOnce is a deadline at which nothing is waited for.
-var atOnce = time.Unix(1, 0)
+// join numbers a program that records. No number is given twice, so that a record is never taken
+// for that of another program.
+func (r *recording) join() uint32 {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n, s := range r.sources { // forget those whose last record has long been read
+		const inFlight = time.Second // some processor may still run the program for a moment
+		if !s.gone.IsZero() && time.Since(s.gone) > inFlight && r.ring.given() >= s.end {
+			delete(r.sources, n)
+		}
+	}
+	r.next++
+	return r.next
+}
 
-// reset makes the limits as new, and has what is in the ring forgotten.
+// leave notes that a program has gone; its last records are still to be read. r may be nil.
+func (r *recording) leave(n uint32) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.sources[n]; s != nil {
+		s.gone, s.end = time.Now(), r.ring.reserved()
+	}
+}
+
+// source is the program of a number, or nil where it is not known any more.
+func (r *recording) source(n uint32) *source {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sources[n]
+}
+
+// reset makes the limits as new, and has what is in the ring forgotten. Nobody may read it.
 func (r *recording) reset() error {
 	if r == nil {
 		return nil
@@ -76,83 +198,117 @@ func (r *recording) reset() error {
 	if err := r.control.Put(uint32(0), bpf.RecordControl{}); err != nil {
 		return fmt.Errorf("reset the limits of what is recorded: %w", err)
 	}
-	r.reader.SetDeadline(atOnce)
-	for {
-		if more, err := r.next(); err != nil || !more {
-			return err
-		}
-	}
+	r.ring.forget()
+	return nil
 }
 
-// next reads the next record; it is false at the deadline of the reader. What is recorded wakes
-// nobody up, so there may be records then that are read first.
-func (r *recording) next() (bool, error) {
-	switch err := r.reader.ReadInto(&r.raw); {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return false, nil
-	case err != nil:
-		return false, fmt.Errorf("read a packet: %w", err)
+// tested is the record of the packet that was tested last, if there is one.
+func (r *recording) tested() (*recorded, error) {
+	raw, _, there := r.ring.next(r.ring.reserved())
+	if !there {
+		return nil, nil
 	}
-	return true, r.packet.parse(r.raw.RawSample, r.head)
+	return &r.packet, r.packet.parse(raw, r.head)
 }
 
-// drainPeriod is how long a record may lie in the ring.
+// drainPeriod is how long a record may lie in the ring. What is recorded wakes nobody up.
 const drainPeriod = 10 * time.Millisecond
 
 // closePatience is how long who is handed packets may take when all is over.
 const closePatience = time.Second
 
-// deliver begins to hand over the packets of a program, until the recording is closed.
-func (r *recording) deliver(of run.Packet) error {
-	epoch, err := monotonicEpoch()
-	if err != nil {
+// deliver hands over the packets of a program from now on, until the recording is finished.
+func (r *recording) deliver(number uint32, of run.Packet) (err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sources[number] = &source{packet: of}
+	if r.stop != nil || r.over {
+		return nil
+	}
+	if r.clock, err = newHostClock(); err != nil {
 		return err
 	}
 	r.stop, r.done = make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(r.done)
-		for {
-			// Whether it is the last turn is asked before, so that nothing is left in the ring.
-			last := closed(r.stop)
-			r.reader.SetDeadline(time.Now().Add(drainPeriod))
-			for {
-				more, err := r.next()
-				if err != nil {
-					return // given up
-				}
-				if !more {
-					break
-				}
-				r.Packet(r.packet.of(of, epoch))
-			}
-			r.tellLost()
-			if r.Drained != nil {
-				r.Drained()
-			}
-			if last {
-				return
-			}
-			if now, err := monotonicEpoch(); err == nil { // somebody may have set the clock
-				epoch = now
-			}
-		}
-	}()
+	go r.read(r.stop, r.done)
 	return nil
 }
 
-// monotonicEpoch is when CLOCK_MONOTONIC was 0, as the clock on the wall says now.
-func monotonicEpoch() (time.Time, error) {
-	now, err := monotonic(0)
-	return time.Now().Round(0).Add(-time.Duration(now)), err
+// read hands over packets until it is stopped, and then what is left.
+func (r *recording) read(stop <-chan struct{}, done chan<- struct{}) {
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.finished = true; r.abandoned {
+			_ = r.ring.close() // nobody is left to tell
+		}
+		close(done)
+	}()
+	tick := time.NewTicker(drainPeriod)
+	defer tick.Stop()
+	for last := false; !last; {
+		select {
+		case <-tick.C:
+		case <-stop:
+			last = true
+		}
+		r.drain(last)
+		r.tellLost()
+		if r.Drained != nil {
+			r.Drained()
+		}
+	}
 }
 
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+// givenAtOnce is how many bytes of the ring are read before their room is given back.
+const givenAtOnce = 64 << 10
+
+// drain hands over what is in the ring, in the order of time. What is younger than this turn may
+// have to wait for something older of another processor, so it is left to the next turn, if there
+// is one.
+func (r *recording) drain(last bool) {
+	r.clock.adjust()
+	before := r.clock.now()
+	if last {
+		before = math.MaxUint64
 	}
+	given := r.ring.at
+	for end := r.ring.reserved(); ; {
+		raw, start, more := r.ring.next(end)
+		if !more {
+			break
+		}
+		if oldest, full := r.window.push(held{bpf.TimeOf(raw), raw, start}); full {
+			r.hand(oldest.record)
+		}
+		if r.ring.at-given >= givenAtOnce {
+			given = r.ring.at
+			r.ring.giveBack(r.window.begins(given))
+		}
+	}
+	for {
+		oldest, ok := r.window.pop(before)
+		if !ok {
+			break
+		}
+		r.hand(oldest.record)
+	}
+	r.ring.giveBack(r.window.begins(r.ring.at))
+}
+
+// hand hands over a record.
+func (r *recording) hand(raw []byte) {
+	if err := r.packet.parse(raw, r.head); err != nil {
+		r.Lost(1)
+		return
+	}
+	if n := r.packet.Source; r.of == nil || n != r.number {
+		r.of, r.number = r.source(n), n
+	}
+	if r.of == nil {
+		r.Lost(1)
+		return
+	}
+	r.Packet(r.packet.of(&r.of.packet, r.clock.epoch))
 }
 
 // tellLost tells how many more packets the ring had no room for.
@@ -164,137 +320,28 @@ func (r *recording) tellLost() {
 	}
 }
 
-// close hands over what is left in the ring, and gives all back to the kernel; r may be nil. Where
-// who is handed the packets does not come back, it goes on without.
-func (r *recording) close() error {
+// finish hands over what is left in the ring, once no program runs any more; r may be nil. It is
+// false where who is handed the packets does not come back: the run goes on without.
+func (r *recording) finish() bool {
 	if r == nil {
-		return nil
-	}
-	if r.stop != nil {
-		close(r.stop)
-		select {
-		case <-r.done:
-		case <-time.After(closePatience):
-		}
-	}
-	var err error
-	if r.reader != nil {
-		err = r.reader.Close()
-	}
-	return errors.Join(err, closeAll(r.ring, r.control))
-}
-
-// recorded is a record as it was read.
-type recorded struct {
-	bpf.Record
-	// before are the bytes of the packet as it arrived, after the first ones as it left, both
-	// without an offloaded VLAN tag.
-	before, after []byte
-	packet        run.Packet
-	out           [2][]byte // with the tag
-	whole         []byte    // as it left
-}
-
-// tagLen is the length of a VLAN tag (IEEE 802.1Q), addressesLen that of the addresses before it.
-const (
-	tagLen       = 4
-	addressesLen = 12
-)
-
-// parse reads a record from the ring, with so many bytes of the packet as it left. Its bytes are
-// those of raw.
-func (r *recorded) parse(raw []byte, head int) error {
-	r.Record = bpf.ReadRecord(raw)
-	if len(raw) < bpf.RecordHeader+head+int(r.Captured) || int(r.Left) > head {
-		return fmt.Errorf("read a packet: a record of %d bytes", len(raw))
-	}
-	r.after = raw[bpf.RecordHeader:][:r.Left]
-	r.before = raw[bpf.RecordHeader+head:][:r.Captured]
-	return nil
-}
-
-// of is the packet of the record, of which all but what the record says is known. It is
-// overwritten by the next.
-func (r *recorded) of(known run.Packet, epoch time.Time) *run.Packet {
-	r.packet = known
-	p := &r.packet
-	p.Time = epoch.Add(time.Duration(r.Time))
-	p.Rule, p.Length, p.Segments = int(r.Rule), int(r.Length), int(r.Segments)
-	before, after := r.sides(known.Link)
-	if r.Tagged != 0 && p.Link == field.Ethernet && len(before) >= addressesLen {
-		p.Length += tagLen
-		r.out[0] = withTag(r.out[0][:0], before, r.TagType, r.Tag)
-		r.out[1] = withTag(r.out[1][:0], after, r.TagTypeLeft, r.TagLeft)
-		before, after = r.out[0], r.out[1]
-	}
-	p.Before, p.After = before, after
-	if p.Written().Verdict == rule.Drop {
-		p.After = nil
-	}
-	return p
-}
-
-// sides are the bytes of both sides, as many of each. Behind what is recorded of the packet as
-// it left, it is as it arrived; where that is not sure, there is no more of either.
-func (r *recorded) sides(link field.Link) (before, after []byte) {
-	n := min(len(r.before), len(r.after))
-	if n == len(r.before) || !r.headersWithin(link, n) {
-		return r.before[:n], r.after[:n]
-	}
-	r.whole = append(append(r.whole[:0], r.after...), r.before[n:]...)
-	return r.before, r.whole
-}
-
-// headersWithin reports whether all headers are within the first n bytes, as they always are
-// where no IPv6 extension headers make them longer: 14 bytes of Ethernet, 8 of tags, and what an
-// ICMP error quotes, 60 of IPv4, 8 of ICMP, 60 of IPv4 and 20 of TCP, or less.
-func (r *recorded) headersWithin(link field.Link, n int) bool {
-	const longest, typeIPv6, typeTag, typeService = 170, 0x86dd, 0x8100, 0x88a8
-	if n < longest {
-		return false
-	}
-	at := 0
-	if link == field.Ethernet {
-		at = addressesLen
-		for t := binary.BigEndian.Uint16(r.before[at:]); t == typeTag || t == typeService; t = binary.BigEndian.Uint16(r.before[at:]) {
-			if at += tagLen; at > longest/2 {
-				return false
-			}
-		}
-		if binary.BigEndian.Uint16(r.before[at:]) != typeIPv6 {
-			return true
-		}
-		at += 2
-	} else if r.before[0]>>4 != 6 {
 		return true
 	}
-	switch r.before[at+nextHeaderAt] {
-	case hopByHop, routing, fragment, destination:
-		return false
-	case icmp6: // errors quote packets, which may have extension headers
-		return r.before[at+headerIPv6] >= firstInformational
+	r.mu.Lock()
+	if !r.over {
+		r.over, r.until = true, time.Now().Add(closePatience)
+		if r.stop != nil {
+			close(r.stop)
+		}
 	}
-	return true
-}
-
-// What an IPv6 header has where (RFC 8200 section 3), and the numbers of extension headers and of
-// ICMPv6 (IANA), of whose types the errors are below 128 (RFC 4443 section 2.1).
-const (
-	nextHeaderAt       = 6
-	headerIPv6         = 40
-	hopByHop           = 0
-	routing            = 43
-	fragment           = 44
-	icmp6              = 58
-	destination        = 60
-	firstInformational = 128
-)
-
-// withTag appends a packet with its offloaded tag in the place that it has on the wire. The
-// type is in network order, as the kernel has it.
-func withTag(to, packet []byte, tagType, tag uint32) []byte {
-	to = append(to, packet[:addressesLen]...)
-	to = binary.NativeEndian.AppendUint16(to, uint16(tagType))
-	to = binary.BigEndian.AppendUint16(to, uint16(tag))
-	return append(to, packet[addressesLen:]...)
+	done := r.done
+	r.mu.Unlock()
+	if done == nil {
+		return true
+	}
+	select {
+	case <-done:
+		return true
+	case <-time.After(time.Until(r.until)):
+		return false
+	}
 }

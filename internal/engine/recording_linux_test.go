@@ -3,6 +3,10 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,7 +169,7 @@ func TestTagIsWhereItIsOnTheWire(t *testing.T) {
 		if err := r.parse(raw, head); err != nil {
 			t.Fatal(err)
 		}
-		got = r.of(run.Packet{Program: p}, time.Unix(1700000000, 0))
+		got = r.of(&run.Packet{Program: p}, time.Unix(1700000000, 0))
 	}
 	if n := testing.AllocsPerRun(100, read); n > 0 {
 		t.Errorf("%v allocations for a record", n)
@@ -175,5 +179,127 @@ func TestTagIsWhereItIsOnTheWire(t *testing.T) {
 	}
 	if got.Length != len(arpFrame)+4 || got.Time != time.Unix(1700000005, 0) {
 		t.Errorf("length %d at %v", got.Length, got.Time)
+	}
+}
+
+// TestRecordsAreInOrder: packets of two programs of a run, on several processors at once, are handed
+// over in the order of time, each once and as that of its program.
+func TestRecordsAreInOrder(t *testing.T) {
+	needs.Kernel(t)
+	const packets, rounds = 500, 20
+	var times []time.Time
+	got := map[*rule.Program]int{}
+	r := run.Recording{
+		Packet: func(p *run.Packet) { times = append(times, p.Time); got[p.Program]++ },
+		Lost:   func(n uint64) { t.Errorf("%d packets are lost", n) },
+	}
+	shared, programs := sharing(t, &r, "if arp then arp_op 2", "if arp then arp_op 3; if arp then drop")
+	var work sync.WaitGroup
+	for _, l := range programs {
+		work.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			for range rounds {
+				if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: packets}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	for _, l := range programs {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := shared.release(); err != nil {
+		t.Error(err)
+	}
+	if len(times) != 2*packets*rounds || !slices.IsSortedFunc(times, time.Time.Compare) {
+		t.Errorf("%d packets, in order: %t", len(times), slices.IsSortedFunc(times, time.Time.Compare))
+	}
+	for p, n := range got {
+		if n != packets*rounds {
+			t.Errorf("%d packets of %s", n, p.Source)
+		}
+	}
+}
+
+// sharing loads programs that record into one ring, of which the caller is a user too, and hands
+// over their packets.
+func sharing(t *testing.T, r *run.Recording, sources ...string) (*recording, []*Loaded) {
+	t.Helper()
+	shared, err := newRecording(r, ringSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var programs []*Loaded
+	for _, source := range sources {
+		p := checked(t, source)
+		l, err := Load(p, LoadOptions{Record: r, recording: shared})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Deliver(run.Packet{Program: p}); err != nil {
+			t.Fatal(err)
+		}
+		programs = append(programs, l)
+	}
+	return shared, programs
+}
+
+// TestLimitsAreOfTheRun: what is limited is limited for all programs of a run together, also for
+// those that come later, and the last records of a program that has gone are handed over.
+func TestLimitsAreOfTheRun(t *testing.T) {
+	needs.Kernel(t)
+	got := map[*rule.Program]int{}
+	r := run.Recording{
+		Most:   7,
+		Packet: func(p *run.Packet) { got[p.Program]++ },
+		Lost:   func(n uint64) { t.Errorf("%d packets are lost", n) },
+	}
+	shared, programs := sharing(t, &r, "if arp then arp_op 2", "if arp then arp_op 3")
+	for _, l := range programs {
+		if _, err := l.Program.Run(&ebpf.RunOptions{Data: arpFrame, Repeat: 4}); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := shared.release(); err != nil {
+		t.Error(err)
+	}
+	var counts []int
+	for _, n := range got {
+		counts = append(counts, n)
+	}
+	if slices.Sort(counts); !slices.Equal(counts, []int{3, 4}) {
+		t.Errorf("%v packets of the two programs", counts)
+	}
+}
+
+// TestGoneProgramsAreForgotten: of rules that others have replaced nothing is kept once their last
+// packets have been handed over.
+func TestGoneProgramsAreForgotten(t *testing.T) {
+	needs.Kernel(t)
+	r := run.Recording{Packet: func(*run.Packet) {}, Lost: func(uint64) {}}
+	shared, programs := sharing(t, &r, "if arp then arp_op 2", "if arp then arp_op 3")
+	if err := programs[0].Close(); err != nil {
+		t.Error(err)
+	}
+	shared.mu.Lock()
+	for _, s := range shared.sources {
+		if !s.gone.IsZero() {
+			s.gone = s.gone.Add(-time.Minute)
+		}
+	}
+	shared.mu.Unlock()
+	shared.join()
+	if n := len(shared.sources); n != 1 {
+		t.Errorf("%d programs are known", n)
+	}
+	if err := errors.Join(programs[1].Close(), shared.release()); err != nil {
+		t.Error(err)
 	}
 }

@@ -24,7 +24,7 @@ func (s *Prepared) prepareReplies(p *rule.Program) (err error) {
 	if p.Replies == nil {
 		return nil
 	}
-	r := &Prepared{opt: s.opt, iface: s.iface, outlets: s.outlets, peers: s.peers, there: s.repliesThere, answers: p, flows: s.flows}
+	r := &Prepared{opt: s.opt, iface: s.iface, outlets: s.outlets, peers: s.peers, there: s.repliesThere, answers: p, flows: s.flows, recording: s.recording}
 	r.opt.Direction, r.opt.Limit = s.opt.Direction.Other(), 0
 	if s.opt.For > 0 {
 		r.opt.For = s.opt.For + run.RepliesLonger
@@ -97,6 +97,10 @@ func (s *Prepared) attachSet(put putter) (p set, err error) {
 		return p, err
 	}
 	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
+	if err := s.record(); err != nil {
+		return p, err
+	}
+	defer func() { err = errors.Join(err, s.recording.release()) }() // so do they of this
 	if s.replies != nil {
 		if err := s.testAhead(); err != nil {
 			return p, err

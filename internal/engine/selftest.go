@@ -79,7 +79,7 @@ const testSeed = 0x7265706163
 // handed the same ones; that is all in which the program differs from the one to
 // be attached. The error is a *DifferenceError, or that of Load.
 func SelfTest(p *rule.Program, o LoadOptions, n int) (Tested, error) {
-	o.limits, o.Flows, o.Drawn = nil, nil, true
+	o.limits, o.Flows, o.recording, o.Drawn = nil, nil, nil, true
 	l, tested, err := loadTested(p, o, n)
 	if l != nil {
 		l.Close()
@@ -225,12 +225,11 @@ func (b *bench) checkRecord(t trial, verdict uint32) error {
 	if r == nil {
 		return nil
 	}
-	r.reader.SetDeadline(atOnce)
-	there, err := r.next()
+	got, err := r.tested()
 	if err != nil {
 		return err
 	}
-	want, got := t.want, &r.packet
+	want, there := t.want, got != nil
 	before, after := t.frame[:min(len(t.frame), max(r.Bytes, bpf.HeadBytes))], want.Frame[:min(len(t.frame), r.head)]
 	switch {
 	case !there && want.Index < 0:
@@ -291,11 +290,11 @@ func preflight(p *rule.Program) int {
 	return min(20+40*rules, most, max(most/5, tests/max(1, rules)))
 }
 
-// tested loads the rules and tests the program. What is to draw
-// random numbers, tracks flows or heeds the limits of another program cannot be tested itself:
-// a twin is, with numbers that are handed in, a table and limits of its own.
+// tested loads the rules and tests the program. What is to draw random numbers, tracks flows,
+// heeds the limits of another program or records for a run cannot be tested itself: a twin is, with
+// numbers that are handed in, a table, limits and a ring of its own.
 func tested(p *rule.Program, o LoadOptions) (*Loaded, error) {
-	if o.limits != nil || p.Draws > 0 || p.Tracks() {
+	if o.limits != nil || o.recording != nil || p.Draws > 0 || p.Tracks() {
 		return testedByTwin(p, o)
 	}
 	l, _, err := loadTested(p, o, preflight(p))

@@ -178,6 +178,7 @@ func (r *Session) Close() (run.Counts, error) {
 	var err error
 	r.final, err = r.counts()
 	r.closed = true
+	r.rules.loaded.recording.finish() // also where a Replace still uses it
 	return r.final, errors.Join(r.gone, detached, err, r.rules.close(), r.replies.close())
 }
 
@@ -318,6 +319,10 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 		return a, err
 	}
 	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
+	if !r.recordInto(s) {
+		return a, errClosed
+	}
+	defer func() { err = errors.Join(err, s.recording.release()) }()
 	if err := r.testBeside(s); err != nil {
 		return a, err
 	}
@@ -345,6 +350,21 @@ func (r *Session) followFlows(s *Prepared) (err error) {
 		return err
 	}
 	return s.trackFlows()
+}
+
+// recordInto has other rules record into the ring of those that run. It is false where the session
+// is closed.
+func (r *Session) recordInto(s *Prepared) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	s.recording = r.rules.loaded.recording.use()
+	if s.replies != nil {
+		s.replies.recording = s.recording
+	}
+	return true
 }
 
 // repliesHook is where the replies are rewritten, or Auto where they are not.

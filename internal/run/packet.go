@@ -35,7 +35,8 @@ type Packet struct {
 // Written is the rule that acted, in the user's words.
 func (p *Packet) Written() rule.Written { return p.Program.Written[p.Rule] }
 
-// Recording asks for the packets on which rules act.
+// Recording asks for the packets on which rules act. It is one for a whole run: for its replies,
+// and for rules that take the place of others.
 type Recording struct {
 	// Rate is how many packets a second are recorded, about, or 0 for no limit.
 	Rate uint32
@@ -45,9 +46,8 @@ type Recording struct {
 	Most uint64
 	// Bytes is how many bytes of a packet are recorded at most; the first 128 are in any case.
 	Bytes int
-	// Packet is called for each packet, in the order of time but for packets of several
-	// processors at once. The packet and its bytes are the caller's again when it returns. Where
-	// replies are rewritten too, or rules have taken the place of others, two calls may overlap.
+	// Packet is called for each packet, in the order of time, replies among the others. The packet
+	// and its bytes are the caller's again when it returns.
 	Packet func(*Packet)
 	// Drained is called when all packets that there are have been handed over, at least a hundred
 	// times a second. It may be nil.
