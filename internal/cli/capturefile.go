@@ -230,7 +230,7 @@ func (r *report) fileEvent(as string, counts run.Counts, elapsed time.Duration, 
 	e := fileEvent{
 		event: r.out.event("stats"), filesOf: r.file.filesOf, Seconds: elapsed.Seconds(), Ended: why,
 		Packets: p.Packets, Bytes: p.Bytes, Total: counts.Total(), Counts: counts,
-		shownCounts: r.shower.counts(counts.Total().Matched),
+		shownCounts: r.shower.counts(counts),
 	}
 	if as == "summary" {
 		e.Event = as

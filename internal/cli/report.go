@@ -41,7 +41,8 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 	case r.out.json:
 		e := statsEvent{
 			event: r.out.event("stats"), Target: r.target, Seconds: elapsed.Seconds(),
-			Ended: why, Total: counts.Total(), Counts: counts, shownCounts: r.shower.counts(counts.Total().Matched),
+			Ended: why, Total: counts.Total(), Counts: counts,
+			shownCounts: r.shower.counts(counts), savedCounts: r.shower.saved().counts(r.shower),
 		}
 		if as == "summary" {
 			e.Event = as
@@ -50,7 +51,7 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 	case as == "progress" && r.file != nil:
 		r.line(r.file.progress(r.file.session.Progress(), elapsed.Seconds()), "")
 	case as == "progress":
-		r.line(r.total(counts, elapsed), "")
+		r.line(r.total(counts, elapsed)+r.missed(counts), "")
 	case as == "interim" || !r.out.quiet:
 		r.lines(counts, elapsed)
 		if as == "summary" && why != "error" && counts.Total().Matched == 0 && len(counts.Skipped) == 0 {
@@ -85,13 +86,25 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 	if line := r.shower.savedLine(); line != "" {
 		r.line(line, "\n")
 	}
-	if line := r.shower.counts(counts.Total().Matched).line(); line != "" {
+	if line := r.shower.counts(counts).line(); line != "" {
 		r.line(line, "\n")
 	}
 	if counts.Flows != nil {
 		r.line("flows: "+flowsText(*counts.Flows), "\n")
 	}
 	r.line(r.total(counts, elapsed), "\n")
+}
+
+// missed says in the line that is refreshed how many packets were not shown or saved.
+func (r *report) missed(counts run.Counts) string {
+	text := ""
+	if line := r.shower.counts(counts).line(); line != "" {
+		text = " (" + line + ")"
+	}
+	if saved := r.shower.saved().counts(r.shower); saved != nil && saved.NotWritten > 0 {
+		text += fmt.Sprintf(" (%s not written)", spelling.Thousands(int(saved.NotWritten)))
+	}
+	return text
 }
 
 // flowsText says how full the table of flows is.
@@ -229,4 +242,5 @@ type statsEvent struct {
 	Total   run.Count `json:"total"`
 	run.Counts
 	*shownCounts // of the packets, where they are shown
+	*savedCounts // and where they are saved
 }

@@ -177,6 +177,7 @@ type running struct {
 	// true until it does, again if a signal has come since they were read.
 	reloaded         chan reloaded
 	reloading, again bool
+	notShown         uint64 // packets, that have been told
 	// asked: a signal has asked to read the rules again. It may be what a terminal sends
 	// that is being closed, so from then on the terminal is looked at.
 	asked bool
@@ -250,6 +251,9 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			r.replaced(o)
 		case <-beat:
 			r.tellUnsaved()
+			if err := r.tellNotShown(); err != nil {
+				return "error", err
+			}
 			if r.report.periodic() {
 				if err := r.tell("progress"); err != nil {
 					return "error", err

@@ -307,11 +307,30 @@ func (r *running) tellUnsaved() {
 	}
 }
 
+// savedCounts is how many packets were written to the file of -w, and how many were not: because
+// the ring was full, or the file could not be written.
+type savedCounts struct {
+	Written    uint64 `json:"written"`
+	NotWritten uint64 `json:"not_written"`
+}
+
+// counts is how many packets were written so far; s may be nil.
+func (s *savefile) counts(shower *shower) *savedCounts {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &savedCounts{s.written, s.failed + shower.lost.Load()}
+}
+
 // line says for the summary what was written; s may be nil.
 func (s *savefile) line(notRecorded uint64) string {
 	if s == nil {
 		return ""
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	text := fmt.Sprintf("%s written to %s", packets(s.written), s.name)
 	if notRecorded > 0 {
 		text += fmt.Sprintf(", %s not written (ring full)", spelling.Thousands(int(notRecorded)))

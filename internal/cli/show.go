@@ -326,20 +326,21 @@ func (s *shower) object(d dissect.Packet) packetEvent {
 type shownCounts struct {
 	Shown    uint64 `json:"shown"`
 	NotShown uint64 `json:"not_shown"` // the ring was full
-	limited  uint64 // what was asked for, or a terminal's rate, kept them back
+	Limited  uint64 `json:"limited"`   // what was asked for, or a terminal's rate, kept them back
 	limits   string // what that is
 }
 
-// counts are those of a run that acted on, or matched, so many packets.
-func (s *shower) counts(acted uint64) *shownCounts {
+// counts are those of a run that has counted so many packets.
+func (s *shower) counts(c run.Counts) *shownCounts {
 	if s == nil || s.level == 0 {
 		return nil
 	}
-	c := &shownCounts{Shown: s.shown.Load(), NotShown: s.lost.Load()}
-	if told := s.wire.Load() + c.NotShown; acted > told {
-		c.limited, c.limits = acted-told, s.limits()
+	counted := c.Total().Matched + c.Total().Replies
+	out := &shownCounts{Shown: s.shown.Load(), NotShown: s.lost.Load(), limits: s.limits()}
+	if told := s.wire.Load() + out.NotShown; out.limits != "" && counted > told {
+		out.Limited = counted - told
 	}
-	return c
+	return out
 }
 
 // limits are the flags that keep packets back, also the one that a terminal stands for.
@@ -356,7 +357,7 @@ func (s showing) limits() string {
 	return strings.Join(flags, ", ")
 }
 
-// line says for the summary what was not shown, or "" where all was.
+// line says what was not shown, or "" where all was.
 func (c *shownCounts) line() string {
 	if c == nil || c.NotShown == 0 && c.limits == "" {
 		return ""
@@ -366,9 +367,27 @@ func (c *shownCounts) line() string {
 		text += fmt.Sprintf(", %s not shown (ring full)", spelling.Thousands(int(c.NotShown)))
 	}
 	if c.limits != "" {
-		text += fmt.Sprintf(", %s not shown (%s)", spelling.Thousands(int(c.limited)), c.limits)
+		text += fmt.Sprintf(", %s not shown (%s)", spelling.Thousands(int(c.Limited)), c.limits)
 	}
 	return text
+}
+
+// tellNotShown tells a person who looks at packets, at most once a second, how many more there were
+// that were not shown: the line with the counts stands still then.
+func (r *running) tellNotShown() error {
+	if !r.out.live || !r.report.still() {
+		return nil
+	}
+	counts, err := r.session.Counts()
+	if err != nil {
+		return err
+	}
+	c := r.shower.counts(counts)
+	if not := c.NotShown + c.Limited; not > r.notShown {
+		r.notShown = not
+		r.out.status("%s", c.line())
+	}
+	return nil
 }
 
 // close closes a session while what it still hands over is written.

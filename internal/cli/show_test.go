@@ -170,6 +170,46 @@ func TestNotShownIsTold(t *testing.T) {
 		"2 shown, 4,100 not shown (ring full), 15,898 not shown (--show 9000)\nrewrite 20000 pkts in 0.000 s\n")
 }
 
+// TestNotShownIsToldLive: while packets are shown on a terminal, a line tells once a second what was
+// not, if that is more; elsewhere the line with the counts does, and JSON's.
+func TestNotShownIsToldLive(t *testing.T) {
+	t.Parallel()
+	const all = "1 shown, 4,100 not shown (ring full), 15,899 not shown (--show-rate 1000)"
+	for _, tt := range []struct {
+		args           []string
+		stdout, stderr bool // they are terminals
+		want           string
+	}{
+		{[]string{"-i", "eth1", "-v", aRule}, true, true, "\n" + all + "\n"},
+		{[]string{"-i", "eth1", "--show-rate", "1000", aRule}, false, true, "rewrite 20000 pkts in 1.000 s (" + all + ")"},
+		{[]string{"--json", "-i", "eth1", "--show-rate", "1000", aRule}, false, false, `"shown":1,"not_shown":4100,"limited":15899}`},
+	} {
+		f := newFake(t, tt.args...)
+		f.tty = tt.stderr
+		f.IsTerminal = func(w io.Writer) bool { return tt.stderr && (tt.stdout || w == f.Stderr) }
+		f.vars["NO_COLOR"] = "1"
+		f.kernel.count(run.Count{Matched: 20000, Rewritten: 20000})
+		f.start()
+		said, begun := &f.stderr, "native XDP\n"
+		if tt.args[0] == "--json" {
+			said, begun = &f.stdout, `"event":"attached"`
+		}
+		f.await(said, begun)
+		f.record(1)
+		f.await(&f.stdout, "udp_")
+		f.kernel.jobs[0].Record.Lost(4100)
+		f.beat(time.Second)
+		f.await(said, tt.want)
+		f.beat(2 * time.Second)
+		f.beat(3 * time.Second) // the second one has been heeded
+		if tt.stdout && strings.Count(said.String(), all) != 1 {
+			t.Errorf("what is known is told again: %q", said.String())
+		}
+		f.send(syscall.SIGINT)
+		f.wait()
+	}
+}
+
 // TestTerminalRate: a terminal is shown 1000 packets a second, and the line with the counts stands
 // still.
 func TestTerminalRate(t *testing.T) {
