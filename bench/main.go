@@ -34,6 +34,7 @@ func parts() []part {
 		{"time", timePart, []string{"clang"}, false},
 		{"start", startPart, []string{"clang", "nft"}, true},
 		{"tables", tablesPart, nil, false},
+		{"why", whyPart, nil, false},
 		{"live", livePart, []string{"nft"}, true},
 		{"replies", repliesPart, []string{"nft", "iperf3"}, true},
 		{"throughput", throughputPart, []string{"iperf3"}, true},

@@ -80,6 +80,9 @@ type Options struct {
 	Draws int
 	// Record has the packets recorded on which rules act, or is nil.
 	Record *Recording
+	// Why is a PERCPU_ARRAY map of why.Count, one for each slot of plan.Program.Tests. Needed
+	// for a plan that has these only.
+	Why int
 }
 
 // TooLargeError says that a program has more instructions than are allowed.

@@ -87,7 +87,7 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 	if o.Timed {
 		c.reg.ctx = asm.R6
 	}
-	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || c.use.tracks || at.calls || o.Record != nil {
+	if c.use.sums || c.use.options || c.use.quotes || c.use.draws || c.use.tracks || at.calls || o.Record != nil || p.Tests != nil {
 		c.reg = registers{ctx: asm.R6, l3: asm.R7, l4: asm.R8, end: asm.R9}
 	}
 	c.pass, c.count = c.NewLabel(), c.NewLabel()
@@ -123,7 +123,7 @@ func (c *compiler) program() bool {
 		}
 	}
 	c.abandon()
-	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction, beginFunction, endFunction} {
+	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction, beginFunction, endFunction, whyFunction} {
 		if emit := c.functions[name]; emit != nil {
 			c.Function(functionType(name))
 			emit()
@@ -182,6 +182,9 @@ func (c *compiler) enter(ch *plan.Chain) {
 	before, phase := c.context, c.frame.Phase
 	c.chain, c.frame.Phase = ch, matching
 	c.hook.begin()
+	if slices.ContainsFunc(ch.Steps, func(s plan.Step) bool { return s.Why != nil }) {
+		c.hook.countAhead()
+	}
 	for i, s := range ch.Steps {
 		if c.Len() > mostEmitted {
 			break // a program that is not finished
@@ -194,6 +197,9 @@ func (c *compiler) enter(ch *plan.Chain) {
 		if next != c.pass {
 			c.Bind(next)
 		}
+	}
+	if n := len(ch.Steps); ch.Steps[n-1].Why != nil {
+		c.Goto(c.pass)
 	}
 	c.ForRule(assembler.NoRule)
 	c.context, c.frame.Phase = before, phase
@@ -209,6 +215,8 @@ func (c *compiler) step(s plan.Step, next assembler.Label) {
 		c.Forget()
 	}
 	switch {
+	case s.Why != nil:
+		reasons{c.code}.find(s.Why)
 	case len(s.Select) > 0:
 		tables{c.code}.choose(s.Select, next)
 	case s.Lookup != nil:

@@ -32,6 +32,12 @@ func (c *tc) begin() {
 	})
 }
 
+// countAhead counts segments before it is known whether a rule acts.
+func (c *tc) countAhead() {
+	c.segments()
+	c.Forget()
+}
+
 // segments leaves on the stack into how many packets the packet will be
 // segmented. A raw socket or a guest does not say; then its length and that of its
 // headers do.

@@ -62,6 +62,9 @@ type emitter interface {
 	thirdTag(tags int, other assembler.Label)
 	// begin is what comes first in a chain.
 	begin()
+	// countAhead leaves on the stack how many packets the packet stands for, in a chain in which
+	// that is counted of packets on which no rule acts.
+	countAhead()
 	// act does what a step says, counts the packet and ends the program.
 	act(s plan.Step)
 	// reflect leaves on the stack where a reflected packet goes, if a helper sends it.

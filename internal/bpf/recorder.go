@@ -206,6 +206,8 @@ func functionType(name string) *btf.Func {
 		return assembler.PlainFunction(name, "context", "recorded")
 	case endFunction:
 		return assembler.PlainFunction(name, "context", "record", "rule", "segments")
+	case whyFunction:
+		return assembler.GlobalFunction(name, "slot", "low", "high", "packets")
 	}
 	return assembler.LoopFunction(name)
 }

@@ -19,6 +19,7 @@ func (c xdp) offloadedTag(*parser)          {}
 func (c xdp) thirdTag(int, assembler.Label) {}
 func (c xdp) begin()                        {}
 func (c xdp) reflect()                      {}
+func (c xdp) countAhead()                   {}
 func (c xdp) length()                       { c.Call(asm.FnXdpGetBuffLen, assembler.Reg(c.reg.ctx)) }
 func (c xdp) act(s plan.Step)               { actions(c).rewrite(s, &xdpRewrite{c, c.NewLabel()}) }
 

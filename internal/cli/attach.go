@@ -26,6 +26,10 @@ func (a *app) attach(words []string, replace bool) error {
 		return usage("a run shows packets: repacket -v RULES; repacket list shows what attached rules have counted",
 			"%s ends when the rules are attached, so it shows no packets", a.given)
 	}
+	if a.opt.why {
+		return usage("a run counts why: repacket --why RULES, without then where packets are to stay as they are",
+			"%s ends when the rules are attached, so it does not say why they do not act", a.given)
+	}
 	a.env.IgnoreBrokenPipes()
 	opt, prepared, err := a.prepare(words, run.Options{Stay: true, Replace: replace})
 	if err == nil {

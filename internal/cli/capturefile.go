@@ -79,7 +79,7 @@ func (a *app) prepareFile(words []string) (opt run.Options, _ run.Prepared, err 
 	}
 	o := offline.Options{
 		Program: opt.Program, Name: nameOf(a.opt.read, "stdin"), Limit: a.opt.limit, Seed: a.opt.random,
-		Comment: a.opt.comment, Patience: a.env.Patience,
+		Comment: a.opt.comment, Patience: a.env.Patience, Why: a.opt.why,
 	}
 	a.shower = a.newShower(a.showing(opt.Program), nil)
 	if o.Record = a.shower.recording(); a.shower != nil {
@@ -100,6 +100,7 @@ func (a *app) prepareFile(words []string) (opt run.Options, _ run.Prepared, err 
 	}
 	opt.Target = prepared.Target()
 	a.out.advise(prepared.Advice())
+	a.notExamined(opt.Program)
 	return opt, prepared, nil
 }
 
@@ -273,6 +274,9 @@ func (r *report) nothingInFile() {
 		return
 	}
 	r.out.status("nothing matched: %s in %s, but none that the rules match", packets(p.Packets), nameOf(r.file.Read, "stdin"))
+	if !r.why {
+		r.out.status("  hint: %s", askWhy)
+	}
 	r.out.status("  hint: to see them: tcpdump -ner %s", cmp.Or(spelling.InShell(r.file.Read), "-"))
 }
 

@@ -110,7 +110,7 @@ func TestCaptureFileNothing(t *testing.T) {
 		ports []uint16
 		want  string
 	}{
-		{[]uint16{53}, "nothing matched: 1 packet in IN, but none that the rules match\n  hint: to see them: tcpdump -ner 'IN'\n"},
+		{[]uint16{53}, "nothing matched: 1 packet in IN, but none that the rules match\n  hint: --why says which test of a rule fails, and on which packets\n  hint: to see them: tcpdump -ner 'IN'\n"},
 		{nil, "nothing matched: there are no packets in IN\n"},
 	} {
 		in, _ := inFolder(t, test.ports...)

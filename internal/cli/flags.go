@@ -42,6 +42,7 @@ type options struct {
 	show, showRate, showEvery          string
 	showMost, showPerSecond, showOneOf uint64
 	replies                            bool
+	why                                bool
 }
 
 // Groups of flags, by the commands that take them.
@@ -50,7 +51,7 @@ var (
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "flows", "backend"}
-	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen"}
+	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen", "why"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook", "replies"}
@@ -82,6 +83,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.show, "show", "", "show `N` packets and no more; more are rewritten")
 	f.StringVar(&o.showRate, "show-rate", "", "show `N` packets a second at most (on a terminal: 1000)")
 	f.StringVar(&o.showEvery, "show-every", "", "show one of `N` packets")
+	f.BoolVar(&o.why, "why", false, "count why rules do not act on packets: which of their tests fails first")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
 	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")

@@ -24,7 +24,7 @@ func (r *report) nothing() {
 		return
 	}
 	r.out.status("nothing matched: %s", whyNothing(t, r.target.Direction))
-	for _, hint := range nothingHints(t, r.target.Direction) {
+	for _, hint := range nothingHints(t, r.target.Direction, r.why) {
 		r.out.status("  hint: %s", hint)
 	}
 }
@@ -55,8 +55,11 @@ func packets(n uint64) string {
 	return fmt.Sprintf("%d packets", n)
 }
 
-// nothingHints say what else may be the reason, and what to do.
-func nothingHints(t run.Traffic, d run.Direction) []string {
+// askWhy is the hint where packets came that no rule matched.
+const askWhy = "--why says which test of a rule fails, and on which packets"
+
+// nothingHints say what else may be the reason, and what to do; asked: --why has been.
+func nothingHints(t run.Traffic, d run.Direction, asked bool) []string {
 	name := spelling.InShell(t.Interface)
 	switch up := "ip link set " + name + " up"; {
 	case !t.Up && t.Seen > 0:
@@ -77,6 +80,9 @@ func nothingHints(t run.Traffic, d run.Direction) []string {
 	}
 	if t.Filters && t.Carrier && d == run.In {
 		hints = append(hints, fmt.Sprintf("%s is not in promiscuous mode and may accept no packets for other MAC addresses: ip link set %s promisc on", t.Interface, name))
+	}
+	if t.Seen > 0 && !asked {
+		hints = append(hints, askWhy)
 	}
 	switch {
 	case t.Seen > 0:

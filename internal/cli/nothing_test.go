@@ -65,19 +65,23 @@ nothing matched: no packets came in on eth1
 		"the other direction of out": {"out", with(func(t *run.Traffic) { t.Seen, t.Other = 2, 1 }), `
 nothing matched: 2 packets left by eth1, but none that the rules match
   hint: 1 packet came in on eth1: -Q in is for those that come in
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q out
 `},
 		"other packets": {"in", with(func(t *run.Traffic) { t.Seen = 1 }), `
 nothing matched: 1 packet came in on eth1, but none that the rules match
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q in
 `},
 		"not promiscuous": {"in", with(func(t *run.Traffic) { t.Seen, t.Filters = 94, true }), `
 nothing matched: 94 packets came in on eth1, but none that the rules match
   hint: eth1 is not in promiscuous mode and may accept no packets for other MAC addresses: ip link set eth1 promisc on
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q in
 `},
 		"not promiscuous, but out": {"out", with(func(t *run.Traffic) { t.Seen, t.Filters = 94, true }), `
 nothing matched: 94 packets left by eth1, but none that the rules match
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q out
 `},
 		"bridge": {"in", with(func(t *run.Traffic) { t.Bridge, t.Ports = true, []string{"p0", "p 1"} }), `
@@ -95,11 +99,13 @@ nothing matched: eth1 has no carrier: there is no cable, or the other end is dow
 		"unresolved": {"out", with(func(t *run.Traffic) { t.Seen, t.Unresolved = 3, addrs("192.0.2.9") }), `
 nothing matched: 3 packets left by eth1, but none that the rules match
   hint: ARP found no MAC address of 192.0.2.9: packets sent there do not leave
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q out
 `},
 		"unresolved IPv6": {"out", with(func(t *run.Traffic) { t.Seen, t.Unresolved = 3, addrs("2001:db8::9") }), `
 nothing matched: 3 packets left by eth1, but none that the rules match
   hint: neighbor discovery found no MAC address of 2001:db8::9: packets sent there do not leave
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q out
 `},
 		"many unresolved": {"out", with(func(t *run.Traffic) {
@@ -107,6 +113,7 @@ nothing matched: 3 packets left by eth1, but none that the rules match
 		}), `
 nothing matched: 3 packets left by eth1, but none that the rules match
   hint: ARP and neighbor discovery found no MAC address of 192.0.2.7, 192.0.2.8, 2001:db8::9, 1 more: packets sent there do not leave
+  hint: --why says which test of a rule fails, and on which packets
   hint: to see them: tcpdump -nei eth1 -Q out
 `},
 	} {

@@ -24,6 +24,9 @@ type report struct {
 	traffic func() (run.Traffic, error)
 	// file is the capture file, or nil.
 	file *fileReport
+	// why: it is counted why rules do not act. width is how many columns the terminal has, or 0.
+	why   bool
+	width func() int
 }
 
 // periodic reports whether there is anybody to tell each second.
@@ -80,6 +83,7 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 			r.line(fmt.Sprintf("%d more rules have matched nothing", idle), "\n")
 		}
 	}
+	r.reasons(counts.Rules)
 	for _, s := range counts.Skipped {
 		r.line(fmt.Sprintf("skipped: %d pkts: %s", s.Packets, s.Why), "\n")
 	}

@@ -35,6 +35,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		}
 		a.shower = a.newShower(a.showing(program), save)
 		opt.Record = a.shower.recording()
+		opt.Why = a.opt.why
 	}
 	prepared, err := a.env.Kernel.Prepare(opt)
 	if err != nil {
@@ -44,6 +45,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 	opt.Target = prepared.Target()
 	a.shower.on(opt.Interface)
 	a.out.advise(prepared.Advice())
+	a.notExamined(program)
 	return opt, prepared, nil
 }
 
@@ -76,7 +78,10 @@ func (a *app) run(words []string) error {
 	}
 	r := &running{
 		app: a, session: session,
-		report: &report{out: a.out, target: o.opt.Target, shower: a.shower, traffic: session.Traffic},
+		report: &report{
+			out: a.out, target: o.opt.Target, shower: a.shower, traffic: session.Traffic, why: a.opt.why,
+			width: func() int { return a.env.Width(a.env.Stderr) },
+		},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words), reloaded: make(chan reloaded, 1),
 	}

@@ -83,8 +83,11 @@ func (o *options) checkShow() error {
 	if o.snaplen != "" && (o.write == "" || o.read != "") {
 		return usage("-w FILE.pcapng", "-s is for the packets that a run writes to a file")
 	}
-	if o.backend == "clang" && o.asksToShow() {
+	switch {
+	case o.backend == "clang" && o.asksToShow():
 		return usage("the built-in compiler records packets: leave out --backend", "-v does not work with --backend clang")
+	case o.backend == "clang" && o.why:
+		return usage("the built-in compiler counts why: leave out --backend", "--why does not work with --backend clang")
 	}
 	return nil
 }

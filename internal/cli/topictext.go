@@ -56,7 +56,12 @@ COUNTING
   on SIGUSR1 while the run goes on; "repacket list" shows the counts of rules
   that are attached.
 
-  Nothing is counted? Test in this order:
+  Nothing is counted? --why says which test of the rule fails, and what is
+  there instead:
+
+    repacket -i eth1 --why if udp_dest 443
+
+  Or test in this order:
 
     repacket -i eth1 if all                       packets at all?
     repacket -i eth1 -Q out if all                the other direction?

@@ -48,6 +48,8 @@ type LoadOptions struct {
 	Clang bool
 	// Record asks for the packets on which rules act, or is nil. clang's program records none.
 	Record *run.Recording
+	// Why has it counted why the first rules do not act. clang's program does not.
+	Why bool
 	// Answers are the rules whose replies the program rewrites, or nil. Only its tests need them.
 	Answers *rule.Program
 	// Flows is the table of flows that the rules track or, of those of replies, were tracked.
@@ -95,7 +97,9 @@ type Loaded struct {
 	// recording is nil where no packets are recorded; there the program has a number.
 	recording *recording
 	number    uint32
-	flows     *Flows // nil where no flows are tracked
+	// why are the tests that fail, counted, or nil.
+	why   *reasons
+	flows *Flows // nil where no flows are tracked
 	limits
 	fragments bool // as LoadOptions.Fragments
 }
@@ -131,6 +135,9 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 		opt.Draws = l.draws.FD()
 	}
 	opt.Record = l.recording.options(l.number)
+	if l.why != nil {
+		opt.Why = l.why.counts.FD()
+	}
 	if l.flows != nil {
 		if err := l.flows.bind(&opt); err != nil {
 			return nil, err
@@ -215,7 +222,11 @@ func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.
 		}
 		return clangSource(p, o, maps)
 	}
-	planned, err := plan.BuildTables(p, o.Link)
+	build := plan.BuildTables
+	if o.Why {
+		build = plan.BuildWhy
+	}
+	planned, err := build(p, o.Link)
 	if err != nil {
 		return nil, err
 	}
@@ -281,6 +292,11 @@ func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
 		return err
 	}
 	l.number = l.recording.join()
+	if o.Why {
+		if l.why, err = newReasons(p); err != nil {
+			return err
+		}
+	}
 	if o.limits != nil {
 		return nil
 	}
@@ -394,7 +410,7 @@ func (l *Loaded) forget() error {
 			return fmt.Errorf("reset the counters: %w", err)
 		}
 	}
-	if err := l.recording.reset(); err != nil || l.tickets == nil {
+	if err := errors.Join(l.recording.reset(), l.why.reset(cpus)); err != nil || l.tickets == nil {
 		return err
 	}
 	return l.giveTickets()
@@ -415,7 +431,7 @@ func (l *Loaded) Close() error {
 		all = append(all, m)
 	}
 	l.recording.leave(l.number)
-	return errors.Join(l.recording.release(), closeAll(all...), l.flows.close())
+	return errors.Join(l.recording.release(), l.why.close(), closeAll(all...), l.flows.close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

@@ -200,7 +200,7 @@ func (s *Prepared) impossibleOutlet(m run.Hook, to hook.Iface) error {
 func (s *Prepared) options(m run.Hook) LoadOptions {
 	o := LoadOptions{
 		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang, Record: s.opt.Record,
-		Answers: s.answers, Flows: s.flows, recording: s.recording,
+		Why: s.opt.Why && s.answers == nil, Answers: s.answers, Flows: s.flows, recording: s.recording,
 		Fragments: m == run.XDP && s.iface.MTU > oneBuffer, Redirect: map[string]int{},
 	}
 	if m == run.TC {

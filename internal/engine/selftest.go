@@ -12,9 +12,11 @@ import (
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
+	"repacket/internal/why"
 )
 
 // Tested is what has been tried on a program, and agreed.
@@ -40,6 +42,8 @@ type DifferenceError struct {
 	// Recorded is the packet as it arrives in the record that is wrong, empty where there is
 	// none; else nil. Then Got is the packet as it leaves in the record.
 	Recorded []byte
+	// Missed is where the counters of why differ, or "".
+	Missed string
 	// WantCounted is what each rule as written should have counted over all
 	// packets so far, Counted what it did count.
 	WantCounted, Counted []bpf.Counter
@@ -60,6 +64,9 @@ func (d *DifferenceError) Report() string {
 	}
 	if d.Recorded != nil {
 		text += fmt.Sprintf("recorded: %x\n", d.Recorded)
+	}
+	if d.Missed != "" {
+		text += "missed:   " + d.Missed + "\n"
 	}
 	return text + fmt.Sprintf("counters: %v, expected %v\n", d.Counted, d.WantCounted)
 }
@@ -110,7 +117,7 @@ func (l *Loaded) selfTest(p *rule.Program, o LoadOptions, made <-chan []trial) (
 			return Tested{}, err
 		}
 	}
-	b := &bench{program: p, hook: o.Hook, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
+	b := &bench{program: p, hook: o.Hook, link: o.Link, loaded: l, limit: o.Limit, counted: make([]bpf.Counter, len(p.Written))}
 	if o.answersFlows(p) {
 		var err error
 		if b.forward, err = loadForward(o, l.flows); err != nil {
@@ -128,7 +135,10 @@ func (l *Loaded) selfTest(p *rule.Program, o LoadOptions, made <-chan []trial) (
 			b.tested.Unreached = append(b.tested.Unreached, i)
 		}
 	}
-	return b.tested, b.checkCounters()
+	if err := b.checkCounters(); err != nil {
+		return b.tested, err
+	}
+	return b.tested, b.checkWhy()
 }
 
 // trial is a packet and what is to become of it.
@@ -176,11 +186,13 @@ func Testable(o LoadOptions, frame []byte) bool {
 type bench struct {
 	program *rule.Program
 	hook    bpf.Hook
+	link    field.Link
 	loaded  *Loaded
 	forward *bench // of the rules whose replies the program rewrites by their flows, or nil
 	limit   uint64
 	out     []byte
-	counted []bpf.Counter // what the reference counted, by rule as written
+	counted []bpf.Counter    // what the reference counted, by rule as written
+	missed  map[int]*why.Sum // why rules did not act by the reference, by slot
 	tested  Tested
 }
 
@@ -208,6 +220,7 @@ func (b *bench) try(t trial) error {
 		return err
 	}
 	b.tested.Packets++
+	b.miss(frame, want)
 	if want.Index >= 0 {
 		b.tested.Acted++
 		b.counted[want.Index].Packets++

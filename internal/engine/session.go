@@ -117,6 +117,9 @@ func (r *Session) counts() (counts run.Counts, err error) {
 	if counts, err = r.rules.record.counts(r.replies.record); err == nil {
 		counts.Flows, err = r.rules.loaded.flows.usage()
 	}
+	if err == nil {
+		err = r.rules.loaded.explain(counts.Rules)
+	}
 	return counts, err
 }
 

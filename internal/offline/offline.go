@@ -19,6 +19,7 @@ import (
 	"repacket/internal/rule"
 	"repacket/internal/run"
 	"repacket/internal/software"
+	"repacket/internal/why"
 )
 
 // Output is where a capture file is written to. One that can be aborted appears when it is
@@ -50,6 +51,8 @@ type Options struct {
 	// Record asks for the packets on which rules act, or is nil. Its rate does not count: the
 	// file waits.
 	Record *run.Recording
+	// Why has it counted why the first rules do not act.
+	Why bool
 	// Patience is how long the end of a pipe is waited for when the run is to stop.
 	Patience time.Duration
 }
@@ -163,6 +166,12 @@ func (p *Prepared) Start(ready func()) (run.Session, error) {
 		s.resizes = s.resizes || w.Verdict == rule.Drop
 	}
 	s.resizes = s.resizes || p.opt.Comment
+	if p.opt.Why {
+		s.tests = why.Tests(p.opt.Program)
+		for range s.workers() {
+			s.reasons = append(s.reasons, newReasons(s.tests))
+		}
+	}
 	if _, err := s.machine(field.Ethernet); err != nil {
 		return nil, err
 	}
@@ -193,6 +202,9 @@ type Session struct {
 	handed   handed
 	recorded atomic.Bool // as many as are asked for
 
+	tests   []why.Test // of Options.Why
+	reasons []*reasons // by worker
+
 	mu     sync.Mutex
 	counts []tally
 	total  totals
@@ -222,7 +234,11 @@ func (s *Session) machine(l field.Link) (*software.Machine, error) {
 	s.making.Lock()
 	defer s.making.Unlock()
 	if s.machines[l] == nil {
-		p, err := plan.BuildTables(s.opt.Program, l)
+		build := plan.BuildTables
+		if s.opt.Why {
+			build = plan.BuildWhy
+		}
+		p, err := build(s.opt.Program, l)
 		if err != nil {
 			return nil, err
 		}
@@ -236,8 +252,8 @@ func (s *Session) Attachment() run.Attachment {
 	return run.Attachment{Target: run.Target{Interface: s.opt.Name}}
 }
 
-// why are the reasons for which packets are skipped.
-var why = [software.Reasons]string{
+// skipReasons say why packets are skipped.
+var skipReasons = [software.Reasons]string{
 	software.Untested:  "they were cut off when they were captured, before bytes that rules test",
 	software.Unwritten: "they were cut off when they were captured, before bytes that the rule sets, reads or sums up",
 }
@@ -252,9 +268,10 @@ func (s *Session) Counts() (run.Counts, error) {
 		c.Set(s.counts[i].packets, s.counts[i].bytes)
 		out.Rules = append(out.Rules, c)
 	}
+	s.explain(out.Rules)
 	for reason, n := range s.total.skipped {
 		if n > 0 {
-			out.Skipped = append(out.Skipped, run.Skipped{Packets: n, Why: why[reason]})
+			out.Skipped = append(out.Skipped, run.Skipped{Packets: n, Why: skipReasons[reason]})
 		}
 	}
 	return out, nil

@@ -63,9 +63,12 @@ func (s *Session) pipeline() error {
 		close(todo)
 		close(ordered)
 	})
-	for range n {
+	for i := range n {
 		running.Go(func() {
 			w := worker{Session: s, counts: make([]tally, len(s.counts)), left: s.opt.Limit}
+			if s.reasons != nil {
+				w.why = s.reasons[i]
+			}
 			for j := range todo {
 				w.rewrite(j)
 				j.finished <- struct{}{}

@@ -17,8 +17,9 @@ type worker struct {
 	// counts are those of the batch at hand, of the rules that acted.
 	counts []tally
 	acted  []int
-	left   uint64 // of the limit
-	before []byte // a packet as it was
+	left   uint64   // of the limit
+	why    *reasons // nil where nobody asks
+	before []byte   // a packet as it was
 }
 
 // rewrite carries the rules out on a batch.
@@ -56,6 +57,7 @@ func (w *worker) packet(j *job, i int) {
 	}
 	w.numbers.packet = j.First + uint64(i)
 	r := w.run(j.Interface(p).Link, body, length)
+	w.why.add(w.missed(j.Interface(p).Link))
 	if r.Skipped != software.NotSkipped {
 		j.total.skipped[r.Skipped]++
 	}
@@ -113,6 +115,14 @@ func (w *worker) run(link capture.LinkType, data []byte, length int) software.Re
 	}
 	start := link.Network(data, length)
 	return w.runner(field.RawIP).Run(data[min(start, len(data)):], length-start)
+}
+
+// missed is why rules did not act on the last packet, which was of a link type.
+func (w *worker) missed(link capture.LinkType) []software.Missed {
+	if link == capture.Ethernet {
+		return w.runner(field.Ethernet).Missed
+	}
+	return w.runner(field.RawIP).Missed
 }
 
 func (w *worker) runner(l field.Link) *software.Runner {

@@ -7,6 +7,7 @@ import (
 	"repacket/internal/field"
 	"repacket/internal/operand"
 	"repacket/internal/rule"
+	"repacket/internal/why"
 )
 
 // asked is what rules look at or change, or what follows from that: only what
@@ -136,6 +137,10 @@ type builder struct {
 	tables  *tables
 	// written are the rules whose rows are tested one by one.
 	written []*rule.Rule
+	// tests are those of the rules that are examined, if any are, and behind the places of
+	// these in the list of items whose place is behind the last of them.
+	tests  []why.Test
+	behind map[int]*examined
 }
 
 // level makes what is done with packets of so many tags.
@@ -287,6 +292,9 @@ func (s Step) Windows() []Window {
 	}
 	for _, e := range s.Exchanges {
 		out = append(out, e.A, e.B)
+	}
+	if s.Why != nil {
+		out = append(out, s.Why.windows()...)
 	}
 	return out
 }

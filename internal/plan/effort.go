@@ -66,6 +66,11 @@ func (e *effort) spend(n int) bool {
 
 // add counts the parts of a chain.
 func (e *effort) add(c *Chain) {
+	for _, s := range c.Steps {
+		if s.Why != nil {
+			e.parts -= s.Why.parts()
+		}
+	}
 	for _, s := range c.Acting() {
 		e.parts -= 1 + leavesOf(s.Cond) + len(s.Sums) + len(s.Exchanges) + len(s.Writes)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/why"
 )
 
 // Program is what to do with a packet: find its class, then walk the chain.
@@ -29,6 +30,8 @@ type Program struct {
 	OneByOne []*rule.Rule
 	// Draws is how many random numbers a packet may need, at places from 0 on.
 	Draws int
+	// Tests are those of which it is counted which one failed first, or nil.
+	Tests []why.Test
 }
 
 // Level is what to do with packets that have so many tags.
@@ -199,6 +202,9 @@ type Step struct {
 	// rule.ToInterface.
 	Verdict  rule.Verdict
 	Redirect string
+	// Why, if it is not nil, counts why the rule has not acted: the step is no rule then, and
+	// the packet goes on to the next one.
+	Why *Why
 }
 
 // Window is one load or store: Size bytes (1, 2 or 4) at offset Off from the

@@ -180,16 +180,9 @@ func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 		if !a.Op.Sums() {
 			continue
 		}
-		if class.L3 == field.IP6 && class.Way.Routed() {
+		whole, ok := wholeFor(a.Field.Proto, r, class)
+		if !ok {
 			return nil, false
-		}
-		var whole Cond = WholeDatagram{a.Field.Proto, class.L3}
-		if a.Field.Proto == field.IP {
-			words := headerWords(r)
-			if words != 0 && words < 5 {
-				return nil, false
-			}
-			whole = WholeHeader{words}
 		}
 		if c == nil {
 			c = whole
@@ -198,6 +191,21 @@ func withWhole(c Cond, r *rule.Rule, class Class) (Cond, bool) {
 		c = And{c, whole}
 	}
 	return c, true
+}
+
+// wholeFor is what the checksum of a protocol asks for to be made anew, as in withWhole.
+func wholeFor(proto field.Protocol, r *rule.Rule, class Class) (Cond, bool) {
+	if class.L3 == field.IP6 && class.Way.Routed() {
+		return nil, false
+	}
+	if proto != field.IP {
+		return WholeDatagram{proto, class.L3}, true
+	}
+	words := headerWords(r)
+	if words != 0 && words < 5 {
+		return nil, false
+	}
+	return WholeHeader{words}, true
 }
 
 // headerWords is the length that the rule gives the IPv4 header, -1 if that is

@@ -5,20 +5,32 @@ import (
 
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/why"
 )
 
 // BuildTables is Build for those who have tables: rules of one shape become one
 // step that looks a row up, so that their number does not count. The error is a
 // *RowsError, a *TooLargeError or that of rule.Program.TooComplex.
 func BuildTables(p *rule.Program, link field.Link) (*Program, error) {
+	return buildTables(p, link, nil)
+}
+
+// BuildWhy is BuildTables, but counts why the first rules do not act.
+func BuildWhy(p *rule.Program, link field.Link) (*Program, error) {
+	return buildTables(p, link, why.Tests(p))
+}
+
+func buildTables(p *rule.Program, link field.Link, tests []why.Test) (*Program, error) {
 	b := newBuilder(p, link, effortFor(p))
+	b.examine(tests)
 	t := b.tables
 	var err error
 	if t.items, err = b.items(); err != nil {
 		return nil, err
 	}
+	b.examineBehind(t.items)
 	out := b.build()
-	out.Tables, out.OneByOne = t.all, b.written
+	out.Tables, out.OneByOne, out.Tests = t.all, b.written, tests
 	if t.err == nil {
 		t.err = b.effort.err
 	}
@@ -47,7 +59,7 @@ type bundleKey struct {
 func (b *builder) steps(c Class) []Step {
 	w := tableWalk{walk: b.newWalk(c), b: b, live: map[*shape]bool{}}
 	var run []item
-	for _, it := range b.tables.items {
+	for i, it := range b.tables.items {
 		switch {
 		case !headersThere(it.rule, c):
 		case it.shape == nil:
@@ -56,6 +68,11 @@ func (b *builder) steps(c Class) []Step {
 			w.rule(it.rule)
 		case w.acts(it.shape):
 			run = append(run, it)
+		}
+		if tests := b.behind[i]; tests != nil {
+			w.run(run)
+			run = nil
+			w.why(tests)
 		}
 	}
 	w.run(run)
@@ -242,11 +259,12 @@ func makesSums(s Step) bool {
 func (c *Chain) Acting() []Step {
 	var out []Step
 	for _, s := range c.Steps {
-		if len(s.Select) > 0 {
+		switch {
+		case len(s.Select) > 0:
 			out = append(out, s.Select...)
-			continue
+		case s.Why == nil:
+			out = append(out, s)
 		}
-		out = append(out, s)
 	}
 	return out
 }

@@ -203,7 +203,7 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%v: -want +got\n%s", c.rule.Verdict, d)
 		}
 		c.rule.Cond = is("udp_dest", 444)
-		none := reference.Result{Rule: -1, Index: -1, Frame: frame}
+		none := reference.Result{Rule: -1, Index: -1, Frame: frame, Passed: 1}
 		if d := cmp.Diff(none, reference.Run(program(&c.rule), frame)); d != "" {
 			t.Errorf("%v, no match: -want +got\n%s", c.rule.Verdict, d)
 		}

@@ -40,6 +40,9 @@ type Result struct {
 	// Collided: the packet was skipped, since a flow of another client looks the same behind the
 	// rule that would have acted.
 	Collided bool
+	// Passed is how many of Program.Rules had their chance before it was settled what becomes of
+	// the frame, and did not act.
+	Passed int
 }
 
 // Run gives an Ethernet frame to the first rule of prog that acts on it. The
@@ -81,12 +84,13 @@ func run(link field.Link, prog *rule.Program, frame []byte, length int, draws Dr
 	for i, r := range prog.Rules {
 		acts, row := acting(r, p)
 		if possible, otherRow := acting(r, p.otherwise()); (acts == nil) != (possible == nil) || row != otherRow {
-			none.Skipped = true
+			none.Skipped, none.Passed = true, i
 			return none
 		}
 		if acts == nil {
 			continue
 		}
+		none.Passed = i
 		if !p.carries(acts) {
 			none.Skipped = true
 			return none
@@ -102,9 +106,10 @@ func run(link field.Link, prog *rule.Program, frame []byte, length int, draws Dr
 		}
 		return Result{
 			Rule: i, Index: acts.Index, Acted: acts, Frame: out[:len(frame)], Verdict: acts.Verdict, Redirect: acts.Redirect,
-			Rewritten: acts.Touches(), DryRun: !acts.Touches(),
+			Rewritten: acts.Touches(), DryRun: !acts.Touches(), Passed: i,
 		}
 	}
+	none.Passed = len(prog.Rules)
 	return none
 }
 

@@ -153,6 +153,7 @@ func (c *checker) rule(index int, r syntax.RuleNode) {
 	if c.err != nil {
 		return
 	}
+	c.program.Written[index].Cond = choice(nil).apply(d.cond)
 	var copies []*Rule
 	for _, ch := range choices(r.Actions) {
 		copies = append(copies, d.expand(index, ch))

@@ -30,6 +30,15 @@ func guards(x, y Expr) bool {
 	return ok && isGuard(x, t.Field)
 }
 
+// Guards are the tests of what has to hold for the optional fields to be there that the
+// actions set or read: one for each kind, in order.
+func (r *Rule) Guards() (fields []*field.Field, guards []Test) {
+	for _, o := range needed(r.Actions) {
+		fields, guards = append(fields, o.f), append(guards, guard(o.f, o.at))
+	}
+	return fields, guards
+}
+
 // guarded is a test with its guard, if its field has one.
 func guarded(t Test) Expr {
 	if t.Field.Only == nil {

@@ -81,6 +81,9 @@ type Written struct {
 	Verdict Verdict
 	// Replies is what becomes of the replies.
 	Replies ReplyMode
+	// Cond is the condition as written, where a generic field means any of its fields. It
+	// has no guards for what the actions need.
+	Cond Expr
 }
 
 // Rule is one checked rule: when Cond holds on a packet as it arrived, and
@@ -245,6 +248,25 @@ func conjuncts(e Expr) []Expr {
 		return and.X
 	}
 	return []Expr{e}
+}
+
+// Conjuncts are the conditions that all have to hold for e to hold, in order. What guards a
+// test stands in an And with it.
+func Conjuncts(e Expr) []Expr {
+	var out []Expr
+	xs := conjuncts(e)
+	if len(xs) == 2 && guards(xs[0], xs[1]) {
+		return []Expr{e}
+	}
+	for i := 0; i < len(xs); i++ {
+		if i+1 < len(xs) && guards(xs[i], xs[i+1]) {
+			out = append(out, And{xs[i : i+2 : i+2], xs[i+1].Span()})
+			i++
+			continue
+		}
+		out = append(out, xs[i])
+	}
+	return out
 }
 
 // find are the conditions of a type in a condition, in order.

@@ -33,6 +33,8 @@ type RuleCount struct {
 	Verdict    rule.Verdict `json:"-"`              // what becomes of the packets
 	HasReplies bool         `json:"-"`              // replies are rewritten too
 	Gone       bool         `json:"gone,omitempty"` // it has been replaced
+	// Why is why it has not acted, where that is asked for.
+	Why *Why `json:"why,omitempty"`
 }
 
 // Set sets the count to what a rule does that has acted on, or as a dry run matched, these

@@ -45,6 +45,9 @@ type Options struct {
 	Broken bool
 	// Record asks for the packets on which rules act, or is nil. It is for runs, without Clang.
 	Record *Recording
+	// Why has it counted why rules do not act, for the first why.MostRules. It is for runs,
+	// without Clang.
+	Why bool
 	// Stay: the rules are to outlive the process.
 	Stay bool
 	// Replace: they are to take the place of rules that stay there, if there are any.

@@ -21,6 +21,8 @@ type step struct {
 	fixes     []sum // and those that are made anew, the one of the IPv4 header last
 	exchanges []exchange
 	writes    []storing
+	// asks are those of plan.Step.Why; then the step is no rule.
+	asks []ask
 }
 
 // exchange is a plan.Exchange.
@@ -100,6 +102,9 @@ func (c *compiler) step(p plan.Step) step {
 	}
 	for _, x := range s.computes {
 		s.needs = append(s.needs, x.reads...)
+	}
+	if p.Why != nil {
+		s.asks = c.asks(p.Why)
 	}
 	c.scratchSize = max(c.scratchSize, p.Scratch())
 	return s

@@ -214,6 +214,9 @@ type Runner struct {
 	*Machine
 	// Draw gives the random numbers of the packet at hand: 32 bits by their place.
 	Draw func(index int) uint32
+	// Missed is why rules did not act on the packet, where the plan asks that. Of a packet whose
+	// class is not known there is nothing.
+	Missed []Missed
 	packet
 	copies [2][]byte // of a packet whose class is not known
 }
@@ -255,7 +258,7 @@ const nowhere = 1 << 30
 // bytes that were captured of a packet of length bytes. They begin with the header of the
 // link, and end without the frame check sequence.
 func (r *Runner) Run(data []byte, length int) Result {
-	r.data, r.length = data, length
+	r.data, r.length, r.Missed = data, length, r.Missed[:0]
 	whole := len(data) >= length
 	if !whole {
 		for i := range r.at {
@@ -278,6 +281,7 @@ func (r *Runner) undecided(chains []*chain) Result {
 	r.copies[0] = append(r.copies[0][:0], r.data...)
 	r.copies[1] = append(r.copies[1][:0], r.data...)
 	original, first := r.copies[0], r.copies[1]
+	defer func() { r.Missed = r.Missed[:0] }()
 	var result Result
 	for i, c := range chains {
 		copy(r.data, original)
@@ -306,6 +310,10 @@ func (r *Runner) undecided(chains []*chain) Result {
 func (r *Runner) walk(c *chain) Result {
 	for i := range c.steps {
 		s := &c.steps[i]
+		if len(s.asks) > 0 {
+			r.missed(s.asks)
+			continue
+		}
 		if len(s.choices) > 0 {
 			chosen, found := r.choose(s.choices)
 			if found == unknown {

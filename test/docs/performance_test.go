@@ -23,6 +23,7 @@ func TestPerformancePage(t *testing.T) {
 			"\n64 bytes, ", "\n1500 bytes, ", "\nnothing, again ", "\ntcpdump ", "\nrepacket --hook auto ", "\nrepacket --hook xdp ",
 		},
 		"tables,live": {"\n1 rule ", "\n1,000,000 rows ", "\nrepacket, 1 rule ", "\nnft, 1 rule ", "to nothing", "to nft's"},
+		"why":         {"\nmatched  ", "\nanother value ", "\nno such header ", "\n16 rules, ", "with / without"},
 	}
 	header := regexp.MustCompile(`^machine  \S.*, CPUs: \d+.*\nkernel   Linux \d+\.\d+.*, \S+\ndate     20\d\d-\d\d-\d\d \d\d:\d\d UTC\nload     \d+\.\d\d `)
 	for _, m := range figures.FindAllStringSubmatch(string(page), -1) {

@@ -87,6 +87,14 @@ func PlainFunction(name string, params ...string) *btf.Func {
 	return &btf.Func{Name: name, Linkage: btf.StaticFunc, Type: proto}
 }
 
+// GlobalFunction is PlainFunction for one that the verifier looks at once, by itself, whatever it
+// is called with: its parameters are numbers.
+func GlobalFunction(name string, params ...string) *btf.Func {
+	f := PlainFunction(name, params...)
+	f.Linkage = btf.GlobalFunc
+	return f
+}
+
 // Invoke calls a function of the program, with registers and results as in Call.
 func (a *Assembler) Invoke(function string, args ...Arg) {
 	for i, arg := range args {
