@@ -56,8 +56,8 @@ func (c *checker) distinct(nodes []syntax.RuleNode, all []*Rule, served *setInde
 		}
 		line, column := (&syntax.Diagnostic{Source: c.source, At: nodes[early.Index].RepliesAt}).Position()
 		c.fail(nodes[r.Index].RepliesAt, "test for what tells them apart, such as an address of the client",
-			"replies to this rule and to %s (%d:%d) cannot be told apart: %s and %s", c.nameRule(early.Index),
-			line, column, syntax.Crop(early.Rows.write(early.asked())), syntax.Crop(r.Rows.write(r.asked())))
+			`replies to this rule, "%s", and to %s (%d:%d), "%s", cannot be told apart`, syntax.Crop(r.Rows.write(r.asked())),
+			c.nameRule(early.Index), line, column, syntax.Crop(early.Rows.write(early.asked())))
 		return
 	}
 }
