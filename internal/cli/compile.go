@@ -34,7 +34,8 @@ func (a *app) compile(words []string) error {
 		program, tc = program.Replies, true // they leave, and XDP sees none that do
 	}
 	if program.Tracks() && a.opt.emit == "object" {
-		return usage("--emit c has a map for them, --emit asm shows the program", "rules with replies tracked cannot be written as an object: it has no table of flows")
+		return usage("--emit c has a map that both can be given, and clang makes an object of it",
+			"rules with replies tracked cannot be written as an object: two objects have no table of flows in common")
 	}
 	text, err := emit(program, a.opt.emit, tc, redirect)
 	if err != nil {

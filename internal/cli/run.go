@@ -51,10 +51,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 
 // attachable checks that the flags are there which rules need.
 func (o *options) attachable(program *rule.Program) error {
-	switch tracks := program.Tracks(); {
-	case tracks && o.backend == "clang":
-		return usage("the built-in compiler tracks flows: leave out --backend", "replies tracked does not work with --backend clang")
-	case !tracks && o.flows != "":
+	if !program.Tracks() && o.flows != "" {
 		return usage("leave out --flows, or write replies tracked behind the actions of a rule", "--flows %s, and no rule tracks flows", o.flows)
 	}
 	if program.Verdicts() && o.iface == "" {

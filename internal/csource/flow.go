@@ -97,6 +97,14 @@ const (
 	heldFlow    = leftFlow
 )
 
+// owner is what entries name a rule by.
+func (w *writer) owner(ruleIndex int) int {
+	if w.options.Owners == nil {
+		return ruleIndex
+	}
+	return int(w.options.Owners[ruleIndex])
+}
+
 // scratch are the lines that find the room for flows, all zeros.
 func (w *writer) scratch() []string {
 	w.need("scratch")
@@ -143,7 +151,7 @@ func (w *writer) track(s plan.Step) []string {
 	if belongs != "" {
 		enter = conditional(belongs, enter)
 	}
-	lines := append(w.scratch(), fmt.Sprintf("flows->now.rule = %d;", s.Rule))
+	lines := append(w.scratch(), fmt.Sprintf("flows->now.rule = %d;", w.owner(s.Rule)))
 	return slices.Concat(lines, arrived, enter, []string{""})
 }
 
@@ -198,7 +206,7 @@ func (w *writer) answering(s plan.Step) string {
 	}
 	w.need(function)
 	lines, belongs := w.flowOf(*s.Answers, heldFlow)
-	found := fmt.Sprintf("%s(&%s, %d)", function, heldFlow, s.Rule)
+	found := fmt.Sprintf("%s(&%s, %d)", function, heldFlow, w.owner(s.Rule))
 	if belongs != "" {
 		found = all([]expr{atom(belongs), atom(found)}).layout(width("\t\tif ("))
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	// HandedDraws makes the program take its random numbers from DrawsMap, and
 	// draw none itself. That is for tests.
 	HandedDraws bool
+	// Owners are what entries of FlowsMap name the rules by, in the order of rules as
+	// written; nil: their place, from 0.
+	Owners []uint16
 }
 
 // section is the ELF section by which loaders know what the program is.

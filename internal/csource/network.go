@@ -73,7 +73,7 @@ func (w *writer) transport(t plan.Transport, p field.Protocol) string {
 		text += w.scan(p)
 	}
 	for _, line := range inner {
-		text += "\t\t" + line + "\n"
+		text += indented(line, 2) + "\n"
 	}
 	return text + "\t}\n"
 }
@@ -171,7 +171,7 @@ func conditional(cond string, lines []string) []string {
 	}
 	out := []string{head}
 	for _, l := range lines {
-		out = append(out, "\t"+l)
+		out = append(out, indented(l, 1))
 	}
 	return append(out, tail...)
 }

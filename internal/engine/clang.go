@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cilium/ebpf"
 
@@ -13,9 +14,20 @@ import (
 	"repacket/internal/rule"
 )
 
+// builds are what clang has made of each C source, or is making: a program, the one with which it
+// is tested and what that answers are often the same, and clang takes its time.
+var builds sync.Map
+
+func buildOnce(source string) ([]byte, error) {
+	build, _ := builds.LoadOrStore(source, sync.OnceValues(func() ([]byte, error) {
+		return csource.Build(context.Background(), source)
+	}))
+	return build.(func() ([]byte, error))()
+}
+
 // clangSource has clang compile the program's C source and binds it to our maps,
-// by their names in it.
-func clangSource(p *rule.Program, o LoadOptions, maps map[string]*ebpf.Map) (*ebpf.ProgramSpec, error) {
+// by their names in it. Owners are those of the rules in the table of flows, if there is one.
+func clangSource(p *rule.Program, o LoadOptions, maps map[string]*ebpf.Map, owners []uint16) (*ebpf.ProgramSpec, error) {
 	if o.Limit > 0 || o.Timed {
 		return nil, errors.New("clang's program keeps neither a limit nor a time")
 	}
@@ -27,8 +39,9 @@ func clangSource(p *rule.Program, o LoadOptions, maps map[string]*ebpf.Map) (*eb
 	if err != nil {
 		return nil, err
 	}
-	elf, err := csource.Build(context.Background(), csource.Print(p, planned, csource.Options{
+	elf, err := buildOnce(csource.Print(p, planned, csource.Options{
 		Hook: csource.Hook(o.Hook), Fragments: o.Fragments, Interfaces: o.Redirect, HandedDraws: maps[csource.DrawsMap] != nil,
+		Owners: owners,
 	}))
 	if err != nil {
 		return nil, err

@@ -85,9 +85,9 @@ func (f *Flows) own(p *rule.Program, had []hook.MetaRule) bool {
 }
 
 // followed is the table for the rules that take the place of those of a record, which keeps their
-// flows; or a new one, where it cannot be that.
-func (f *Flows) followed(p *rule.Program, old hook.Meta, n int) (*Flows, error) {
-	if n == 0 || n == f.flows {
+// flows; or nil, where it cannot be that.
+func (f *Flows) followed(p *rule.Program, old hook.Meta, n int, clang bool) (*Flows, error) {
+	if (n == 0 || n == f.flows) && clang == f.byClang() {
 		m, err := f.table.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("share the table of flows: %w", err)
@@ -96,11 +96,9 @@ func (f *Flows) followed(p *rule.Program, old hook.Meta, n int) (*Flows, error) 
 		if out.own(p, old.Rules) {
 			return out, nil
 		}
-		if err := out.close(); err != nil {
-			return nil, err
-		}
+		return nil, out.close()
 	}
-	return NewFlows(p, n)
+	return nil, nil
 }
 
 func (f *Flows) clone() (*Flows, error) {
@@ -119,8 +117,19 @@ func (s *Prepared) trackFlows() (err error) {
 	if !s.opt.Program.Tracks() {
 		return nil
 	}
-	s.flows, err = s.flowsThere()
-	if err == nil && s.flows == nil {
+	if s.flows, err = s.flowsThere(); err != nil {
+		return err
+	}
+	return s.shareFlows()
+}
+
+// shareFlows has both programs track flows in the same table: a new one, unless there is one.
+func (s *Prepared) shareFlows() (err error) {
+	switch {
+	case s.flows != nil:
+	case s.opt.Clang:
+		s.flows, err = newClangFlows(s.opt.Program, s.opt.Flows)
+	default:
 		s.flows, err = NewFlows(s.opt.Program, s.opt.Flows)
 	}
 	if s.replies != nil {
@@ -129,7 +138,8 @@ func (s *Prepared) trackFlows() (err error) {
 	return err
 }
 
-// flowsThere is the table of the rules whose place is taken, or nil.
+// flowsThere is the table of the rules whose place is taken, or nil if there is none that can
+// be kept.
 func (s *Prepared) flowsThere() (f *Flows, err error) {
 	if s.there == nil {
 		return nil, nil
@@ -140,7 +150,7 @@ func (s *Prepared) flowsThere() (f *Flows, err error) {
 	}
 	old := &Flows{table: m, flows: s.there.Meta.Flows, next: s.there.Meta.NextOwner}
 	defer func() { err = errors.Join(err, old.close()) }()
-	return old.followed(s.opt.Program, s.there.Meta, s.opt.Flows)
+	return old.followed(s.opt.Program, s.there.Meta, s.opt.Flows, s.opt.Clang)
 }
 
 // close closes the table, which may be nil.
@@ -164,9 +174,10 @@ func (f *Flows) bind(o *bpf.Options) error {
 	return nil
 }
 
-// usage is how full the table is, or nil where there is none.
+// usage is how full the table is, or nil where there is none, or one of the kernel's, which counts
+// nothing.
 func (f *Flows) usage() (*run.FlowUsage, error) {
-	if f == nil {
+	if f == nil || f.byClang() {
 		return nil, nil
 	}
 	memory, err := mapMemory(f.table, flowtable.Size(f.flows), unix.PROT_READ)
@@ -219,20 +230,28 @@ func (o LoadOptions) sharedFlows(p *rule.Program) (*Flows, error) {
 	case o.Flows != nil:
 		return o.Flows.clone()
 	case o.Clang:
-		return newClangFlows(p)
+		return newClangFlows(p, 0)
 	}
 	return NewFlows(p, 0)
 }
 
-// newClangFlows makes an empty table for clang's programs, which name the rules in it by their
-// places: it is of another kind than ours.
-func newClangFlows(p *rule.Program) (*Flows, error) {
+// newClangFlows makes an empty table for so many flows that clang's programs track: it is of
+// another kind than ours.
+func newClangFlows(p *rule.Program, n int) (*Flows, error) {
+	if n == 0 {
+		n = run.DefaultFlows
+	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: hook.FlowsMapName, Type: ebpf.LRUHash, KeySize: csource.FlowSize, ValueSize: csource.TrackedSize,
-		MaxEntries: run.DefaultFlows,
+		MaxEntries: uint32(n),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("make a table of flows for clang's program: %w", err)
+		return nil, fmt.Errorf("make a table of %d flows for clang's program: %w", n, err)
 	}
-	return &Flows{table: m, flows: run.DefaultFlows, owners: make([]uint16, len(p.Written)), next: 1}, nil
+	f := &Flows{table: m, flows: n, next: 1}
+	f.own(p, nil)
+	return f, nil
 }
+
+// byClang reports whether the table is one for clang's programs.
+func (f *Flows) byClang() bool { return f.table.Type() == ebpf.LRUHash }

@@ -220,7 +220,11 @@ func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.
 		if err != nil {
 			return nil, err
 		}
-		return clangSource(p, o, maps)
+		var owners []uint16
+		if l.flows != nil {
+			owners = l.flows.owners
+		}
+		return clangSource(p, o, maps, owners)
 	}
 	build := plan.BuildTables
 	if o.Why {

@@ -346,11 +346,10 @@ func (r *Session) followFlows(s *Prepared) (err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if now := r.rules.loaded; !r.closed && now.flows != nil && s.opt.Program.Tracks() {
-		s.flows, err = now.flows.followed(s.opt.Program, r.rules.record.meta, 0)
-		if s.replies != nil {
-			s.replies.flows = s.flows
+		if s.flows, err = now.flows.followed(s.opt.Program, r.rules.record.meta, 0, s.opt.Clang); err != nil {
+			return err
 		}
-		return err
+		return s.shareFlows()
 	}
 	return s.trackFlows()
 }

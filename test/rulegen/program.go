@@ -31,6 +31,9 @@ type Style struct {
 	Chance bool
 	// Replies: of two rules one says replies.
 	Replies bool
+	// Tracked: of four rules that do three say replies tracked, and may change a flow in any way
+	// that Operands has.
+	Tracked bool
 	// Rows is how many rows the files of Source have at most; 0 are few.
 	Rows int
 }

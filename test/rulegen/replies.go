@@ -17,6 +17,7 @@ func (w *writer) answered(s shape) {
 		ends = flowFields(s)
 	}
 	tests := &scope{shape: s}
+	tracked := w.style.Tracked && !w.chance(4)
 	var asked, does []string
 	for range 1 + w.r.IntN(2) {
 		f := ends[w.r.IntN(len(ends))]
@@ -30,6 +31,9 @@ func (w *writer) answered(s shape) {
 			continue
 		}
 		test, action := w.change(f)
+		if tracked && w.chance(2) {
+			action = w.aside(func() { w.operand(s, f) })
+		}
 		asked, does = append(asked, w.name(f)+" "+test), append(does, w.name(f)+" "+action)
 	}
 	w.typed = slices.ContainsFunc(tests.used, func(f *field.Field) bool { return f.Only != nil })
@@ -44,6 +48,19 @@ func (w *writer) answered(s shape) {
 		does = append(does, w.name(f)+" "+w.value(f, w.number(f)))
 	}
 	w.add("then", strings.Join(does, w.oneOf(" ", ", ", " and "))+w.oneOf("", "", ","), "replies")
+	if tracked {
+		w.add("tracked")
+	}
+}
+
+// aside is what is written, which is not yet a part of the program.
+func (w *writer) aside(write func()) string {
+	program := w.b
+	w.b = strings.Builder{}
+	write()
+	text := w.b.String()
+	w.b = program
+	return text
 }
 
 // forwardOnly are fields that say nothing about a flow, and that change nothing about how a packet

@@ -503,11 +503,11 @@ static __always_inline int over_ip(struct xdp_md *ctx, void *end, __u32 l3,
 	}
 	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header))) {
 		__u32 room = extent(ip) - header_length(ip);
-		
+
 		if (quotes(l4, room, end)) {
 			struct ip_header *quoted = l4 + 8;
 			void *quoted_l4 = (void *)quoted + header_length(quoted);
-			
+
 			if (quotes_header(quoted, quoted_l4, room, end, PROTOCOL_UDP, 8)) {
 				if (((struct udp_header *)quoted_l4)->check)
 					return icmp_packet_with_sum(ctx, ip, l4, quoted, quoted_l4);

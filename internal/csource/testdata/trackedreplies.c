@@ -523,11 +523,11 @@ static __always_inline int over_ip(struct __sk_buff *ctx, void *end, __u32 l3,
 		return udp_packet(ctx, l3, l3 + header_length(ip), ip, l4);
 	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header))) {
 		__u32 room = extent(ip) - header_length(ip);
-		
+
 		if (quotes(l4, room, end)) {
 			struct ip_header *quoted = l4 + 8;
 			void *quoted_l4 = (void *)quoted + header_length(quoted);
-			
+
 			if (quotes_header(quoted, quoted_l4, room, end, PROTOCOL_UDP, 8)) {
 				if (((struct udp_header *)quoted_l4)->check)
 					return icmp_packet_with_sum(ctx, l3, l3 + header_length(ip), ip, quoted, quoted_l4);
