@@ -14,7 +14,7 @@ import (
 // act writes what a step does.
 func (w *writer) act(s plan.Step) string {
 	var lines []string
-	w.inMemory = inMemory(s.Computes)
+	w.inMemory = restoredInMemory(s.Computes)
 	if w.options.Hook == TC {
 		w.need("tag_offloaded") // for counting
 		lines = w.editAtTC(s)
@@ -35,7 +35,8 @@ func (w *writer) edit(s plan.Step) []string {
 	if len(lines) > 0 {
 		lines = append(lines, "")
 	}
-	lines = append(lines, w.track(s)...)
+	lines = append(lines, w.flowsOf(s)...)
+	lines = append(lines, w.enter(s)...)
 	for _, sum := range s.Sums {
 		if sum.Op == plan.Adjust {
 			lines = append(lines, w.adjust(sum)...)
@@ -143,10 +144,12 @@ func (w *writer) valuesOf(list []plan.Write) (fields []*field.Field, values map[
 		for _, whole := range wr.Fields {
 			for _, f := range pieces(whole) {
 				part, overlap := shared(wr, f)
-				switch {
+				switch address := w.addressOf(f); {
 				case !overlap:
+				case address != nil && f.Width == 8*word:
+					values[f] = w.inWord(address, f)
 				case wr.Computed:
-					values[f] = w.newPiece(whole, f)
+					values[f] = newPiece(whole, f)
 				default:
 					values[f] = content{v: values[f].v | part}
 				}
@@ -225,12 +228,17 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 			continue // done
 		}
 		delete(weights, c.Field)
-		if isPart(c.Field) {
-			terms = append(terms, w.parts(c, list, weights, weight < 0))
+		if f := w.addressOf(c.Field); f != nil && max(weight, -weight) == 1 {
+			terms = append(terms, w.readdressed(f, weight < 0))
+			for _, o := range list {
+				if w.addressOf(o.Field) == f {
+					delete(weights, o.Field)
+				}
+			}
 			continue
 		}
-		if w.inMemory[c.Field] && max(weight, -weight) == 1 {
-			terms = append(terms, w.readdressed(c.Field, weight < 0))
+		if isPart(c.Field) {
+			terms = append(terms, w.parts(c, list, weights, weight < 0))
 			continue
 		}
 		for i := range pieces(c.Field) {
@@ -245,26 +253,6 @@ func (w *writer) change(list []plan.Change) (terms, names []string) {
 		terms[0] = "(__u64)" + bracketed(terms[0]) // terms of 32 bits would lose a carry between them
 	}
 	return terms, names
-}
-
-// readdressed writes what changes by an address whose new value is in memory.
-func (w *writer) readdressed(f *field.Field, less bool) string {
-	w.need("readdressed")
-	now, was := newName(f), w.address(f)
-	if less {
-		now, was = was, now
-	}
-	return fmt.Sprintf("readdressed(%s, %s)", now, was)
-}
-
-// addressOf is the address with a piece whose new value is in memory, or nil.
-func (w *writer) addressOf(piece *field.Field) *field.Field {
-	for f, is := range w.inMemory {
-		if is && slices.Contains(pieces(f), piece) {
-			return f
-		}
-	}
-	return nil
 }
 
 // parts writes what changes by the parts of an address that lie in one member:
@@ -293,8 +281,11 @@ func (w *writer) parts(c plan.Change, list []plan.Change, weights map[*field.Fie
 
 // newContent is what a piece of a changed field becomes.
 func (w *writer) newContent(c plan.Change, piece *field.Field) content {
+	if f := w.addressOf(piece); f != nil && piece.Width == 8*word {
+		return w.inWord(f, piece)
+	}
 	if c.Computed != nil {
-		return w.newPiece(c.Field, piece)
+		return newPiece(c.Field, piece)
 	}
 	return content{v: bitsOf(c.Field, piece, c.Value)}
 }

@@ -2,7 +2,6 @@ package csource
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"repacket/internal/field"
@@ -74,22 +73,48 @@ func newName(f *field.Field) string {
 	return "new_" + name
 }
 
-// inMemory are the fields of which a variable points to the new value. An IPv6 address that is
-// restored is in memory already: copies of those of a packet, of those of the packet that it
-// quotes and of their sums would be too much for the stack, which has 512 bytes for all
-// functions that call each other.
-func inMemory(list []plan.Compute) map[*field.Field]bool {
-	out := map[*field.Field]bool{}
+// restoredInMemory are the IPv6 addresses that are restored, and the variables that point to what
+// they become, see writer.inMemory.
+func restoredInMemory(list []plan.Compute) map[*field.Field]string {
+	out := map[*field.Field]string{}
 	for _, c := range list {
-		out[c.Field] = c.Action.Op == operand.Restore && c.Field.Width > 64
+		if c.Action.Op == operand.Restore && c.Field.Width > 64 {
+			out[c.Field] = newName(c.Field)
+		}
 	}
 	return out
+}
+
+// addressOf is the address that a field, or a piece or a part of one, lies in and whose new value is
+// in memory, or nil.
+func (w *writer) addressOf(part *field.Field) *field.Field {
+	for f := range w.inMemory {
+		if f.Proto == part.Proto && f.Bit <= part.Bit && part.Bit+part.Width <= f.Bit+f.Width {
+			return f
+		}
+	}
+	return nil
+}
+
+// inWord is what a piece of an address becomes whose new value is in memory.
+func (w *writer) inWord(address, piece *field.Field) content {
+	return content{text: memberOf(piece).host(fmt.Sprintf("%s[%d]", w.inMemory[address], (piece.Byte()-address.Byte())/word))}
+}
+
+// readdressed writes what an address whose new value is in memory adds to a sum.
+func (w *writer) readdressed(f *field.Field, less bool) string {
+	w.need("readdressed")
+	now, was := w.inMemory[f], w.address(f)
+	if less {
+		now, was = was, now
+	}
+	return fmt.Sprintf("readdressed(%s, %s)", now, was)
 }
 
 // typeOf is the type of the variable with a field's value.
 func (w *writer) typeOf(f *field.Field) string {
 	switch {
-	case w.inMemory[f]:
+	case w.inMemory[f] != "":
 		return "const __be32 *"
 	case f.Width > 64:
 		return "__uint128_t "
@@ -101,13 +126,10 @@ func (w *writer) typeOf(f *field.Field) string {
 
 // newPiece is what a piece of a field becomes, given that the field's new value
 // has been worked out.
-func (w *writer) newPiece(f, piece *field.Field) content {
+func newPiece(f, piece *field.Field) content {
 	name := newName(f)
 	if f == piece {
 		return content{text: name}
-	}
-	if w.inMemory[f] {
-		return content{text: memberOf(piece).host(fmt.Sprintf("%s[%d]", name, slices.Index(pieces(f), piece)))}
 	}
 	if below := f.Bit + f.Width - piece.Bit - piece.Width; below > 0 {
 		name = fmt.Sprintf("(%s >> %d)", name, below)

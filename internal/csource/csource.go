@@ -59,8 +59,11 @@ type writer struct {
 	chains   map[*plan.Chain]*routine
 	// redirects are the interfaces that rules redirect to.
 	redirects []string
-	// inMemory are those of the step at hand.
-	inMemory map[*field.Field]bool
+	// inMemory are the IPv6 addresses that the step at hand changes and whose new value is in
+	// memory, and where: a flow has it. Copies of all words of the addresses of a packet, of those
+	// of the packet that it quotes, and of their sums would be too much for the stack, which has 512
+	// bytes for all functions that call each other.
+	inMemory map[*field.Field]string
 	// params are the parameters that the routine at hand uses.
 	params map[param]bool
 }

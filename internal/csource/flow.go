@@ -138,21 +138,43 @@ func (w *writer) flowOf(f plan.TrackedFlow, name string) (lines []string, belong
 	return lines, belongs
 }
 
-// track are the lines that enter the flow of a packet which a step rewrites, before the
-// first store. Where another client's flow looks the same, the packet passes.
-func (w *writer) track(s plan.Step) []string {
+// flowsOf are the lines that make the flow of a packet which a step rewrites, as it arrived and as it
+// leaves. From then on the new addresses are in memory.
+func (w *writer) flowsOf(s plan.Step) []string {
+	if s.Track == nil {
+		return nil
+	}
+	lines := append(w.scratch(), fmt.Sprintf("flows->now.rule = %d;", w.owner(s.Rule)))
+	arrived, belongs := w.flowOf(*s.Track, arrivedFlow)
+	lines = append(lines, arrived...)
+	if belongs != "" {
+		lines = append(lines, "int belongs = "+belongs+";", "")
+	}
+	lines = append(lines, leftFlow+" = "+arrivedFlow+";")
+	lines = append(lines, w.asRewritten(s)...)
+	for _, f := range written(s.Writes) {
+		for _, name := range []string{"ip6_src", "ip6_dest"} {
+			if address := field.MustByName(name); f.Proto == field.IP6 && address.Bit <= f.Bit && f.Bit < address.Bit+address.Width {
+				at, _ := inFlow(memberOf(pieces(address)[0]))
+				w.inMemory[address] = leftFlow + "." + strings.TrimSuffix(at, "[0]")
+			}
+		}
+	}
+	return lines
+}
+
+// enter are the lines that enter the flow, before the first store. Where another client's flow looks
+// the same, the packet passes.
+func (w *writer) enter(s plan.Step) []string {
 	if s.Track == nil {
 		return nil
 	}
 	w.need("track")
-	arrived, belongs := w.flowOf(*s.Track, arrivedFlow)
-	enter := append([]string{leftFlow + " = " + arrivedFlow + ";"}, w.asRewritten(s)...)
-	enter = append(enter, "if (!track(&"+leftFlow+", &flows->now)) /* it would look like another client's */", "\treturn XDP_PASS;")
-	if belongs != "" {
-		enter = conditional(belongs, enter)
+	cond := "!track(&" + leftFlow + ", &flows->now)"
+	if _, belongs := w.flowOf(*s.Track, arrivedFlow); belongs != "" {
+		cond = "belongs && " + cond
 	}
-	lines := append(w.scratch(), fmt.Sprintf("flows->now.rule = %d;", w.owner(s.Rule)))
-	return slices.Concat(lines, arrived, enter, []string{""})
+	return []string{"if (" + cond + ") /* it would look like another client's */", "\treturn XDP_PASS;", ""}
 }
 
 // asRewritten are the lines that change a flow as the step changes the packet.

@@ -14,12 +14,19 @@ import (
 // layer-4 checksum take the pointers into the packet away, so what needs them
 // comes before: the sums of what changes are kept, then all else is stored.
 func (w *writer) editAtTC(s plan.Step) []string {
+	lines, flows := w.computes(s), w.flowsOf(s)
 	l4 := w.layer4(s)
-	lines := append(w.computes(s), l4.before...)
+	sums := l4.before
 	if terms := w.uncovered(s); len(terms) > 0 {
 		w.need("fold")
-		lines = append(lines, total("__u64 bytes = ", terms)+";")
+		sums = append(sums, total("__u64 bytes = ", terms)+";")
 		l4.after = append(l4.after, "bpf_csum_update(ctx, bpf_htons(fold(bytes)));")
+	}
+	for _, more := range [][]string{flows, sums} {
+		if len(lines) > 0 && len(flows) > 0 && len(more) > 0 {
+			lines = append(lines, "")
+		}
+		lines = append(lines, more...)
 	}
 	if len(lines) > 0 {
 		lines = append(lines, "")
@@ -30,7 +37,7 @@ func (w *writer) editAtTC(s plan.Step) []string {
 
 // finishAtTC writes the changes themselves.
 func (w *writer) finishAtTC(s plan.Step, l4 steps4) []string {
-	lines, last := w.track(s), []string(nil)
+	lines, last := w.enter(s), []string(nil)
 	for _, sum := range s.Sums {
 		switch {
 		case outer4(sum):
@@ -281,9 +288,9 @@ func (w *writer) uncovered(s plan.Step) []string {
 		if proto.Header().Layer < field.NetworkLayer || proto == field.ARP || follows[proto] || kept[f] || proto.IsQuoted() {
 			continue
 		}
-		if whole := w.addressOf(f); whole != nil {
-			if f == pieces(whole)[0] {
-				terms = append(terms, w.readdressed(whole, false))
+		if address := w.addressOf(f); address != nil {
+			if term := w.readdressed(address, false); !slices.Contains(terms, term) {
+				terms = append(terms, term)
 			}
 			continue
 		}

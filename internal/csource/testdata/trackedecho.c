@@ -341,8 +341,6 @@ static __always_inline int icmp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4
 {
 	/* if icmp then swap ip icmp_id 7 replies tracked */
 	if (icmp->type == 0 || icmp->type == 8 || (icmp->type >= 13 && icmp->type <= 14)) {
-		__u64 own = 7 + minus(bpf_ntohs(icmp->id));
-
 		struct scratch *flows = scratch();
 
 		if (!flows)
@@ -350,13 +348,16 @@ static __always_inline int icmp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4
 		flows->now.rule = 0;
 		flow_ip(&flows->now.arrived, ip);
 		flow_vlans(ctx, l3, &flows->now.arrived);
-		if (flow_message(ctx, &flows->now.arrived, PROTOCOL_ICMP, icmp)) {
-			flows->flow = flows->now.arrived;
-			swap(&flows->flow.source[0], &flows->flow.dest[0], 4);
-			flows->flow.identifier = bpf_htons(7);
-			if (!track(&flows->flow, &flows->now)) /* it would look like another client's */
-				return TC_ACT_UNSPEC;
-		}
+		int belongs = flow_message(ctx, &flows->now.arrived, PROTOCOL_ICMP, icmp);
+
+		flows->flow = flows->now.arrived;
+		swap(&flows->flow.source[0], &flows->flow.dest[0], 4);
+		flows->flow.identifier = bpf_htons(7);
+
+		__u64 own = 7 + minus(bpf_ntohs(icmp->id));
+
+		if (belongs && !track(&flows->flow, &flows->now)) /* it would look like another client's */
+			return TC_ACT_UNSPEC;
 
 		swap(&ip->src, &ip->dest, 4);
 		icmp->id = bpf_htons(7);
