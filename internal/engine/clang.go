@@ -22,7 +22,11 @@ func buildOnce(source string) ([]byte, error) {
 	build, _ := builds.LoadOrStore(source, sync.OnceValues(func() ([]byte, error) {
 		return csource.Build(context.Background(), source)
 	}))
-	return build.(func() ([]byte, error))()
+	elf, err := build.(func() ([]byte, error))()
+	if err != nil { // clang may be there when the rules are read again
+		builds.Delete(source)
+	}
+	return elf, err
 }
 
 // clangSource has clang compile the program's C source and binds it to our maps,

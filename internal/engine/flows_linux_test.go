@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -34,6 +35,7 @@ var tracked = []string{
 func TestTracked(t *testing.T) {
 	for _, text := range tracked {
 		t.Run(text, func(t *testing.T) {
+			t.Parallel()
 			p, err := rule.Check(text)
 			if err != nil {
 				t.Fatal(err)
@@ -68,42 +70,51 @@ func TestTrackedRandom(t *testing.T) {
 	if needs.Few() {
 		want = 5
 	}
-	acted, large := 0, 0
-	for done := 0; done < want; {
-		style := rulegen.Style{Replies: true, Tracked: true, Operands: done%3 > 0, Link: field.Link(done % 4 / 3)}
-		text := style.Program(r)
-		p, err := rule.Check(text)
-		if err != nil || p.Replies == nil || !p.Tracks() {
+	var acted, large atomic.Int64
+	t.Run("sets", func(t *testing.T) {
+		for done := 0; done < want; {
+			style := rulegen.Style{Replies: true, Tracked: true, Operands: done%3 > 0, Link: field.Link(done % 4 / 3)}
+			p, err := rule.Check(style.Program(r))
+			if err != nil || p.Replies == nil || !p.Tracks() {
+				continue
+			}
+			done++
+			o := LoadOptions{Hook: bpf.Hook(r.IntN(2)), Link: style.Link, Redirect: outlets(p)}
+			t.Run(p.Source, func(t *testing.T) {
+				t.Parallel()
+				for _, o.Clang = range []bool{false, true} {
+					testTracked(t, p, o, &acted, &large)
+				}
+			})
+		}
+	})
+	if acted.Load() < int64(30*want) || large.Load() > int64(want/5) {
+		t.Errorf("%d of %d packets answered a flow, %d programs were too large: that says little", acted.Load(), 400*want, large.Load())
+	}
+}
+
+// testTracked tests the program of random rules and that of their replies. It adds up how many packets
+// answered a flow, and how many programs were too large.
+func testTracked(t *testing.T, p *rule.Program, o LoadOptions, acted, large *atomic.Int64) {
+	t.Helper()
+	for _, side := range []*rule.Program{p, p.Replies} {
+		if side == p.Replies {
+			o.Answers = p
+		}
+		tested, err := SelfTest(side, o, 200)
+		if d := (*DifferenceError)(nil); errors.As(err, &d) {
+			t.Fatalf("replies %t, hook %d, clang %t: %s", o.Answers != nil, o.Hook, o.Clang, d.Report())
+		}
+		if c := (*TooComplexError)(nil); errors.As(err, &c) { // rules for all kinds of packets, by their tags
+			large.Add(1)
 			continue
 		}
-		done++
-		h := bpf.Hook(r.IntN(2))
-		for _, o := range []LoadOptions{{Hook: h}, {Hook: h, Clang: true}} {
-			o.Link, o.Redirect = style.Link, outlets(p)
-			for _, side := range []*rule.Program{p, p.Replies} {
-				o.Answers = nil
-				if side == p.Replies {
-					o.Answers = p
-				}
-				tested, err := SelfTest(side, o, 200)
-				if d := (*DifferenceError)(nil); errors.As(err, &d) {
-					t.Fatalf("replies %t, hook %d, clang %t: %s", o.Answers != nil, o.Hook, o.Clang, d.Report())
-				}
-				if c := (*TooComplexError)(nil); errors.As(err, &c) { // rules for all kinds of packets, by their tags
-					large++
-					continue
-				}
-				if err != nil {
-					t.Fatalf("%s: replies %t, hook %d, clang %t: %+v", text, o.Answers != nil, o.Hook, o.Clang, err)
-				}
-				if side == p.Replies {
-					acted += tested.Acted
-				}
-			}
+		if err != nil {
+			t.Fatalf("replies %t, hook %d, clang %t: %+v", o.Answers != nil, o.Hook, o.Clang, err)
 		}
-	}
-	if acted < 30*want || large > want/5 {
-		t.Errorf("%d of %d packets answered a flow, %d programs were too large: that says little", acted, 400*want, large)
+		if side == p.Replies {
+			acted.Add(int64(tested.Acted))
+		}
 	}
 }
 
