@@ -38,6 +38,7 @@ func parts() []part {
 		{"live", livePart, []string{"nft"}, true},
 		{"replies", repliesPart, []string{"nft", "iperf3"}, true},
 		{"throughput", throughputPart, []string{"iperf3"}, true},
+		{"show", showPart, nil, true},
 		{"ping", pingPart, []string{"tcpdump"}, true},
 	}
 }
