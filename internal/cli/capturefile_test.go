@@ -261,6 +261,9 @@ func TestCaptureFileShows(t *testing.T) {
 		{"-r IN -w OUT if udp_dest 443 then udp_dest 8080", ""},
 		{"-r IN -w OUT -v if udp_dest 443 then udp_dest 8080", changed + changed},
 		{"-r IN --show 1 if udp_dest 443 then udp_dest 8080", changed},
+		{"-r IN --show-every 2 if udp_dest 443 then udp_dest 8080", changed},
+		{"-r IN --show-every 2 if udp", strings.Replace(matched, ".53:", ".443:", 1) + strings.Replace(matched, ".53:", ".443:", 1)},
+		{"-r IN --show-every 3 --show 1 if udp", strings.Replace(matched, ".53:", ".443:", 1)},
 		{"-q -r IN if udp_dest 443 then udp_dest 8080", ""},
 	} {
 		line := strings.NewReplacer("IN", in, "OUT", out).Replace(test.line)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"repacket/internal/bpf"
+	"repacket/internal/dissect"
 	"repacket/internal/field"
 	"repacket/internal/pcapng"
 	"repacket/internal/rule"
@@ -204,20 +205,14 @@ func (s *savefile) optionsOf(p *run.Packet) *savedRule {
 	if r, ok := s.options[of]; ok {
 		return r
 	}
-	w := p.Written()
-	text := fmt.Sprintf("rule: %d\n", p.Rule+1)
-	if w.Name != "" {
-		text += "name: " + w.Name + "\n"
-	}
-	text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
 	flags := uint32(inbound)
 	if p.Direction == run.Out {
 		flags = outbound
 	}
 	o := binary.LittleEndian
-	b := pcapng.AppendText(nil, o, pcapng.Comment, text)
+	b := pcapng.AppendText(nil, o, pcapng.Comment, run.RuleComment(p.Rule, p.Written(), dissect.Packet{Packet: p}.Redirect()))
 	b = pcapng.AppendUint32Option(b, o, pcapng.PacketFlags, flags)
-	r := &savedRule{ruleOf: of, options: appendVerdict(b, p), alone: w.DryRun}
+	r := &savedRule{ruleOf: of, options: appendVerdict(b, p), alone: p.Written().DryRun}
 	s.options[of] = r
 	return r
 }

@@ -204,7 +204,7 @@ func TestComment(t *testing.T) {
 	comment := func(options *offline.Options) { options.Comment = true }
 	out, _, _, err := session(t, "web: if udp_dest 443 then redirect eth9", in, comment)
 	want := ng(o, udp(), func(b []byte) []byte {
-		b = pcapng.AppendText(b, o, pcapng.Comment, "name: web\nrule: if udp_dest 443 then redirect eth9\nverdict: redirect eth9")
+		b = pcapng.AppendText(b, o, pcapng.Comment, "rule: 1\nname: web\ntext: if udp_dest 443 then redirect eth9\nverdict: redirect eth9")
 		return pcapng.AppendEndOfOptions(b, o)
 	})
 	if err != nil || !bytes.Equal(out.Bytes(), want) {
@@ -218,6 +218,40 @@ func TestComment(t *testing.T) {
 	_, err = offline.Prepare(offline.Options{Program: check(t, "if udp then drop"), From: bytes.NewReader(file(t, nil)), Comment: true})
 	if run.ClassOf(err) != run.Usage {
 		t.Errorf("a comment in pcap: %v", err)
+	}
+}
+
+// TestCommentOnSimplePackets: a Simple Packet Block is rewritten and takes no comment, which the
+// remarks say; shown are one of so many, whatever blocks they are in.
+func TestCommentOnSimplePackets(t *testing.T) {
+	for _, o := range []pcapng.Order{binary.LittleEndian, binary.BigEndian} {
+		simple := func(b, data []byte) []byte {
+			b, at := pcapng.Open(b, o, pcapng.SimplePacket)
+			b = append(o.AppendUint32(b, uint32(len(data))), data...)
+			return pcapng.Close(append(b, make([]byte, pcapng.Padding(len(data)))...), o, at)
+		}
+		of := func(data []byte, options ...func([]byte) []byte) []byte {
+			return simple(simple(simple(ng(o, data, options...), data), data), data)
+		}
+		changed := bytes.Replace(udp(), []byte("\x01\xbb"), []byte("\x1f\x90"), 1)
+		want := of(changed, func(b []byte) []byte {
+			b = pcapng.AppendText(b, o, pcapng.Comment, "rule: 1\ntext: if udp_dest 443 then udp_dest 8080\nverdict: pass")
+			return pcapng.AppendEndOfOptions(b, o)
+		})
+		var shown [][]byte
+		out, counts, s, err := session(t, "if udp_dest 443 then udp_dest 8080", of(udp()), func(options *offline.Options) {
+			options.Comment = true
+			options.Record = &run.Recording{Every: 2, Packet: func(p *run.Packet) { shown = append(shown, bytes.Clone(p.Before), bytes.Clone(p.After)) }}
+		})
+		if err != nil || counts.Total().Rewritten != 4 || !bytes.Equal(out.Bytes(), want) {
+			t.Errorf("%v, %+v: %q\nwant %q", err, counts.Total(), out.Bytes(), want)
+		}
+		if r := s.Remarks(); len(r) != 1 || !strings.HasPrefix(r[0].Message, "3 rewritten packets are in Simple Packet Blocks") {
+			t.Errorf("remarks %v", r)
+		}
+		if both := [][]byte{udp(), changed, udp(), changed}; !slices.EqualFunc(shown, both, bytes.Equal) {
+			t.Errorf("shown are %x", shown)
+		}
 	}
 }
 

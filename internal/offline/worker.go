@@ -6,6 +6,7 @@ import (
 	"repacket/internal/capture"
 	"repacket/internal/field"
 	"repacket/internal/rule"
+	"repacket/internal/run"
 	"repacket/internal/software"
 )
 
@@ -82,7 +83,7 @@ func (w *worker) packet(j *job, i int) {
 	}
 	if w.opt.Comment && !edit.Drop {
 		if j.TakesComments(p) {
-			edit.Comment = comment(&w.opt.Program.Written[r.Rule], r)
+			edit.Comment = run.RuleComment(r.Rule, w.opt.Program.Written[r.Rule], r.Redirect)
 		} else {
 			j.total.uncommented++
 		}
@@ -90,22 +91,6 @@ func (w *worker) packet(j *job, i int) {
 	if edit.Drop || edit.RemoveHash || edit.Comment != "" {
 		j.edits = append(j.edits, edit)
 	}
-}
-
-// comment is what is said of a packet on which a rule acted: a line for each of the rule's
-// name, its text, and what the rule makes of the packet besides.
-func comment(written *rule.Written, r software.Result) string {
-	text := "rule: " + written.Text
-	if written.Name != "" {
-		text = "name: " + written.Name + "\n" + text
-	}
-	switch r.Verdict {
-	case rule.Reflect:
-		text += "\nverdict: reflect"
-	case rule.ToInterface:
-		text += "\nverdict: redirect " + r.Redirect
-	}
-	return text
 }
 
 // run carries the rules out on the bytes of a packet of a link type.

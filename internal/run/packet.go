@@ -1,6 +1,7 @@
 package run
 
 import (
+	"strconv"
 	"time"
 
 	"repacket/internal/field"
@@ -34,6 +35,21 @@ type Packet struct {
 
 // Written is the rule that acted, in the user's words.
 func (p *Packet) Written() rule.Written { return p.Program.Written[p.Rule] }
+
+// RuleComment is what files say of a packet on which a rule acted, as lines of a key, a colon and a
+// value: the rule's number from 1, its name where it has one, its text, and its verdict with the
+// interface that it redirects to, if it does.
+func RuleComment(index int, w rule.Written, redirect string) string {
+	text := "rule: " + strconv.Itoa(index+1) + "\n"
+	if w.Name != "" {
+		text += "name: " + w.Name + "\n"
+	}
+	text += "text: " + w.Text + "\nverdict: " + w.Verdict.String()
+	if redirect != "" {
+		text += " " + redirect
+	}
+	return text
+}
 
 // Recording asks for the packets on which rules act. It is one for a whole run: for its replies,
 // and for rules that take the place of others.
