@@ -133,7 +133,7 @@ func (a *app) setFlags(l *line) error {
 	given := map[string]string{}
 	for _, g := range l.flags {
 		before, twice := given[g.flag.Name]
-		if given[g.flag.Name] = g.value; twice && before != g.value && first == nil {
+		if given[g.flag.Name] = g.value; twice && before != g.value && first == nil && g.flag.Value.Type() != "stringArray" {
 			first = usage("leave one of the two out", "%s is given twice: %s and %s", g.typed, before, g.value)
 		}
 		if err := a.flags.Set(g.flag.Name, g.value); err != nil && first == nil {

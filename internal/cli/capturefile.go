@@ -31,6 +31,8 @@ func (a *app) checkFile() error {
 		{"hook", "--hook", "leave out --hook"},
 		{"for", "--for", "-c N acts on the first N packets; editcap -A and -B choose by time"},
 		{"backend", "--backend", "leave out --backend"},
+		{"protect", "--protect", "leave out --protect"},
+		{"allow-lockout", "--allow-lockout", "leave out --allow-lockout"},
 	} {
 		if a.flags.Changed(live.flag) {
 			return usage(live.hint, "%s is for live packets, and -r reads them from a file", live.typed)

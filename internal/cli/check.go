@@ -25,6 +25,9 @@ func (a *app) check(words []string) error {
 	if err == nil && a.opt.dir == run.Out {
 		err = a.opt.leaving(program)
 	}
+	if err == nil {
+		err = a.guardEnds(program)
+	}
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -61,6 +63,10 @@ type Env struct {
 	// Broken makes every program wrong on purpose, so that tests see the self-test
 	// find it out. Only they set it.
 	Broken bool
+	// NoSession: the connection by which the caller came is not looked for. Only tests set it.
+	NoSession bool
+	// IsOwn reports whether this machine has an address.
+	IsOwn func(netip.Addr) bool
 	// Demo tells its story on out until it is over or ctx is. Where there is
 	// no demo it is nil.
 	Demo func(ctx context.Context, out io.Writer) error
@@ -99,10 +105,20 @@ func System() Env {
 		FilePatience:      10 * time.Second,
 		Elevated:          raised,
 		AsCaller:          withCallersRights,
+		IsOwn:             isOwn,
 		Clock:             wallClock{},
 		Kernel:            systemKernel(),
 		Demo:              systemDemo,
 	}
+}
+
+// isOwn reports whether an interface has an address.
+func isOwn(a netip.Addr) bool {
+	all, _ := net.InterfaceAddrs() // without them it is taken for another machine's
+	return slices.ContainsFunc(all, func(own net.Addr) bool {
+		p, err := netip.ParsePrefix(own.String())
+		return err == nil && p.Addr().Unmap() == a
+	})
 }
 
 // withCallersRights does something with the rights of the caller alone.

@@ -37,6 +37,7 @@ var examples = map[string]string{
 	"attach": `  repacket attach -i eth1 if udp_dest 443 then udp_dest 8080
   repacket attach -i eth1 -Q out if udp_src 8080 then udp_src 443
   repacket attach -i eth1 --for 1h if all then ip_dscp 0
+  repacket attach -i eth1 --protect 192.0.2.9 if ip_src 192.0.2.8 then drop
   repacket attach -i eth1 -f rules.txt`,
 	"replace": `  repacket replace -i eth1 if udp_dest 443 then udp_dest 8081
   repacket replace -i eth1 -f rules.txt`,
@@ -47,6 +48,7 @@ var examples = map[string]string{
   repacket list --json`,
 	"check": `  repacket check if udp_dest 443 then udp_dest 8080
   repacket check -Q out if tcp or udp then ttl 65
+  repacket check --protect 192.0.2.9 if ip_src 192.0.2.8 then drop
   repacket check -f rules.txt`,
 	"verify": `  repacket verify if udp_src 53 then ip_dscp ef
   repacket verify -f rules.txt`,

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"repacket/internal/doctor"
+	"repacket/internal/guard"
 	"repacket/internal/rule"
 	"repacket/internal/run"
 )
@@ -53,6 +55,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Patience:          time.Second,
 		FilePatience:      testPatience,
 		AsCaller:          func(do func() error) error { return do() },
+		IsOwn:             func(a netip.Addr) bool { return a == netip.MustParseAddr("192.0.2.1") },
 		Clock:             f.clock,
 		Kernel:            f.kernel,
 	}
@@ -206,8 +209,10 @@ type fakeKernel struct {
 	over     run.Limit          // the limit that done tells
 	starting func(ready func()) // what Start does before it attaches, if it is set
 	findings []doctor.Row
-	others   []string     // more names that Interfaces gives
-	traffic  *run.Traffic // what Traffic gives, if it is known
+	others   []string        // more names that Interfaces gives
+	traffic  *run.Traffic    // what Traffic gives, if it is known
+	found    guard.Found     // what Connections gives
+	sought   []guard.Request // what it was asked for
 }
 
 func (k *fakeKernel) DefaultInterface() (string, error) {
@@ -233,6 +238,13 @@ func (k *fakeKernel) Prepare(o run.Options) (run.Prepared, error) {
 		return nil, err
 	}
 	return fakePrepared{k, o}, nil
+}
+
+func (k *fakeKernel) Connections(r guard.Request) guard.Found {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.sought = append(k.sought, r)
+	return k.found
 }
 
 // fakePrepared is a run that the fake kernel has prepared.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"repacket/internal/guard"
 	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
@@ -43,6 +44,10 @@ type options struct {
 	showMost, showPerSecond, showOneOf uint64
 	replies                            bool
 	why                                bool
+	// protect names ends of connections, which ends are; lockout: to cut them off is meant.
+	protect []string
+	ends    []guard.End
+	lockout bool
 }
 
 // Groups of flags, by the commands that take them.
@@ -53,6 +58,7 @@ var (
 	startFlags = []string{"hook", "count", "for", "flows", "backend"}
 	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen", "why"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
+	guardFlags = []string{"protect", "allow-lockout"}
 	proofFlags = []string{"backend"}
 	emitFlags  = []string{"emit", "output", "hook", "replies"}
 )
@@ -73,6 +79,8 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass; a run ends")
 	f.StringVar(&o.flows, "flows", "", "track `N` flows at most, for rules with replies tracked (default 65536)")
+	f.StringArrayVar(&o.protect, "protect", nil, "refuse rules that cut connections with `ADDRESS[:PORT]` off, as those of the ssh session; may be given again")
+	f.BoolVar(&o.lockout, "allow-lockout", false, "attach also rules that cut off the ssh session, or what --protect names")
 	f.StringVar(&o.backend, "backend", "builtin", "compile by `BACKEND`: builtin, or clang, which must be installed")
 	f.StringVar(&o.emit, "emit", "asm", "show the program in this `FORM`: asm, c or object")
 	f.StringVarP(&o.output, "output", "o", "", "write to `FILE` and not to stdout")
@@ -127,6 +135,9 @@ func (o *options) checkValues() error {
 		return err
 	}
 	if err := o.checkLimits(); err != nil {
+		return err
+	}
+	if err := o.checkProtect(); err != nil {
 		return err
 	}
 	return o.checkShow()

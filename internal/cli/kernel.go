@@ -2,6 +2,7 @@ package cli
 
 import (
 	"repacket/internal/doctor"
+	"repacket/internal/guard"
 	"repacket/internal/run"
 )
 
@@ -17,6 +18,8 @@ type Kernel interface {
 	// Prepare inspects the target of a run, which it does not begin. Its errors are those
 	// that are known before.
 	Prepare(run.Options) (run.Prepared, error)
+	// Connections finds the connections that rules on an interface may cut off.
+	Connections(guard.Request) guard.Found
 	// Detach detaches ours from a target, all sets of rules where there are more than one.
 	Detach(run.Target) (run.Detached, error)
 	// List finds the rules of ours on an interface, or with "" on all of them.

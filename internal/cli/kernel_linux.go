@@ -10,8 +10,10 @@ import (
 	"repacket/internal/demo"
 	"repacket/internal/doctor"
 	"repacket/internal/engine"
+	"repacket/internal/guard"
 	"repacket/internal/hook"
 	"repacket/internal/run"
+	"repacket/internal/session"
 )
 
 // systemDemo is the demo, in network namespaces that it takes root to make.
@@ -38,6 +40,8 @@ func (linuxKernel) Interface(name string) (int, error) {
 func (linuxKernel) Interfaces() ([]string, error) { return hook.Names() }
 
 func (linuxKernel) Prepare(o run.Options) (run.Prepared, error) { return engine.Prepare(o) }
+
+func (linuxKernel) Connections(r guard.Request) guard.Found { return session.Find(r) }
 
 func (linuxKernel) Detach(t run.Target) (run.Detached, error) { return engine.Detach(t) }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"repacket/internal/doctor"
+	"repacket/internal/guard"
 	"repacket/internal/run"
 )
 
@@ -29,6 +30,7 @@ func (noKernel) DefaultInterface() (string, error)         { return "", errNeeds
 func (noKernel) Interface(string) (int, error)             { return 0, errNeedsLinux }
 func (noKernel) Interfaces() ([]string, error)             { return nil, errNeedsLinux }
 func (noKernel) Prepare(run.Options) (run.Prepared, error) { return nil, errNeedsLinux }
+func (noKernel) Connections(guard.Request) guard.Found     { return guard.Found{} }
 func (noKernel) Detach(run.Target) (run.Detached, error)   { return run.Detached{}, errNeedsLinux }
 func (noKernel) List(string) ([]run.Attached, error)       { return nil, errNeedsLinux }
 func (noKernel) Verify(run.Options, int) (run.Verified, error) {

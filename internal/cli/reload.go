@@ -22,13 +22,21 @@ func (a *app) stops(s os.Signal) bool {
 }
 
 // reload is how a run reads its rules again, where rereads says that it can.
-func (a *app) reload(words []string) func() (*rule.Program, error) {
+func (a *app) reload(words []string, opt run.Options) func() (*rule.Program, error) {
+	var index int
+	var unknown error
+	if a.opt.rereads() { // the interface may have another name by then
+		index, unknown = a.env.Kernel.Interface(opt.Interface)
+	}
 	files := &rereader{patience: a.env.FilePatience, asCaller: a.asCaller}
 	files.open = func(path string, limit int64) (*os.File, error) { return a.openFile(path, limit, true) }
 	return func() (*rule.Program, error) {
 		program, err := a.checked(words, files.reopen)
 		if err == nil {
 			err = a.opt.attachable(program)
+		}
+		if err == nil {
+			err = a.guardAgain(program, opt, func() (int, error) { return index, unknown })
 		}
 		return program, err
 	}

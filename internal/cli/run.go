@@ -43,6 +43,10 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	opt.Target = prepared.Target()
+	if err := a.guard(opt); err != nil {
+		a.shower.saved().abandon(a)
+		return opt, nil, err
+	}
 	a.shower.on(opt.Interface)
 	a.out.advise(prepared.Advice())
 	a.notExamined(program)
@@ -80,7 +84,7 @@ func (a *app) run(words []string) error {
 			width: func() int { return a.env.Width(a.env.Stderr) },
 		},
 		began:  a.env.Clock.Now(),
-		reload: a.reload(words), reloaded: make(chan reloaded, 1),
+		reload: a.reload(words, o.opt), reloaded: make(chan reloaded, 1),
 	}
 	heard := make(chan os.Signal, heardAtOnce)
 	over := make(chan struct{})

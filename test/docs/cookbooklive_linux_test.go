@@ -232,6 +232,7 @@ func attach(t *testing.T, ns *lab.Namespace, command []string) {
 	}
 	var said bytes.Buffer
 	env := cli.System()
+	env.NoSession = true // whoever runs the tests may have come by ssh
 	env.Args, env.Stdout, env.Stderr = command, &said, &said
 	status := -1
 	err := ns.Do(func() error {

@@ -38,6 +38,7 @@ func child(args []string) int {
 		return -1
 	}
 	env := cli.System()
+	env.NoSession = true // whoever runs the tests may have come by ssh
 	env.Args = args
 	return cli.Run(env)
 }
