@@ -20,16 +20,16 @@ type Style struct {
 	Width int
 }
 
-// paint is an escape sequence that sets a colour or a weight, which are those of terminals
-// with light and with dark backgrounds.
+// paint is an escape sequence that sets a colour or a weight, which can be read on a light and on a
+// dark background: green and cyan cannot on white, where terminals show bold ones brighter still.
 type paint string
 
 const (
 	plain  paint = ""
-	oldest paint = "\x1b[31m"   // what was
-	newest paint = "\x1b[1;32m" // what is
-	name   paint = "\x1b[36m"   // a rule
-	faint  paint = "\x1b[2m"    // what structures
+	oldest paint = "\x1b[31m" // what was
+	newest paint = "\x1b[1m"  // what is
+	name   paint = "\x1b[35m" // a rule, a header
+	faint  paint = "\x1b[2m"  // what structures
 	unset        = "\x1b[0m"
 )
 
