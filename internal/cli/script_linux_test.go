@@ -58,6 +58,7 @@ func TestMain(m *testing.M) {
 //	signal NAME               send TERM, USR1 or HUP to what runs in the background
 //	await FILE TEXT           wait until the text is in the file
 //	send N PORT               send N UDP packets, which arrive on right
+//	packets N KIND            the other end sends so many packets of tcp or icmp
 //	foreign IFACE             put an XDP program of somebody else on it
 //	veth NAME PEER            make another veth pair, both ends up
 //	without CAPABILITY...     what is run from now on lacks these
@@ -67,7 +68,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send,
+			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send, "packets": packetsOf,
 			"foreign": foreignProgram, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
@@ -195,6 +196,30 @@ func send(ts *testscript.TestScript, _ bool, args []string) {
 		defer conn.Close()
 		for range n {
 			if _, err := conn.WriteTo([]byte("hello"), to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
+
+// packetsOf sends headers alone: a TCP segment to port 80, or an echo request.
+func packetsOf(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	header := map[string][]byte{
+		"tcp":  {0x9c, 0x41, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 0x20, 0, 0, 0, 0, 0},
+		"icmp": {8, 0, 0xf7, 0xff, 0, 0, 0, 0},
+	}[args[1]]
+	pair := ts.Value(pairKey{}).(*lab.Pair)
+	ts.Check(pair.A.Do(func() error {
+		conn, err := net.ListenPacket("ip4:"+args[1], "0.0.0.0")
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		for range n {
+			if _, err := conn.WriteTo(header, &net.IPAddr{IP: pair.Config.B.Addr.Addr().AsSlice()}); err != nil {
 				return err
 			}
 		}
