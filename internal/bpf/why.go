@@ -25,7 +25,7 @@ func (c reasons) find(y *plan.Why) {
 	failed := make([]assembler.Label, last)
 	for i, a := range y.Asks[:last] {
 		failed[i] = c.NewLabel()
-		conditions{c.code}.branch(a.Cond, failed[i], false)
+		conditions(c).branch(a.Cond, failed[i], false)
 	}
 	c.count(y.Asks[last])
 	for i, a := range y.Asks[:last] {
@@ -53,7 +53,7 @@ func (c reasons) count(a plan.Ask) {
 	case a.See.Next != field.None:
 		c.next(a.See.Next)
 	default:
-		c.Emit(asm.LoadImm(lowSeen, int64(a.See.Known.Lo), asm.DWord), asm.Mov.Imm(highSeen, 0))
+		c.Emit(asm.Mov.Imm(lowSeen, int32(a.See.Known.Lo)), asm.Mov.Imm(highSeen, 0))
 	}
 	packets := assembler.Imm(1)
 	if c.opt.Hook == TC {
@@ -71,14 +71,21 @@ func (c reasons) value(s plan.See) {
 	for _, w := range list {
 		width += 8 * w.Size
 	}
-	c.Emit(asm.Mov.Imm(lowSeen, 0), asm.Mov.Imm(highSeen, 0))
-	for _, w := range list {
-		to := lowSeen
+	if width <= half {
+		c.Emit(asm.Mov.Imm(highSeen, 0))
+	}
+	for begun := (map[asm.Register]bool{}); len(list) > 0; list = list[1:] {
+		w, to := list[0], lowSeen
 		if width > half {
 			to = highSeen
 		}
 		c.loadWindowOnce(w, true)
-		c.Emit(asm.LSh.Imm(to, int32(8*w.Size)), asm.Or.Reg(to, value))
+		if begun[to] {
+			c.Emit(asm.LSh.Imm(to, int32(8*w.Size)), asm.Or.Reg(to, value))
+		} else {
+			c.Emit(asm.Mov.Reg(to, value))
+		}
+		begun[to] = true
 		width -= 8 * w.Size
 	}
 	c.shift(asm.RSh, lowSeen, s.Shift())
@@ -86,18 +93,25 @@ func (c reasons) value(s plan.See) {
 
 // next brings what a header says follows into the arguments.
 func (c reasons) next(header field.Protocol) {
-	kind := func(v field.Value) asm.Instruction { return asm.LoadImm(temp, int64(v.Lo), asm.DWord) }
+	is := func(v field.Value) { c.Emit(asm.Or.Imm(lowSeen, int32(v.Lo))) }
 	switch header {
 	case field.IP:
+		later, have := c.NewLabel(), c.NewLabel()
 		c.Emit(asm.LoadMem(lowSeen, c.reg.l3, protocolAt, asm.Byte), asm.LoadMem(value, c.reg.l3, fragmentAt, asm.Half))
-		c.Emit(kind(why.LaterFragment(0)))
-		c.SkipIf(asm.JSet.Imm32(value, swapped(0x1fff, 2), ""), func() { c.Emit(kind(why.Protocol(0))) })
+		c.Jump(later, asm.JSet.Imm32(value, swapped(0x1fff, 2), ""))
+		is(why.Protocol(0))
+		c.Goto(have)
+		c.Bind(later)
+		is(why.LaterFragment(0))
+		c.Bind(have)
 	case field.IP6:
-		c.Emit(asm.LoadMem(lowSeen, c.reg.l3, nextAt, asm.Byte), kind(why.Next(0)))
+		c.Emit(asm.LoadMem(lowSeen, c.reg.l3, nextAt, asm.Byte))
+		is(why.Next(0))
 	default:
-		c.Emit(asm.LoadMem(lowSeen, c.reg.l3, ethTypeAt, asm.Half), asm.HostTo(asm.BE, lowSeen, asm.Half), kind(why.EtherType(0)))
+		c.Emit(asm.LoadMem(lowSeen, c.reg.l3, ethTypeAt, asm.Half), asm.HostTo(asm.BE, lowSeen, asm.Half))
+		is(why.EtherType(0))
 	}
-	c.Emit(asm.Or.Reg(lowSeen, temp), asm.Mov.Imm(highSeen, 0))
+	c.Emit(asm.Mov.Imm(highSeen, 0))
 }
 
 // function counts as why.Count.Add does: it gets the slot, the value's low and high half, and the

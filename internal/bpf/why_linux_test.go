@@ -5,6 +5,8 @@ import (
 
 	"repacket/internal/bpf"
 	"repacket/internal/engine"
+	"repacket/internal/field"
+	"repacket/internal/plan"
 )
 
 // TestProveWhy: what programs count of rules that do not act is what the reference says, and
@@ -17,5 +19,46 @@ func TestProveWhy(t *testing.T) {
 				proves(t, p, o, 60)
 			}
 		})
+	}
+}
+
+// TestCountsNothingUnasked: a plan that does not ask why has no step for it, and its program neither
+// the function that counts nor a call of it; one that asks has both.
+func TestCountsNothingUnasked(t *testing.T) {
+	for _, test := range proved {
+		p := checked(t, test.text)
+		for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
+			for _, asked := range []bool{false, true} {
+				build := plan.BuildTables
+				if asked {
+					build = plan.BuildWhy
+				}
+				made, err := build(p, field.Ethernet)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ins, err := bpf.Compile(made, bpf.Options{Hook: h})
+				if err != nil {
+					t.Fatal(err)
+				}
+				calls := 0
+				for _, i := range ins {
+					if i.IsFunctionCall() && i.Reference() == "why_not" {
+						calls++
+					}
+				}
+				steps := 0
+				for _, c := range made.Chains() {
+					for _, s := range c.Steps {
+						if s.Why != nil {
+							steps++
+						}
+					}
+				}
+				if asked != (calls > 0) && test.text != "if all" || !asked && steps > 0 {
+					t.Errorf("%s at %v: asked %t, %d steps, %d calls", test.text, h, asked, steps, calls)
+				}
+			}
+		}
 	}
 }

@@ -144,7 +144,7 @@ func (a *app) start(words []string, ready func()) <-chan started {
 		}
 		if o.err == nil {
 			o.session, o.err = prepared.Start(ready)
-			o.err = a.taken(o.opt, o.err)
+			o.err = a.withoutWhy(a.taken(o.opt, o.err))
 		}
 		done <- o
 	}()

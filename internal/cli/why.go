@@ -24,6 +24,15 @@ func (a *app) notExamined(p *rule.Program) {
 	}
 }
 
+// withoutWhy adds to an error of rules that are too much for a program that they may not be without
+// --why.
+func (a *app) withoutWhy(err error) error {
+	if status, hint := explain(err); a.opt.why && hint == run.TooLargeHint {
+		return &Failure{Status: status, Err: err, Hint: "they may fit without --why, which asks their tests again; else " + hint}
+	}
+	return err
+}
+
 // reasons prints, for each rule that was examined, why it did not act.
 func (r *report) reasons(counts []run.RuleCount) {
 	for i, c := range counts {

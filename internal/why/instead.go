@@ -7,7 +7,8 @@ import (
 )
 
 // Where a header is missing, what is seen is the innermost header that is there instead, or
-// what that one says follows. It is a number: in the upper half which of these it is.
+// what that one says follows. It is a number of 32 bits, the upper half of which says which of these
+// it is.
 const (
 	isHeader = iota + 1
 	isProtocol
@@ -17,14 +18,15 @@ const (
 	isNoIP
 )
 
-func instead(kind, number uint64) field.Value { return field.V(kind<<32 | number) }
+func instead(kind, number uint64) field.Value { return field.V(kind<<16 | number) }
 
 // Header is a header of the language.
 func Header(p field.Protocol) field.Value { return instead(isHeader, uint64(p)) }
 
-// Protocol is the protocol of an IPv4 header behind which no header was found, and LaterFragment
-// the same in a fragment that is not the first.
-func Protocol(number uint8) field.Value      { return instead(isProtocol, uint64(number)) }
+// Protocol is the protocol of an IPv4 header behind which no header was found.
+func Protocol(number uint8) field.Value { return instead(isProtocol, uint64(number)) }
+
+// LaterFragment is that of a fragment that is not the first.
 func LaterFragment(number uint8) field.Value { return instead(isLaterFragment, uint64(number)) }
 
 // Next is the next header of an IPv6 header behind which no header was found.
@@ -38,8 +40,8 @@ func NoIP() field.Value { return instead(isNoIP, 0) }
 
 // Instead says what is there instead of a header, in the words of rules where they have one.
 func Instead(v field.Value) string {
-	number := v.Lo & 0xffffffff
-	switch v.Lo >> 32 {
+	number := v.Lo & 0xffff
+	switch v.Lo >> 16 {
 	case isHeader:
 		return field.Protocol(number).String()
 	case isProtocol:

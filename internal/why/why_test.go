@@ -121,9 +121,10 @@ func TestCount(t *testing.T) {
 	for i := range uint64(10_000) {
 		few.Add(field.Value{Hi: i % 3, Lo: i % 2}, 2)
 		v := field.V(r.Uint64())
-		if i%10 == 0 {
+		switch i % 10 {
+		case 0:
 			v = field.V(443)
-		} else if i%10 == 1 {
+		case 1:
 			v = field.Value{Hi: 0x20010db8 << 32, Lo: 53}
 		}
 		many.Add(v, 1)
