@@ -362,14 +362,14 @@ func (s showing) limits() string {
 
 // line says what was not shown, or "" where all was.
 func (c *shownCounts) line() string {
-	if c == nil || c.NotShown == 0 && c.limits == "" {
+	if c == nil || c.NotShown+c.Limited == 0 {
 		return ""
 	}
 	text := spelling.Thousands(int(c.Shown)) + " shown"
 	if c.NotShown > 0 {
 		text += fmt.Sprintf(", %s not shown (ring full)", spelling.Thousands(int(c.NotShown)))
 	}
-	if c.limits != "" {
+	if c.Limited > 0 {
 		text += fmt.Sprintf(", %s not shown (%s)", spelling.Thousands(int(c.Limited)), c.limits)
 	}
 	return text

@@ -320,11 +320,11 @@ func (r *recording) tellLost() {
 	}
 }
 
-// finish hands over what is left in the ring, once no program runs any more; r may be nil. It is
-// false where who is handed the packets does not come back: the run goes on without.
-func (r *recording) finish() bool {
+// finish hands over what is left in the ring, once no program runs any more; r may be nil. Where who
+// is handed the packets does not come back, the run goes on without.
+func (r *recording) finish() {
 	if r == nil {
-		return true
+		return
 	}
 	r.mu.Lock()
 	if !r.over {
@@ -336,12 +336,10 @@ func (r *recording) finish() bool {
 	done := r.done
 	r.mu.Unlock()
 	if done == nil {
-		return true
+		return
 	}
 	select {
 	case <-done:
-		return true
 	case <-time.After(time.Until(r.until)):
-		return false
 	}
 }
