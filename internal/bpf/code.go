@@ -26,9 +26,23 @@ type code struct {
 	abort       assembler.Label // leave the packet in the middle of a rewrite
 	rest        []func()        // what stands behind the exit
 	functions   map[string]func()
+	// prefix is what the names of its functions begin with in the program.
+	prefix string
 	// flowFunctions are those of the table of flows that are called.
 	flowFunctions map[string]func()
 	skips         map[Reason]assembler.Label // where packets are counted that are skipped
+}
+
+// Loop, Invoke and CallFunction are those of the assembler for a function of this code.
+
+func (c *code) Loop(function string) { c.Assembler.Loop(c.prefix + function) }
+
+func (c *code) Invoke(function string, args ...assembler.Arg) {
+	c.Assembler.Invoke(c.prefix+function, args...)
+}
+
+func (c *code) CallFunction(name string, args ...assembler.Arg) {
+	c.Assembler.CallFunction(c.prefix+name, args...)
 }
 
 // context says which packets the instructions to come are for.

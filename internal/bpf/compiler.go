@@ -77,9 +77,14 @@ type entry struct {
 }
 
 func newCompiler(p *plan.Program, o Options) *compiler {
+	return newCompilerIn(assembler.New(ProgramName, CountersName), p, o)
+}
+
+// newCompilerIn is newCompiler for a program in which there may be more than what it emits.
+func newCompilerIn(a *assembler.Assembler, p *plan.Program, o Options) *compiler {
 	at := abis[o.Hook]
 	c := &code{
-		Assembler: assembler.New(ProgramName, CountersName), frame: assembler.NewFrame(slots),
+		Assembler: a, frame: assembler.NewFrame(slots),
 		plan: p, opt: o, abi: at, use: usesOf(p, at), functions: map[string]func(){},
 		flowFunctions: map[string]func(){}, skips: map[Reason]assembler.Label{},
 		reg: registers{ctx: asm.R1, l3: asm.R2, end: asm.R3, l4: asm.R4},
@@ -101,6 +106,13 @@ func newCompiler(p *plan.Program, o Options) *compiler {
 
 // program emits everything. It is false if it gave up, since that would be too much.
 func (c *compiler) program() bool {
+	c.body()
+	c.behind()
+	return c.Len() <= mostEmitted
+}
+
+// body emits what runs by itself.
+func (c *compiler) body() {
 	c.prologue()
 	if c.plan.Blind() {
 		c.enter(c.plan.Levels[0].Other)
@@ -123,9 +135,15 @@ func (c *compiler) program() bool {
 		}
 	}
 	c.abandon()
+}
+
+// behind emits the functions that the body calls. Nothing but functions stands behind them.
+func (c *compiler) behind() {
 	for _, name := range []string{chunkFunction, optionFunction, routeFunction, homeFunction, beginFunction, endFunction, whyFunction} {
 		if emit := c.functions[name]; emit != nil {
-			c.Function(functionType(name))
+			of := functionType(name)
+			of.Name = c.prefix + name
+			c.Function(of)
 			emit()
 		}
 	}
@@ -133,7 +151,6 @@ func (c *compiler) program() bool {
 		c.ForRule(assembler.NoRule)
 		c.flowFunctions[name]()
 	}
-	return c.Len() <= mostEmitted
 }
 
 // prologue gives up at the deadline and loads the packet's ends.

@@ -52,9 +52,9 @@ func (c flows) call(kind string, f plan.TrackedFlow, ruleIndex int) {
 	c.flowFunctions[name] = func() {
 		table := c.opt.Flows
 		if kind == "find" {
-			table.Find(c.Assembler, name, ip6)
+			table.Find(c.Assembler, c.prefix+name, ip6)
 		} else {
-			table.Track(c.Assembler, name, ip6)
+			table.Track(c.Assembler, c.prefix+name, ip6)
 		}
 	}
 	c.CallFunction(name, c.address(slotFlow), c.content(slotForm), assembler.Imm(c.owner(ruleIndex)))

@@ -49,7 +49,15 @@ func (a *app) attach(words []string, replace bool) error {
 	a.out.advise(done.Advice)
 	a.out.attached(event, done, opt.Program)
 	detach := "repacket detach " + opt.Flags()
-	a.out.status("%s until: %s%s", did, detach, a.opt.limited())
+	if done.RevertAfter > 0 {
+		to := "no rules"
+		if done.Replaced {
+			did, to = "replaced", "the rules before"
+		}
+		a.out.status("%s; goes back to %s in %v, unless: repacket confirm %s%s", did, to, done.RevertAfter, opt.Flags(), a.opt.limited())
+	} else {
+		a.out.status("%s until: %s%s", did, detach, a.opt.limited())
+	}
 	a.out.untold("the rules are attached", "to detach them: "+detach)
 	return nil
 }
@@ -79,16 +87,25 @@ func (a *app) taken(opt run.Options, err error) error {
 		return err // nothing is known of the limits
 	}
 	for _, there := range all {
-		if there.Target != opt.Target || there.PID != 0 || there.Over == "" {
+		why := overWords[there.Over]
+		if there.Revert != nil && there.Revert.Over && !acting(there) {
+			why = "nobody has confirmed them"
+		}
+		if there.Target != opt.Target || there.PID != 0 || why == "" {
 			continue
 		}
 		hint := "detach them: repacket detach " + opt.Flags()
 		if opt.Stay {
 			hint = "put yours in their place: repacket replace " + opt.Flags() + " RULES; or " + hint
 		}
-		return &Failure{Status: exitTaken, Err: fmt.Errorf("%w; %s, so these rules let all packets pass", err, overWords[there.Over]), Hint: hint}
+		return &Failure{Status: exitTaken, Err: fmt.Errorf("%w; %s, so these rules let all packets pass", err, why), Hint: hint}
 	}
 	return err
+}
+
+// acting reports whether some of the rules that were found have not gone back.
+func acting(p run.Attached) bool {
+	return slices.ContainsFunc(p.Rules, func(c run.RuleCount) bool { return !c.Gone })
 }
 
 // overWords say which limit was reached.
@@ -274,7 +291,33 @@ func until(p run.Attached) string {
 	if left != nil {
 		text += " (" + strings.Join(left, ", ") + ")"
 	}
+	switch v := p.Revert; {
+	case v == nil:
+	case v.Over:
+		text += " (went back at " + v.At.Format(time.DateTime) + ")"
+	default:
+		text += " (goes back in " + time.Duration(v.SecondsLeft*float64(time.Second)).Round(time.Second).String() + " unless confirmed)"
+	}
 	return text
+}
+
+// beforeLines are the rules that act again unless others are confirmed.
+func beforeLines(v *run.Revert) (lines []string) {
+	for _, r := range v.Before {
+		lines = append(lines, "before: "+ruleWords(r))
+	}
+	if lines == nil {
+		lines = []string{"before: no rules"}
+	}
+	return lines
+}
+
+// ruleWords is a rule with its name.
+func ruleWords(r run.RuleText) string {
+	if r.Name == "" {
+		return r.Text
+	}
+	return r.Name + ": " + r.Text
 }
 
 // listLines is a table with a line for each rule.
@@ -294,15 +337,23 @@ func listLines(all []run.Attached) []string {
 			rows = append(rows, slices.Concat(where, cells))
 			where = []string{"", "", "", ""}
 		}
+		if !acting(p) {
+			row("", "", "", "no rules: all packets pass")
+		}
 		for _, r := range p.Rules {
-			text, answered := r.Text, ""
-			if r.Name != "" {
-				text = r.Name + ": " + text
+			text, answered := ruleWords(r.RuleText), ""
+			if r.Gone {
+				text = "not confirmed: " + text
 			}
 			if r.HasReplies {
 				answered = strconv.FormatUint(r.Replies, 10)
 			}
 			row(strconv.FormatUint(r.Matched, 10), strconv.FormatUint(r.MatchedBytes, 10), answered, text)
+		}
+		if v := p.Revert; v != nil && !v.Over {
+			for _, line := range beforeLines(v) {
+				row("", "", "", line)
+			}
 		}
 		for _, s := range p.Skipped {
 			row(strconv.FormatUint(s.Packets, 10), "", "", "skipped: "+s.Why)

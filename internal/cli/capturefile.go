@@ -30,6 +30,7 @@ func (a *app) checkFile() error {
 		{"direction", "-Q", "leave out -Q: a file holds packets of both directions; tests on addresses tell them apart"},
 		{"hook", "--hook", "leave out --hook"},
 		{"for", "--for", "-c N acts on the first N packets; editcap -A and -B choose by time"},
+		{"revert-after", "--revert-after", "leave out --revert-after"},
 		{"backend", "--backend", "leave out --backend"},
 		{"protect", "--protect", "leave out --protect"},
 		{"allow-lockout", "--allow-lockout", "leave out --allow-lockout"},

@@ -8,18 +8,21 @@ import (
 
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
-	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, guardFlags, showFlags, fileFlags, ruleFlags, []string{"version"})
+	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags, []string{"version"})
 	root.Long = rootHelp + showTopics()
 	replace := a.command("replace [flags] RULES", "Put rules in the place of those that are attached, without a gap",
-		func(words []string) error { return a.attach(words, true) }, whereFlags, startFlags, guardFlags, showFlags, ruleFlags)
+		func(words []string) error { return a.attach(words, true) }, whereFlags, startFlags, backFlags, guardFlags, showFlags, ruleFlags)
 	replace.Long = replaceHelp
+	confirm := a.command("confirm [flags]", "Let rules stay that would go back (--revert-after)", wordless("confirm", a.confirm), whereFlags)
+	confirm.Long = confirmHelp
 	root.AddCommand(
 		a.command("attach [flags] RULES", "Attach rules to an interface, where they stay after the command has ended",
-			func(words []string) error { return a.attach(words, false) }, whereFlags, startFlags, guardFlags, showFlags, ruleFlags),
+			func(words []string) error { return a.attach(words, false) }, whereFlags, startFlags, backFlags, guardFlags, showFlags, ruleFlags),
 		replace,
+		confirm,
 		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
 		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
-		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, guardFlags, showFlags, fileFlags, ruleFlags),
+		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags),
 		a.command("verify [flags] RULES", "Test in the kernel that the program does what the rules say", a.verify, proofFlags, ruleFlags),
 		a.command("compile [flags] RULES", "Show the program that the rules become", a.compile, emitFlags, ruleFlags),
 		a.command("fields [NAME]", "List the header fields, or tell all about one", a.fields),
@@ -49,7 +52,7 @@ func (a *app) command(use, short string, do func(words []string) error, groups .
 // wordless is a command that takes no words.
 func wordless(command string, do func() error) func([]string) error {
 	return func(words []string) error {
-		if len(words) == 1 && (command == "doctor" || command == "list" || command == "detach") {
+		if len(words) == 1 && slices.Contains([]string{"doctor", "list", "detach", "confirm"}, command) {
 			return usage("", "%s takes no %q", command, words[0]).leadTo(commandLine(command, words[0], false, "", ""))
 		}
 		if len(words) > 0 {

@@ -58,6 +58,7 @@ func explain(err error) (status int, hint string) {
 		rules       *syntax.Diagnostic
 		noClang     *csource.NoClangError
 		tooMany     *bpf.TooLargeError
+		together    *bpf.TogetherError
 		tableSize   *bpf.TableSizeError
 		tooManyRows *plan.RowsError
 		tooLong     *plan.TooLargeError
@@ -73,6 +74,9 @@ func explain(err error) (status int, hint string) {
 		return exitUsage, ""
 	case errors.As(err, &tooMany), errors.As(err, &tableSize), errors.As(err, &tooManyRows), errors.As(err, &tooLong):
 		return exitUnsupported, run.TooLargeHint
+	}
+	if errors.As(err, &together) {
+		return exitUnsupported, "fewer rules, or replace them for good: leave out --revert-after"
 	}
 	status = statuses[run.ClassOf(err)]
 	if errors.As(err, &noClang) {

@@ -39,7 +39,10 @@ var examples = map[string]string{
   repacket attach -i eth1 --for 1h if all then ip_dscp 0
   repacket attach -i eth1 --protect 192.0.2.9 if ip_src 192.0.2.8 then drop
   repacket attach -i eth1 -f rules.txt`,
+	"confirm": `  repacket confirm -i eth1
+  repacket confirm -i eth1 -Q out`,
 	"replace": `  repacket replace -i eth1 if udp_dest 443 then udp_dest 8081
+  repacket replace -i eth1 --revert-after 60s if udp_dest 443 then udp_dest 8081
   repacket replace -i eth1 -f rules.txt`,
 	"detach": `  repacket detach -i eth1
   repacket detach -i eth1 -Q out`,

@@ -193,7 +193,8 @@ type fakeKernel struct {
 	skipped  []run.Skipped
 	late     []run.Advice
 	done     chan struct{}
-	reached  chan run.Limit  // what Reached gives
+	reached  chan run.Limit // what Reached gives
+	settled  chan run.Settled
 	jobs     []run.Options   // started or attached
 	former   []run.RuleCount // what Counts gives behind the rules
 	swapErr  error           // of Replace
@@ -273,7 +274,7 @@ func (p fakePrepared) Attach() (run.Attachment, error) {
 	k := p.k
 	k.jobs = append(k.jobs, p.opt)
 	there := k.find(p.opt.Target) != nil
-	return run.Attachment{Target: p.opt.Target, Hook: k.hook, Note: k.note, Advice: k.late, Replaced: p.opt.Replace && there}, k.err
+	return run.Attachment{Target: p.opt.Target, Hook: k.hook, Note: k.note, Advice: k.late, Replaced: p.opt.Replace && there, RevertAfter: p.opt.RevertAfter}, k.err
 }
 
 func (k *fakeKernel) Detach(t run.Target) (run.Detached, error) {
@@ -294,6 +295,11 @@ func (k *fakeKernel) find(t run.Target) *run.Attached {
 		}
 	}
 	return nil
+}
+
+func (k *fakeKernel) Confirm(t run.Target) (run.Confirmed, error) {
+	_, err := k.Interface(t.Interface)
+	return run.Confirmed{Target: t, Advice: k.late}, cmp.Or(err, k.err)
 }
 
 func (k *fakeKernel) List(iface string) ([]run.Attached, error) {
@@ -334,6 +340,8 @@ func (k *fakeKernel) Over() run.Limit       { return k.over }
 
 func (k *fakeKernel) Reached() <-chan run.Limit { return k.reached }
 
+func (k *fakeKernel) Settled() <-chan run.Settled { return k.settled }
+
 func (k *fakeKernel) Counts() (run.Counts, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -361,6 +369,7 @@ func (k *fakeKernel) Replace(p *rule.Program) (run.Attachment, error) {
 	k.swapped = append(k.swapped, p.Source)
 	a := k.Attachment()
 	a.Interface, a.Note, a.Advice = cmp.Or(k.renamed, a.Interface), "", k.fresh
+	a.RevertAfter = k.jobs[0].RevertAfter
 	return a, k.swapErr
 }
 

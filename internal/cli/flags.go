@@ -24,6 +24,9 @@ type options struct {
 	limit                  uint64
 	lasts                  time.Duration
 	count, duration, flows string
+	// reverts is when rules go back that are not confirmed, as given; back is what it says, or 0.
+	reverts string
+	back    time.Duration
 	// tracked is what flows says, or 0.
 	tracked                int
 	color                  string
@@ -56,6 +59,7 @@ var (
 	whereFlags = []string{"interface", "direction"}
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "flows", "backend"}
+	backFlags  = []string{"revert-after"}
 	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen", "why"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	guardFlags = []string{"protect", "allow-lockout"}
@@ -78,6 +82,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.BoolVar(&o.comment, "comment", false, "add the rule to each rewritten packet as a comment; with -r and -w, pcapng only")
 	f.StringVarP(&o.count, "count", "c", "", "act on exactly `N` packets, then let all pass; a run ends")
 	f.StringVar(&o.duration, "for", "", "act for this `DURATION` (30s, 5m), then let all pass; a run ends")
+	f.StringVar(&o.reverts, "revert-after", "", "go back to what was done before after this `DURATION` (60s), unless: repacket confirm")
 	f.StringVar(&o.flows, "flows", "", "track `N` flows at most, for rules with replies tracked (default 65536)")
 	f.StringArrayVar(&o.protect, "protect", nil, "refuse rules that cut connections with `ADDRESS[:PORT]` off, as those of the ssh session; may be given again")
 	f.BoolVar(&o.lockout, "allow-lockout", false, "attach also rules that cut off the ssh session, or what --protect names")
@@ -173,14 +178,11 @@ func (o *options) checkLimits() (err error) {
 			return usage("-c 10", "-c takes a number of packets from 1 up, not %q", o.count)
 		}
 	}
-	if o.duration != "" {
-		o.lasts, err = time.ParseDuration(o.duration)
-		switch {
-		case err != nil:
-			return usage(durationHint(o.duration), "--for takes a duration such as 30s, 5m or 24h, not %q", o.duration)
-		case o.lasts <= 0:
-			return usage("", "--for takes a duration above 0, not %q", o.duration)
-		}
+	if o.lasts, err = parseDuration("--for", o.duration); err != nil {
+		return err
+	}
+	if o.back, err = parseDuration("--revert-after", o.reverts); err != nil {
+		return err
 	}
 	if o.flows != "" {
 		if o.tracked, err = strconv.Atoi(o.flows); err != nil || o.tracked < 1 || o.tracked > run.MaxFlows {
@@ -190,17 +192,35 @@ func (o *options) checkLimits() (err error) {
 	if o.backend == "clang" && (o.limit > 0 || o.lasts > 0) {
 		return usage("the built-in compiler keeps both: leave out --backend", "-c and --for do not work with --backend clang")
 	}
+	if o.backend == "clang" && o.back > 0 {
+		return usage("the built-in compiler puts both sets of rules in one program: leave out --backend", "--revert-after does not work with --backend clang")
+	}
 	return nil
 }
 
+// parseDuration reads the duration of a flag; "" is 0.
+func parseDuration(flag, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return 0, usage(durationHint(flag, text), "%s takes a duration such as 30s, 5m or 24h, not %q", flag, text)
+	case d <= 0:
+		return 0, usage("", "%s takes a duration above 0, not %q", flag, text)
+	}
+	return d, nil
+}
+
 // durationHint guesses the unit that was left out.
-func durationHint(text string) string {
+func durationHint(flag, text string) string {
 	if n, err := strconv.ParseUint(text, 10, 32); err == nil && n > 0 {
-		return "for seconds: --for " + text + "s"
+		return "for seconds: " + flag + " " + text + "s"
 	}
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
-			return fmt.Sprintf("in hours: --for %dh", 24*n)
+			return fmt.Sprintf("in hours: %s %dh", flag, 24*n)
 		}
 	}
 	return "the units are ms, s, m and h, up to 2000000h"

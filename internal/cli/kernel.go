@@ -22,6 +22,8 @@ type Kernel interface {
 	Connections(guard.Request) guard.Found
 	// Detach detaches ours from a target, all sets of rules where there are more than one.
 	Detach(run.Target) (run.Detached, error)
+	// Confirm has rules of a target stay that would go back.
+	Confirm(run.Target) (run.Confirmed, error)
 	// List finds the rules of ours on an interface, or with "" on all of them.
 	List(iface string) ([]run.Attached, error)
 	// Verify tests in the kernel, on a number of packets, that a program does what its rules

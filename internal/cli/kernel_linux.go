@@ -45,6 +45,8 @@ func (linuxKernel) Connections(r guard.Request) guard.Found { return session.Fin
 
 func (linuxKernel) Detach(t run.Target) (run.Detached, error) { return engine.Detach(t) }
 
+func (linuxKernel) Confirm(t run.Target) (run.Confirmed, error) { return engine.Confirm(t) }
+
 func (linuxKernel) List(iface string) ([]run.Attached, error) { return engine.List(iface) }
 
 func (linuxKernel) Verify(o run.Options, packets int) (run.Verified, error) {

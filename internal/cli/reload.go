@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"slices"
 
@@ -85,11 +86,36 @@ func (r *running) replaced(o reloaded) {
 		if r.out.json {
 			r.out.attached("replaced", o.Attachment, o.program)
 		} else {
-			r.out.status("%s: replaced by the rules of %s as it is now", o.Interface, r.opt.file)
+			until := ""
+			if o.RevertAfter > 0 {
+				until = fmt.Sprintf("; goes back to the rules before in %v, unless: repacket confirm %s", o.RevertAfter, o.Flags())
+			}
+			r.out.status("%s: replaced by the rules of %s as it is now%s", o.Interface, r.opt.file, until)
 		}
 	}
 	if r.again {
 		r.again = false
 		r.readAgain()
 	}
+}
+
+// settledEvent tells what became of rules that were to be confirmed.
+type settledEvent struct {
+	event
+	run.Target
+	Rules []run.RuleText `json:"rules"` // that act now
+}
+
+// settled tells what became of rules that were to be confirmed.
+func (r *running) settled(s run.Settled) {
+	r.report.clear()
+	name, text := "reverted", "nobody has confirmed the rules of "+r.opt.file+": those before act again"
+	if s.Confirmed {
+		name, text = "confirmed", "confirmed: the rules of "+r.opt.file+" stay"
+	}
+	if r.out.json {
+		r.out.object(settledEvent{r.out.event(name), r.report.target, ruleTexts(s.Program)})
+		return
+	}
+	r.out.status("%s: %s", r.report.target.Interface, text)
 }

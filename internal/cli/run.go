@@ -23,7 +23,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	opt.Program, opt.Hook, opt.Limit, opt.For = program, a.opt.at, a.opt.limit, a.opt.lasts
-	opt.Flows = a.opt.tracked
+	opt.Flows, opt.RevertAfter = a.opt.tracked, a.opt.back
 	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
 	if opt.Target, err = a.target(); err != nil {
 		return opt, nil, err
@@ -66,6 +66,10 @@ func (o *options) attachable(program *rule.Program) error {
 
 // run rewrites until a signal, -c or --for ends it.
 func (a *app) run(words []string) error {
+	if a.opt.back > 0 && !a.opt.rereads() {
+		return usage("-f FILE has rules that SIGHUP reads again; repacket attach and replace take --revert-after too",
+			"--revert-after is about rules that take the place of others, and a run without a file has none")
+	}
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
 	done := a.start(words, func() { <-caught })
@@ -246,6 +250,8 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			if why, err := r.heed(s); why != "" {
 				return why, err
 			}
+		case s := <-r.session.Settled():
+			r.settled(s)
 		case limit := <-r.session.Reached():
 			r.report.clear()
 			r.out.status("%s: %s; replies are rewritten for %v more", r.report.target.Interface, overWords[limit], run.RepliesLonger)
@@ -305,7 +311,9 @@ type attachedEvent struct {
 	Hook    run.Hook       `json:"hook"`
 	Note    string         `json:"note,omitempty"`
 	Replies *run.RepliesAt `json:"replies,omitempty"`
-	Rules   []run.RuleText `json:"rules"`
+	// RevertAfter are the seconds after which the rules go back unless they are confirmed.
+	RevertAfter float64        `json:"revert_after,omitempty"`
+	Rules       []run.RuleText `json:"rules"`
 }
 
 // attached tells where the rules are, in the line that names the hook, and in another one where
@@ -318,11 +326,17 @@ func (o *output) attached(event string, to run.Attachment, p *rule.Program) {
 		}
 		return
 	}
-	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note, Replies: to.Replies}
-	for _, w := range p.Written {
-		e.Rules = append(e.Rules, run.RuleText{Name: w.Name, Text: w.Text})
-	}
+	e := attachedEvent{event: o.event(event), Target: to.Target, Hook: to.Hook, Note: to.Note, Replies: to.Replies, RevertAfter: to.RevertAfter.Seconds()}
+	e.Rules = ruleTexts(p)
 	o.object(e)
+}
+
+// ruleTexts are the rules of a program as written.
+func ruleTexts(p *rule.Program) (all []run.RuleText) {
+	for _, w := range p.Written {
+		all = append(all, run.RuleText{Name: w.Name, Text: w.Text})
+	}
+	return all
 }
 
 // hookLine names a hook, and why it was chosen.

@@ -2,10 +2,13 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
@@ -51,6 +54,16 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 		}
 		defer func() { err = errors.Join(err, side.old.close()) }()
 	}
+	var deadline *ebpf.Map
+	if s.opt.RevertAfter > 0 {
+		if deadline, err = wordMap(hook.RevertMapName); err != nil {
+			return a, fmt.Errorf("make the deadline of the rules: %w", err)
+		}
+		defer func() { err = errors.Join(err, s.closeFormer(), deadline.Close()) }()
+		if err := s.formerly(deadline); err != nil {
+			return a, err
+		}
+	}
 	var steps []*hook.Step
 	defer func() {
 		for _, step := range steps {
@@ -58,6 +71,9 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 		}
 	}()
 	p, err := s.attachSet(func(side *Prepared, p *installed) (undo func() error, err error) {
+		if err := s.arm(deadline); err != nil {
+			return nil, err
+		}
 		var step *hook.Step
 		if side.there != nil {
 			step, err = hook.ReplaceStep(side.there, p.loaded.Program)
@@ -76,11 +92,31 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 	if err := s.detachFormer(); err != nil {
 		return a, errors.Join(err, steps[0].Undo(), p.close())
 	}
+	// The time counts from now on, not from before the kernel's wait.
+	if err := s.arm(deadline); err != nil {
+		return a, errors.Join(err, undoAll(steps), p.close())
+	}
 	a = p.attachment(s)
 	if a.Replaced = s.there != nil; a.Replaced {
 		a.Note = whereBefore(a.Hook)
 	}
 	return a, p.close()
+}
+
+// arm sets the deadline of rules that are to be confirmed; it may be nil.
+func (s *Prepared) arm(deadline *ebpf.Map) error {
+	if deadline == nil {
+		return nil
+	}
+	return arm(deadline, s.opt.RevertAfter)
+}
+
+// undoAll undoes steps, the last one first.
+func undoAll(steps []*hook.Step) (err error) {
+	for _, step := range slices.Backward(steps) {
+		err = errors.Join(err, step.Undo())
+	}
+	return err
 }
 
 // detachFormer detaches what rewrites the replies of the rules before where there are none of
@@ -99,6 +135,9 @@ func (s *Prepared) detachFormer() error {
 // installed is a program on an interface.
 type installed struct {
 	loaded *Loaded
+	// both is the program that is there instead of loaded while its rules are to be confirmed, and
+	// when they have gone back: it holds the rules before too, and counts in the same maps. Or nil.
+	both   *Loaded
 	record *record
 	choice hook.Choice
 	late   []run.Advice // about a choice that was not the first
@@ -108,13 +147,23 @@ type installed struct {
 // close gives back what is not attached.
 func (p *installed) close() error {
 	err := closeAll(p.peers...)
-	if p.loaded != nil {
-		err = errors.Join(err, p.loaded.Close())
+	for _, l := range []*Loaded{p.both, p.loaded} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
 	}
 	if p.record != nil {
 		err = errors.Join(err, p.record.close())
 	}
 	return err
+}
+
+// program is that which is to be on the interface.
+func (p *installed) program() *ebpf.Program {
+	if p.both != nil {
+		return p.both.Program
+	}
+	return p.loaded.Program
 }
 
 // attach loads the program for the hook that is chosen and lets put attach it;
@@ -156,7 +205,7 @@ func (s *Prepared) installWith(o LoadOptions, c hook.Choice, put func(*installed
 	if err != nil {
 		return nil, err
 	}
-	if o.Timed {
+	if o.Timed && o.limits == nil {
 		if err := l.expireIn(s.opt.For); err != nil {
 			return nil, errors.Join(err, l.Close())
 		}
@@ -170,8 +219,12 @@ func (s *Prepared) finish(l *Loaded, c hook.Choice, put func(*installed) error) 
 	if s.ready != nil {
 		s.ready()
 	}
-	p = &installed{loaded: l, choice: c}
+	p = &installed{loaded: l, both: s.both, choice: c}
+	s.both = nil
 	p.record, err = s.label(l, c.Hook)
+	if err == nil && p.both != nil {
+		err = s.labelBoth(p)
+	}
 	if err == nil {
 		p.peers, err = s.openPeers(c.Hook)
 	}
@@ -203,10 +256,69 @@ func (s *Prepared) label(l *Loaded, mode run.Hook) (r *record, err error) {
 		}
 	}
 	r.counters = l.counters
-	if err := hook.Label(l.Program, r.meta, l.counters); err != nil {
+	if l.reverting == nil && s.replies != nil && s.replies.isIdle() {
+		r.meta.Replies = "" // it waits with a program of both alone
+	}
+	if err := s.mark(l, r.meta); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+// labelBoth makes a program ours that holds the rules of one that is, and those before.
+func (s *Prepared) labelBoth(p *installed) error {
+	if s.old != nil && s.old.counters != nil {
+		if err := hook.Follow(p.both.Program, s.old.counters); err != nil {
+			return err
+		}
+	}
+	meta := p.record.meta
+	meta.Replies = s.meta(p.choice.Hook).Replies
+	return s.mark(p.both, meta)
+}
+
+// mark binds metadata and counters to a program, both of them where it goes back.
+func (s *Prepared) mark(l *Loaded, meta hook.Meta) (err error) {
+	if l.reverting == nil {
+		return hook.Label(l.Program, meta, l.counters)
+	}
+	if meta.Revert, err = s.metaRevert(l.reverting.former); err != nil {
+		return err
+	}
+	if err := hook.Label(l.Program, meta, l.counters); err != nil {
+		return err
+	}
+	return hook.LabelFormer(l.Program, l.reverting.former.counters)
+}
+
+// metaRevert is what the metadata of a program say of the rules before, whose maps these are. What
+// came before them has come to rest.
+func (s *Prepared) metaRevert(former *Loaded) (m *hook.MetaRevert, err error) {
+	m = &hook.MetaRevert{}
+	if s.old != nil {
+		if m.Old, err = s.old.final(); err != nil {
+			return nil, err
+		}
+	}
+	of := []struct {
+		to *uint32
+		*ebpf.Map
+	}{{&m.Counters, former.counters}, {&m.Limit, former.tickets}, {&m.Until, former.deadline}}
+	if former.flows != nil {
+		of = append(of, struct {
+			to *uint32
+			*ebpf.Map
+		}{&m.Flows, former.flows.table})
+	}
+	for _, x := range of {
+		if x.Map == nil {
+			continue
+		}
+		if *x.to, err = hook.MapNumber(x.Map); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
 }
 
 // oneBuffer is an MTU in bytes up to which every driver gives XDP a packet in

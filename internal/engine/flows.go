@@ -163,12 +163,12 @@ func (f *Flows) close() error {
 
 // bind binds a program to the table.
 func (f *Flows) bind(o *bpf.Options) error {
-	var tick unix.Timespec // of the coarse clock it is a jiffy (kernel/time/posix-timers.c)
-	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &tick); err != nil {
-		return fmt.Errorf("ask for the length of a jiffy: %w", err)
+	hz, err := ticks()
+	if err != nil {
+		return err
 	}
 	o.Flows = flowtable.Table{
-		Map: f.table.FD(), Flows: f.flows, Ticks: int(1e9 / tick.Nano()), Ordered: runtime.GOARCH == "amd64",
+		Map: f.table.FD(), Flows: f.flows, Ticks: hz, Ordered: runtime.GOARCH == "amd64",
 	}
 	o.Owners = f.owners
 	return nil

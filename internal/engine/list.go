@@ -210,6 +210,14 @@ func (s found) read() (l run.Attached, err error) {
 	if s.replies != nil {
 		l.Replies = &run.RepliesAt{Direction: s.replies.Direction, Hook: s.replies.Hook}
 	}
+	if s.rules != nil && s.rules.Revert != nil {
+		if l.Revert, err = revertOf(s.rules); err != nil {
+			return l, err
+		}
+		if !slices.ContainsFunc(s.rules.Meta.Rules, func(m hook.MetaRule) bool { return m.Replies }) {
+			l.Replies = nil // its program only waits
+		}
+	}
 	if l.Counts, err = s.counts(); err == nil && s.rules != nil {
 		l.Flows, err = usageOf(s.rules)
 	}
@@ -244,6 +252,30 @@ func (s found) counts() (counts run.Counts, err error) {
 		}
 	}
 	return counts, err
+}
+
+// revertOf says when the rules of a program that goes back do, or have; nil where they are
+// confirmed.
+func revertOf(a *hook.Program) (*run.Revert, error) {
+	v := a.Revert
+	now := time.Now()
+	switch {
+	case v.Pending():
+		left, err := lastingJiffies(v.Deadline - v.Now)
+		out := &run.Revert{At: now.Add(left), SecondsLeft: left.Seconds()}
+		for _, m := range v.Other.Rules {
+			text := m.Text
+			if m.Sum != "" {
+				text += " (cut)"
+			}
+			out.Before = append(out.Before, run.RuleText{Name: m.Name, Text: text})
+		}
+		return out, err
+	case v.Over():
+		since, err := lastingJiffies(v.Now - v.Deadline)
+		return &run.Revert{At: now.Add(-since), Over: true}, err
+	}
+	return nil, nil
 }
 
 // readLimits says which limit was reached, or what is left of them.

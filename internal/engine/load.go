@@ -62,12 +62,18 @@ type LoadOptions struct {
 	limits *limits
 	// recording is that of the run, which the program joins; nil: one of its own.
 	recording *recording
+	// Revert is what the program does again from a deadline on, or nil.
+	Revert *Reversion
+	// share is a program, or the maps of one, that has the same rules: the new one counts in its
+	// maps, keeps its limits and tracks flows in its table. They stay its own.
+	share *Loaded
 }
 
 // limits are the maps by which a program knows when to stop.
 type limits struct {
 	tickets  *ebpf.Map // nil without a limit
 	deadline *ebpf.Map // nil if not timed
+	lent     bool      // they are another's to close
 }
 
 // clone opens the same maps once more.
@@ -84,7 +90,12 @@ func (l limits) clone() (out limits, err error) {
 	return out, nil
 }
 
-func (l limits) close() error { return closeAll(l.tickets, l.deadline) }
+func (l limits) close() error {
+	if l.lent {
+		return nil
+	}
+	return closeAll(l.tickets, l.deadline)
+}
 
 // Loaded is a program in the kernel, with its maps, attached to nothing.
 type Loaded struct {
@@ -101,6 +112,9 @@ type Loaded struct {
 	flows *Flows // nil where no flows are tracked
 	limits
 	fragments bool // as LoadOptions.Fragments
+	borrowed  bool // the maps are those of another one, but for tables and draws
+	// reverting is what makes the program go back, or nil.
+	reverting *reverting
 }
 
 // Load compiles a checked program and hands it to the kernel's verifier. The
@@ -112,9 +126,29 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 			l.Close()
 		}
 	}()
-	if err := l.makeMaps(p, o); err != nil {
+	var spec *ebpf.ProgramSpec
+	if o.Revert != nil {
+		spec, err = l.revertingSource(p, o)
+	} else {
+		spec, err = l.source(p, o)
+	}
+	if err != nil {
 		return nil, err
 	}
+	if o.Broken {
+		spoil(spec.Instructions, o.Hook)
+	}
+	if o.Fragments {
+		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	if l.Program, err = loadProgram(spec); err != nil {
+		return nil, l.reverting.explain(err)
+	}
+	return l, nil
+}
+
+// options are what the program is compiled with, bound to its maps.
+func (l *Loaded) options(o LoadOptions) (bpf.Options, error) {
 	opt := bpf.Options{
 		Hook:      o.Hook,
 		Rules:     l.rules,
@@ -137,30 +171,23 @@ func Load(p *rule.Program, o LoadOptions) (_ *Loaded, err error) {
 	if l.why != nil {
 		opt.Why = l.why.counts.FD()
 	}
+	for _, m := range l.tables {
+		opt.Tables = append(opt.Tables, m.FD())
+	}
 	if l.flows != nil {
 		if err := l.flows.bind(&opt); err != nil {
-			return nil, err
+			return opt, err
 		}
 	}
-	spec, err := l.source(p, o, opt)
-	if err != nil {
-		return nil, err
-	}
-	if o.Broken {
-		spoil(spec.Instructions, o.Hook)
-	}
-	if o.Fragments {
-		spec.Flags |= unix.BPF_F_XDP_HAS_FRAGS
-	}
-	if l.Program, err = loadProgram(spec); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return opt, nil
 }
 
-// source is the program to load, by our own compiler or by clang.
-func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.ProgramSpec, error) {
+// source is the program to load, by our own compiler or by clang, with its maps made.
+func (l *Loaded) source(p *rule.Program, o LoadOptions) (*ebpf.ProgramSpec, error) {
 	if o.Clang {
+		if err := l.makeMaps(p, o); err != nil {
+			return nil, err
+		}
 		maps, err := l.clangMaps()
 		if err != nil {
 			return nil, err
@@ -171,31 +198,45 @@ func (l *Loaded) source(p *rule.Program, o LoadOptions, opt bpf.Options) (*ebpf.
 		}
 		return clangSource(p, o, maps, owners)
 	}
-	build := plan.BuildTables
-	if o.Why {
-		build = plan.BuildWhy
-	}
-	planned, err := build(p, o.Link)
+	planned, opt, err := l.planned(p, o)
 	if err != nil {
 		return nil, err
-	}
-	if l.tables, err = makeTables(planned); err != nil {
-		return nil, err
-	}
-	for _, m := range l.tables {
-		opt.Tables = append(opt.Tables, m.FD())
 	}
 	instructions, err := bpf.Compile(planned, opt)
 	if err != nil {
 		return nil, err
 	}
+	return specOf(instructions, o), nil
+}
+
+// planned makes the maps of a program, its plan, and the options to compile that with.
+func (l *Loaded) planned(p *rule.Program, o LoadOptions) (planned *plan.Program, opt bpf.Options, err error) {
+	if err = l.makeMaps(p, o); err != nil {
+		return nil, opt, err
+	}
+	build := plan.BuildTables
+	if o.Why {
+		build = plan.BuildWhy
+	}
+	if planned, err = build(p, o.Link); err != nil {
+		return nil, opt, err
+	}
+	if l.tables, err = makeTables(planned); err != nil {
+		return nil, opt, err
+	}
+	opt, err = l.options(o)
+	return planned, opt, err
+}
+
+// specOf is the program of our own compiler.
+func specOf(instructions asm.Instructions, o LoadOptions) *ebpf.ProgramSpec {
 	spec := &ebpf.ProgramSpec{Name: hook.ProgramName, Instructions: instructions, License: license}
 	if o.Hook == bpf.TC { // no AttachType: a program array would compare it
 		spec.Type = ebpf.SchedCLS
 	} else {
 		spec.Type, spec.AttachType = ebpf.XDP, ebpf.AttachXDP
 	}
-	return spec, nil
+	return spec
 }
 
 // license is what the kernel is told. Some helpers ask for the GPL.
@@ -219,6 +260,11 @@ func spoil(ins asm.Instructions, h bpf.Hook) {
 }
 
 func (l *Loaded) makeMaps(p *rule.Program, o LoadOptions) (err error) {
+	if o.share != nil {
+		l.counters, l.limits, l.flows, l.borrowed = o.share.counters, o.share.limits, o.share.flows, true
+		l.recording, l.number, l.why = o.share.recording, o.share.number, o.share.why
+		return nil
+	}
 	if o.limits != nil {
 		l.limits = *o.limits
 	}
@@ -349,12 +395,16 @@ func readCounters(m *ebpf.Map, entries int) ([]bpf.Counter, error) {
 
 // Close gives everything back to the kernel. What is attached lives on.
 func (l *Loaded) Close() error {
-	all := []io.Closer{l.Program, l.counters, l.tickets, l.deadline, l.draws}
+	all := []io.Closer{l.Program, l.draws}
 	for _, m := range l.tables {
 		all = append(all, m)
 	}
+	err := errors.Join(closeAll(all...), l.reverting.close())
+	if l.borrowed {
+		return err
+	}
 	l.recording.leave(l.number)
-	return errors.Join(l.recording.release(), l.why.close(), closeAll(all...), l.flows.close())
+	return errors.Join(err, l.recording.release(), l.why.close(), l.counters.Close(), l.limits.close(), l.flows.close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 
 	"repacket/internal/bpf"
@@ -46,6 +47,11 @@ type Prepared struct {
 	flows        *Flows        // that the rules track, for both sides, or nil
 	recording    *recording    // of the packets of both sides, or nil
 	ahead        *Loaded       // a program that was tested before it is installed, or nil
+	both         *Loaded       // the same, for rules that a run has yet to have confirmed
+	// reverts is what the side is to do again unless its rules are confirmed, or nil; limits are
+	// those that go on, or nil.
+	reverts *Reversion
+	limits  *limits
 }
 
 // Prepare inspects the target of a run and chooses the hook. The errors are those of
@@ -80,6 +86,9 @@ func inspect(opt run.Options) (s *Prepared, err error) {
 		return nil, err
 	}
 	there, err := repliesOf(s.iface.Index, opt.Direction)
+	if err == nil {
+		err = s.pending(there)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -133,6 +142,17 @@ func (s *Prepared) replaceable() (*hook.Program, error) {
 		}
 	}
 	return a, nil
+}
+
+// pending is the error that rules wait to be confirmed which would be replaced, or nil.
+func (s *Prepared) pending(replies []*hook.Program) error {
+	for _, a := range append(replies, s.there) {
+		if a != nil && a.Revert.Pending() {
+			left, err := lastingJiffies(a.Revert.Deadline - a.Revert.Now)
+			return cmp.Or(err, error(&PendingError{Target: s.opt.Target, Left: left}))
+		}
+	}
+	return nil
 }
 
 // settle rejects a choice that cannot do what the rules ask for, or finds
@@ -200,7 +220,7 @@ func (s *Prepared) impossibleOutlet(m run.Hook, to hook.Iface) error {
 func (s *Prepared) options(m run.Hook) LoadOptions {
 	o := LoadOptions{
 		Limit: s.opt.Limit, Timed: s.opt.For > 0, Broken: s.opt.Broken, Clang: s.opt.Clang, Record: s.opt.Record,
-		Why: s.opt.Why && s.answers == nil, Answers: s.answers, Flows: s.flows, recording: s.recording,
+		Why: s.opt.Why && s.answers == nil, Answers: s.answers, Flows: s.flows, recording: s.recording, Revert: s.reverts, limits: s.limits,
 		Fragments: m == run.XDP && s.iface.MTU > oneBuffer, Redirect: map[string]int{},
 	}
 	if m == run.TC {

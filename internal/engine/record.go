@@ -28,6 +28,79 @@ type record struct {
 	counters *ebpf.Map       // nil where the program is gone and none has taken its place
 	found    bool            // the counters are this record's to close
 	before   *ebpf.Map       // the counters of the program before, or nil
+	// aside is what rules have counted that acted for a while in the place of these, and have
+	// gone back; or nil.
+	aside *aside
+}
+
+// aside is rules that have gone back, and their counters, which rest but for packets that were on
+// their way.
+type aside struct {
+	rules    []hook.MetaRule
+	counters *ebpf.Map
+}
+
+// folded is the record with what was counted aside added: to rules of the same words, and the
+// others' behind those that are gone. It has the maps of r, which closes them.
+func (r *record) folded() (*record, error) {
+	if r.aside == nil {
+		return r, nil
+	}
+	n := len(r.aside.rules)
+	rows, err := counterRows(r.aside.counters, n+bpf.ReasonCount)
+	if err != nil {
+		return nil, err
+	}
+	counted := map[hook.MetaRuleKey][]hook.MetaRule{}
+	for i, m := range r.aside.rules[:min(n, len(rows))] {
+		m.Past, m.Old = hook.MetaCount{Packets: rows[i].Packets, Bytes: rows[i].Bytes}, 0
+		counted[m.Key()] = append(counted[m.Key()], m)
+	}
+	out := *r
+	out.aside = nil
+	out.meta.Rules, out.gone = slices.Clone(r.meta.Rules), slices.Clone(r.gone)
+	for _, had := range [][]hook.MetaRule{out.meta.Rules, out.gone} {
+		for i := range had {
+			m := &had[i]
+			if same := counted[m.Key()]; len(same) > 0 {
+				m.Past.Packets += same[0].Past.Packets
+				m.Past.Bytes += same[0].Past.Bytes
+				counted[m.Key()] = same[1:]
+			}
+		}
+	}
+	for _, m := range r.aside.rules {
+		if left := counted[m.Key()]; len(left) > 0 {
+			out.gone = append(out.gone, left[0])
+			counted[m.Key()] = left[1:]
+		}
+	}
+	var all skipped
+	copy(all[:], r.meta.Skipped)
+	all.add(rows[min(n, len(rows)):])
+	out.meta.Skipped = all[:]
+	return &out, nil
+}
+
+// final are the metadata with what the programs before have counted, which have come to rest.
+func (r *record) final() (hook.Meta, error) {
+	r, err := r.folded()
+	if err != nil {
+		return hook.Meta{}, err
+	}
+	old, err := r.old()
+	if err != nil {
+		return hook.Meta{}, err
+	}
+	m := r.meta
+	m.Rules = slices.Clone(m.Rules)
+	for i := range m.Rules {
+		c := past(m.Rules[i], old)
+		m.Rules[i].Past, m.Rules[i].Old = hook.MetaCount{Packets: c.Packets, Bytes: c.Bytes}, 0
+	}
+	all := r.pastSkipped(old)
+	m.Skipped, m.OldRules, m.Revert = all[:], 0, nil
+	return m, nil
 }
 
 // skipped are the packets that rules matched and could not act on, by reason.
@@ -60,6 +133,9 @@ type tallied struct {
 
 // tally is what has been counted so far.
 func (r *record) tally() (t tally, err error) {
+	if r, err = r.folded(); err != nil {
+		return t, err
+	}
 	n := len(r.meta.Rules)
 	var own []bpf.Counter
 	if r.counters != nil {
@@ -202,6 +278,10 @@ func (r *record) followedBy(meta hook.Meta) (next *record, err error) {
 // of this one's. It is for when all programs before this one are at rest: their
 // counts are final now.
 func (r *record) next(meta hook.Meta) (*record, error) {
+	r, err := r.folded()
+	if err != nil {
+		return nil, err
+	}
 	old, err := r.old()
 	if err != nil {
 		return nil, err
@@ -264,10 +344,14 @@ func (r *record) pastSkipped(old []bpf.Counter) (out skipped) {
 
 // close closes what the record owns.
 func (r *record) close() error {
+	err := closeAll(r.before)
 	if r.found {
-		return closeAll(r.counters, r.before)
+		err = errors.Join(err, r.counters.Close())
 	}
-	return closeAll(r.before)
+	if r.aside != nil {
+		err = errors.Join(err, r.aside.counters.Close())
+	}
+	return err
 }
 
 // past is what a rule had counted before its program came.
@@ -313,5 +397,13 @@ func openRecord(a *hook.Program) (*record, error) {
 	if err != nil {
 		return nil, errors.Join(err, counters.Close())
 	}
-	return &record{meta: a.Meta, counters: counters, found: true, before: before}, nil
+	r := &record{meta: a.Meta, counters: counters, found: true, before: before}
+	if a.Revert.Over() {
+		rested, err := a.Resting()
+		if err != nil {
+			return nil, errors.Join(err, r.close())
+		}
+		r.aside = &aside{a.Revert.Other.Rules, rested}
+	}
+	return r, nil
 }

@@ -21,7 +21,12 @@ import (
 // prepareReplies prepares the program for the replies of rules, if there are any.
 func (s *Prepared) prepareReplies(p *rule.Program) (err error) {
 	s.replies = nil
-	if p.Replies == nil {
+	back := p.Replies
+	switch {
+	case back != nil:
+	case s.opt.RevertAfter > 0 && s.repliesAt != run.Auto:
+		back = nothing() // for as long as those of the rules before may have to come back
+	default:
 		return nil
 	}
 	r := &Prepared{opt: s.opt, iface: s.iface, outlets: s.outlets, peers: s.peers, there: s.repliesThere, answers: p, flows: s.flows, recording: s.recording}
@@ -36,7 +41,7 @@ func (s *Prepared) prepareReplies(p *rule.Program) (err error) {
 	case s.opt.Hook == run.TC:
 		want = run.TC
 	}
-	if err := r.choose(p.Replies, want); err != nil {
+	if err := r.choose(back, want); err != nil {
 		return err
 	}
 	s.replies = r
@@ -59,6 +64,10 @@ func (s *Prepared) sides() []*Prepared {
 	return []*Prepared{s, s.replies}
 }
 
+// isIdle reports whether a side has no rules: it holds only those before, which may have to come
+// back.
+func (s *Prepared) isIdle() bool { return len(s.opt.Program.Written) == 0 }
+
 // set is the installed programs of a rule set.
 type set struct{ rules, replies *installed } // replies may be nil
 
@@ -72,8 +81,8 @@ func (p set) close() error {
 
 // attachment is how the set was attached.
 func (p set) attachment(s *Prepared) run.Attachment {
-	a := run.Attachment{Target: s.opt.Target, Hook: p.rules.choice.Hook, Note: p.rules.choice.Why, Advice: p.rules.late}
-	if p.replies != nil {
+	a := run.Attachment{Target: s.opt.Target, Hook: p.rules.choice.Hook, Note: p.rules.choice.Why, Advice: p.rules.late, RevertAfter: s.opt.RevertAfter}
+	if p.replies != nil && !s.replies.isIdle() {
 		a.Replies = &run.RepliesAt{Direction: s.replies.opt.Direction, Hook: p.replies.choice.Hook, Note: p.replies.choice.Why}
 		if s.replies.there != nil {
 			a.Replies.Note = whereBefore(a.Replies.Hook)
@@ -143,9 +152,11 @@ func (s *Prepared) testAhead() error {
 // dropTested closes the programs that were tested ahead and not used.
 func (s *Prepared) dropTested() (err error) {
 	for _, side := range s.sides() {
-		if side.ahead != nil {
-			err = errors.Join(err, side.ahead.Close())
-			side.ahead = nil
+		for _, l := range []**Loaded{&side.both, &side.ahead} {
+			if *l != nil {
+				err = errors.Join(err, (*l).Close())
+				*l = nil
+			}
 		}
 	}
 	return err

@@ -86,7 +86,7 @@ const testSeed = 0x7265706163
 // handed the same ones; that is all in which the program differs from the one to
 // be attached. The error is a *DifferenceError, or that of Load.
 func SelfTest(p *rule.Program, o LoadOptions, n int) (Tested, error) {
-	o.limits, o.Flows, o.recording, o.Drawn = nil, nil, nil, true
+	o.limits, o.Flows, o.recording, o.share, o.Drawn, o.Revert = nil, nil, nil, nil, true, o.Revert.apart()
 	l, tested, err := loadTested(p, o, n)
 	if l != nil {
 		l.Close()
@@ -97,13 +97,24 @@ func SelfTest(p *rule.Program, o LoadOptions, n int) (Tested, error) {
 // loadTested is SelfTest, but returns the program that has been tested: its counters
 // and tickets have counted the packets. With an error there is none.
 func loadTested(p *rule.Program, o LoadOptions, n int) (*Loaded, Tested, error) {
-	made := make(chan []trial, 1)
-	go func() { made <- trials(p, o, n) }() // while the kernel looks at the program
+	made, former := make(chan []trial, 1), make(chan []trial, 1)
+	go func() { // while the kernel looks at the program
+		v := o.Revert
+		if v == nil {
+			made <- trials(p, o, n, p)
+			return
+		}
+		made <- trials(p, o, n, either(p, v.Rules))
+		former <- trials(v.Rules, v.with(o), preflight(v.Rules), either(v.Rules, p))
+	}()
 	l, err := Load(p, o)
 	if err != nil {
 		return nil, Tested{}, err
 	}
 	tested, err := l.selfTest(p, o, made)
+	if err == nil && o.Revert != nil {
+		err = l.testFormer(o, former)
+	}
 	if err != nil {
 		return nil, tested, errors.Join(err, l.Close())
 	}
@@ -150,8 +161,16 @@ type trial struct {
 	want     reference.Result
 }
 
-// trials makes n packets for the rules, the same ones each time.
-func trials(p *rule.Program, o LoadOptions, n int) []trial {
+// either are the rules to draw packets for: these, or where there are none others.
+func either(p, others *rule.Program) *rule.Program {
+	if len(p.Rules) == 0 {
+		return others
+	}
+	return p
+}
+
+// trials makes n packets for the rules, the same ones each time, drawn for these rules or others.
+func trials(p *rule.Program, o LoadOptions, n int, drawn *rule.Program) []trial {
 	r := rand.New(rand.NewPCG(testSeed, uint64(n)))
 	if o.answersFlows(p) {
 		return answerTrials(p, o, r, n)
@@ -159,7 +178,7 @@ func trials(p *rule.Program, o LoadOptions, n int) []trial {
 	flows := &reference.Flows{}
 	out := make([]trial, 0, n)
 	for len(out) < n {
-		if frame := packetgen.FrameOn(o.Link, r, p); Testable(o, frame) {
+		if frame := packetgen.FrameOn(o.Link, r, drawn); Testable(o, frame) {
 			draws := packetgen.Draws(r, p)
 			out = append(out, newTrial(p, o, frame, draws, flows))
 		}
@@ -307,7 +326,7 @@ func preflight(p *rule.Program) int {
 // heeds the limits of another program or records for a run cannot be tested itself: a twin is, with
 // numbers that are handed in, a table, limits and a ring of its own.
 func tested(p *rule.Program, o LoadOptions) (*Loaded, error) {
-	if o.limits != nil || o.recording != nil || p.Draws > 0 || p.Tracks() {
+	if o.limits != nil || o.recording != nil || p.Draws > 0 || p.Tracks() || o.Revert != nil {
 		return testedByTwin(p, o)
 	}
 	l, _, err := loadTested(p, o, preflight(p))

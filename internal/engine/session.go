@@ -22,6 +22,8 @@ type Session struct {
 	watch sync.WaitGroup
 	// reached has room for the one limit that is reached, so that nobody need wait for it.
 	reached chan run.Limit
+	// settled has room for what becomes of the one set of rules that waits to be confirmed.
+	settled chan run.Settled
 	gone    error     // the interface was removed; read behind watch
 	over    run.Limit // which limit was reached; read behind done
 	// attached is when the rules were attached, and before what the interface had counted
@@ -34,7 +36,8 @@ type Session struct {
 	replacing sync.Mutex // one Replace at a time
 	mu        sync.Mutex // guards what follows
 	rules     linked
-	replies   linked // what rewrites the replies, if anything does or did
+	replies   linked   // what rewrites the replies, if anything does or did
+	waiting   *waiting // rules that are to be confirmed, or nil
 	closed    bool
 	final     run.Counts // once it is closed
 	here      bool       // once it is closed: the interface was not moved away before
@@ -62,7 +65,7 @@ func Start(opt run.Options) (*Session, error) {
 func (s *Prepared) Start(ready func()) (run.Session, error) { return s.start(ready) }
 
 func (s *Prepared) start(ready func()) (*Session, error) {
-	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{}), reached: make(chan run.Limit, 1)}
+	r := &Session{opt: s.opt, iface: s.iface.Index, done: make(chan struct{}), stop: make(chan struct{}), reached: make(chan run.Limit, 1), settled: make(chan run.Settled, 1)}
 	s.ready = ready
 	p, err := s.attachSet(func(side *Prepared, p *installed) (undo func() error, err error) {
 		r.countFromNow()
@@ -167,6 +170,9 @@ func (r *Session) Done() <-chan struct{} { return r.done }
 // Reached tells the limit that is reached while replies are still rewritten.
 func (r *Session) Reached() <-chan run.Limit { return r.reached }
 
+// Settled tells what becomes of rules that were to be confirmed.
+func (r *Session) Settled() <-chan run.Settled { return r.settled }
+
 // Over says, once Done is closed, which limit was reached, if it was one.
 func (r *Session) Over() run.Limit { return r.over }
 
@@ -174,6 +180,7 @@ func (r *Session) Over() run.Limit { return r.over }
 func (r *Session) Close() (run.Counts, error) {
 	close(r.stop)
 	r.watch.Wait()
+	r.settle()
 	r.mu.Lock() // a Replace that tests its rules still comes too late
 	defer r.mu.Unlock()
 	r.here, _ = r.rules.link.Here() // if that is not known, nothing is said of the interface
@@ -182,7 +189,7 @@ func (r *Session) Close() (run.Counts, error) {
 	r.final, err = r.counts()
 	r.closed = true
 	r.rules.loaded.recording.finish() // also where a Replace still uses it
-	return r.final, errors.Join(r.gone, detached, err, r.rules.close(), r.replies.close())
+	return r.final, errors.Join(r.gone, detached, err, r.rules.close(), r.replies.close(), r.waiting.close())
 }
 
 // limitPoll is how long a reached limit may stay unnoticed here; the kernel
@@ -212,6 +219,12 @@ func (r *Session) ends() bool {
 		defer t.Stop()
 		poll = t.C
 	}
+	var settles <-chan time.Time
+	if r.opt.RevertAfter > 0 {
+		t := time.NewTicker(settlePoll)
+		defer t.Stop()
+		settles = t.C
+	}
 	there := time.NewTicker(gonePoll)
 	defer there.Stop()
 	reached := false
@@ -226,6 +239,8 @@ func (r *Session) ends() bool {
 			if r.gone = r.lost(); r.gone != nil {
 				return true
 			}
+		case <-settles:
+			r.settle()
 		case <-over:
 			limit = run.LimitTime
 		case <-poll:
@@ -303,6 +318,9 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	if err != nil {
 		return a, err
 	}
+	if err := r.stillWaits(a.Target); err != nil {
+		return a, err
+	}
 	if s.iface.Index != r.iface {
 		return a, fmt.Errorf("%s is another interface now than when the run began", a.Interface)
 	}
@@ -315,7 +333,7 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 		return a, err
 	}
 	a.Advice = slices.DeleteFunc(s.Advice(), func(w run.Advice) bool { return slices.Contains(known, w) })
-	if s.replies != nil {
+	if s.replies != nil && !s.replies.isIdle() {
 		a.Replies = &run.RepliesAt{Direction: s.replies.opt.Direction, Hook: s.replies.choice.Hook, Note: s.replies.choice.Why}
 	}
 	if err := r.followFlows(s); err != nil {
@@ -329,16 +347,23 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	if err := r.testBeside(s); err != nil {
 		return a, err
 	}
+	w, err := r.testBoth(s)
+	if err != nil {
+		return a, errors.Join(err, s.dropTested())
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return a, errors.Join(errClosed, s.dropTested())
+		return a, errors.Join(errClosed, s.dropTested(), w.close())
 	}
+	r.waiting = w
 	if err := r.swap(s); err != nil {
-		return a, err
+		r.waiting = nil
+		return a, errors.Join(err, w.close())
 	}
 	r.opt.Program = p
-	return a, nil
+	a.RevertAfter = r.opt.RevertAfter
+	return a, w.begin()
 }
 
 // followFlows has other rules track flows in the table of those that run.

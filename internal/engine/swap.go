@@ -78,6 +78,10 @@ func (r *Session) swap(s *Prepared) (err error) {
 	// The new rules are there, so what follows is no failure of the swap.
 	r.rules.peers = slices.Concat(rules.peers, r.rules.peers)
 	rules.peers = nil
+	if r.waiting != nil {
+		r.waiting.rules, r.waiting.replies = rules, replies
+		return nil
+	}
 	_ = rules.close()
 	if s.replies != nil {
 		_ = replies.close()
@@ -97,7 +101,7 @@ func (r *Session) finishAhead(s *Prepared, put func(*installed) error) error {
 
 // take puts a program in the place of the one that runs.
 func (p *linked) take(n *installed) error {
-	if err := p.link.Update(n.loaded.Program); err != nil {
+	if err := p.link.Update(n.program()); err != nil {
 		return err
 	}
 	choice, late := p.choice, p.late
@@ -114,10 +118,10 @@ func (r *Session) takeReplies(s *Prepared, n *installed) (undo func() error, err
 		err := r.replies.take(n)
 		return func() error {
 			r.replies = before
-			return before.link.Update(before.loaded.Program)
+			return before.link.Update(before.program())
 		}, err
 	}
-	h, err := hook.Link(s.iface.Index, s.opt.Direction, n.loaded.Program, s.choice.Hook)
+	h, err := hook.Link(s.iface.Index, s.opt.Direction, n.program(), s.choice.Hook)
 	if err != nil {
 		return nil, err
 	}

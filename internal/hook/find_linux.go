@@ -315,19 +315,20 @@ func (a *Program) open() error {
 	if !told {
 		return errors.New("the kernel does not tell the maps of the program")
 	}
+	f := found{}
 	for _, id := range ids {
-		if err := a.readMap(id); err != nil {
+		if err := a.readMap(id, &f); err != nil {
 			return err
 		}
 	}
 	if stubbed && a.ProgramID != a.filter.program {
 		return a.open()
 	}
-	return nil
+	return a.assign(f)
 }
 
 // readMap takes from one map of the program what it is there for.
-func (a *Program) readMap(id ebpf.MapID) error {
+func (a *Program) readMap(id ebpf.MapID, f *found) error {
 	m, err := ebpf.NewMapFromID(id)
 	if err != nil {
 		return err
@@ -341,15 +342,18 @@ func (a *Program) readMap(id ebpf.MapID) error {
 	case info.Name == SlotMapName && info.Type == ebpf.ProgramArray && a.ProgramName == StubName:
 		return a.readSlot(m)
 	case info.Name == CountersMapName:
-		a.counters = uint32(id)
+		f.counters = append(f.counters, uint32(id))
 	case info.Name == BeforeMapName && info.Type == ebpf.ArrayOfMaps:
-		return m.Lookup(uint32(0), &a.before)
+		return m.Lookup(uint32(0), &f.before)
 	case info.Name == FlowsMapName && info.Type == ebpf.Array:
-		a.flows = uint32(id)
+		f.flows = append(f.flows, uint32(id))
 	case info.Name == LimitMapName && info.Type == ebpf.Array:
-		return m.Lookup(uint32(0), &a.Tickets)
+		return f.words(&f.limits, uint32(id), m)
 	case info.Name == UntilMapName && info.Type == ebpf.Array:
-		return m.Lookup(uint32(0), &a.Until)
+		return f.words(&f.untils, uint32(id), m)
+	case info.Name == RevertMapName && info.Type == ebpf.Array:
+		f.revert = uint32(id)
+		return m.Lookup(uint32(0), &f.deadline)
 	case info.Name == MetaMapName:
 		return a.readMeta(m)
 	}
@@ -384,29 +388,35 @@ func (a *Program) readSlot(slot *ebpf.Map) error {
 // Counters opens the program's map of counters. It stays readable until it is
 // closed, also after the program has been detached.
 func (a *Program) Counters() (*ebpf.Map, error) {
-	if a.counters == 0 {
+	if a.maps.counters == 0 {
 		return nil, fmt.Errorf("the program on %s has no counters", a.Interface)
 	}
-	return a.openMap(a.counters)
+	return a.openMap(a.maps.counters)
 }
 
 // Before opens the counters that Follow has bound to the program, or is nil.
-func (a *Program) Before() (*ebpf.Map, error) {
-	if a.before == 0 {
-		return nil, nil
-	}
-	return a.openMap(a.before)
-}
+func (a *Program) Before() (*ebpf.Map, error) { return a.openMap(a.maps.before) }
 
 // Flows opens the table of the flows that its rules track, or is nil.
-func (a *Program) Flows() (*ebpf.Map, error) {
-	if a.flows == 0 {
-		return nil, nil
+func (a *Program) Flows() (*ebpf.Map, error) { return a.openMap(a.maps.flows) }
+
+// Limits opens the word that counts the packets of Meta.Limit and that of the time from which
+// packets pass; each may be nil.
+func (a *Program) Limits() (tickets, until *ebpf.Map, err error) {
+	if tickets, err = a.openMap(a.maps.limit.id); err != nil {
+		return nil, nil, err
 	}
-	return a.openMap(a.flows)
+	if until, err = a.openMap(a.maps.until.id); err != nil {
+		return nil, nil, errors.Join(err, tickets.Close())
+	}
+	return tickets, until, nil
 }
 
+// openMap opens a map by its number; of 0 it is nil.
 func (a *Program) openMap(id uint32) (*ebpf.Map, error) {
+	if id == 0 {
+		return nil, nil
+	}
 	m, err := ebpf.NewMapFromID(ebpf.MapID(id))
 	if errors.Is(err, unix.ENOENT) {
 		return nil, a.nothing()

@@ -32,6 +32,9 @@ const (
 	// none is acted on any more.
 	LimitMapName = "repacket_limit"
 	UntilMapName = "repacket_until"
+	// RevertMapName is a word with the jiffies from which a program does again what was done
+	// before its rules, see MetaRevert.
+	RevertMapName = "repacket_revert"
 	// StubName is the program and SlotMapName its map by which a program of a
 	// process is on an interface where the kernel has no link for tc.
 	StubName    = "repacket_stub"
@@ -75,11 +78,11 @@ type Program struct {
 	// it. Until is the CLOCK_MONOTONIC time in nanoseconds from which packets
 	// pass untouched, or 0.
 	Tickets, Until uint64
-	// counters is the kernel's number of the map with the counters, before that
-	// of the program before; each may be 0.
-	counters, before uint32
-	// flows is that of the table of flows, or 0.
-	flows uint32
+	// Revert is what is known of a program that goes back; else nil. All else is about the
+	// rules that act now.
+	Revert *Reverting
+	// maps are those of the rules that act, resting those of the others where it goes back.
+	maps, resting maps
 	// filter is the clsact filter that holds the program or the stub.
 	filter filter
 }

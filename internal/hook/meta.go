@@ -45,6 +45,22 @@ type Meta struct {
 	// the programs before that one skipped, by reason.
 	OldRules int      `json:"old_rules,omitempty"`
 	Skipped  []uint64 `json:"skipped,omitempty"`
+	// Revert is what the program does again once a deadline has passed, or nil.
+	Revert *MetaRevert `json:"revert,omitempty"`
+}
+
+// MetaRevert is what a program does again that goes back: it has two sets of rules, each with
+// maps of its own, and which of them acts says a map of the name RevertMapName.
+type MetaRevert struct {
+	// Old is the metadata of the rules before, with final counts of what came before them; of no
+	// rules where nothing was there.
+	Old Meta `json:"old"`
+	// Counters, Flows, Limit and Until are the kernel's numbers of their maps, which have the
+	// names of those of the other rules; 0 is none.
+	Counters uint32 `json:"counters"`
+	Flows    uint32 `json:"flows,omitempty"`
+	Limit    uint32 `json:"limit,omitempty"`
+	Until    uint32 `json:"until,omitempty"`
 }
 
 // MetaRule is one rule in the user's words.

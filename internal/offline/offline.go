@@ -298,6 +298,9 @@ func (s *Session) Over() run.Limit { return s.over }
 // Reached tells nothing: nothing goes on behind the limit but the copying of packets.
 func (s *Session) Reached() <-chan run.Limit { return nil }
 
+// Settled tells nothing: rules for a file are not to be confirmed.
+func (s *Session) Settled() <-chan run.Settled { return nil }
+
 // ErrStopped says that a run was stopped before the end of its file.
 var ErrStopped = errors.New("stopped before the end of the file")
 

@@ -92,6 +92,8 @@ type Attachment struct {
 	Replaced bool
 	// Replies is where replies are rewritten, or nil.
 	Replies *RepliesAt
+	// RevertAfter is when the rules go back unless they are confirmed, or 0.
+	RevertAfter time.Duration
 }
 
 // RepliesAt is where the packets are rewritten that answer those of rules: in the other
@@ -132,6 +134,8 @@ type Session interface {
 	// the rules are gone, which Close then reports. Over is the limit, once Done is closed.
 	Done() <-chan struct{}
 	Over() Limit
+	// Settled tells what becomes of rules that Replace has been given and that were to be confirmed.
+	Settled() <-chan Settled
 	// Reached tells the limit that is reached while replies are still rewritten.
 	Reached() <-chan Limit
 	// Close detaches the rules and returns the final counts.
@@ -170,7 +174,37 @@ type Attached struct {
 	// is no limit.
 	PacketsLeft uint64  `json:"packets_left,omitempty"`
 	SecondsLeft float64 `json:"seconds_left,omitempty"`
+	// Revert is when the rules go back to those before, or when they have gone back; or nil.
+	Revert *Revert `json:"revert,omitempty"`
 	Counts
+}
+
+// Revert is what becomes of rules that are to be confirmed, or what has become of them.
+type Revert struct {
+	// At is when the rules before act again, or since when they do, in which case Over is true and
+	// the rules that were found are those. The time stands still while the machine is suspended.
+	At   time.Time `json:"at"`
+	Over bool      `json:"over,omitempty"`
+	// SecondsLeft is the time until then.
+	SecondsLeft float64 `json:"seconds_left,omitempty"`
+	// Before are the rules before, while those that were found act; none, where nothing was there.
+	Before []RuleText `json:"before,omitempty"`
+}
+
+// Settled is what has become of rules that were to be confirmed.
+type Settled struct {
+	// Confirmed: they stay. Else those before act again.
+	Confirmed bool
+	// Program are the rules that act now.
+	Program *rule.Program
+}
+
+// Confirmed is what confirming rules has come to: they stay.
+type Confirmed struct {
+	// Target is by the interface's primary name.
+	Target
+	// Advice is what is to be known about them.
+	Advice []Advice
 }
 
 // Detached is what detaching has done.
