@@ -32,6 +32,7 @@ func (noKernel) Interfaces() ([]string, error)             { return nil, errNeed
 func (noKernel) Prepare(run.Options) (run.Prepared, error) { return nil, errNeedsLinux }
 func (noKernel) Connections(guard.Request) guard.Found     { return guard.Found{} }
 func (noKernel) Detach(run.Target) (run.Detached, error)   { return run.Detached{}, errNeedsLinux }
+func (noKernel) Confirm(run.Target) (run.Confirmed, error) { return run.Confirmed{}, errNeedsLinux }
 func (noKernel) List(string) ([]run.Attached, error)       { return nil, errNeedsLinux }
 func (noKernel) Verify(run.Options, int) (run.Verified, error) {
 	return run.Verified{}, errNeedsLinux
