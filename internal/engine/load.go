@@ -85,12 +85,12 @@ func (l limits) clone() (out limits, err error) {
 		out.deadline, err = l.deadline.Clone()
 	}
 	if err != nil {
-		return limits{}, errors.Join(fmt.Errorf("share the limits: %w", err), out.close())
+		return limits{}, errors.Join(fmt.Errorf("share the limits: %w", err), out.closeLimits())
 	}
 	return out, nil
 }
 
-func (l limits) close() error {
+func (l limits) closeLimits() error {
 	if l.lent {
 		return nil
 	}
@@ -404,7 +404,7 @@ func (l *Loaded) Close() error {
 		return err
 	}
 	l.recording.leave(l.number)
-	return errors.Join(err, l.recording.release(), l.why.close(), l.counters.Close(), l.limits.close(), l.flows.close())
+	return errors.Join(err, l.recording.release(), l.why.close(), l.counters.Close(), l.closeLimits(), l.flows.close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

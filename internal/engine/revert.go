@@ -306,7 +306,7 @@ func shared(a *hook.Program, counted *record) (l *Loaded, err error) {
 	}
 	m, err := a.Flows()
 	if err != nil {
-		return nil, errors.Join(err, l.limits.close())
+		return nil, errors.Join(err, l.closeLimits())
 	}
 	if m != nil {
 		l.flows = &Flows{table: m, flows: a.Meta.Flows, next: a.Meta.NextOwner}
@@ -321,7 +321,7 @@ func shared(a *hook.Program, counted *record) (l *Loaded, err error) {
 func (s *Prepared) closeFormer() (err error) {
 	for _, side := range s.sides() {
 		if v := side.reverts; v != nil && v.With.share != nil {
-			err = errors.Join(err, v.With.share.limits.close(), v.With.share.flows.close())
+			err = errors.Join(err, v.With.share.closeLimits(), v.With.share.flows.close())
 		}
 		side.reverts = nil
 	}
