@@ -52,6 +52,7 @@ var flagValues = map[string][]string{
 	"backend":   {"builtin", "clang"},
 	"emit":      {"asm", "c", "object"},
 	"color":     {"auto", "always", "never"},
+	"protect":   nil, // addresses, and no files
 }
 
 // completeProgram offers the words that may follow in a rule: behind a field

@@ -6,9 +6,12 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // tree is a /proc of a test.
@@ -30,7 +33,7 @@ func (tr tree) write(path, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		tr.t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		tr.t.Fatal(err)
 	}
 }
@@ -239,6 +242,57 @@ func TestMappedAddresses(t *testing.T) {
 	found, err := find(procfs(tr.root), 900, "")
 	if err != nil || len(found.here) != 1 || found.here[0].there != netip.MustParseAddrPort("192.0.2.7:51234") {
 		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+// TestHiddenSockets: the processes of a server of ssh show their sockets to root alone.
+func TestHiddenSockets(t *testing.T) {
+	t.Parallel()
+	tr := machine(t, serverTables())
+	tr.process(200, 1, "sshd-session", sshSocket)
+	tr.process(900, 200, "repacket")
+	for folder, mode := range map[string]os.FileMode{filepath.Dir(tr.root): 0o755, filepath.Join(tr.root, "200/fd"): 0} {
+		if err := os.Chmod(folder, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if os.Geteuid() == 0 { // whom no mode keeps out
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		const nobody = 65534
+		if err := unix.Setfsuid(nobody); err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := unix.Setfsuid(0); err != nil {
+				panic(err)
+			}
+		}()
+	}
+	found, err := find(procfs(tr.root), 900, "")
+	if err != nil || len(found.here) > 0 || found.missed == nil {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	const want = "nothing was checked for the ssh session: the sockets of sshd-session, process 200, may not be seen"
+	if got := found.missed.String(); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	found, err = find(procfs(tr.root), 900, "192.0.2.7 51234 192.0.2.1 22")
+	if err != nil || len(found.here) != 1 {
+		t.Errorf("with SSH_CONNECTION: %+v, %v", found, err)
+	}
+}
+
+// TestSelf: /proc says which of its processes this one is.
+func TestSelf(t *testing.T) {
+	t.Parallel()
+	tr := machine(t, nil)
+	if pid := procfs(tr.root).self(); pid != 0 {
+		t.Errorf("without a link it is %d", pid)
+	}
+	tr.link("self", "4711")
+	if pid := procfs(tr.root).self(); pid != 4711 {
+		t.Errorf("it is %d", pid)
 	}
 }
 

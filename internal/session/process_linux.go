@@ -24,6 +24,17 @@ func (p procfs) path(pid int, rest string) string {
 	return filepath.Join(string(p), strconv.Itoa(pid), rest)
 }
 
+// self is the number of this process there, which is another one where /proc is that of another PID
+// namespace.
+func (p procfs) self() int {
+	target, _ := os.Readlink(filepath.Join(string(p), "self"))
+	pid, err := strconv.Atoi(target)
+	if err != nil { // without ancestors, SSH_CONNECTION is left
+		return 0
+	}
+	return pid
+}
+
 // maxAncestors is more than there are, in case that /proc is not what it should be.
 const maxAncestors = 1000
 

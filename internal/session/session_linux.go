@@ -3,7 +3,6 @@ package session
 import (
 	"fmt"
 	"net/netip"
-	"os"
 
 	"repacket/internal/field"
 	"repacket/internal/guard"
@@ -15,7 +14,7 @@ func Find(r guard.Request) guard.Found {
 	var out guard.Found
 	n := &network{index: r.Index}
 	if r.Sessions {
-		out = n.sessions("/proc", os.Getpid(), r.SSHConnection)
+		out = n.sessions("/proc", procfs("/proc").self(), r.SSHConnection)
 	}
 	for _, e := range r.Ends {
 		placed, why := n.end(e)
