@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -88,6 +89,40 @@ func TestSaved(t *testing.T) {
 	verdict := append(o.AppendUint16(o.AppendUint16(nil, 7), 9), 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
 	if n, v := bytes.Count(content, lost), bytes.Count(content, verdict); n != 1 || v != 4 {
 		t.Errorf("%d blocks tell of lost packets, %d of the verdict", n, v)
+	}
+}
+
+// stuckWriter is a terminal or a pipe that nobody reads until it is closed.
+type stuckWriter chan struct{}
+
+func (w stuckWriter) Write(p []byte) (int, error) { <-w; return len(p), nil }
+
+// TestSavedThoughStuck: the file does not wait for who looks at packets, and what these are not shown
+// is counted.
+func TestSavedThoughStuck(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "both.pcapng")
+	f := newFake(t, "-i", "eth1", "-v", "-w", path, aRule)
+	const packets = 2 * shownAtOnce
+	f.kernel.count(run.Count{Matched: packets, Rewritten: packets})
+	stuck := make(stuckWriter)
+	f.Stdout = stuck
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	f.record(packets)
+	close(stuck)
+	f.send(syscall.SIGINT)
+	if status := f.wait(); status != exitDone {
+		t.Errorf("status %d", status)
+	}
+	var shown, not int
+	said := f.stderr.String()
+	_, line, _ := strings.Cut(said, path+"\n")
+	if _, err := fmt.Sscanf(line, "%d shown, %d not shown (read too slowly)\n", &shown, &not); err != nil || shown < shownAtOnce || shown+not != packets {
+		t.Errorf("%d shown, %d not, %v: %s", shown, not, err, said)
+	}
+	if want := fmt.Sprintf("%d packets written to %s\n", packets, path); !strings.Contains(said, want) {
+		t.Errorf("%q lacks %q", said, want)
 	}
 }
 

@@ -136,8 +136,9 @@ type shower struct {
 	save  *savefile // of -w, or nil
 	// admit says which packets are shown, where the kernel does not.
 	admit limiter
-	// wire counts what was shown as packets on the wire.
-	shown, wire, lost atomic.Uint64
+	// wire counts what was shown as packets on the wire, unread what was saved and not shown because
+	// nobody reads fast enough.
+	shown, wire, lost, unread atomic.Uint64
 }
 
 // newShower is nil where packets are neither shown nor saved; save may be nil.
@@ -246,6 +247,7 @@ func (s *shower) packet(p *run.Packet) {
 		select { // the file does not wait for a terminal
 		case s.texts <- text:
 		default:
+			s.unread.Add(1)
 			return
 		}
 	}
@@ -328,9 +330,10 @@ func (s *shower) object(d dissect.Packet) packetEvent {
 // shownCounts is how many packets were shown, and how many not and why.
 type shownCounts struct {
 	Shown    uint64 `json:"shown"`
-	NotShown uint64 `json:"not_shown"` // the ring was full
+	NotShown uint64 `json:"not_shown"` // they were read too slowly
 	Limited  uint64 `json:"limited"`   // what was asked for, or a terminal's rate, kept them back
 	limits   string // what that is
+	unread   uint64 // of those not shown, for which the ring had room
 }
 
 // counts are those of a run that has counted so many packets.
@@ -339,7 +342,8 @@ func (s *shower) counts(c run.Counts) *shownCounts {
 		return nil
 	}
 	counted := c.Total().Matched + c.Total().Replies
-	out := &shownCounts{Shown: s.shown.Load(), NotShown: s.lost.Load(), limits: s.limits()}
+	out := &shownCounts{Shown: s.shown.Load(), unread: s.unread.Load(), limits: s.limits()}
+	out.NotShown = s.lost.Load() + out.unread
 	if told := s.wire.Load() + out.NotShown; out.limits != "" && counted > told {
 		out.Limited = counted - told
 	}
@@ -366,8 +370,11 @@ func (c *shownCounts) line() string {
 		return ""
 	}
 	text := spelling.Thousands(int(c.Shown)) + " shown"
-	if c.NotShown > 0 {
-		text += fmt.Sprintf(", %s not shown (ring full)", spelling.Thousands(int(c.NotShown)))
+	if lost := c.NotShown - c.unread; lost > 0 {
+		text += fmt.Sprintf(", %s not shown (ring full)", spelling.Thousands(int(lost)))
+	}
+	if c.unread > 0 {
+		text += fmt.Sprintf(", %s not shown (read too slowly)", spelling.Thousands(int(c.unread)))
 	}
 	if c.Limited > 0 {
 		text += fmt.Sprintf(", %s not shown (%s)", spelling.Thousands(int(c.Limited)), c.limits)
