@@ -31,7 +31,7 @@ type uses struct {
 func usesOf(p *plan.Program, hook abi) uses {
 	u := uses{draws: p.Draws > 0}
 	for _, ch := range p.Chains() {
-		u.acts = u.acts || len(ch.Steps) > 0
+		u.acts = u.acts || len(ch.Acting()) > 0
 		for _, s := range ch.Acting() {
 			u.flows = u.flows || s.Flow != nil
 			u.tracks = u.tracks || s.Track != nil || s.Answers != nil

@@ -62,3 +62,15 @@ func TestCountsNothingUnasked(t *testing.T) {
 		}
 	}
 }
+
+// TestWhyOfNoRule: rules that no packet of a link can meet are examined too; then nothing is counted
+// of rules that act.
+func TestWhyOfNoRule(t *testing.T) {
+	p := checked(t, "if ip_ver 1 then ip_ttl 5") // without Ethernet the version is 4
+	for _, h := range []bpf.Hook{bpf.XDP, bpf.TC} {
+		tested, err := engine.SelfTest(p, engine.LoadOptions{Hook: h, Link: field.RawIP, Why: true}, 50)
+		if err != nil || tested.Acted > 0 {
+			t.Errorf("at %v: %d acted, %v", h, tested.Acted, err)
+		}
+	}
+}
