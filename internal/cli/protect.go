@@ -23,7 +23,7 @@ func (a *app) guard(opt run.Options) error {
 	for _, m := range found.Missed {
 		a.out.advise([]run.Advice{{Note: true, Message: m.String()}})
 	}
-	return a.refuses(opt.Program, opt.Direction, found.Connections, reversible(opt))
+	return a.refuses(opt, found.Connections)
 }
 
 // connections finds the connections that rules on an interface, by its number, may cut off.
@@ -49,27 +49,38 @@ func (a *app) connections(program *rule.Program, index func() (int, error)) (fou
 
 // refuses is the error for rules that would cut off a connection. Rules that are only tried get a
 // warning.
-func (a *app) refuses(program *rule.Program, d run.Direction, connections []guard.Connection, tried bool) error {
-	harm := guard.Check(program, d == run.Out, connections)
+func (a *app) refuses(opt run.Options, connections []guard.Connection) error {
+	harm := guard.Check(opt.Program, opt.Direction == run.Out, connections)
 	switch {
 	case harm == nil:
 		return nil
-	case tried:
-		harm.Severity, harm.Hint = syntax.Warning, ""
+	case reversible(opt):
+		harm.Severity = syntax.Warning
 		a.out.warn(harm)
 		return nil
 	}
+	harm.Hint = lockoutHint(opt)
 	return harm
+}
+
+// lockoutHint is what to do about rules that would cut a connection off.
+func lockoutHint(opt run.Options) string {
+	try := "--for 60s"
+	if opt.Stay {
+		try = "--revert-after 60s"
+	}
+	return "let these packets pass first; to try it: " + try + "; if it is meant: --allow-lockout"
 }
 
 // guardAgain is guard for rules that are read again while others run. It prints nothing.
 func (a *app) guardAgain(program *rule.Program, opt run.Options, index func() (int, error)) error {
 	found := a.connections(program, index)
-	opt.Stay = true // it is the rules before that would come back
-	if harm := guard.Check(program, opt.Direction == run.Out, found.Connections); harm != nil && !reversible(opt) {
-		return harm
+	harm := guard.Check(program, opt.Direction == run.Out, found.Connections)
+	if opt.Stay = true; harm == nil || reversible(opt) { // it is the rules before that would come back
+		return nil
 	}
-	return nil
+	harm.Hint = lockoutHint(opt)
+	return harm
 }
 
 // guardEnds refuses, on any machine, rules that would cut off what --protect names. An address that
@@ -82,7 +93,8 @@ func (a *app) guardEnds(program *rule.Program) error {
 	if a.opt.lockout {
 		return nil
 	}
-	return a.refuses(program, a.opt.dir, connections, reversible(run.Options{For: a.opt.lasts, Stay: true}))
+	target := run.Target{Direction: a.opt.dir}
+	return a.refuses(run.Options{Target: target, Program: program, For: a.opt.lasts, RevertAfter: a.opt.back, Stay: true}, connections)
 }
 
 // reversible reports whether rules end by themselves soon, or those before come back. A run begins

@@ -32,8 +32,10 @@ func TestGuard(t *testing.T) {
 		stderr string // a part of it
 		sought bool
 	}{
-		"a run":                  {"-i eth1 if tcp then drop", bySSH(), exitUsage, "repacket: error: " + dropsIt + "\n    if tcp then drop\n    ^~~~~~~~~~~~~~~~\n  hint: ", true},
+		"a run":                  {"-i eth1 if tcp then drop", bySSH(), exitUsage, "repacket: error: " + dropsIt + "\n    if tcp then drop\n    ^~~~~~~~~~~~~~~~\n  hint: let these packets pass first; to try it: --for 60s; if it is meant: --allow-lockout\n", true},
 		"attach":                 {"attach -i eth1 if tcp then drop", bySSH(), exitUsage, dropsIt, true},
+		"how to try it":          {"attach -i eth1 if tcp then drop", bySSH(), exitUsage, "to try it: --revert-after 60s;", true},
+		"what goes back":         {"attach -i eth1 --revert-after 1h if tcp then drop", bySSH(), exitDone, "repacket: warning: " + dropsIt, true},
 		"replace":                {"replace -i eth1 if tcp then drop", bySSH(), exitUsage, dropsIt, true},
 		"packets that leave":     {"attach -i eth1 -Q out if ip_src 192.0.2.1 then ip_ttl 1", bySSH(), exitUsage, "rule 1 would change ip_ttl of the ssh session: tcp 192.0.2.1.22 > 192.0.2.7.51234", true},
 		"replies":                {"attach -i eth1 if tcp_dest 80 then tcp_dest 22 replies", bySSH(), exitUsage, "replies to rule 1 would change tcp_src of the ssh session", true},

@@ -9,9 +9,6 @@ import (
 	"repacket/internal/syntax"
 )
 
-// Hint is what to do about rules that would cut a connection off.
-const Hint = "let these packets pass first; to try it: --for 60s; if it is meant: --allow-lockout"
-
 // Harmful reports whether there may be connections that do not survive the rules.
 func Harmful(p *rule.Program) bool {
 	everything := packetset.All()
@@ -24,7 +21,7 @@ func Harmful(p *rule.Program) bool {
 
 // Check holds connections against rules for packets that leave, or arrive, and against what
 // rewrites their replies. It says what is the first that a connection may not survive, or gives
-// nil. Chances count as taken, and the first rule acts that matches, as in semantics.md 3.1.
+// nil. It has no hint. Chances count as taken, and the first rule acts that matches, as in semantics.md 3.1.
 func Check(p *rule.Program, leaves bool, connections []Connection) *syntax.Diagnostic {
 	if d := check(p, leaves, connections, ""); d != nil || p.Replies == nil {
 		return d
@@ -100,6 +97,6 @@ func refusal(p *rule.Program, r *rule.Rule, f flow, found harm, whose string) *s
 	}
 	return &syntax.Diagnostic{
 		Msg: fmt.Sprintf("%s%s would %s %s: %s", whose, name, found.what, needs, f.text),
-		At:  at, Hint: Hint, Source: p.Source, File: p.File,
+		At:  at, Source: p.Source, File: p.File,
 	}
 }

@@ -3,6 +3,7 @@ package lockout
 import (
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -83,5 +84,22 @@ cat %[1]s/out
 `, s.folder, s.self, commandWord))
 	if !strings.Contains(out, "rule 1 would drop the ssh session: tcp 192.0.2.1.") || !strings.HasSuffix(out, "status 2\n") {
 		t.Errorf("behind screen: %s", out)
+	}
+}
+
+// TestSessionComesBack: rules that cut the session off go back by themselves, with the command at
+// its end, and the session goes on.
+func TestSessionComesBack(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	out := s.run(fmt.Sprintf("%s %s attach -i right --revert-after 1s 'if tcp_dest 22 then drop' 2>&1; echo \"status $?\"; echo more\n", s.self, commandWord))
+	if !strings.Contains(out, "warning: rule 1 would drop the ssh session: tcp 192.0.2.1.") || !strings.HasSuffix(out, "status 0\nmore\n") {
+		t.Errorf("attach: %s", out)
+	}
+	// A new session begins with a packet from the other side, which is dropped until then.
+	out = s.run(fmt.Sprintf("%[1]s %[2]s list 2>&1; %[1]s %[2]s detach -i right 2>&1\n", s.self, commandWord))
+	cut := regexp.MustCompile(`\s[1-9]\d*\s+\d+\s+not confirmed: if tcp_dest 22 then drop\n`)
+	if !strings.Contains(out, "went back at") || !cut.MatchString(out) || !strings.HasSuffix(out, "right: detached\n") {
+		t.Errorf("list: %s", out)
 	}
 }
