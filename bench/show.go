@@ -137,6 +137,7 @@ type flooded struct {
 	ns   []float64 // nanoseconds a packet, by round
 	sent int       // in all rounds
 	seen int       // of these, shown or saved
+	most int64     // memory that the command has had, in KiB
 }
 
 // floodPart floods a rule whose packets are shown, or saved, and one whose packets are not.
@@ -170,7 +171,8 @@ func floodPart(o options) (_ string, err error) {
 	}
 	return fmt.Sprintf("A flood of UDP packets of %d bytes over a veth pair, sent by a process of its own on one CPU: %d in each of %d\n"+
 		"rounds in turn, through the rule above at the default hook. Every packet was counted.\n"+
-		"\"to the rule\" is the throughput as a ratio within a round: the median and its %.0f %% confidence interval.\n\n%s",
+		"\"to the rule\" is the throughput as a ratio within a round: the median and its %.0f %% confidence interval. Memory is\n"+
+		"the most that the command had in any round, the ring included.\n\n%s",
 		len(lookedForFrame()), shownPackets, o.rounds, 100*throughputConfidence, floodTable(ways)), nil
 }
 
@@ -203,7 +205,7 @@ func (f *flooded) once(pair *lab.Pair, order sending) error {
 	if err := errors.Join(err, stopping); err != nil {
 		return err
 	}
-	f.sent, f.seen = f.sent+done.Packets, f.seen+seen
+	f.sent, f.seen, f.most = f.sent+done.Packets, f.seen+seen, max(f.most, peak(w.cmd.Cmd))
 	f.ns = append(f.ns, mean(done.Nanoseconds))
 	return nil
 }
@@ -218,13 +220,15 @@ func mean(v []float64) float64 {
 
 func floodTable(ways []*flooded) *table {
 	t := &table{words: 1}
-	t.add("", "ns a packet", "lowest", "highest", "to the rule", "interval", "shown or saved, %")
+	t.add("", "ns a packet", "lowest", "highest", "to the rule", "interval", "shown or saved, %", "memory, MiB")
 	for i, w := range ways {
 		cells := append([]any{w.name}, spreadOf(w.ns)...)
 		if i > 0 { // the throughput is the inverse of the time
 			cells = append(cells, ratio(ways[0].ns, w.ns), ratioInterval(ways[0].ns, w.ns), 100*float64(w.seen)/float64(w.sent))
+		} else {
+			cells = append(cells, "", "", "")
 		}
-		t.add(cells...)
+		t.add(append(cells, float64(w.most)/1024)...)
 	}
 	return t
 }
