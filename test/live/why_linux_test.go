@@ -69,7 +69,7 @@ func TestWhyBehindTags(t *testing.T) {
 // TestWhyOfSuperPackets: at tc a GSO packet counts as its segments, as where a rule acts.
 func TestWhyOfSuperPackets(t *testing.T) {
 	b := newTestbed(t)
-	for kind, text := range map[string]string{"tcp": "if tcp_dest 9 then ip_ttl 5", "udp": "if arp then arp_op 5", "tcp6": "if ip6_hlim 9"} {
+	for kind, text := range map[string]string{"tcp": "if tcp_dest 9 then ip_ttl 5", "tcp6": "if arp then arp_op 5", "mss": "if ip_ttl 9"} {
 		open, o, err := testnet.Partial(withPayload(kind, superPayload).frame(), superSegment)
 		fatal(t, err)
 		w := b.whys(run.TC, text, 1, func() { fatal(t, b.left.SendOffloaded(open, o)) })
