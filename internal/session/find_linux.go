@@ -40,7 +40,10 @@ func (s session) from() string {
 // finder looks for sessions.
 type finder struct {
 	procfs
-	own table
+	// own is the table of this network namespace once it is asked for: the kernel takes
+	// milliseconds to write it down. err is why it cannot be read.
+	own *table
+	err error
 	// space is the network namespace of the thread, as /proc names it.
 	space string
 	sessions
@@ -49,22 +52,18 @@ type finder struct {
 // find finds the sessions from which a process descends. Where one of its ancestors outlives
 // sessions, those that are open count. sshConnection is the variable SSH_CONNECTION, or "".
 func find(p procfs, pid int, sshConnection string) (sessions, error) {
-	own, err := p.socketTable(ownNetwork)
-	if err != nil {
-		return sessions{}, err
-	}
 	space, _ := os.Readlink(string(p) + "/thread-self/ns/net")
-	f := &finder{procfs: p, own: own, space: space}
+	f := &finder{procfs: p, space: space}
 	outlives := false
 	for _, a := range p.ancestors(pid) {
 		outlives = outlives || isMultiplexer(a.name)
 		f.look(a)
 	}
 	if len(f.here) > 0 {
-		return f.sessions, nil
+		return f.sessions, f.err
 	}
 	if f.known(sshConnection) {
-		return f.sessions, nil
+		return f.sessions, f.err
 	}
 	if outlives {
 		f.missed = nil
@@ -75,7 +74,16 @@ func find(p procfs, pid int, sshConnection string) (sessions, error) {
 	if len(f.here) == 0 && f.missed == nil && sshConnection != "" {
 		f.missed = &guard.Missed{Name: "the ssh session of SSH_CONNECTION", Why: "its socket is not in this network namespace"}
 	}
-	return f.sessions, nil
+	return f.sessions, f.err
+}
+
+// table is the table of this network namespace.
+func (f *finder) table() table {
+	if f.own == nil {
+		own, err := f.socketTable(ownNetwork)
+		f.own, f.err = &own, err
+	}
+	return *f.own
 }
 
 // look adds the sessions of a process.
@@ -87,7 +95,7 @@ func (f *finder) look(a process) {
 	if len(inodes) == 0 {
 		return
 	}
-	for _, c := range f.own.came(inodes, a.name) {
+	for _, c := range f.table().came(inodes, a.name) {
 		s := session{c, title(a.name)}
 		if !slices.Contains(f.here, s) {
 			f.here = append(f.here, s)
@@ -150,7 +158,7 @@ func (f *finder) known(sshConnection string) bool {
 		return false
 	}
 	wanted := connection{here: here, there: there}
-	for _, c := range f.own.byInode {
+	for _, c := range f.table().byInode {
 		if c == wanted {
 			f.here = append(f.here, session{c, title("sshd")})
 			return true

@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -296,11 +297,49 @@ func TestSelf(t *testing.T) {
 	}
 }
 
-// TestNoTables: without the lists of sockets nothing is known, and the error says of which.
+// TestNoTables: without the lists of sockets nothing is known, and the error says of which. They are
+// not read where nobody has a socket.
 func TestNoTables(t *testing.T) {
 	t.Parallel()
-	found := (&network{index: 1}).sessions(procfs(t.TempDir()), 900, "")
+	tr := tree{t, t.TempDir()}
+	tr.process(200, 1, "sshd", 7)
+	tr.process(300, 1, "bash")
+	tr.process(900, 200, "repacket")
+	tr.process(901, 300, "repacket")
+	found := (&network{index: 1}).sessions(procfs(tr.root), 900, "")
 	if len(found.Missed) != 1 || !strings.Contains(found.Missed[0].Why, "thread-self/net/tcp: no such file or directory") {
 		t.Errorf("%+v", found)
+	}
+	if found := (&network{index: 1}).sessions(procfs(tr.root), 901, ""); len(found.Missed) > 0 {
+		t.Errorf("without sockets: %+v", found)
+	}
+}
+
+// TestProtocolOfSockets: of the sockets of a process those are told from others that talk to other machines.
+func TestProtocolOfSockets(t *testing.T) {
+	t.Parallel()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	local, err := net.Listen("unix", filepath.Join(t.TempDir(), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer local.Close()
+	p := procfs("/proc")
+	for _, test := range []struct {
+		socket interface{ File() (*os.File, error) }
+		talks  bool
+	}{{tcp.(*net.TCPListener), true}, {local.(*net.UnixListener), false}} {
+		f, err := test.socket.File()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.mayTalk(p.self(), strconv.Itoa(int(f.Fd()))); got != test.talks {
+			t.Errorf("%T talks: %v", test.socket, got)
+		}
+		f.Close()
 	}
 }

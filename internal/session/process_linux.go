@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // procfs is what /proc tells, at any place in the file system.
@@ -95,7 +97,16 @@ func (p procfs) processes(pick func(name string) bool) []process {
 	return out
 }
 
-// sockets are the inodes of the sockets that a process has open. The error is fs.ErrPermission
+// mayTalk reports whether a descriptor of a process may be a socket of TCP or UDP: unless the kernel
+// says that it is of another protocol (sockfs_xattr_get in net/socket.c).
+func (p procfs) mayTalk(pid int, descriptor string) bool {
+	var name [32]byte
+	n, err := unix.Getxattr(p.path(pid, filepath.Join("fd", descriptor)), "system.sockprotoname", name[:])
+	text := string(name[:max(n, 0)])
+	return err != nil || strings.Contains(text, "TCP") || strings.Contains(text, "UDP")
+}
+
+// sockets are the inodes of the sockets of TCP and UDP that a process has open. The error is fs.ErrPermission
 // where they may not be seen.
 func (p procfs) sockets(pid int) ([]uint64, error) {
 	entries, err := os.ReadDir(p.path(pid, "fd"))
@@ -112,7 +123,7 @@ func (p procfs) sockets(pid int) ([]uint64, error) {
 			continue // it has been closed
 		}
 		number, ok := strings.CutPrefix(target, "socket:[")
-		if inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64); ok && err == nil {
+		if inode, err := strconv.ParseUint(strings.TrimSuffix(number, "]"), 10, 64); ok && err == nil && p.mayTalk(pid, e.Name()) {
 			out = append(out, inode)
 		}
 	}
