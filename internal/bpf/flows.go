@@ -51,9 +51,12 @@ func (c flows) call(kind string, f plan.TrackedFlow, ruleIndex int) {
 	name := "flow_" + kind + "_" + field.Unquoted(f.L3).String()
 	c.flowFunctions[name] = func() {
 		table := c.opt.Flows
-		if kind == "find" {
+		switch kind {
+		case "find":
 			table.Find(c.Assembler, c.prefix+name, ip6)
-		} else {
+		case "original":
+			table.FindOriginal(c.Assembler, c.prefix+name, ip6)
+		default:
 			table.Track(c.Assembler, c.prefix+name, ip6)
 		}
 	}
@@ -116,11 +119,15 @@ func placeIn(f plan.TrackedFlow, w plan.Window) (at int16, ok bool) {
 	return 0, false
 }
 
+// isAnswer reports whether the packet that the flow is made of answers it: it does not where it is the
+// packet itself that is quoted.
+func isAnswer(f plan.TrackedFlow) bool { return f.Reply || !f.L3.IsQuoted() }
+
 // answeredBy is the place in a flow whose content an answer has at at.
 func answeredBy(f plan.TrackedFlow, at int16) int16 {
 	half := int16(plan.Flow{L3: f.L3}.Addresses().Size / 2)
 	switch {
-	case f.L3.IsQuoted(): // not the answer, but the packet itself
+	case !isAnswer(f):
 		return at
 	case at >= 8+half:
 		return at - half
@@ -139,9 +146,13 @@ func (c flows) find(s plan.Step, miss assembler.Label) {
 	key := c.frameOffset(slotFlow)
 	c.About("flow that it answers")
 	c.Forget()
-	c.words(f, key, !f.L3.IsQuoted(), miss)
+	c.words(f, key, isAnswer(f), miss)
 	c.zero(key+8*wordsOf(f), 8*wordsOf(f)) // the verifier wants it so
-	c.call("find", f, s.Rule)
+	kind := "find"
+	if f.Reply {
+		kind = "original"
+	}
+	c.call(kind, f, s.Rule)
 	c.Jump(hit, asm.JEq.Imm(asm.R0, c.owner(s.Rule), ""))
 	c.Jump(c.skip(ReasonTorn), asm.JEq.Imm(asm.R0, flowtable.Torn, ""))
 	c.Goto(miss)
@@ -181,7 +192,7 @@ func (c flows) restoreEnd(f plan.TrackedFlow, x plan.Compute) {
 	}
 	for i, w := range outer {
 		at, _ := placeIn(f, inner[i])
-		c.Emit(asm.LoadMem(temp, asm.R10, found+at, sizes[w.Size]))
+		c.Emit(asm.LoadMem(temp, asm.R10, found+answeredBy(f, at), sizes[w.Size]))
 		c.Emit(asm.StoreMem(asm.R10, c.image(x.At(w)), temp, sizes[w.Size]))
 	}
 	c.Goto(done)

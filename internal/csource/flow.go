@@ -22,11 +22,15 @@ const (
 	TrackedSize = FlowSize + 4
 )
 
+// EntriesPerFlow is how many entries it has for each flow: what the flow was, by what it is since, and
+// that by what it was.
+const EntriesPerFlow = 2
+
 // ScratchMap is the name of the map, a PERCPU_ARRAY of one entry, in which a program that has
 // FlowsMap makes flows; ScratchSize is the size of its value.
 const (
 	ScratchMap  = "repacket_scratch"
-	ScratchSize = TrackedSize + FlowSize
+	ScratchSize = 2 * TrackedSize
 )
 
 // flowStruct is what functions that know flows need: the structures and the map.
@@ -47,29 +51,33 @@ struct flow {
 	__u16 message;     /* 0x100 and its type */
 	__be16 vlan;
 	__be16 cvlan;
-	__u16 tags;
+	__u16 tags;        /* how many */
 	__u8 ip6;
 	__u8 protocol;
 };
 
-/* A flow as it arrived, and the rule that rewrote it. */
+/* Added to the tags of a key: the flow is as it arrived. */
+enum { AS_IT_ARRIVED = 0x100 };
+
+/* A flow, and the rule that rewrote it. */
 struct tracked {
-	struct flow arrived;
+	struct flow flow;
 	__u32 rule;
 };
 
 _Static_assert(sizeof(struct tracked) == sizeof(struct flow) + 4, "no padding");
 
 /*
- * The flows that rules have rewritten, by what they look like since. The program of the
- * rules and that of their replies have to be given the same map: "bpftool prog load" takes
- * "map name %[1]s pinned FILE". Where it is full, the kernel evicts flows that
- * have been idle. Unlike Repacket's own table it knows no idle time-outs, counts no
- * evictions, and does not notice where an entry that is being read is given to another flow.
+ * The flows that rules have rewritten as they arrived, by what they look like since, and that
+ * by what they were: two entries each. The program of the rules and that of their replies have to
+ * be given the same map: "bpftool prog load" takes "map name %[1]s pinned FILE". Where
+ * it is full, the kernel evicts flows that have been idle. Unlike Repacket's own table it
+ * knows no idle time-outs, counts no evictions, and does not notice where an entry that is being
+ * read is given to another flow.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, %[3]d);
 	__type(key, struct flow);
 	__type(value, struct tracked);
 } %[1]s SEC(".maps");
@@ -77,7 +85,7 @@ struct {
 /* The flows of the packet at hand: a few of them would be too much for the stack. */
 struct scratch {
 	struct tracked now;
-	struct flow flow;
+	struct tracked left;
 };
 
 struct {
@@ -86,14 +94,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } %[2]s SEC(".maps");
-`, FlowsMap, ScratchMap)
+`, FlowsMap, ScratchMap, EntriesPerFlow*65536)
 }
 
 // Where flows are: as a packet arrived and as it leaves, and what the flow that a packet
 // answers held.
 const (
-	arrivedFlow = "flows->now.arrived"
-	leftFlow    = "flows->flow"
+	arrivedFlow = "flows->now.flow"
+	leftFlow    = "flows->left.flow"
 	heldFlow    = leftFlow
 )
 
@@ -150,7 +158,7 @@ func (w *writer) flowsOf(s plan.Step) []string {
 	if belongs != "" {
 		lines = append(lines, "int belongs = "+belongs+";", "")
 	}
-	lines = append(lines, leftFlow+" = "+arrivedFlow+";")
+	lines = append(lines, "flows->left = flows->now;")
 	lines = append(lines, w.asRewritten(s)...)
 	for _, f := range written(s.Writes) {
 		for _, name := range []string{"ip6_src", "ip6_dest"} {
@@ -170,7 +178,7 @@ func (w *writer) enter(s plan.Step) []string {
 		return nil
 	}
 	w.need("track")
-	cond := "!track(&" + leftFlow + ", &flows->now)"
+	cond := "!track(flows)"
 	if _, belongs := w.flowOf(*s.Track, arrivedFlow); belongs != "" {
 		cond = "belongs && " + cond
 	}
@@ -223,7 +231,10 @@ func inFlow(m *member) (name string, ok bool) {
 // ICMP errors that quote a packet of one.
 func (w *writer) answering(s plan.Step) string {
 	function := "answers"
-	if s.Answers.L3.IsQuoted() {
+	switch {
+	case s.Answers.Reply:
+		function = "was_answered"
+	case s.Answers.L3.IsQuoted():
 		function = "restore"
 	}
 	w.need(function)

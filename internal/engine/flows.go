@@ -87,7 +87,7 @@ func (f *Flows) own(p *rule.Program, had []hook.MetaRule) bool {
 // followed is the table for the rules that take the place of those of a record, which keeps their
 // flows; or nil, where it cannot be that.
 func (f *Flows) followed(p *rule.Program, old hook.Meta, n int, clang bool) (*Flows, error) {
-	if (n == 0 || n == f.flows) && clang == f.byClang() {
+	if (n == 0 || n == f.flows) && clang == f.byClang() && f.ofThisVersion() {
 		m, err := f.table.Clone()
 		if err != nil {
 			return nil, fmt.Errorf("share the table of flows: %w", err)
@@ -174,10 +174,16 @@ func (f *Flows) bind(o *bpf.Options) error {
 	return nil
 }
 
+// ofThisVersion reports whether the table has the layout that programs have now. One of rules that were
+// attached by another version may not.
+func (f *Flows) ofThisVersion() bool {
+	return f.byClang() || f.table.ValueSize() == uint32(flowtable.Size(f.flows))
+}
+
 // usage is how full the table is, or nil where there is none, or one of the kernel's, which counts
 // nothing.
 func (f *Flows) usage() (*run.FlowUsage, error) {
-	if f == nil || f.byClang() {
+	if f == nil || f.byClang() || !f.ofThisVersion() {
 		return nil, nil
 	}
 	memory, err := mapMemory(f.table, flowtable.Size(f.flows), unix.PROT_READ)
@@ -243,7 +249,7 @@ func newClangFlows(p *rule.Program, n int) (*Flows, error) {
 	}
 	m, err := ebpf.NewMap(&ebpf.MapSpec{
 		Name: hook.FlowsMapName, Type: ebpf.LRUHash, KeySize: csource.FlowSize, ValueSize: csource.TrackedSize,
-		MaxEntries: uint32(n),
+		MaxEntries: uint32(csource.EntriesPerFlow * n),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make a table of %d flows for clang's program: %w", n, err)

@@ -1,15 +1,18 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"repacket/internal/bpf"
 	"repacket/internal/field"
+	"repacket/internal/hook"
 	"repacket/internal/rule"
 	"repacket/test/needs"
 	"repacket/test/rulegen"
@@ -21,6 +24,7 @@ var tracked = []string{
 	"if tcp_dest 1-65535 then tcp_dest 443 ip_dest 10.0.0.1 replies tracked else if udp then ip6_dest 2001:db8::1 udp_dest 53 replies tracked",
 	"if ip then ip_src 192.0.2.1 replies tracked",
 	"if ip6 then ip6_src hash 2001:db8::/120 replies tracked",
+	"if ip_dscp 0 then ip_dest random, udp_dest udp_src replies tracked else if ip6 tcp then tcp_dest hash 1-9, ip6_dest random 2001:db8::/64 replies tracked",
 	"if ip_ttl ge 0 then ip_src random 192.0.2.0/30, ip_ttl -1 replies tracked else if ip6 then ip6_dest random 2001:db8::/127, ip6_hlim 9 replies tracked",
 	"if icmp then icmp_id 7 replies tracked else if icmp6_type 128 then ip6_dest 2001:db8::1 replies tracked",
 	"if udp then swap ip, swap udp replies tracked else if tcp then swap tcp, tcp_check fix replies tracked",
@@ -57,10 +61,24 @@ func TestTracked(t *testing.T) {
 					if tested.Acted == 0 || len(tested.Unreached) > 0 {
 						t.Errorf("replies %t: %+v", o.Answers != nil, tested)
 					}
+					if n := errorsAboutReplies(side, o, 1000); side == p && n <= 20 {
+						t.Errorf("%d errors about replies were rewritten: that says little", n)
+					}
 				}
 			}
 		})
 	}
+}
+
+// errorsAboutReplies counts the packets of a self-test of rules that are ICMP errors about a reply, and get
+// what it had been.
+func errorsAboutReplies(p *rule.Program, o LoadOptions, packets int) (n int) {
+	for _, t := range trials(p, o, packets, p) {
+		if t.want.Acted != nil && t.want.Acted.Quote && !bytes.Equal(t.want.Frame, t.frame) {
+			n++
+		}
+	}
+	return n
 }
 
 // TestTrackedRandom is TestTracked for random rules. What clang makes of their C the kernel takes too.
@@ -70,11 +88,15 @@ func TestTrackedRandom(t *testing.T) {
 	if needs.Few() {
 		want = 5
 	}
-	var acted, large atomic.Int64
+	var acted, aboutReplies, large atomic.Int64
 	t.Run("sets", func(t *testing.T) {
 		for done := 0; done < want; {
 			style := rulegen.Style{Replies: true, Tracked: true, Operands: done%3 > 0, Link: field.Link(done % 4 / 3)}
-			p, err := rule.Check(style.Program(r))
+			source := rulegen.Source{Text: style.Program(r)}
+			if done%4 == 1 { // rules that take values from the rows of files
+				source = style.Source(r)
+			}
+			p, err := source.Check()
 			if err != nil || p.Replies == nil || !p.Tracks() {
 				continue
 			}
@@ -83,19 +105,21 @@ func TestTrackedRandom(t *testing.T) {
 			t.Run(p.Source, func(t *testing.T) {
 				t.Parallel()
 				for _, o.Clang = range []bool{false, true} {
-					testTracked(t, p, o, &acted, &large)
+					testTracked(t, p, o, &acted, &aboutReplies, &large)
 				}
 			})
 		}
 	})
-	if acted.Load() < int64(30*want) || large.Load() > int64(want/5) {
-		t.Errorf("%d of %d packets answered a flow, %d programs were too large: that says little", acted.Load(), 400*want, large.Load())
+	t.Logf("%d packets answered a flow, %d were errors about a reply, %d programs were too large", acted.Load(), aboutReplies.Load(), large.Load())
+	if acted.Load() < int64(30*want) || aboutReplies.Load() < int64(5*want) || large.Load() > int64(want/5) {
+		t.Errorf("of %d packets %d answered a flow, %d were errors about a reply, %d programs were too large: that says little",
+			400*want, acted.Load(), aboutReplies.Load(), large.Load())
 	}
 }
 
 // testTracked tests the program of random rules and that of their replies. It adds up how many packets
-// answered a flow, and how many programs were too large.
-func testTracked(t *testing.T, p *rule.Program, o LoadOptions, acted, large *atomic.Int64) {
+// answered a flow or were errors about a reply, and how many programs were too large.
+func testTracked(t *testing.T, p *rule.Program, o LoadOptions, acted, aboutReplies, large *atomic.Int64) {
 	t.Helper()
 	for _, side := range []*rule.Program{p, p.Replies} {
 		if side == p.Replies {
@@ -105,7 +129,8 @@ func testTracked(t *testing.T, p *rule.Program, o LoadOptions, acted, large *ato
 		if d := (*DifferenceError)(nil); errors.As(err, &d) {
 			t.Fatalf("replies %t, hook %d, clang %t: %s", o.Answers != nil, o.Hook, o.Clang, d.Report())
 		}
-		if c := (*TooComplexError)(nil); errors.As(err, &c) { // rules for all kinds of packets, by their tags
+		complex, long := (*TooComplexError)(nil), (*bpf.TooLargeError)(nil)
+		if errors.As(err, &complex) || errors.As(err, &long) { // rules for all kinds of packets, by their tags
 			large.Add(1)
 			continue
 		}
@@ -114,6 +139,8 @@ func testTracked(t *testing.T, p *rule.Program, o LoadOptions, acted, large *ato
 		}
 		if side == p.Replies {
 			acted.Add(int64(tested.Acted))
+		} else {
+			aboutReplies.Add(int64(errorsAboutReplies(side, o, 200)))
 		}
 	}
 }
@@ -155,6 +182,40 @@ func TestCollision(t *testing.T) {
 		}
 		if skipped, err := l.Skipped(); err != nil || skipped[bpf.ReasonCollision] != 3 {
 			t.Errorf("hook %d: skipped %v, %v; want 3 collisions", h, skipped, err)
+		}
+	}
+}
+
+// TestTableOfAnotherVersion: a table of flows that is laid out in another way is not used, nor read.
+func TestTableOfAnotherVersion(t *testing.T) {
+	t.Parallel()
+	p, err := rule.Check("if udp_dest 1-9 then udp_dest 53 replies tracked")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []uint32{0, 64} {
+		f, err := NewFlows(p, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: f.table.ValueSize() - other, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE}
+		if err := f.close(); err != nil {
+			t.Fatal(err)
+		}
+		if f.table, err = ebpf.NewMap(spec); err != nil {
+			t.Fatal(err)
+		}
+		defer f.close()
+		u, err := f.usage()
+		if err != nil || (u != nil) != (other == 0) {
+			t.Errorf("%d bytes less: %v, %v", other, u, err)
+		}
+		next, err := f.followed(p, hook.Meta{}, 0, false)
+		if err != nil || (next != nil) != (other == 0) {
+			t.Errorf("%d bytes less: followed by %v, %v", other, next, err)
+		}
+		if err := next.close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

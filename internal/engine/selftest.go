@@ -172,8 +172,11 @@ func either(p, others *rule.Program) *rule.Program {
 // trials makes n packets for the rules, the same ones each time, drawn for these rules or others.
 func trials(p *rule.Program, o LoadOptions, n int, drawn *rule.Program) []trial {
 	r := rand.New(rand.NewPCG(testSeed, uint64(n)))
-	if o.answersFlows(p) {
+	switch {
+	case o.answersFlows(p):
 		return answerTrials(p, o, r, n)
+	case p.Tracks():
+		return trackTrials(p, o, r, n, drawn)
 	}
 	flows := &reference.Flows{}
 	out := make([]trial, 0, n)

@@ -72,6 +72,28 @@ func answerTrials(p *rule.Program, o LoadOptions, r *rand.Rand, n int) []trial {
 	return out
 }
 
+// trackTrials are packets for rules that track flows: one of four is an ICMP error about the answer to an
+// earlier packet of a flow, as its sender gets it. The others are drawn for a program.
+func trackTrials(p *rule.Program, o LoadOptions, r *rand.Rand, n int, drawn *rule.Program) []trial {
+	flows, out := &reference.Flows{}, make([]trial, 0, n)
+	var asked [][]byte
+	for len(out) < n {
+		frame := packetgen.FrameOn(o.Link, r, drawn)
+		if len(asked) > 0 && r.IntN(4) == 0 {
+			frame = errorAbout(o, AnswerTo(o, asked[r.IntN(len(asked))]), r)
+		}
+		if !Testable(o, frame) {
+			continue
+		}
+		t := newTrial(p, o, frame, packetgen.Draws(r, p), flows)
+		out = append(out, t)
+		if a := t.want.Acted; a != nil && a.Replies == rule.Tracked && !a.Restores() {
+			asked = append(asked, frame)
+		}
+	}
+	return out
+}
+
 // answering makes of a packet one that answers it.
 var answering = sync.OnceValue(func() *rule.Program {
 	p, err := rule.Check(`

@@ -14,7 +14,12 @@ type Flow struct{ L3, L4 field.Protocol }
 // protocol, the VLAN identifiers, and the ports or the echo identifier in the layer-4 header L4 or,
 // without it, the number in the IP header. Where the headers are quoted it is the packet that an
 // ICMP error quotes. How many tags there are is not told apart by classes: back ends look.
-type TrackedFlow struct{ L3, L4 field.Protocol }
+type TrackedFlow struct {
+	L3, L4 field.Protocol
+	// Reply: the packet that is quoted answers the flow as it arrived, before a rule rewrote it.
+	// So the table is asked for that, and for what the flow became.
+	Reply bool
+}
 
 // Addresses is where the source and behind it the destination are: 8 or 32 bytes, and
 // so no single load.

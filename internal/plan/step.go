@@ -42,7 +42,7 @@ func step(p *rule.Program, r *rule.Rule, n node, c Class) (Step, bool) {
 	}
 	flow := &TrackedFlow{L3: c.L3, L4: c.L4}
 	if r.Quote {
-		flow.L3, flow.L4 = c.Quoted3, c.Quoted4
+		flow.L3, flow.L4, flow.Reply = c.Quoted3, c.Quoted4, r.Reply
 	}
 	switch {
 	case r.Restores():

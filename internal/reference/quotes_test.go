@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"repacket/internal/field"
 	"repacket/internal/packetgen"
 	"repacket/internal/reference"
 	"repacket/internal/rule"
@@ -34,6 +35,12 @@ var answered = []string{
 	"if udp_dest 53 then swap udp replies",
 	"if udp_dest 53 then swap ip swap udp replies",
 	"if ip6 tcp_dest 80 then swap ip6 swap tcp replies",
+	"if udp_dest 1-50000 then udp_dest 443 replies tracked",
+	"if ip then ip_src random 192.0.2.0/30, ip_dest hash replies tracked",
+	"if ip6 not icmp6 then ip6_src hash 2001:db8::/120, ip6_dest random replies tracked",
+	"if dport 1-60000 then dport atmost 80, sport atleast 50000 replies tracked",
+	"if udp_dest 1-60000 then udp_dest udp_src, udp_src random replies tracked",
+	"if tcp then swap tcp, ip_dest 192.0.2.1 replies tracked else if icmp_type 8 then icmp_id random replies tracked",
 	"if not tcp_dest 22 ip_dest 203.0.113.5 then ip_dest 10.1.2.3 replies",
 	"if tcp_dest 443 ip_dest 198.51.100.9 then tcp_dest 8080 replies else if ip_dest 203.0.113.5 then ip_dest 10.1.2.3 replies else if ip6_src 2001:db8::5 then ip6_src fd00::9 replies",
 }
@@ -139,7 +146,9 @@ func plain(frame []byte) bool {
 	at := map[byte]int{6: 16, 17: 6, 1: 2, 58: 2}[protocol]
 	l4 := l3 + length
 	switch {
-	case at == 0, version != 4 && version != 6, length < 20, total < length+20, total > len(frame)-l3:
+	case binary.BigEndian.Uint16(frame[l3-2:]) != map[int]uint16{4: 0x0800, 6: 0x86dd}[version]:
+		return false
+	case at == 0, length < 20, total < length+20, total > len(frame)-l3:
 		return false
 	case version == 4 && (binary.BigEndian.Uint16(frame[l3+6:])&0x3fff != 0 || binary.BigEndian.Uint16(frame[l3+10:])%0xffff == 0):
 		return false
@@ -165,7 +174,11 @@ func TestErrorsAreUndone(t *testing.T) {
 		tried := 0
 		for range 8000 {
 			in := packetgen.Frame(r, p)
-			did := reference.Run(p, in)
+			flows, draw := &reference.Flows{}, r.Uint32()
+			run := func(p *rule.Program, frame []byte) reference.Result {
+				return reference.RunTracked(field.Ethernet, p, frame, func(i int) uint32 { return draw * uint32(2*i+1) }, flows)
+			}
+			did := run(p, in)
 			if did.Acted == nil || did.Acted.Quote || did.Acted.Replies == rule.NoReplies || !plain(in) || !plain(did.Frame) {
 				continue
 			}
@@ -175,11 +188,11 @@ func TestErrorsAreUndone(t *testing.T) {
 				if by == destination && len(did.Acted.Swaps) > 0 {
 					continue // whose addresses the rule exchanges
 				}
-				same(t, text+": about the packet", reference.Run(p.Replies, errorAbout(did.Frame, behind, by)).Frame, errorAbout(in, behind, by))
+				same(t, text+": about the packet", run(p.Replies, errorAbout(did.Frame, behind, by)).Frame, errorAbout(in, behind, by))
 				sent := exchanged(did.Frame)
-				got := reference.Run(p.Replies, sent).Frame
+				got := run(p.Replies, sent).Frame
 				same(t, text+": the reply", got, exchanged(in))
-				same(t, text+": about the reply", reference.Run(p, errorAbout(got, behind, by)).Frame, errorAbout(sent, behind, by))
+				same(t, text+": about the reply", run(p, errorAbout(got, behind, by)).Frame, errorAbout(sent, behind, by))
 			}
 			if t.Failed() {
 				return

@@ -8,7 +8,11 @@ import (
 // Flows are the flows that rules have tracked, by what they look like behind the rule
 // (semantics.md 5.5). The zero value holds none. It has room for any number, and no entry
 // is ever idle for long.
-type Flows struct{ entries map[conversation]entry }
+type Flows struct {
+	entries map[conversation]entry
+	// left is what a flow that arrived looked like when it was last entered.
+	left map[conversation]conversation
+}
 
 // entry is a flow as it arrived, and the rule that acted on it.
 type entry struct {
@@ -121,13 +125,17 @@ func (c conversation) reply() conversation {
 // enter notes that a flow, which looks like left behind a rule, arrived as another. It is false
 // if another flow that looks the same keeps its entry: one of another client.
 func (f *Flows) enter(left conversation, e entry) bool {
-	if old, is := f.entries[left]; is && old != e && !sameClient(old.arrived, e.arrived) {
+	old, is := f.entries[left]
+	switch {
+	case is && old == e:
+		return true
+	case is && !sameClient(old.arrived, e.arrived):
 		return false
 	}
 	if f.entries == nil {
-		f.entries = map[conversation]entry{}
+		f.entries, f.left = map[conversation]entry{}, map[conversation]conversation{}
 	}
-	f.entries[left] = e
+	f.entries[left], f.left[e.arrived] = e, left
 	return true
 }
 
@@ -138,11 +146,15 @@ func sameClient(a, b conversation) bool {
 
 // restored is what a packet of the other direction becomes that answers a flow of the rule: the
 // answer to that flow as it arrived. For an ICMP error that quotes a packet of the flow it is that
-// packet as it arrived. ok is false if there is no such flow.
+// packet as it arrived, for one that quotes an answer which was given the old values that answer
+// before. ok is false if there is no such flow.
 func (f *Flows) restored(p packet, r *rule.Rule) (_ conversation, ok bool) {
 	c, ok := headers{p, r.Quote}.conversation()
 	if !ok {
 		return c, false
+	}
+	if r.Reply {
+		return f.rewritten(c.reply(), r)
 	}
 	if !r.Quote {
 		c = c.reply()
@@ -152,6 +164,13 @@ func (f *Flows) restored(p packet, r *rule.Rule) (_ conversation, ok bool) {
 		e.arrived = e.arrived.reply()
 	}
 	return e.arrived, ok && e.rule == r.Index
+}
+
+// rewritten is the answer to what the rule has made of a flow that arrived; ok is false if it has
+// tracked none, or what it looked like belongs to another flow since.
+func (f *Flows) rewritten(arrived conversation, r *rule.Rule) (_ conversation, ok bool) {
+	left, ok := f.left[arrived]
+	return left.reply(), ok && f.entries[left] == entry{arrived, r.Index}
 }
 
 // restore is what a field gets by the flow that was found.

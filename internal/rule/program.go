@@ -105,6 +105,8 @@ type Rule struct {
 	// Quote: the rule is for ICMP errors that quote packets of the rule as written, or replies to
 	// them. It has fields that are no words of the language.
 	Quote bool
+	// Reply, of a rule that Restores: what is quoted is a reply whose old values have been given back.
+	Reply bool
 	// Rows are the rows of its file, or nil. The rule stands for one rule a
 	// row, in the file's order: see Row.
 	Rows *Rows

@@ -32,6 +32,11 @@ func TestQuoteRules(t *testing.T) {
 			},
 		},
 		{
+			"if udp_dest 1-9 ip_ttl 3 then ip_dest random, udp_src 7 replies tracked",
+			[]string{"if quoted_udp_dest 1-9 and quoted_ip and quoted_udp_src 7, of a flow that is tracked, then quoted_ip_dest as it was, ip_src as it was, quoted_udp_src as it was"},
+			[]string{"if quoted_udp_src 1-9 and quoted_ip, of a flow that is tracked, then quoted_ip_src as it was, ip_dest as it was, quoted_udp_dest as it was"},
+		},
+		{
 			"if vlan_id 5 udp_dest 53 then vlan_id 6 replies",
 			[]string{"if quoted_udp_dest 53 and vlan_id 6 and (quoted_ip or quoted_ip6) then vlan_id 5"},
 			[]string{"if vlan_id 5 and quoted_udp_src 53 and (quoted_ip or quoted_ip6) then vlan_id 6"},

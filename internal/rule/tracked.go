@@ -98,39 +98,58 @@ func (f *trackedFlows) reply() *Rule {
 	return out
 }
 
-// aboutFlow is the rule for ICMP errors that quote a packet as the rule has left it. An address of
-// the error itself is restored where it is that of the packet's end (semantics.md 5.5).
+// aboutFlow is the rule for ICMP errors that quote a packet as the rule has left it.
 func (f *trackedFlows) aboutFlow() *Rule {
 	out := &Rule{Index: f.rule.Index, Replies: Tracked, Quote: true}
-	for i, changed := range f.changed {
-		out.Actions = append(out.Actions, Action{Field: field.Quoted(changed), Op: operand.Restore, At: f.at[i]})
-		if changed.Kind.IsAddress() {
-			out.Actions = append(out.Actions, Action{Field: flowFields[changed], Op: operand.Restore, At: f.at[i]})
-		}
-	}
-	out.Cond = withGuards(inQuote(f.result), out.Actions)
+	f.restoreQuote(out, f.result, func(changed *field.Field) *field.Field { return changed })
 	return out
 }
 
 // aboutReply are the rules for ICMP errors that quote a reply whose old values have been given back.
-// They need no table where the new values are those that the rule says.
 func (f *trackedFlows) aboutReply(c *checker) []*Rule {
-	flow := possible(f.rule.Cond)
-	in := c.sets.packets(flow)
-	inv := inverse{rule: f.rule, flow: flow}
+	if inv, ok := f.known(c); ok {
+		return inv.aboutReply()
+	}
+	return []*Rule{f.aboutReplyByTable()}
+}
+
+// known is what the rule changes where that are values and prefixes that it says. Then errors about
+// replies need no table. It is false if they are others.
+func (f *trackedFlows) known(c *checker) (inv inverse, ok bool) {
+	inv = inverse{rule: f.rule, flow: possible(f.rule.Cond)}
+	in := c.sets.packets(inv.flow)
 	for _, a := range f.rule.Actions {
 		switch {
 		case !changesFlow(a):
 			continue
 		case a.Cell > 0, a.Op != operand.Set && a.Op != operand.Prefix, in.Values(a.Field).Empty():
-			return nil
+			return inv, false
 		}
 		inv.changes = append(inv.changes, change{redo: a, old: Test{Field: a.Field, In: in.Values(a.Field), At: a.At}})
 	}
-	if f.rule.Rows != nil || len(f.rule.Swaps) > 0 {
-		return nil
+	return inv, f.rule.Rows == nil && len(f.rule.Swaps) == 0
+}
+
+// aboutReplyByTable has what the rule makes of the flow from the table, also where it was drawn.
+func (f *trackedFlows) aboutReplyByTable() *Rule {
+	flow := ofFlow(f.rule.Cond, true, func(t Test) bool { return saysFlow(t) && len(t.Cells) == 0 })
+	out := &Rule{Index: f.rule.Index, Replies: Tracked, Quote: true, Reply: true}
+	f.restoreQuote(out, rewrite(flow, func(t Test) Expr { return exchange(t) }), func(changed *field.Field) *field.Field { return flowFields[changed] })
+	return out
+}
+
+// restoreQuote has a rule restore the quoted packet, on which a condition has to hold and in which the
+// fields that the rule changes are others. An address of the error itself is restored where it
+// is that of the packet's end (semantics.md 5.5).
+func (f *trackedFlows) restoreQuote(out *Rule, cond Expr, quoted func(changed *field.Field) *field.Field) {
+	for i, changed := range f.changed {
+		inner := quoted(changed)
+		out.Actions = append(out.Actions, Action{Field: field.Quoted(inner), Op: operand.Restore, At: f.at[i]})
+		if inner.Kind.IsAddress() {
+			out.Actions = append(out.Actions, Action{Field: flowFields[inner], Op: operand.Restore, At: f.at[i]})
+		}
 	}
-	return inv.aboutReply()
+	out.Cond = withGuards(inQuote(cond), out.Actions)
 }
 
 // givenBy are the values that an action of a rule may give, or all of its field where they are many.

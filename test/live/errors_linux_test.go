@@ -33,17 +33,30 @@ var (
 	askedAddr6 = netip.MustParseAddr("2001:db8:77::77")
 )
 
-// errorRules are rules for ports and for addresses, and where the client then asks.
-var errorRules = []struct {
+// errorRule is what packets are rewritten by, and where the client then asks.
+type errorRule struct {
 	name, text string
 	at, at6    netip.Addr // the zero value is the server's own
 	port       int
-}{
+}
+
+// errorRules are rules for ports and for addresses.
+var errorRules = []errorRule{
 	{"ports", "if dport 443 then dport 8080 replies", netip.Addr{}, netip.Addr{}, 443},
 	{
 		"addresses", "if ip_dest 203.0.113.77 then ip_dest 198.51.100.2 replies; if ip6_dest 2001:db8:77::77 then ip6_dest 2001:db8:2::2 replies",
 		askedAddr, askedAddr6, 8080,
 	},
+}
+
+// hashed is a rule whose replies are tracked: the server sees clients at other addresses.
+var hashed = errorRule{
+	"tracked",
+	"if tcp_dest 443 and ip then ip_src hash 203.0.113.0/30, tcp_dest atleast 8080 replies tracked" +
+		" else if tcp_dest 443 and ip6 then ip6_src hash 2001:db8:77::/126, tcp_dest atleast 8080 replies tracked",
+	netip.Addr{},
+	netip.Addr{},
+	443,
 }
 
 // errorPlace is where the rules are: on the client, on the router towards it, or on the server.
@@ -152,7 +165,11 @@ func TestPathMTUDiscovery(t *testing.T) {
 		{"download", aboutReplies, false, func(c testnet.RouterConfig) string { return c.ClientSide.Name }},
 	} {
 		for _, p := range way.places {
-			for _, r := range errorRules {
+			rules := errorRules
+			if !way.upload {
+				rules = append(rules, hashed)
+			}
+			for _, r := range rules {
 				t.Run(way.name+" "+p.name+", "+r.name, func(t *testing.T) {
 					n := newErrorNetwork(t, p, r.text, way.shorter)
 					for _, e := range n.ends(r.at, r.at6, r.port) {

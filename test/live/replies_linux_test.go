@@ -3,6 +3,7 @@ package live
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -284,9 +285,14 @@ func (s *service) program(t *testing.T, text string) *rule.Program {
 
 func checked(t *testing.T, text string) *rule.Program {
 	t.Helper()
-	p, err := rule.Check(text)
+	p, err := rule.CheckWith(text, rule.Options{Open: ports})
 	fatal(t, err)
 	return p
+}
+
+// ports is a file of rows for rules, whose new values are the same.
+func ports(string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("asked,served\n20442,8082\n20443,8082\n")), nil
 }
 
 func (s *service) start(t *testing.T, text string) *engine.Session {

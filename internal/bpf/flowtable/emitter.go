@@ -25,8 +25,9 @@ type emitter struct {
 	*assembler.Assembler
 	Table
 	words int
-	// busy is where to go if a bucket is being written to, or has changed.
-	busy, again assembler.Label
+	// busy is where to go if a bucket is being written to, or has changed, entered where an entry
+	// has been written.
+	busy, again, entered assembler.Label
 }
 
 const (
@@ -84,11 +85,9 @@ func (e *emitter) enter() {
 	}
 
 	e.About("hash")
-	e.Emit(asm.LoadMapValue(hash, e.Map, seedAt), asm.LoadMem(hash, hash, 0, asm.DWord))
-	e.Emit(asm.LoadImm(asm.R1, ratio, asm.DWord))
+	e.seed(hash, asm.R1)
 	for i := range e.words {
-		e.Emit(asm.LoadMem(asm.R0, request, int16(8*i), asm.DWord), asm.Xor.Reg(hash, asm.R0), asm.Mul.Reg(hash, asm.R1))
-		e.Emit(asm.Mov.Reg(asm.R0, hash), asm.RSh.Imm(asm.R0, 32), asm.Xor.Reg(hash, asm.R0))
+		e.mix(hash, asm.R1, request, int16(8*i))
 	}
 	// The tag is the form and the lowest bits; the first bucket is that of the highest of
 	// 32 bits, the second that of the highest of 64.
@@ -97,6 +96,18 @@ func (e *emitter) enter() {
 	e.Emit(asm.Or.Reg(tag, asm.R0))
 	e.store(tagSaved, tag)
 	e.Emit(asm.Mov.Imm(attempts, mostAttempts))
+}
+
+// seed begins a hash, by registers that mix uses.
+func (e *emitter) seed(hash, by asm.Register) {
+	e.Emit(asm.LoadMapValue(hash, e.Map, seedAt), asm.LoadMem(hash, hash, 0, asm.DWord))
+	e.Emit(asm.LoadImm(by, ratio, asm.DWord))
+}
+
+// mix goes on with a hash by the word at a place.
+func (e *emitter) mix(hash, by, base asm.Register, at int16) {
+	e.Emit(asm.LoadMem(asm.R0, base, at, asm.DWord), asm.Xor.Reg(hash, asm.R0), asm.Mul.Reg(hash, by))
+	e.Emit(asm.Mov.Reg(asm.R0, hash), asm.RSh.Imm(asm.R0, 32), asm.Xor.Reg(hash, asm.R0))
 }
 
 // firstBucketNumber leaves in dst which bucket comes first.

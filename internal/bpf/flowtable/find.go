@@ -8,8 +8,8 @@ import (
 
 // What the functions return.
 const (
-	// NotFound: the table has no such flow. Any other result of Find up to MaxOwner
-	// is the owner of the entry.
+	// NotFound: the table has no such flow. Any other result of Find and FindOriginal up to
+	// MaxOwner is the owner of the entry.
 	NotFound = 0
 	MaxOwner = 1<<16 - 1
 	// Torn: the entry kept changing while it was read.
@@ -51,7 +51,7 @@ func (t Table) begin(a *assembler.Assembler, name string, ip6 bool) *emitter {
 	if ip6 {
 		e.words = wordsIP6
 	}
-	e.busy, e.again = e.NewLabel(), e.NewLabel()
+	e.busy, e.again, e.entered = e.NewLabel(), e.NewLabel(), e.NewLabel()
 	e.Function(assembler.WordsFunction(name, 2*e.words))
 	e.enter()
 	e.BindLoop(e.again)
@@ -88,12 +88,16 @@ const (
 func (e *emitter) toEntry() {
 	e.toHot()
 	if e.words > hotWords {
-		e.Emit(asm.Mov.Reg(cold, slot), asm.Mul.Imm(cold, coldSize), asm.Add.Reg(cold, bucket))
+		e.toCold()
 	}
 }
 
 func (e *emitter) toHot() {
 	e.Emit(asm.Mov.Reg(hot, slot), asm.Mul.Imm(hot, hotSize), asm.Add.Reg(hot, bucket))
+}
+
+func (e *emitter) toCold() {
+	e.Emit(asm.Mov.Reg(cold, slot), asm.Mul.Imm(cold, coldSize), asm.Add.Reg(cold, bucket))
 }
 
 // part is the register that a word of an entry is found by.

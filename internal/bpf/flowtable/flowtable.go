@@ -11,6 +11,9 @@
 // the last use for each. Where both buckets are full, the entry that has not been used for
 // longest is evicted.
 //
+// The key of a flow is what it looks like since a rule has rewritten it, its value what it was. By
+// what it was it is found too, see index.go.
+//
 // Programs reach the value directly, without a helper. Each bucket has a sequence number,
 // odd while an entry is written (a seqlock, include/linux/seqlock.h). Readers compare it
 // before and behind; writers move it from even to odd by one atomic exchange, which fails
@@ -24,7 +27,7 @@ import (
 // Entries and buckets.
 const (
 	ways       = 7
-	bucketSize = 640 // ten cache lines
+	bucketSize = 704 // eleven cache lines
 	headerSize = 64  // in front of the buckets
 
 	// An entry is in two places, the first two words of the key and of the value in one
@@ -44,6 +47,7 @@ const (
 	hotAt      = timesAt + 4*ways       // the next cache line
 	coldAt     = hotAt + ways*hotSize   //
 	evictedAt  = coldAt + ways*coldSize // 32 bits: how many entries have been evicted
+	indexAt    = bucketSize - 4*marks   // the last cache line
 )
 
 // keyAt is where a word of the key of entry i is in a bucket, valueAt one of the value of entry 0.

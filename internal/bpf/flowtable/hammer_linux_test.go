@@ -38,6 +38,9 @@ func TestNoOtherFlowsValue(t *testing.T) {
 			if got.wrong != 0 || got.hits == 0 || got.tracked == 0 {
 				t.Errorf("%d of %d hits gave a value that this flow never had (%d tracked)", got.wrong, got.hits, got.tracked)
 			}
+			if got.originals == 0 {
+				t.Errorf("of %d flows none was found by its value", got.hits)
+			}
 			if got.collisions != 0 {
 				t.Errorf("%d collisions of flows that have one source", got.collisions)
 			}
@@ -67,10 +70,11 @@ const (
 	countTracked
 	countCollision
 	countBusy
+	countOriginal
 	countsSize
 )
 
-type struck struct{ misses, hits, wrong, torn, tracked, collisions, busy uint64 }
+type struck struct{ misses, hits, wrong, torn, tracked, collisions, busy, originals uint64 }
 
 func newHammer(t *testing.T, ip6 bool, flows, room int, ordered bool) *hammer {
 	table, m := testTable(t, room)
@@ -120,7 +124,7 @@ func emitStrike(a *assembler.Assembler, counts, words, flows int) {
 	a.Call(asm.FnGetPrandomU32)
 	a.Emit(asm.Mov.Reg(asm.R6, asm.R0)) // bits that decide, and the value
 	a.Call(asm.FnGetPrandomU32)
-	a.Emit(asm.Mod.Imm(asm.R0, int32(flows)), asm.Add.Imm(asm.R0, 1))
+	a.Emit(asm.Mod.Imm(asm.R0, int32(flows)), asm.Add.Imm(asm.R0, 1), asm.Mov.Reg(asm.R8, asm.R0))
 	for i := range int16(words) {
 		a.Emit(asm.LoadImm(asm.R1, ratio*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R0))
 		a.Emit(asm.StoreMem(asm.R10, frame+8*i, asm.R1, asm.DWord), asm.StoreMem(asm.R10, frame+8*(int16(words)+i), asm.R1, asm.DWord))
@@ -157,6 +161,8 @@ func emitStrike(a *assembler.Assembler, counts, words, flows int) {
 		}
 	}
 	count(countHit)
+	strikeByValue(a, frame, words, done, wrong)
+	count(countOriginal)
 	a.Goto(done)
 	a.Bind(wrong)
 	count(countWrong)
@@ -164,6 +170,21 @@ func emitStrike(a *assembler.Assembler, counts, words, flows int) {
 	a.Bind(done)
 	a.Emit(asm.Mov.Imm(asm.R0, 0))
 	a.Exit()
+}
+
+// strikeByValue looks the flow in R8 up by the value that has been found, goes to miss if that is not
+// there any more, and to wrong if it has another key.
+func strikeByValue(a *assembler.Assembler, frame int16, words int, miss, wrong assembler.Label) {
+	for i := range int16(words) {
+		a.Emit(asm.LoadMem(asm.R0, asm.R10, frame+8*(int16(words)+i), asm.DWord), asm.StoreMem(asm.R10, frame+8*i, asm.R0, asm.DWord))
+	}
+	a.CallFunction(originalFunction, assembler.Stack(frame), assembler.Imm(1), assembler.Imm(0))
+	a.Jump(miss, asm.JNE.Imm(asm.R0, 7, ""))
+	for i := range int16(words) {
+		a.Emit(asm.LoadImm(asm.R1, ratio*int64(2*i+3), asm.DWord), asm.Mul.Reg(asm.R1, asm.R8))
+		a.Emit(asm.LoadMem(asm.R0, asm.R10, frame+8*(int16(words)+i), asm.DWord))
+		a.Jump(wrong, asm.JNE.Reg(asm.R0, asm.R1, ""))
+	}
 }
 
 // strike runs the program so often, at once, each of them so many turns.
@@ -187,7 +208,7 @@ func (h *hammer) strike(t *testing.T, runs, turns int) struck {
 	count := func(at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
 	return struck{
 		count(countMiss), count(countHit), count(countWrong), count(countTorn),
-		count(countTracked), count(countCollision), count(countBusy),
+		count(countTracked), count(countCollision), count(countBusy), count(countOriginal),
 	}
 }
 

@@ -22,8 +22,9 @@ func TestMain(m *testing.M) {
 
 // The functions that programs under test call.
 const (
-	findFunction  = "flow_find"
-	trackFunction = "flow_track"
+	findFunction     = "flow_find"
+	trackFunction    = "flow_track"
+	originalFunction = "flow_original"
 )
 
 // testTable makes a table in the kernel.
@@ -67,7 +68,9 @@ func loadTest(t testing.TB, table Table, ip6 bool, emit func(a *assembler.Assemb
 	calls := func(name string) bool {
 		return slices.ContainsFunc(a.Instructions(), func(i asm.Instruction) bool { return i.Reference() == name })
 	}
-	for name, emit := range map[string]func(*assembler.Assembler, string, bool){findFunction: table.Find, trackFunction: table.Track} {
+	for name, emit := range map[string]func(*assembler.Assembler, string, bool){
+		findFunction: table.Find, trackFunction: table.Track, originalFunction: table.FindOriginal,
+	} {
 		if calls(name) { // the kernel refuses functions that nothing calls
 			emit(a, name, ip6)
 		}
@@ -83,7 +86,7 @@ func loadTest(t testing.TB, table Table, ip6 bool, emit func(a *assembler.Assemb
 // call is one call of a function, as a packet: what to call, with what, and what came
 // of it.
 type call struct {
-	track  bool
+	kind   callKind
 	form   Form
 	owner  uint16
 	key    [wordsIP6]uint64
@@ -91,9 +94,18 @@ type call struct {
 	result uint32
 }
 
+type callKind byte
+
+// The functions. What is looked up by its original has that for its key, and the key is its value.
+const (
+	find callKind = iota
+	track
+	original
+)
+
 // Where the parts of a call are in the packet.
 const (
-	callTrack  = 0
+	callWhich  = 0
 	callForm   = 4
 	callOwner  = 8
 	callResult = 12
@@ -104,7 +116,7 @@ const (
 // caller emits a program that carries out the call in its packet.
 func caller(words int) func(a *assembler.Assembler) {
 	return func(a *assembler.Assembler) {
-		short, track, done := a.NewLabel(), a.NewLabel(), a.NewLabel()
+		short, done := a.NewLabel(), a.NewLabel()
 		frame := int16(-16 * words)
 		a.Emit(asm.LoadMem(asm.R6, asm.R1, 0, asm.Word), asm.LoadMem(asm.R2, asm.R1, 4, asm.Word))
 		a.Emit(asm.Mov.Reg(asm.R3, asm.R6), asm.Add.Imm(asm.R3, callSize))
@@ -117,12 +129,14 @@ func caller(words int) func(a *assembler.Assembler) {
 				return []asm.Instruction{asm.LoadMem(dst, asm.R6, at, asm.Word)}
 			}
 		}
-		a.Emit(asm.LoadMem(asm.R0, asm.R6, callTrack, asm.Word))
-		a.Jump(track, asm.JNE.Imm(asm.R0, 0, ""))
-		a.CallFunction(findFunction, assembler.Stack(frame), word(callForm), assembler.Imm(0))
-		a.Goto(done)
-		a.Bind(track)
-		a.CallFunction(trackFunction, assembler.Stack(frame), word(callForm), word(callOwner))
+		for kind, name := range []string{find: findFunction, track: trackFunction, original: originalFunction} {
+			a.Emit(asm.LoadMem(asm.R0, asm.R6, callWhich, asm.Byte))
+			a.SkipIf(asm.JNE.Imm(asm.R0, int32(kind), ""), func() {
+				a.CallFunction(name, assembler.Stack(frame), word(callForm), word(callOwner))
+				a.Goto(done)
+			})
+		}
+		a.Emit(asm.Mov.Imm(asm.R0, -1))
 		a.Bind(done)
 		a.Emit(asm.StoreMem(asm.R6, callResult, asm.R0, asm.Word))
 		for i := range int16(2 * words) {
@@ -138,9 +152,7 @@ func caller(words int) func(a *assembler.Assembler) {
 func (c call) run(t testing.TB, p *ebpf.Program, words int) call {
 	t.Helper()
 	b := make([]byte, callSize)
-	if c.track {
-		b[callTrack] = 1
-	}
+	b[callWhich] = byte(c.kind)
 	binary.LittleEndian.PutUint32(b[callForm:], uint32(c.form))
 	binary.LittleEndian.PutUint32(b[callOwner:], uint32(c.owner))
 	for i := range words {

@@ -49,10 +49,10 @@ func (e *emitter) insert() {
 	e.Goto(e.busy)
 
 	e.Bind(inFirst)
-	e.Emit(asm.Mov.Reg(slot, place))
+	e.Emit(asm.Mov.Reg(slot, place), asm.Mov.Imm(former, 0))
 	e.write()
 	e.unlock()
-	e.result(Tracked)
+	e.Goto(e.entered)
 }
 
 // ifFree goes to free if an entry is, with its place.
@@ -81,12 +81,13 @@ func (e *emitter) intoEither() {
 	e.Emit(asm.StoreImm(one, overflowAt, 1, asm.Word))
 	e.Bind(evict)
 	e.Emit(asm.Mov.Reg(slot, place))
+	e.gone()
 	e.write()
 	e.load(bucket, secondBucket)
 	e.unlock()
 	e.load(bucket, firstBucket)
 	e.unlock()
-	e.result(Tracked)
+	e.Goto(e.entered)
 }
 
 // evict goes to done with the place of the entry that has been idle for longest, and counts

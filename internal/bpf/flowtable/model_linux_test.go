@@ -14,6 +14,9 @@ import (
 // not say is where an entry is, so it reads from the table which one has been evicted.
 type model map[modelKey]modelEntry
 
+// originals say which key a value was entered with last.
+type originals map[modelKey]modelKey
+
 type modelKey struct {
 	form Form
 	key  [wordsIP6]uint64
@@ -25,14 +28,37 @@ type modelEntry struct {
 }
 
 // track does what Track is to do, but for evictions.
-func (m model) track(c call) uint32 {
-	k := modelKey{c.form, c.key}
+func (m model) track(c call, by originals) uint32 {
+	k, now := modelKey{c.form, c.key}, modelEntry{c.value, c.owner}
 	old, is := m[k]
-	if is && old != (modelEntry{c.value, c.owner}) && !sameSource(old.value, c.value, c.form > 3) {
+	switch {
+	case is && old == now:
+		return Tracked
+	case is && !sameSource(old.value, c.value, c.form > 3):
 		return Collision
 	}
-	m[k] = modelEntry{c.value, c.owner}
+	m[k] = now
+	by[modelKey{c.form, c.value}] = k
 	return Tracked
+}
+
+// found is what FindOriginal is to find.
+func (m model) found(c call, by originals) call {
+	v := modelKey{c.form, c.key}
+	if k, is := by[v]; is && m[k].value == v.key {
+		c.value, c.result = k.key, uint32(m[k].owner)
+	}
+	return c
+}
+
+// marks is how many values the index is to have.
+func (m model) marks(by originals) (n int) {
+	for v, k := range by {
+		if m[k].owner > 0 && m[k].value == v.key {
+			n++
+		}
+	}
+	return n
 }
 
 // sameSource reports whether two flows have the port and the address of the source in
@@ -74,38 +100,56 @@ func TestTableLikeModel(t *testing.T) {
 			}
 			p := loadTest(t, table, test.ip6, caller(words))
 			r := rand.New(rand.NewPCG(15, 1))
-			want, evicted := model{}, uint64(0)
+			want, by, evicted, hits := model{}, originals{}, uint64(0), 0
 			for range 3000 {
 				c := randomCall(r, words, test.flows, forms)
 				before := maps.Clone(want)
 				got := c.run(t, p, words)
-				if !c.track {
+				switch c.kind {
+				case find:
 					e := before[modelKey{c.form, c.key}]
 					if got.result != uint32(e.owner) || e.owner != 0 && got.value != e.value {
 						t.Fatalf("found %d %x, not %d %x", got.result, got.value, e.owner, e.value)
 					}
 					continue
+				case original:
+					if should := want.found(c, by); got.result != should.result || got.result != 0 && got != should {
+						t.Fatalf("found %+v by its value, not %+v", got, should)
+					} else if got.result != 0 {
+						hits++
+					}
+					continue
 				}
-				if result := want.track(c); got.result != result {
+				if result := want.track(c, by); got.result != result {
 					t.Fatalf("tracking %+v gave %d, not %d", c, got.result, result)
 				}
 				evicted += want.compare(t, m, before, words)
+				if n := countMarks(t, m); n != want.marks(by) {
+					t.Fatalf("%d marks, and %d values to find", n, want.marks(by))
+				}
 			}
 			if u := usageOf(t, m); u != (Usage{len(want), evicted}) || len(want) > test.most {
 				t.Errorf("the table has %+v, and there are %d flows, %d evicted, %d at most", u, len(want), evicted, test.most)
 			}
-			t.Logf("%d flows, %d evicted", len(want), evicted)
+			if hits < 20 {
+				t.Errorf("%d flows were found by their values, which says little", hits)
+			}
+			t.Logf("%d flows, %d evicted, %d found by their values", len(want), evicted, hits)
 		})
 	}
 }
 
 // randomCall is a call with one of so many keys. Values have one of few sources.
 func randomCall(r *rand.Rand, words, flows int, forms []Form) call {
-	c := call{track: r.IntN(2) == 0, form: forms[r.IntN(len(forms))], owner: uint16(1 + r.IntN(3))}
+	c := call{kind: []callKind{track, track, find, original}[r.IntN(4)], form: forms[r.IntN(len(forms))], owner: uint16(1 + r.IntN(3))}
 	n := uint64(r.IntN((flows + len(forms) - 1) / len(forms)))
 	for i := range words {
 		c.key[i] = n * 0x1000100010001
 		c.value[i] = uint64(r.IntN(2)) << (16 * r.IntN(4))
+	}
+	if c.kind == original {
+		c.key, c.value = c.value, c.key
+		return c
 	}
 	protocols := []uint64{6, 17}
 	c.key[0] = c.key[0]&^(0xff<<32) | protocols[n%2]<<32
@@ -163,9 +207,9 @@ func eachEntry(t *testing.T, m *ebpf.Map, do func(bucket []byte, i int)) []byte 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := 64; at < len(value); at += 640 {
+	for at := 64; at < len(value); at += 704 {
 		for i := range 7 {
-			if b := value[at:][:640]; b[8+2*i]|b[9+2*i] != 0 {
+			if b := value[at:][:704]; b[8+2*i]|b[9+2*i] != 0 {
 				do(b, i)
 			}
 		}
@@ -209,7 +253,7 @@ func TestOldestIsEvicted(t *testing.T) {
 				t.Fatal(err)
 			}
 			for n := range uint64(14) {
-				(call{track: true, form: 1, owner: 1, key: key(n)}).run(t, p, wordsIP)
+				(call{kind: track, form: 1, owner: 1, key: key(n)}).run(t, p, wordsIP)
 			}
 			oldest, nth := rand.IntN(14), 0
 			var gone uint64
@@ -227,7 +271,7 @@ func TestOldestIsEvicted(t *testing.T) {
 			if err := m.Put(uint32(0), value); err != nil {
 				t.Fatal(err)
 			}
-			if c := (call{track: true, form: 1, owner: 1, key: key(99)}).run(t, p, wordsIP); nth != 14 || c.result != Tracked {
+			if c := (call{kind: track, form: 1, owner: 1, key: key(99)}).run(t, p, wordsIP); nth != 14 || c.result != Tracked {
 				t.Fatalf("with %d entries, a new one gave %d", nth, c.result)
 			}
 			for n := range uint64(14) {
@@ -254,7 +298,7 @@ func TestOlderStays(t *testing.T) {
 		table, m := testTable(t, 1)
 		p := loadTest(t, table, ip6, caller(words))
 		key := [wordsIP6]uint64{17 << 32, 1, 2, 3, 4}
-		old := call{track: true, form: form, owner: 1, key: key, value: [wordsIP6]uint64{0xaaaa1111, 5, 6, 7, 8}}
+		old := call{kind: track, form: form, owner: 1, key: key, value: [wordsIP6]uint64{0xaaaa1111, 5, 6, 7, 8}}
 		if !ip6 {
 			clear(old.key[2:])
 			clear(old.value[2:])
@@ -301,9 +345,11 @@ func TestRoom(t *testing.T) {
 	table, m := testTable(t, flows)
 	p := loadTest(t, table, false, caller(wordsIP))
 	r := rand.New(rand.NewPCG(15, 3))
+	var values [][wordsIP6]uint64
 	for n := range flows {
 		key := [wordsIP6]uint64{r.Uint64()&^(0xff<<32) | 17<<32, r.Uint64()}
-		if c := (call{track: true, form: 1, owner: 1, key: key}).run(t, p, wordsIP); c.result != Tracked {
+		values = append(values, [wordsIP6]uint64{key[0], r.Uint64()})
+		if c := (call{kind: track, form: 1, owner: 1, key: key, value: values[n]}).run(t, p, wordsIP); c.result != Tracked {
 			t.Fatalf("flow %d: %d", n, c.result)
 		}
 		if n != flows/2 && n != flows*3/4 && n != flows-1 {
@@ -315,5 +361,14 @@ func TestRoom(t *testing.T) {
 		default:
 			t.Logf("of %d flows %d were evicted", n+1, u.Evicted)
 		}
+	}
+	lost := 0
+	for _, v := range values {
+		if c := (call{kind: original, form: 1, key: v}).run(t, p, wordsIP); c.result != 1 {
+			lost++
+		}
+	}
+	if u := usageOf(t, m); lost < int(u.Evicted) || lost > int(u.Evicted)+flows/1000 {
+		t.Errorf("%d of %d flows are not found by their values, %d were evicted", lost, flows, u.Evicted)
 	}
 }

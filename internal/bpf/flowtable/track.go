@@ -40,6 +40,8 @@ func (t Table) Track(a *assembler.Assembler, name string, ip6 bool) {
 	e.insert()
 	e.Bind(found)
 	e.found()
+	e.Bind(e.entered)
+	e.index()
 	e.end(Busy)
 }
 
@@ -69,9 +71,10 @@ func (e *emitter) found() {
 	e.Bind(update)
 	e.About("update")
 	e.lock(cold, e.busy)
+	e.gone()
 	e.write()
 	e.unlock()
-	e.result(Tracked)
+	e.Goto(e.entered)
 }
 
 // sameSource goes to same if the entry's value has the source of the request's: the
@@ -136,6 +139,7 @@ func (e *emitter) unlock() {
 // write writes the entry in slot of a bucket that is locked.
 func (e *emitter) write() {
 	e.About("entry")
+	e.locate()
 	e.toEntry()
 	for word := range e.words {
 		e.Emit(asm.LoadMem(asm.R0, request, int16(8*word), asm.DWord))

@@ -122,20 +122,24 @@ static __always_inline int same(const void *one, const void *other, __u32 size)
  * Notes that a flow, as it leaves, arrived as another one. It is 0 if another client has a
  * flow that looks the same: that one stays. Of one client the newest flow wins.
  */
-static __noinline int track(const struct flow *left, const struct tracked *now)
+static __noinline int track(struct scratch *flows)
 {
-	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, left);
+	struct tracked *now = &flows->now, *left = &flows->left;
+	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, &left->flow);
 
 	if (old && !same(old, now, sizeof(*now))) {
-		const struct flow *other = &old->arrived, *flow = &now->arrived;
+		const struct flow *other = &old->flow, *flow = &now->flow;
 
 		if (!same(other->source, flow->source, sizeof(flow->source)) ||
 		    other->source_port != flow->source_port || other->identifier != flow->identifier)
 			return 0;
 		old = 0;
 	}
-	if (!old)
-		bpf_map_update_elem(&repacket_flows, left, now, BPF_ANY);
+	if (!old) {
+		bpf_map_update_elem(&repacket_flows, &left->flow, now, BPF_ANY);
+		now->flow.tags |= AS_IT_ARRIVED;
+		bpf_map_update_elem(&repacket_flows, &now->flow, left, BPF_ANY);
+	}
 	return 1;
 }
 
@@ -146,7 +150,7 @@ static __noinline int restore(struct flow *flow, __u32 rule)
 
 	if (!tracked || tracked->rule != rule)
 		return 0;
-	*flow = tracked->arrived;
+	*flow = tracked->flow;
 	return 1;
 }
 
@@ -156,6 +160,25 @@ static __noinline int answers(struct flow *flow, __u32 rule)
 	turn(flow);
 	if (!restore(flow, rule))
 		return 0;
+	turn(flow);
+	return 1;
+}
+
+/* Makes a flow of answers, as answers() has left it, what it was before; it is 0 if there is none. */
+static __noinline int was_answered(struct flow *flow, __u32 rule)
+{
+	const struct tracked *left, *tracked;
+
+	turn(flow);
+	flow->tags |= AS_IT_ARRIVED;
+	left = bpf_map_lookup_elem(&repacket_flows, flow);
+	if (!left)
+		return 0;
+	flow->tags &= ~AS_IT_ARRIVED;
+	tracked = bpf_map_lookup_elem(&repacket_flows, &left->flow);
+	if (!tracked || tracked->rule != rule || !same(&tracked->flow, flow, sizeof(*flow)))
+		return 0; /* it looks like another flow by now */
+	*flow = left->flow;
 	turn(flow);
 	return 1;
 }

@@ -79,29 +79,33 @@ struct flow {
 	__u16 message;     /* 0x100 and its type */
 	__be16 vlan;
 	__be16 cvlan;
-	__u16 tags;
+	__u16 tags;        /* how many */
 	__u8 ip6;
 	__u8 protocol;
 };
 
-/* A flow as it arrived, and the rule that rewrote it. */
+/* Added to the tags of a key: the flow is as it arrived. */
+enum { AS_IT_ARRIVED = 0x100 };
+
+/* A flow, and the rule that rewrote it. */
 struct tracked {
-	struct flow arrived;
+	struct flow flow;
 	__u32 rule;
 };
 
 _Static_assert(sizeof(struct tracked) == sizeof(struct flow) + 4, "no padding");
 
 /*
- * The flows that rules have rewritten, by what they look like since. The program of the
- * rules and that of their replies have to be given the same map: "bpftool prog load" takes
- * "map name repacket_flows pinned FILE". Where it is full, the kernel evicts flows that
- * have been idle. Unlike Repacket's own table it knows no idle time-outs, counts no
- * evictions, and does not notice where an entry that is being read is given to another flow.
+ * The flows that rules have rewritten as they arrived, by what they look like since, and that
+ * by what they were: two entries each. The program of the rules and that of their replies have to
+ * be given the same map: "bpftool prog load" takes "map name repacket_flows pinned FILE". Where
+ * it is full, the kernel evicts flows that have been idle. Unlike Repacket's own table it
+ * knows no idle time-outs, counts no evictions, and does not notice where an entry that is being
+ * read is given to another flow.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__type(key, struct flow);
 	__type(value, struct tracked);
 } repacket_flows SEC(".maps");
@@ -109,7 +113,7 @@ struct {
 /* The flows of the packet at hand: a few of them would be too much for the stack. */
 struct scratch {
 	struct tracked now;
-	struct flow flow;
+	struct tracked left;
 };
 
 struct {
@@ -348,20 +352,24 @@ static __always_inline int same(const void *one, const void *other, __u32 size)
  * Notes that a flow, as it leaves, arrived as another one. It is 0 if another client has a
  * flow that looks the same: that one stays. Of one client the newest flow wins.
  */
-static __noinline int track(const struct flow *left, const struct tracked *now)
+static __noinline int track(struct scratch *flows)
 {
-	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, left);
+	struct tracked *now = &flows->now, *left = &flows->left;
+	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, &left->flow);
 
 	if (old && !same(old, now, sizeof(*now))) {
-		const struct flow *other = &old->arrived, *flow = &now->arrived;
+		const struct flow *other = &old->flow, *flow = &now->flow;
 
 		if (!same(other->source, flow->source, sizeof(flow->source)) ||
 		    other->source_port != flow->source_port || other->identifier != flow->identifier)
 			return 0;
 		old = 0;
 	}
-	if (!old)
-		bpf_map_update_elem(&repacket_flows, left, now, BPF_ANY);
+	if (!old) {
+		bpf_map_update_elem(&repacket_flows, &left->flow, now, BPF_ANY);
+		now->flow.tags |= AS_IT_ARRIVED;
+		bpf_map_update_elem(&repacket_flows, &now->flow, left, BPF_ANY);
+	}
 	return 1;
 }
 
@@ -376,13 +384,13 @@ static __always_inline int udp_packet(struct xdp_md *ctx, __u32 l3, struct ip_he
 		if (!flows)
 			return XDP_PASS;
 		flows->now.rule = 0;
-		flow_ip(&flows->now.arrived, ip);
-		flow_vlans(ctx, l3, &flows->now.arrived);
-		flow_ports(&flows->now.arrived, PROTOCOL_UDP, udp->src, udp->dest);
-		flows->flow = flows->now.arrived;
-		flows->flow.dest[0] = bpf_htonl(ADDRESS(10, 0, 0, 1));
-		flows->flow.dest_port = bpf_htons(443);
-		if (!track(&flows->flow, &flows->now)) /* it would look like another client's */
+		flow_ip(&flows->now.flow, ip);
+		flow_vlans(ctx, l3, &flows->now.flow);
+		flow_ports(&flows->now.flow, PROTOCOL_UDP, udp->src, udp->dest);
+		flows->left = flows->now;
+		flows->left.flow.dest[0] = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		flows->left.flow.dest_port = bpf_htons(443);
+		if (!track(flows)) /* it would look like another client's */
 			return XDP_PASS;
 
 		/* ip_check follows ip_dest */
@@ -411,13 +419,13 @@ static __always_inline int udp_packet_source_routed(struct xdp_md *ctx, __u32 l3
 		if (!flows)
 			return XDP_PASS;
 		flows->now.rule = 0;
-		flow_ip(&flows->now.arrived, ip);
-		flow_vlans(ctx, l3, &flows->now.arrived);
-		flow_ports(&flows->now.arrived, PROTOCOL_UDP, udp->src, udp->dest);
-		flows->flow = flows->now.arrived;
-		flows->flow.dest[0] = bpf_htonl(ADDRESS(10, 0, 0, 1));
-		flows->flow.dest_port = bpf_htons(443);
-		if (!track(&flows->flow, &flows->now)) /* it would look like another client's */
+		flow_ip(&flows->now.flow, ip);
+		flow_vlans(ctx, l3, &flows->now.flow);
+		flow_ports(&flows->now.flow, PROTOCOL_UDP, udp->src, udp->dest);
+		flows->left = flows->now;
+		flows->left.flow.dest[0] = bpf_htonl(ADDRESS(10, 0, 0, 1));
+		flows->left.flow.dest_port = bpf_htons(443);
+		if (!track(flows)) /* it would look like another client's */
 			return XDP_PASS;
 
 		/* ip_check follows ip_dest */

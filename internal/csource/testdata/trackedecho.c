@@ -68,29 +68,33 @@ struct flow {
 	__u16 message;     /* 0x100 and its type */
 	__be16 vlan;
 	__be16 cvlan;
-	__u16 tags;
+	__u16 tags;        /* how many */
 	__u8 ip6;
 	__u8 protocol;
 };
 
-/* A flow as it arrived, and the rule that rewrote it. */
+/* Added to the tags of a key: the flow is as it arrived. */
+enum { AS_IT_ARRIVED = 0x100 };
+
+/* A flow, and the rule that rewrote it. */
 struct tracked {
-	struct flow arrived;
+	struct flow flow;
 	__u32 rule;
 };
 
 _Static_assert(sizeof(struct tracked) == sizeof(struct flow) + 4, "no padding");
 
 /*
- * The flows that rules have rewritten, by what they look like since. The program of the
- * rules and that of their replies have to be given the same map: "bpftool prog load" takes
- * "map name repacket_flows pinned FILE". Where it is full, the kernel evicts flows that
- * have been idle. Unlike Repacket's own table it knows no idle time-outs, counts no
- * evictions, and does not notice where an entry that is being read is given to another flow.
+ * The flows that rules have rewritten as they arrived, by what they look like since, and that
+ * by what they were: two entries each. The program of the rules and that of their replies have to
+ * be given the same map: "bpftool prog load" takes "map name repacket_flows pinned FILE". Where
+ * it is full, the kernel evicts flows that have been idle. Unlike Repacket's own table it
+ * knows no idle time-outs, counts no evictions, and does not notice where an entry that is being
+ * read is given to another flow.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__type(key, struct flow);
 	__type(value, struct tracked);
 } repacket_flows SEC(".maps");
@@ -98,7 +102,7 @@ struct {
 /* The flows of the packet at hand: a few of them would be too much for the stack. */
 struct scratch {
 	struct tracked now;
-	struct flow flow;
+	struct tracked left;
 };
 
 struct {
@@ -179,6 +183,30 @@ static __always_inline int carries(const struct ip_header *ip, const void *l4, c
 }
 
 /*
+ * Whether an ICMP message is an error that quotes an IPv4 packet (RFC 792): unreachable,
+ * source quench, time exceeded or parameter problem. So many bytes of it count.
+ */
+static __always_inline int quotes(const __u8 *message, __u32 room, const void *end)
+{
+	return 8 + sizeof(struct ip_header) <= room &&
+	       (const void *)message + 8 + sizeof(struct ip_header) <= end &&
+	       (message[0] == 3 || message[0] == 4 || message[0] == 11 || message[0] == 12) &&
+	       message[8] >> 4 == 4;
+}
+
+/*
+ * Whether the quoted packet went on with a whole header of that protocol, of which the
+ * quote has 8 bytes: RFC 792 asks for no more.
+ */
+static __always_inline int quotes_header(const struct ip_header *quoted, const void *l4, __u32 room,
+					 const void *end, __u8 protocol, __u32 fixed)
+{
+	return header_length(quoted) >= sizeof(*quoted) && !(quoted->flags_offset & bpf_htons(IP_OFFSET)) &&
+	       quoted->protocol == protocol && header_length(quoted) + fixed <= extent(quoted) &&
+	       8 + header_length(quoted) + 8 <= room && l4 + 8 <= end;
+}
+
+/*
  * A sum as one of 16 bits: carries are added at the end (RFC 1071). Such sums
  * are numbers modulo 65535, and 0xffff is another 0.
  */
@@ -194,6 +222,21 @@ static __always_inline __u32 fold(__u64 sum)
 static __always_inline __u64 minus(__u32 number)
 {
 	return 0xffffffff - number;
+}
+
+/*
+ * A checksum less what changes under it (RFC 1624). What was right stays
+ * right, what was wrong stays wrong by as much, and without a change it keeps
+ * its bytes.
+ */
+static __always_inline __be16 adjusted(__be16 check, __u64 change)
+{
+	__u32 was = bpf_ntohs(check);
+	__u32 less = fold(change);
+
+	if (less == 0 || less == 0xffff)
+		return check;
+	return bpf_htons(was < less ? was + 0xffff - less : was - less);
 }
 
 /*
@@ -301,6 +344,26 @@ static __noinline void flow_vlans(struct __sk_buff *ctx, __u32 l3, struct flow *
 	}
 }
 
+/* Makes a flow that of the packets which answer it. */
+static __always_inline void turn(struct flow *flow)
+{
+	swap(flow->source, flow->dest, sizeof(flow->source));
+	swap(&flow->source_port, &flow->dest_port, sizeof(flow->source_port));
+	switch (flow->message) { /* the types that answer each other */
+	case 0x100:
+	case 0x108:
+		flow->message ^= 0 ^ 8;
+		break;
+	case 0x10d:
+	case 0x10e:
+		flow->message ^= 13 ^ 14;
+		break;
+	case 0x180:
+	case 0x181:
+		flow->message ^= 128 ^ 129;
+	}
+}
+
 /* Whether so many bytes are the same. */
 static __always_inline int same(const void *one, const void *other, __u32 size)
 {
@@ -318,20 +381,43 @@ static __always_inline int same(const void *one, const void *other, __u32 size)
  * Notes that a flow, as it leaves, arrived as another one. It is 0 if another client has a
  * flow that looks the same: that one stays. Of one client the newest flow wins.
  */
-static __noinline int track(const struct flow *left, const struct tracked *now)
+static __noinline int track(struct scratch *flows)
 {
-	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, left);
+	struct tracked *now = &flows->now, *left = &flows->left;
+	const struct tracked *old = bpf_map_lookup_elem(&repacket_flows, &left->flow);
 
 	if (old && !same(old, now, sizeof(*now))) {
-		const struct flow *other = &old->arrived, *flow = &now->arrived;
+		const struct flow *other = &old->flow, *flow = &now->flow;
 
 		if (!same(other->source, flow->source, sizeof(flow->source)) ||
 		    other->source_port != flow->source_port || other->identifier != flow->identifier)
 			return 0;
 		old = 0;
 	}
-	if (!old)
-		bpf_map_update_elem(&repacket_flows, left, now, BPF_ANY);
+	if (!old) {
+		bpf_map_update_elem(&repacket_flows, &left->flow, now, BPF_ANY);
+		now->flow.tags |= AS_IT_ARRIVED;
+		bpf_map_update_elem(&repacket_flows, &now->flow, left, BPF_ANY);
+	}
+	return 1;
+}
+
+/* Makes a flow of answers, as answers() has left it, what it was before; it is 0 if there is none. */
+static __noinline int was_answered(struct flow *flow, __u32 rule)
+{
+	const struct tracked *left, *tracked;
+
+	turn(flow);
+	flow->tags |= AS_IT_ARRIVED;
+	left = bpf_map_lookup_elem(&repacket_flows, flow);
+	if (!left)
+		return 0;
+	flow->tags &= ~AS_IT_ARRIVED;
+	tracked = bpf_map_lookup_elem(&repacket_flows, &left->flow);
+	if (!tracked || tracked->rule != rule || !same(&tracked->flow, flow, sizeof(*flow)))
+		return 0; /* it looks like another flow by now */
+	*flow = left->flow;
+	turn(flow);
 	return 1;
 }
 
@@ -346,17 +432,17 @@ static __always_inline int icmp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4
 		if (!flows)
 			return TC_ACT_UNSPEC;
 		flows->now.rule = 0;
-		flow_ip(&flows->now.arrived, ip);
-		flow_vlans(ctx, l3, &flows->now.arrived);
-		int belongs = flow_message(ctx, &flows->now.arrived, PROTOCOL_ICMP, icmp);
+		flow_ip(&flows->now.flow, ip);
+		flow_vlans(ctx, l3, &flows->now.flow);
+		int belongs = flow_message(ctx, &flows->now.flow, PROTOCOL_ICMP, icmp);
 
-		flows->flow = flows->now.arrived;
-		swap(&flows->flow.source[0], &flows->flow.dest[0], 4);
-		flows->flow.identifier = bpf_htons(7);
+		flows->left = flows->now;
+		swap(&flows->left.flow.source[0], &flows->left.flow.dest[0], 4);
+		flows->left.flow.identifier = bpf_htons(7);
 
 		__u64 own = 7 + minus(bpf_ntohs(icmp->id));
 
-		if (belongs && !track(&flows->flow, &flows->now)) /* it would look like another client's */
+		if (belongs && !track(flows)) /* it would look like another client's */
 			return TC_ACT_UNSPEC;
 
 		swap(&ip->src, &ip->dest, 4);
@@ -370,14 +456,77 @@ static __always_inline int icmp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4
 	return TC_ACT_UNSPEC;
 }
 
+/* ICMP packets that quote ICMP. */
+static __always_inline int icmp_packet_quoting_icmp(struct __sk_buff *ctx, __u32 l3,
+						    struct ip_header *ip,
+						    struct ip_header *quoted_ip,
+						    struct icmp_header *quoted_icmp)
+{
+	/* if icmp then swap ip icmp_id 7 replies tracked */
+	if (quoted_icmp->type == 0 ||
+	    quoted_icmp->type == 8 ||
+	    (quoted_icmp->type >= 13 && quoted_icmp->type <= 14)) {
+		struct scratch *flows = scratch();
+
+		if (!flows)
+			return TC_ACT_UNSPEC;
+		flow_ip(&flows->left.flow, quoted_ip);
+		flow_vlans(ctx, l3, &flows->left.flow);
+		if (flow_message(ctx, &flows->left.flow, PROTOCOL_ICMP, quoted_icmp) &&
+				    was_answered(&flows->left.flow, 0)) {
+			__u32 new_quoted_icmp_id = bpf_ntohs(flows->left.flow.identifier);
+			__u32 new_quoted_ip_dest = bpf_ntohl(flows->left.flow.dest[0]);
+			__u32 new_ip_src = bpf_ntohl(ip->src) == bpf_ntohl(quoted_ip->dest) ?
+				bpf_ntohl(flows->left.flow.dest[0]) :
+				bpf_ntohl(ip->src);
+			__u32 new_quoted_ip_src = bpf_ntohl(flows->left.flow.source[0]);
+			__u32 new_ip_dest = bpf_ntohl(ip->dest) == bpf_ntohl(quoted_ip->src) ?
+				bpf_ntohl(flows->left.flow.source[0]) :
+				bpf_ntohl(ip->dest);
+
+			/* ip_check follows ip_src, ip_dest */
+			ip->check = adjusted(ip->check, new_ip_src + minus(bpf_ntohl(ip->src)) +
+							new_ip_dest + minus(bpf_ntohl(ip->dest)));
+			/* quoted_ip_check follows quoted_ip_dest, quoted_ip_src */
+			quoted_ip->check = adjusted(quoted_ip->check, new_quoted_ip_dest +
+								      minus(bpf_ntohl(quoted_ip->dest)) +
+								      new_quoted_ip_src +
+								      minus(bpf_ntohl(quoted_ip->src)));
+			/* quoted_icmp_check follows quoted_icmp_id */
+			quoted_icmp->check = adjusted(quoted_icmp->check, new_quoted_icmp_id +
+									  minus(bpf_ntohs(quoted_icmp->id)));
+			quoted_icmp->id = bpf_htons(new_quoted_icmp_id);
+			quoted_ip->dest = bpf_htonl(new_quoted_ip_dest);
+			ip->src = bpf_htonl(new_ip_src);
+			quoted_ip->src = bpf_htonl(new_quoted_ip_src);
+			ip->dest = bpf_htonl(new_ip_dest);
+			count(ctx, 0);
+			return TC_ACT_UNSPEC;
+		}
+	}
+
+	return TC_ACT_UNSPEC;
+}
+
 /* IPv4 packets, by what they carry. */
 static __always_inline int over_ip(struct __sk_buff *ctx, void *end, __u32 l3,
 				   struct ip_header *ip)
 {
 	void *l4 = (void *)ip + header_length(ip);
 
-	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header)))
+	if (carries(ip, l4, end, PROTOCOL_ICMP, sizeof(struct icmp_header))) {
+		__u32 room = extent(ip) - header_length(ip);
+
+		if (quotes(l4, room, end)) {
+			struct ip_header *quoted = l4 + 8;
+			void *quoted_l4 = (void *)quoted + header_length(quoted);
+
+			if (quotes_header(quoted, quoted_l4, room, end, PROTOCOL_ICMP, 8))
+				return icmp_packet_quoting_icmp(ctx, l3, ip, quoted, quoted_l4);
+			return TC_ACT_UNSPEC;
+		}
 		return icmp_packet(ctx, l3, l3 + header_length(ip), ip, l4);
+	}
 	return TC_ACT_UNSPEC;
 }
 

@@ -80,29 +80,33 @@ struct flow {
 	__u16 message;     /* 0x100 and its type */
 	__be16 vlan;
 	__be16 cvlan;
-	__u16 tags;
+	__u16 tags;        /* how many */
 	__u8 ip6;
 	__u8 protocol;
 };
 
-/* A flow as it arrived, and the rule that rewrote it. */
+/* Added to the tags of a key: the flow is as it arrived. */
+enum { AS_IT_ARRIVED = 0x100 };
+
+/* A flow, and the rule that rewrote it. */
 struct tracked {
-	struct flow arrived;
+	struct flow flow;
 	__u32 rule;
 };
 
 _Static_assert(sizeof(struct tracked) == sizeof(struct flow) + 4, "no padding");
 
 /*
- * The flows that rules have rewritten, by what they look like since. The program of the
- * rules and that of their replies have to be given the same map: "bpftool prog load" takes
- * "map name repacket_flows pinned FILE". Where it is full, the kernel evicts flows that
- * have been idle. Unlike Repacket's own table it knows no idle time-outs, counts no
- * evictions, and does not notice where an entry that is being read is given to another flow.
+ * The flows that rules have rewritten as they arrived, by what they look like since, and that
+ * by what they were: two entries each. The program of the rules and that of their replies have to
+ * be given the same map: "bpftool prog load" takes "map name repacket_flows pinned FILE". Where
+ * it is full, the kernel evicts flows that have been idle. Unlike Repacket's own table it
+ * knows no idle time-outs, counts no evictions, and does not notice where an entry that is being
+ * read is given to another flow.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__type(key, struct flow);
 	__type(value, struct tracked);
 } repacket_flows SEC(".maps");
@@ -110,7 +114,7 @@ struct {
 /* The flows of the packet at hand: a few of them would be too much for the stack. */
 struct scratch {
 	struct tracked now;
-	struct flow flow;
+	struct tracked left;
 };
 
 struct {
@@ -376,7 +380,7 @@ static __noinline int restore(struct flow *flow, __u32 rule)
 
 	if (!tracked || tracked->rule != rule)
 		return 0;
-	*flow = tracked->arrived;
+	*flow = tracked->flow;
 	return 1;
 }
 
@@ -400,12 +404,12 @@ static __always_inline int udp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4_
 
 		if (!flows)
 			return TC_ACT_UNSPEC;
-		flow_ip(&flows->flow, ip);
-		flow_vlans(ctx, l3, &flows->flow);
-		flow_ports(&flows->flow, PROTOCOL_UDP, udp->src, udp->dest);
-		if (answers(&flows->flow, 0)) {
-			__u32 new_udp_src = bpf_ntohs(flows->flow.source_port);
-			__u32 new_ip_src = bpf_ntohl(flows->flow.source[0]);
+		flow_ip(&flows->left.flow, ip);
+		flow_vlans(ctx, l3, &flows->left.flow);
+		flow_ports(&flows->left.flow, PROTOCOL_UDP, udp->src, udp->dest);
+		if (answers(&flows->left.flow, 0)) {
+			__u32 new_udp_src = bpf_ntohs(flows->left.flow.source_port);
+			__u32 new_ip_src = bpf_ntohl(flows->left.flow.source[0]);
 			__u64 pseudo = new_ip_src + minus(bpf_ntohl(ip->src));
 			__u64 own = new_udp_src + minus(bpf_ntohs(udp->src));
 
@@ -437,14 +441,14 @@ static __always_inline int icmp_packet(struct __sk_buff *ctx, __u32 l3, __u32 l4
 
 		if (!flows)
 			return TC_ACT_UNSPEC;
-		flow_ip(&flows->flow, quoted_ip);
-		flow_vlans(ctx, l3, &flows->flow);
-		flow_ports(&flows->flow, PROTOCOL_UDP, quoted_udp->src, quoted_udp->dest);
-		if (restore(&flows->flow, 0)) {
-			__u32 new_quoted_udp_dest = bpf_ntohs(flows->flow.dest_port);
-			__u32 new_quoted_ip_dest = bpf_ntohl(flows->flow.dest[0]);
+		flow_ip(&flows->left.flow, quoted_ip);
+		flow_vlans(ctx, l3, &flows->left.flow);
+		flow_ports(&flows->left.flow, PROTOCOL_UDP, quoted_udp->src, quoted_udp->dest);
+		if (restore(&flows->left.flow, 0)) {
+			__u32 new_quoted_udp_dest = bpf_ntohs(flows->left.flow.dest_port);
+			__u32 new_quoted_ip_dest = bpf_ntohl(flows->left.flow.dest[0]);
 			__u32 new_ip_src = bpf_ntohl(ip->src) == bpf_ntohl(quoted_ip->dest) ?
-				bpf_ntohl(flows->flow.dest[0]) :
+				bpf_ntohl(flows->left.flow.dest[0]) :
 				bpf_ntohl(ip->src);
 			__u64 own = new_quoted_udp_dest + minus(bpf_ntohs(quoted_udp->dest));
 
@@ -479,14 +483,14 @@ static __always_inline int icmp_packet_with_sum(struct __sk_buff *ctx, __u32 l3,
 
 		if (!flows)
 			return TC_ACT_UNSPEC;
-		flow_ip(&flows->flow, quoted_ip);
-		flow_vlans(ctx, l3, &flows->flow);
-		flow_ports(&flows->flow, PROTOCOL_UDP, quoted_udp->src, quoted_udp->dest);
-		if (restore(&flows->flow, 0)) {
-			__u32 new_quoted_udp_dest = bpf_ntohs(flows->flow.dest_port);
-			__u32 new_quoted_ip_dest = bpf_ntohl(flows->flow.dest[0]);
+		flow_ip(&flows->left.flow, quoted_ip);
+		flow_vlans(ctx, l3, &flows->left.flow);
+		flow_ports(&flows->left.flow, PROTOCOL_UDP, quoted_udp->src, quoted_udp->dest);
+		if (restore(&flows->left.flow, 0)) {
+			__u32 new_quoted_udp_dest = bpf_ntohs(flows->left.flow.dest_port);
+			__u32 new_quoted_ip_dest = bpf_ntohl(flows->left.flow.dest[0]);
 			__u32 new_ip_src = bpf_ntohl(ip->src) == bpf_ntohl(quoted_ip->dest) ?
-				bpf_ntohl(flows->flow.dest[0]) :
+				bpf_ntohl(flows->left.flow.dest[0]) :
 				bpf_ntohl(ip->src);
 			__u64 own = bpf_ntohl(quoted_ip->dest) + minus(new_quoted_ip_dest);
 
