@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"repacket/internal/field"
 	"repacket/internal/operand"
@@ -46,8 +47,15 @@ func TestWritten(t *testing.T) {
 		{Name: "Look-2", Text: "if dport 53,54 then dport 5353", Span: at("Look", "5353")},
 		{Text: "if udp", Span: at("if udp", "if udp"), DryRun: true},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Written{}, "Cond")); diff != "" {
 		t.Errorf("(- want, + got)\n%s", diff)
+	}
+	var conds []string
+	for _, w := range got {
+		conds = append(conds, Print(w.Cond))
+	}
+	if diff := cmp.Diff([]string{"udp_dest 443 and (tcp or ip_ttl 5)", "tcp_dest 53-54 or udp_dest 53-54", "udp"}, conds); diff != "" {
+		t.Errorf("conditions (- want, + got)\n%s", diff)
 	}
 }
 
