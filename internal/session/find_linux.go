@@ -50,7 +50,7 @@ type finder struct {
 }
 
 // find finds the sessions from which a process descends. Where one of its ancestors outlives
-// sessions, those that are open count. sshConnection is the variable SSH_CONNECTION, or "".
+// sessions, all that are open count. sshConnection is the variable SSH_CONNECTION, or "".
 func find(p procfs, pid int, sshConnection string) (sessions, error) {
 	space, _ := os.Readlink(string(p) + "/thread-self/ns/net")
 	f := &finder{procfs: p, space: space}
@@ -62,10 +62,10 @@ func find(p procfs, pid int, sshConnection string) (sessions, error) {
 	if len(f.here) > 0 {
 		return f.sessions, f.err
 	}
-	if f.known(sshConnection) {
+	if known := f.known(sshConnection); known && !outlives {
 		return f.sessions, f.err
 	}
-	if outlives {
+	if outlives { // the variable may be that of another session than the one in use
 		f.missed = nil
 		for _, s := range p.processes(func(name string) bool { return isSSH(name) || isMosh(name) }) {
 			f.look(s)

@@ -158,13 +158,13 @@ func TestFind(t *testing.T) {
 			tr.process(300, 1, "screen")
 			tr.process(command, 300, "repacket")
 		}, want: []string{first}},
-		"screen of a session whose shell it is": {variable: "192.0.2.7 51234 192.0.2.1 22", build: func(tr tree) {
+		"screen, with the variable of one session, used from another": {variable: "192.0.2.7 51234 192.0.2.1 22", build: func(tr tree) {
 			tr.process(1, 0, "systemd")
 			tr.process(200, 1, "sshd-session", sshSocket)
 			tr.process(201, 1, "sshd-session", secondSocket)
 			tr.process(300, 1, "screen")
 			tr.process(command, 300, "repacket")
-		}, want: []string{first}},
+		}, want: []string{first, second}},
 		"tmux, and nobody is there": {build: func(tr tree) {
 			tr.process(1, 0, "systemd")
 			tr.process(100, 1, "sshd", sshdListener)
