@@ -149,8 +149,16 @@ func lastingJiffies(n uint64) (time.Duration, error) {
 	return time.Duration(n) * (time.Second / time.Duration(hz)), nil
 }
 
-// arm sets a deadline so far from now, rounded up to a jiffy.
+// arm sets a deadline so far from now, rounded up to a jiffy; one that has been called off
+// meanwhile stays so.
 func arm(deadline *ebpf.Map, in time.Duration) error {
+	var set uint64
+	if err := deadline.Lookup(uint32(0), &set); err != nil {
+		return fmt.Errorf("read the deadline of the rules: %w", err)
+	}
+	if set == hook.Never {
+		return nil
+	}
 	hz, err := ticks()
 	if err != nil {
 		return err

@@ -54,6 +54,29 @@ func pass(t *testing.T, target run.Target) {
 	check(t, errors.Join(setWord(cell, now), cell.Close()))
 }
 
+// TestArmKeepsConfirmed: a deadline that is set once more, behind the swap, does not undo a
+// confirmation that came before.
+func TestArmKeepsConfirmed(t *testing.T) {
+	cell, err := wordMap(hook.RevertMapName)
+	check(t, err)
+	defer cell.Close()
+	word := func() (w uint64) {
+		check(t, cell.Lookup(uint32(0), &w))
+		return w
+	}
+	check(t, arm(cell, time.Hour))
+	first := word()
+	check(t, arm(cell, 2*time.Hour))
+	if now, err := hook.Jiffies(); err != nil || first <= now || word() <= first {
+		t.Errorf("armed for %d and then %d at %d, %v", first, word(), now, err)
+	}
+	late, err := hook.CallOff(cell)
+	check(t, errors.Join(err, arm(cell, time.Hour)))
+	if late || word() != hook.Never {
+		t.Errorf("confirmed and armed again: %d, late %v", word(), late)
+	}
+}
+
 // wantCounts compares what the rules have rewritten, and of which behind so many that act there
 // is no more than what they have counted.
 func wantCounts(t *testing.T, l run.Attached, acting int, want ...uint64) {
