@@ -45,7 +45,12 @@ func (r *report) show(as string, counts run.Counts, elapsed time.Duration, why s
 		e := statsEvent{
 			event: r.out.event("stats"), Target: r.target, Seconds: elapsed.Seconds(),
 			Ended: why, Total: counts.Total(), Counts: counts,
-			shownCounts: r.shower.counts(counts), savedCounts: r.shower.saved().counts(r.shower),
+			savedCounts: r.shower.saved().counts(r.shower),
+		}
+		if as == "progress" {
+			e.shownCounts = r.shower.soFar(counts)
+		} else {
+			e.shownCounts = r.shower.counts(counts)
 		}
 		if as == "summary" {
 			e.Event = as
@@ -102,7 +107,7 @@ func (r *report) lines(counts run.Counts, elapsed time.Duration) {
 // missed says in the line that is refreshed how many packets were not shown or saved.
 func (r *report) missed(counts run.Counts) string {
 	text := ""
-	if line := r.shower.counts(counts).line(); line != "" {
+	if line := r.shower.soFar(counts).line(); line != "" {
 		text = " (" + line + ")"
 	}
 	if saved := r.shower.saved().counts(r.shower); saved != nil && saved.NotWritten > 0 {

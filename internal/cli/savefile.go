@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -205,6 +207,9 @@ func (s *savefile) optionsOf(p *run.Packet) *savedRule {
 	if r, ok := s.options[of]; ok {
 		return r
 	}
+	if s.last != nil && s.last.program != p.Program { // those of rules that were read again since are not kept
+		s.forget(p.Program, s.last.program)
+	}
 	flags := uint32(inbound)
 	if p.Direction == run.Out {
 		flags = outbound
@@ -215,6 +220,11 @@ func (s *savefile) optionsOf(p *run.Packet) *savedRule {
 	r := &savedRule{ruleOf: of, options: appendVerdict(b, p), alone: p.Written().DryRun}
 	s.options[of] = r
 	return r
+}
+
+// forget forgets all but the rules of two programs: a run has one, and one for replies.
+func (s *savefile) forget(but ...*rule.Program) {
+	maps.DeleteFunc(s.options, func(of ruleOf, _ *savedRule) bool { return !slices.Contains(but, of.program) })
 }
 
 // appendVerdict appends the verdict as the program returned it.

@@ -243,3 +243,32 @@ func TestSavingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for a packet", n)
 	}
 }
+
+// TestSavedForgetsRules: of rules that are read again and again, those that are gone are not kept.
+func TestSavedForgetsRules(t *testing.T) {
+	t.Parallel()
+	a := &app{env: Env{Stdout: io.Discard}, opt: options{write: "-", snap: wholePackets}}
+	s, err := a.newSavefile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		program, err := rule.Check(aRule + " replies")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // packets of both directions come in turn
+			for _, of := range []*rule.Program{program, program.Replies} {
+				s.packet(&run.Packet{Program: of, Length: len(aFrame), Before: aFrame, After: aFrameAfter})
+			}
+		}
+		for _, of := range []*rule.Program{program, program.Replies} {
+			if s.options[ruleOf{of, 0}] == nil {
+				t.Error("what is known of rules that act is forgotten")
+			}
+		}
+	}
+	if n := len(s.options); n > 3 {
+		t.Errorf("%d rules are kept, of which 2 act", n)
+	}
+}

@@ -139,6 +139,7 @@ type shower struct {
 	// wire counts what was shown as packets on the wire, unread what was saved and not shown because
 	// nobody reads fast enough.
 	shown, wire, lost, unread atomic.Uint64
+	counted                   uint64 // packets, when soFar was asked last
 }
 
 // newShower is nil where packets are neither shown nor saved; save may be nil.
@@ -341,7 +342,22 @@ func (s *shower) counts(c run.Counts) *shownCounts {
 	if s == nil || s.level == 0 {
 		return nil
 	}
-	counted := c.Total().Matched + c.Total().Replies
+	return s.shownOf(c.Total().Matched + c.Total().Replies)
+}
+
+// soFar is counts while the run goes on. What has just been counted may still be on its way here, so
+// of limits it tells what they have kept back of the packets that were counted when it was asked before.
+func (s *shower) soFar(c run.Counts) *shownCounts {
+	if s == nil || s.level == 0 {
+		return nil
+	}
+	before := s.counted
+	s.counted = c.Total().Matched + c.Total().Replies
+	return s.shownOf(before)
+}
+
+// shownOf is how many of so many packets were shown.
+func (s *shower) shownOf(counted uint64) *shownCounts {
 	out := &shownCounts{Shown: s.shown.Load(), unread: s.unread.Load(), limits: s.limits()}
 	out.NotShown = s.lost.Load() + out.unread
 	if told := s.wire.Load() + out.NotShown; out.limits != "" && counted > told {
@@ -392,7 +408,7 @@ func (r *running) tellNotShown() error {
 	if err != nil {
 		return err
 	}
-	c := r.shower.counts(counts)
+	c := r.shower.soFar(counts)
 	if not := c.NotShown + c.Limited; not > r.notShown {
 		r.notShown = not
 		r.out.status("%s", c.line())

@@ -163,7 +163,8 @@ func TestNotShownIsTold(t *testing.T) {
 }
 
 // TestNotShownIsToldLive: while packets are shown on a terminal, a line tells once a second what was
-// not, if that is more; elsewhere the line with the counts does, and JSON's.
+// not, if that is more; elsewhere the line with the counts does, and JSON's. Of limits it tells what
+// they have kept back by the second before: packets that came since may still be on their way.
 func TestNotShownIsToldLive(t *testing.T) {
 	t.Parallel()
 	const all = "1 shown, 4,100 not shown (ring full), 15,899 not shown (--show-rate 1000)"
@@ -173,7 +174,7 @@ func TestNotShownIsToldLive(t *testing.T) {
 		want           string
 	}{
 		{[]string{"-i", "eth1", "-v", aRule}, true, true, "\n" + all + "\n"},
-		{[]string{"-i", "eth1", "--show-rate", "1000", aRule}, false, true, "rewrite 20000 pkts in 1.000 s (" + all + ")"},
+		{[]string{"-i", "eth1", "--show-rate", "1000", aRule}, false, true, "rewrite 20000 pkts in 2.000 s (" + all + ")"},
 		{[]string{"--json", "-i", "eth1", "--show-rate", "1000", aRule}, false, false, `"shown":1,"not_shown":4100,"limited":15899}`},
 	} {
 		f := newFake(t, tt.args...)
@@ -191,14 +192,36 @@ func TestNotShownIsToldLive(t *testing.T) {
 		f.await(&f.stdout, "udp_")
 		f.kernel.jobs[0].Record.Lost(4100)
 		f.beat(time.Second)
-		f.await(said, tt.want)
 		f.beat(2 * time.Second)
-		f.beat(3 * time.Second) // the second one has been heeded
+		f.await(said, tt.want)
+		f.beat(3 * time.Second)
+		f.beat(4 * time.Second) // the one before has been heeded
 		if tt.stdout && strings.Count(said.String(), all) != 1 {
 			t.Errorf("what is known is told again: %q", said.String())
 		}
 		f.send(syscall.SIGINT)
 		f.wait()
+	}
+}
+
+// TestOnTheirWay: packets that have just been counted and are yet to be read from the ring are not told
+// as kept back by a limit.
+func TestOnTheirWay(t *testing.T) {
+	t.Parallel()
+	s := &shower{showing: showing{level: 1, rate: 1000}}
+	counted := func(n uint64) run.Counts {
+		return run.Counts{Rules: []run.RuleCount{{Count: run.Count{Matched: n}}}}
+	}
+	for _, look := range []struct{ counted, read, limited uint64 }{
+		{100, 98, 0}, {200, 196, 0}, {300, 298, 0}, {400, 298, 2}, {400, 298, 102},
+	} {
+		s.wire.Store(look.read)
+		if got := s.soFar(counted(look.counted)).Limited; got != look.limited {
+			t.Errorf("of %d counted and %d read %d were kept back, want %d", look.counted, look.read, got, look.limited)
+		}
+	}
+	if got := s.counts(counted(500)).Limited; got != 202 {
+		t.Errorf("%d were kept back in the end, want 202", got)
 	}
 }
 
