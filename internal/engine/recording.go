@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"repacket/internal/bpf"
+	"repacket/internal/hook"
 	"repacket/internal/run"
 )
 
@@ -61,7 +62,7 @@ func newRecording(o *run.Recording, size uint32) (_ *recording, err error) {
 	r := &recording{Recording: o, head: bpf.Recording{Bytes: o.Bytes}.Head(), users: 1, sources: map[uint32]*source{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("make the ring of packets: %w", err), r.release())
+			err = errors.Join(hook.ExplainLoad(fmt.Errorf("make the ring of packets: %w", err)), r.release())
 		}
 	}()
 	r.ringMap, err = ebpf.NewMap(&ebpf.MapSpec{Name: "repacket_ring", Type: ebpf.RingBuf, MaxEntries: size})

@@ -67,14 +67,15 @@ func (r *Session) testBoth(s *Prepared) (_ *waiting, err error) {
 	if w.deadline, err = wordMap(hook.RevertMapName); err != nil {
 		return nil, fmt.Errorf("make the deadline of the rules: %w", err)
 	}
-	if err = w.begin(); err == nil {
-		for _, side := range s.sides() {
-			if err = r.testBothOf(side, w); err != nil {
-				return nil, errors.Join(err, w.deadline.Close())
-			}
+	if err = w.begin(); err != nil {
+		return nil, errors.Join(err, w.deadline.Close())
+	}
+	for _, side := range s.sides() {
+		if err = r.testBothOf(side, w); err != nil {
+			return nil, errors.Join(err, w.deadline.Close())
 		}
 	}
-	return w, err
+	return w, nil
 }
 
 // testBothOf is testBoth for a side.
