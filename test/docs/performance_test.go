@@ -24,7 +24,11 @@ func TestPerformancePage(t *testing.T) {
 		},
 		"tables,live": {"\n1 rule ", "\n1,000,000 rows ", "\nrepacket, 1 rule ", "\nnft, 1 rule ", "to nothing", "to nft's"},
 		"why":         {"\nmatched  ", "\nanother value ", "\nno such header ", "\n16 rules, ", "with / without"},
-		"show":        {"\n-v ", "\n-w ", "\nthe rule ", "\n-v, to a terminal ", "\n-v, to a terminal that reads nothing ", "\n-w, to a file in memory ", "to the rule"},
+		"replies": {
+			"\nthe rules ", "\ntheir replies ", "\nno rules ", "\na rule with replies ", "\nrepacket, replies ", "\nnft, redirect (conntrack) ",
+			"\nnft, stateless, at ip ", "\nnft, stateless, at netdev ", "to no rules", "repacket to this",
+		},
+		"show": {"\n-v ", "\n-w ", "\nthe rule ", "\n-v, to a terminal ", "\n-v, to a terminal that reads nothing ", "\n-w, to a file in memory ", "to the rule"},
 	}
 	header := regexp.MustCompile(`^machine  \S.*, CPUs: \d+.*\nkernel   Linux \d+\.\d+.*, \S+\ndate     20\d\d-\d\d-\d\d \d\d:\d\d UTC\nload     \d+\.\d\d `)
 	for _, m := range figures.FindAllStringSubmatch(string(page), -1) {
