@@ -51,19 +51,26 @@ type savefile struct {
 	file    io.Writer
 	close   func() error // nil for stdout, which is not ours
 	made    bool         // the file was not there before
-	mu      sync.Mutex
-	out     []byte // to be written
+	mu      sync.Mutex   // held while the file is written, which can take as long as its reader likes
+	out     []byte       // to be written
 	begun   bool
 	iface   string
 	next    uint64 // packet to write
 	dropped uint64 // not recorded since the last packet
 	options map[ruleOf]*savedRule
 	last    *savedRule // that acted
-	// written and failed count packets, pending those that wait in out; err is why the rest could
-	// not be written.
-	written, failed, pending uint64
-	err                      error
-	told                     bool // of the error
+	pending uint64     // packets that wait in out
+	savedState
+}
+
+// savedState is what has become of a file of -w. Its lock is never held for long, so that a reader
+// who is stuck does not stop the run.
+type savedState struct {
+	state sync.Mutex
+	// written and failed count packets; err is why the rest could not be written.
+	written, failed uint64
+	err             error
+	told            bool // of the error
 }
 
 // ruleOf is a rule of a program.
@@ -152,9 +159,29 @@ func (s *savefile) begin(link field.Link) {
 }
 
 // fail keeps the first error.
-func (s *savefile) fail(err error) {
+func (s *savedState) fail(err error) {
+	s.state.Lock()
+	defer s.state.Unlock()
 	if s.err == nil && err != nil {
 		s.err = reason(err)
+	}
+}
+
+// failure is why packets are not written, or nil.
+func (s *savedState) failure() error {
+	s.state.Lock()
+	defer s.state.Unlock()
+	return s.err
+}
+
+// count counts packets, as written unless there is an error.
+func (s *savedState) count(packets uint64) {
+	s.state.Lock()
+	defer s.state.Unlock()
+	if s.err != nil {
+		s.failed += packets
+	} else {
+		s.written += packets
 	}
 }
 
@@ -167,8 +194,8 @@ func (s *savefile) packet(p *run.Packet) {
 	}
 	s.next++
 	s.pending++
-	if s.err != nil {
-		s.abort()
+	if s.failure() != nil {
+		s.settle()
 		return
 	}
 	r := s.last
@@ -241,20 +268,19 @@ func appendVerdict(b []byte, p *run.Packet) []byte {
 
 // write writes what has been gathered.
 func (s *savefile) write() {
-	if s.err == nil && len(s.out) > 0 {
+	if s.failure() == nil && len(s.out) > 0 {
 		_, err := s.file.Write(s.out)
 		s.fail(err)
 	}
 	s.out = s.out[:0]
-	if s.err != nil {
-		s.abort()
-		return
-	}
-	s.written, s.pending = s.written+s.pending, 0
+	s.settle()
 }
 
-// abort counts the packets that wait as not written.
-func (s *savefile) abort() { s.failed, s.pending = s.failed+s.pending, 0 }
+// settle counts the packets that waited.
+func (s *savefile) settle() {
+	s.count(s.pending)
+	s.pending = 0
+}
 
 // lost counts packets that were not recorded.
 func (s *savefile) lost(n uint64) {
@@ -277,20 +303,26 @@ func (s *savefile) finish() error {
 	if s == nil {
 		return nil
 	}
-	s.mu.Lock()
+	if !s.mu.TryLock() { // whoever hands over packets is gone, or waits for the reader of a pipe
+		return &Failure{
+			Status: exitFailed, Err: fmt.Errorf("%s: nobody reads it: the last packets were rewritten and not written to it", s.name),
+			Hint: "what is there can be read",
+		}
+	}
 	if !s.begun {
 		s.begin(field.Ethernet)
 	}
+	s.write()
 	s.mu.Unlock()
-	s.flush()
 	if s.close != nil {
 		s.fail(s.close())
 	}
-	if s.err == nil {
+	err := s.failure()
+	if err == nil {
 		return nil
 	}
 	return &Failure{
-		Status: exitFailed, Err: fmt.Errorf("%s: %w: %d packets were rewritten and not written to it", s.name, s.err, s.failed),
+		Status: exitFailed, Err: fmt.Errorf("%s: %w: %d packets were rewritten and not written to it", s.name, err, s.failed),
 		Hint: "what is there can be read",
 	}
 }
@@ -301,11 +333,10 @@ func (r *running) tellUnsaved() {
 	if s == nil {
 		return
 	}
-	s.mu.Lock()
-	err := s.err
-	told := s.told
+	s.state.Lock()
+	err, told := s.err, s.told
 	s.told = err != nil
-	s.mu.Unlock()
+	s.state.Unlock()
 	if err != nil && !told {
 		r.report.clear()
 		r.out.advise([]run.Advice{{Message: fmt.Sprintf("%s: %v: packets are not written any more, and the rules go on", s.name, err)}})
@@ -324,8 +355,8 @@ func (s *savefile) counts(shower *shower) *savedCounts {
 	if s == nil {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.state.Lock()
+	defer s.state.Unlock()
 	return &savedCounts{s.written, s.failed + shower.lost.Load()}
 }
 
@@ -334,8 +365,8 @@ func (s *savefile) line(notRecorded uint64) string {
 	if s == nil {
 		return ""
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.state.Lock()
+	defer s.state.Unlock()
 	text := fmt.Sprintf("%s written to %s", packets(s.written), s.name)
 	if notRecorded > 0 {
 		text += fmt.Sprintf(", %s not written (ring full)", spelling.Thousands(int(notRecorded)))

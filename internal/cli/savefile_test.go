@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +124,47 @@ func TestSavedThoughStuck(t *testing.T) {
 	}
 	if want := fmt.Sprintf("%d packets written to %s\n", packets, path); !strings.Contains(said, want) {
 		t.Errorf("%q lacks %q", said, want)
+	}
+}
+
+// enteredWriter is a pipe that nobody reads, and says when somebody has begun to write to it.
+type enteredWriter struct {
+	stuckWriter
+	entered chan struct{}
+	once    sync.Once
+}
+
+func (w *enteredWriter) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.entered) })
+	return w.stuckWriter.Write(p)
+}
+
+// TestSavedPipeIsStuck: a pipe of -w that nobody reads holds up neither signals nor the end, which tells of it.
+func TestSavedPipeIsStuck(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, "-i", "eth1", "-w", "-", aRule)
+	const packets = 2 * saveBuffer / 100
+	f.kernel.count(run.Count{Matched: packets, Rewritten: packets})
+	pipe := &enteredWriter{stuckWriter: make(stuckWriter), entered: make(chan struct{})}
+	f.Stdout = pipe
+	f.start()
+	f.await(&f.stderr, "native XDP\n")
+	recorded := make(chan struct{})
+	go func() {
+		defer close(recorded)
+		f.record(packets)
+	}()
+	<-pipe.entered
+	f.send(syscall.SIGUSR1)
+	f.await(&f.stderr, "packets written to stdout")
+	f.send(syscall.SIGINT)
+	if status := f.wait(); status != exitFailed {
+		t.Errorf("status %d", status)
+	}
+	close(pipe.stuckWriter)
+	<-recorded
+	if said := f.stderr.String(); !strings.Contains(said, "stdout: nobody reads it: the last packets were rewritten and not written to it\n") {
+		t.Error(said)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cilium/ebpf"
 
@@ -15,13 +16,26 @@ import (
 )
 
 // builds are what clang has made of each C source, or is making: a program, the one with which it
-// is tested and what that answers are often the same, and clang takes its time.
-var builds sync.Map
+// is tested and what that answers are often the same, and clang takes its time. They are forgotten
+// when they have become many: rules can be read again as often as one likes.
+var (
+	builds sync.Map
+	built  atomic.Int32 // how many there are, about
+)
+
+const buildsKept = 64
 
 func buildOnce(source string) ([]byte, error) {
-	build, _ := builds.LoadOrStore(source, sync.OnceValues(func() ([]byte, error) {
+	if built.Load() >= buildsKept {
+		builds.Clear()
+		built.Store(0)
+	}
+	build, known := builds.LoadOrStore(source, sync.OnceValues(func() ([]byte, error) {
 		return csource.Build(context.Background(), source)
 	}))
+	if !known {
+		built.Add(1)
+	}
 	elf, err := build.(func() ([]byte, error))()
 	if err != nil { // clang may be there when the rules are read again
 		builds.Delete(source)
