@@ -215,7 +215,7 @@ func (*LostRulesError) Hint() string {
 	return "leave out --revert-after to replace them for good"
 }
 
-// Class is that of what cannot be had.
+// Class is that of an unsupported request: status 4.
 func (*LostRulesError) Class() run.Class { return run.Unsupported }
 
 // rulesOf are the rules of a program that was found, from the text that is kept with it.

@@ -196,20 +196,22 @@ func TestRevertToNothing(t *testing.T) {
 	})
 }
 
+// replace replaces the rules, which go back after so long unless it is 0.
+func (e exchange) replace(text string, after time.Duration) {
+	e.t.Helper()
+	opt := e.options(text)
+	opt.RevertAfter = after
+	e.do(func() {
+		_, err := replaceRules(opt)
+		check(e.t, err)
+	})
+}
+
 // TestRevertOfReplies: both directions go back in the same moment, whichever of the two sets has
 // replies, and what is confirmed leaves no program that serves nothing.
 func TestRevertOfReplies(t *testing.T) {
 	e := newExchange(t)
 	target := run.Target{Interface: "right"}
-	replace := func(text string, after time.Duration) {
-		t.Helper()
-		opt := e.options(text)
-		opt.RevertAfter = after
-		e.do(func() {
-			_, err := replaceRules(opt)
-			check(t, err)
-		})
-	}
 	serves := func(served uint16, answered bool) {
 		t.Helper()
 		if got := e.asks(2, 443, served); got != answered {
@@ -231,21 +233,21 @@ func TestRevertOfReplies(t *testing.T) {
 	goBack := func() { e.do(func() { pass(t, target) }) }
 	const other = "if udp_dest 443 then udp_dest 9090"
 
-	replace(webReplies, 0)
+	e.replace(webReplies, 0)
 	serves(8080, true)
 	listed(2, [2]uint64{2, 2})
-	replace(other, time.Hour) // replies to nothing
+	e.replace(other, time.Hour) // replies to nothing
 	serves(9090, false)
 	goBack()
 	serves(8080, true)
 	listed(2, [2]uint64{4, 4}, [2]uint64{1, 0})
 
-	replace(other+" replies", time.Hour)
+	e.replace(other+" replies", time.Hour)
 	serves(9090, true)
 	goBack()
 	serves(8080, true)
 
-	replace(other, time.Hour)
+	e.replace(other, time.Hour)
 	serves(9090, false)
 	e.do(func() {
 		var none *NotPendingError
@@ -258,11 +260,11 @@ func TestRevertOfReplies(t *testing.T) {
 	serves(9090, false)
 	listed(1, [2]uint64{2, 0})
 
-	replace(webReplies, time.Hour)
+	e.replace(webReplies, time.Hour)
 	serves(8080, true)
 	goBack()
 	serves(9090, false)
-	replace(webReplies, time.Hour)
+	e.replace(webReplies, time.Hour)
 	serves(8080, true)
 	e.do(func() {
 		_, err := Confirm(target)
@@ -316,15 +318,6 @@ func TestRevertKeepsFlows(t *testing.T) {
 	const hops = "hops: if udp_dest 20000-50000 then udp_dest 443 replies tracked"
 	e := newExchange(t)
 	target := run.Target{Interface: "right"}
-	replace := func(text string, after time.Duration) {
-		t.Helper()
-		opt := e.options(text)
-		opt.RevertAfter = after
-		e.do(func() {
-			_, err := replaceRules(opt)
-			check(t, err)
-		})
-	}
 	flows := func(want int) {
 		t.Helper()
 		e.do(func() {
@@ -341,15 +334,15 @@ func TestRevertKeepsFlows(t *testing.T) {
 			t.Errorf("port %d is not answered", asked)
 		}
 	}
-	replace(hops, 0)
+	e.replace(hops, 0)
 	serves(30000, 443)
-	replace("if udp_dest 53 then udp_dest 5353 replies tracked else "+hops, time.Hour)
+	e.replace("if udp_dest 53 then udp_dest 5353 replies tracked else "+hops, time.Hour)
 	serves(30001, 443)
 	serves(53, 5353)
 	e.do(func() { pass(t, target) })
 	serves(30002, 443)
 	flows(4)
-	replace(hops+" else if udp_dest 54 then udp_dest 5353 replies tracked", time.Hour)
+	e.replace(hops+" else if udp_dest 54 then udp_dest 5353 replies tracked", time.Hour)
 	serves(54, 5353)
 	e.do(func() {
 		_, err := Confirm(target)
@@ -358,7 +351,7 @@ func TestRevertKeepsFlows(t *testing.T) {
 	serves(54, 5353)
 	serves(30003, 443)
 	flows(7)
-	replace(webAlone, time.Hour)
+	e.replace(webAlone, time.Hour)
 	e.do(func() { pass(t, target) })
 	serves(30004, 443)
 	flows(8)
