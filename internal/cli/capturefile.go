@@ -34,6 +34,7 @@ func (a *app) checkFile() error {
 		{"backend", "--backend", "leave out --backend"},
 		{"protect", "--protect", "leave out --protect"},
 		{"allow-lockout", "--allow-lockout", "leave out --allow-lockout"},
+		{"metrics", "--metrics", "leave out --metrics: the summary has all counts"},
 	} {
 		if a.flags.Changed(live.flag) {
 			return usage(live.hint, "%s is for live packets, and -r reads them from a file", live.typed)

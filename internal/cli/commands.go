@@ -8,13 +8,15 @@ import (
 
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
-	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags, []string{"version"})
+	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, backFlags, guardFlags, showFlags, metricsFlags, fileFlags, ruleFlags, []string{"version"})
 	root.Long = rootHelp + showTopics()
 	replace := a.command("replace [flags] RULES", "Put rules in the place of those that are attached, without a gap",
 		func(words []string) error { return a.attach(words, true) }, whereFlags, startFlags, backFlags, guardFlags, showFlags, ruleFlags)
 	replace.Long = replaceHelp
 	confirm := a.command("confirm [flags]", "Let rules stay that would go back (--revert-after)", wordless("confirm", a.confirm), whereFlags)
 	confirm.Long = confirmHelp
+	exporter := a.command("exporter [flags]", "Serve the counts of all rules for Prometheus", wordless("exporter", a.exporter), metricsFlags)
+	exporter.Long = exporterHelp
 	root.AddCommand(
 		a.command("attach [flags] RULES", "Attach rules to an interface, where they stay after the command has ended",
 			func(words []string) error { return a.attach(words, false) }, whereFlags, startFlags, backFlags, guardFlags, showFlags, ruleFlags),
@@ -22,6 +24,7 @@ func (a *app) commands() *cobra.Command {
 		confirm,
 		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
 		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
+		exporter,
 		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags),
 		a.command("verify [flags] RULES", "Test in the kernel that the program does what the rules say", a.verify, proofFlags, ruleFlags),
 		a.command("compile [flags] RULES", "Show the program that the rules become", a.compile, emitFlags, ruleFlags),
@@ -65,9 +68,10 @@ func wordless(command string, do func() error) func([]string) error {
 // ownFlags are flags that a command takes in a way of its own: what its help
 // says of them, which then names no default.
 var ownFlags = map[string]map[string]string{
-	"list":    {"interface": "show `IFACE` alone", "direction": "show this `DIRECTION` alone: in or out"},
-	"doctor":  {"interface": "look at `IFACE` alone"},
-	"compile": {"hook": "make the program for `HOOK`: tc; all others are XDP"},
+	"list":     {"interface": "show `IFACE` alone", "direction": "show this `DIRECTION` alone: in or out"},
+	"doctor":   {"interface": "look at `IFACE` alone"},
+	"exporter": {"metrics": "serve at `ADDR`: a port of 127.0.0.1, or ADDRESS:PORT (default 127.0.0.1:10473)"},
+	"compile":  {"hook": "make the program for `HOOK`: tc; all others are XDP"},
 }
 
 // tellFlags tells cobra of the flags that each command takes from the table.

@@ -53,6 +53,7 @@ var flagValues = map[string][]string{
 	"emit":      {"asm", "c", "object"},
 	"color":     {"auto", "always", "never"},
 	"protect":   nil, // addresses, and no files
+	"metrics":   nil,
 }
 
 // completeProgram offers the words that may follow in a rule: behind a field

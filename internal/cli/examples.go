@@ -49,6 +49,8 @@ var examples = map[string]string{
 	"list": `  repacket list
   repacket list -i eth1
   repacket list --json`,
+	"exporter": `  repacket exporter
+  repacket exporter --metrics 0.0.0.0:10473`,
 	"check": `  repacket check if udp_dest 443 then udp_dest 8080
   repacket check -Q out if tcp or udp then ttl 65
   repacket check --protect 192.0.2.9 if ip_src 192.0.2.8 then drop

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,9 @@ type options struct {
 	showMost, showPerSecond, showOneOf uint64
 	replies                            bool
 	why                                bool
+	// metrics is where metrics are served, as given, and metricsAt what it says.
+	metrics   string
+	metricsAt netip.AddrPort
 	// protect names ends of connections, which ends are; lockout: to cut them off is meant.
 	protect []string
 	ends    []guard.End
@@ -97,6 +101,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.showRate, "show-rate", "", "show `N` packets a second at most (on a terminal: 1000)")
 	f.StringVar(&o.showEvery, "show-every", "", "show one of `N` packets")
 	f.BoolVar(&o.why, "why", false, "count why rules do not act on packets: which of their tests fails first")
+	f.StringVar(&o.metrics, "metrics", "", "serve the counts for Prometheus at `ADDR`: a port of 127.0.0.1, or ADDRESS:PORT")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
 	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")
@@ -143,6 +148,9 @@ func (o *options) checkValues() error {
 		return err
 	}
 	if err := o.checkProtect(); err != nil {
+		return err
+	}
+	if err := o.checkMetrics(); err != nil {
 		return err
 	}
 	return o.checkShow()

@@ -24,6 +24,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 	}
 	opt.Program, opt.Hook, opt.Limit, opt.For = program, a.opt.at, a.opt.limit, a.opt.lasts
 	opt.Flows, opt.RevertAfter = a.opt.tracked, a.opt.back
+	opt.Release, _ = buildVersion()
 	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
 	if opt.Target, err = a.target(); err != nil {
 		return opt, nil, err
@@ -70,6 +71,13 @@ func (a *app) run(words []string) error {
 		return usage("-f FILE has rules that SIGHUP reads again; repacket attach and replace take --revert-after too",
 			"--revert-after is about rules that take the place of others, and a run without a file has none")
 	}
+	listener, err := a.listenForMetrics()
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		defer listener.Close()
+	}
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
 	done := a.start(words, func() { <-caught })
@@ -95,6 +103,9 @@ func (a *app) run(words []string) error {
 	defer close(over)
 	go r.hear(early, signals, heard, over)
 	r.tellBegin(o.opt)
+	if listener != nil {
+		defer r.serveMetrics(listener, o.opt.Release)()
+	}
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
 	ended := a.env.Clock.Now()

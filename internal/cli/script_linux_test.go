@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"errors"
+	"io"
 	"net"
+	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -59,6 +64,7 @@ func TestMain(m *testing.M) {
 //	await FILE TEXT           wait until the text is in the file
 //	send N PORT               send N UDP packets, which arrive on right
 //	packets N KIND            the other end sends so many packets of tcp or icmp
+//	scrape ADDRESS            what is served there at /metrics goes to the file scraped
 //	foreign IFACE             put an XDP program of somebody else on it
 //	veth NAME PEER            make another veth pair, both ends up
 //	without CAPABILITY...     what is run from now on lacks these
@@ -68,7 +74,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send, "packets": packetsOf,
+			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send, "packets": packetsOf, "scrape": scrapeMetrics,
 			"foreign": foreignProgram, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
@@ -297,4 +303,31 @@ func TestNoise(t *testing.T) {
 			t.Errorf("stderr is %q", stderr)
 		}
 	}
+}
+
+// scrapeMetrics asks from the script's own thread, which is in its namespace, until an answer comes.
+func scrapeMetrics(ts *testscript.TestScript, _ bool, args []string) {
+	lo, err := netlink.LinkByName("lo")
+	ts.Check(err)
+	ts.Check(netlink.LinkSetUp(lo))
+	to := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(args[0]))
+	conn, err := net.DialTCP("tcp", nil, to)
+	for deadline := time.Now().Add(testPatience); err != nil; conn, err = net.DialTCP("tcp", nil, to) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v", err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	defer conn.Close()
+	_, err = io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: "+args[0]+"\r\n\r\n")
+	ts.Check(err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	ts.Check(err)
+	text, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if response.StatusCode != http.StatusOK {
+		ts.Fatalf("%s: %s", response.Status, text)
+	}
+	text = regexp.MustCompile(`version="[^"]+"`).ReplaceAll(text, []byte(`version="V"`)) // that of the build
+	ts.Check(os.WriteFile(ts.MkAbs("scraped"), text, 0o600))
 }

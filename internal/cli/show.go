@@ -213,6 +213,14 @@ func (s *shower) saved() *savefile {
 	return s.save
 }
 
+// lostSoFar is how many packets were read too slowly to be shown or saved.
+func (s *shower) lostSoFar() uint64 {
+	if s == nil {
+		return 0
+	}
+	return s.lost.Load() + s.unread.Load()
+}
+
 // savedLine says for the summary what was saved, or "".
 func (s *shower) savedLine() string {
 	if s == nil {

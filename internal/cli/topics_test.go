@@ -101,6 +101,10 @@ func TestHelpExamples(t *testing.T) {
 		}
 		f := newFake(t, args...)
 		f.Demo = func(context.Context, io.Writer) error { return nil }
+		if args[0] == "exporter" { // it goes on until it is asked to stop
+			f.signals = make(chan os.Signal, 1)
+			f.signals <- os.Interrupt
+		}
 		f.kernel.attached = []run.Attached{{Target: run.Target{Interface: "eth1"}}, {Target: run.Target{Interface: "eth1", Direction: run.Out}}}
 		if status, stdout, stderr := f.run(); status != exitDone || strings.Contains(oneWayWarning.ReplaceAllString(stderr, ""), "warning") {
 			t.Errorf("%s: exit status %d\n%s%s", line, status, stdout, stderr)

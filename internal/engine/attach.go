@@ -335,6 +335,7 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		PID:        os.Getpid(),
 		PIDSpace:   hook.PIDSpace(),
 		Foreground: !s.opt.Stay,
+		Release:    s.opt.Release,
 		Start:      time.Now().UnixNano(),
 		Limit:      s.opt.Limit,
 	}

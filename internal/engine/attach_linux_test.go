@@ -355,7 +355,7 @@ func TestSkipped(t *testing.T) {
 	whole := frame(t, layers.IPProtocolTCP, &layers.TCP{SrcPort: 1, DstPort: 80, ACK: true}, 4000)
 	super, offload, err := testnet.Partial(whole, 1000)
 	check(t, err)
-	want := []run.Skipped{{Packets: 4, Why: skipReasons[bpf.ReasonSegments]}} // 4000 bytes, 1000 each
+	want := []run.Skipped{{Packets: 4, Reason: "segments", Why: skipReasons[bpf.ReasonSegments]}} // 4000 bytes, 1000 each
 	opt := run.Options{Program: checked(t, "if tcp then tcp_hlen 5"), Target: run.Target{Interface: "right"}}
 	check(t, pair.B.Do(func() error {
 		session, err := Start(opt)

@@ -118,6 +118,18 @@ var skipReasons = [bpf.ReasonCount]string{
 	bpf.ReasonTorn:      "the flow that they answer was changing while it was looked up",
 }
 
+// skipWords are the words for it.
+var skipWords = [bpf.ReasonCount]run.SkipReason{
+	bpf.ReasonSegments:  run.SkipSegments,
+	bpf.ReasonPartial:   run.SkipChecksum,
+	bpf.ReasonHeaders:   run.SkipHeaders,
+	bpf.ReasonTag:       run.SkipTag,
+	bpf.ReasonLimit:     run.SkipLimit,
+	bpf.ReasonCollision: run.SkipCollision,
+	bpf.ReasonBusy:      run.SkipBusy,
+	bpf.ReasonTorn:      run.SkipTorn,
+}
+
 // tally is what a record has counted: the rules of its program, those of programs before,
 // and what was skipped.
 type tally struct {
@@ -197,7 +209,7 @@ func (r *record) counts(replies *record) (out run.Counts, err error) {
 	}
 	for why, packets := range all {
 		if packets > 0 {
-			out.Skipped = append(out.Skipped, run.Skipped{Packets: packets, Why: skipReasons[why]})
+			out.Skipped = append(out.Skipped, run.Skipped{Packets: packets, Reason: skipWords[why], Why: skipReasons[why]})
 		}
 	}
 	return out, nil

@@ -28,6 +28,8 @@ type Meta struct {
 	PIDSpace string `json:"pid_space,omitempty"`
 	// Foreground: the program goes when the process PID ends.
 	Foreground bool `json:"foreground"`
+	// Release is the version of Repacket that attached it, or "" of versions that did not tell.
+	Release string `json:"release,omitempty"`
 	// Start is when the program was attached, in nanoseconds of Unix time.
 	Start int64 `json:"start"`
 	// Limit is the number of packets to act on, or 0 for no limit.

@@ -58,7 +58,9 @@ func (c *RuleCount) Set(packets, bytes uint64) {
 // Skipped is how many packets a rule matched and could not act on, and why.
 type Skipped struct {
 	Packets uint64 `json:"packets"`
-	Why     string `json:"why"`
+	// Reason is the word for why, of live packets; Why says it in words.
+	Reason SkipReason `json:"-"`
+	Why    string     `json:"why"`
 }
 
 // Counts are what the rules of a run have done: first the rules that run, as written,

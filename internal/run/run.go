@@ -41,6 +41,8 @@ type Options struct {
 	Flows int
 	// Clang has clang compile the program; then neither Limit nor For is kept.
 	Clang bool
+	// Release is the version of Repacket that attaches the rules, or "".
+	Release string
 	// Broken makes the program wrong on purpose, to see that the self-test finds it.
 	Broken bool
 	// Record asks for the packets on which rules act, or is nil. It is for runs, without Clang.
@@ -177,6 +179,8 @@ type Attached struct {
 	// Revert is when the rules go back to those before, or when they have gone back; or nil.
 	Revert *Revert `json:"revert,omitempty"`
 	Counts
+	// Release is the version of Repacket that attached the rules, or "" where that is not known.
+	Release string `json:"release,omitempty"`
 }
 
 // Revert is what becomes of rules that are to be confirmed, or what has become of them.
