@@ -33,7 +33,7 @@ const (
 // that has replies, and small packets both ways, beside nft.
 func repliesPart(o options) (string, error) {
 	var b strings.Builder
-	for _, part := range []func(options) (string, error){inversePart, streamedPart, askedPart} {
+	for _, part := range []func(options) (string, error){inversePart, knownPart, streamedPart, askedPart} {
 		text, err := part(o)
 		if err != nil {
 			return "", err
@@ -61,8 +61,8 @@ func inversePart(o options) (string, error) {
 	exchange(back)
 	entrants := []*entrant{
 		{name: "nothing", load: nothing, frame: there},
-		programEntrant("the rules", p, there),
-		programEntrant("their replies", p.Replies, back),
+		programEntrant("the rules", p, nil, there),
+		programEntrant("their replies", p.Replies, nil, back),
 	}
 	if err := measure(entrants, nil, o.rounds); err != nil {
 		return "", err
@@ -92,9 +92,9 @@ func exchange(frame []byte) {
 	binary.BigEndian.PutUint16(frame[ports:], servedPort)
 }
 
-func programEntrant(name string, p *rule.Program, frame []byte) *entrant {
+func programEntrant(name string, p *rule.Program, flows *engine.Flows, frame []byte) *entrant {
 	return &entrant{name: name, frame: frame, load: func() (*program, error) {
-		l, err := engine.Load(p, engine.LoadOptions{})
+		l, err := engine.Load(p, engine.LoadOptions{Flows: flows})
 		if err != nil {
 			return nil, err
 		}

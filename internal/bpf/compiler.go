@@ -23,9 +23,11 @@ type uses struct {
 	draws    bool // some rule asks for a random number
 	flows    bool // some rule asks for the hash of a flow
 	tracks   bool // some rule tracks flows
-	acts     bool // there is a rule at all
-	scratch  int  // bytes that values are worked out in
-	searches int  // of ordered tables
+	// originals says that flows are looked up by what they were: only then their index is worth its time.
+	originals bool
+	acts      bool // there is a rule at all
+	scratch   int  // bytes that values are worked out in
+	searches  int  // of ordered tables
 }
 
 func usesOf(p *plan.Program, hook abi) uses {
@@ -34,6 +36,7 @@ func usesOf(p *plan.Program, hook abi) uses {
 		u.acts = u.acts || len(ch.Acting()) > 0
 		for _, s := range ch.Acting() {
 			u.flows = u.flows || s.Flow != nil
+			u.originals = u.originals || s.Answers != nil && s.Answers.Reply
 			u.tracks = u.tracks || s.Track != nil || s.Answers != nil
 			u.scratch = max(u.scratch, (s.Scratch()+7)&^7)
 			u.verdicts = u.verdicts || s.Verdict != rule.Pass

@@ -51,6 +51,7 @@ func (c flows) call(kind string, f plan.TrackedFlow, ruleIndex int) {
 	name := "flow_" + kind + "_" + field.Unquoted(f.L3).String()
 	c.flowFunctions[name] = func() {
 		table := c.opt.Flows
+		table.Indexed = c.use.originals
 		switch kind {
 		case "find":
 			table.Find(c.Assembler, c.prefix+name, ip6)

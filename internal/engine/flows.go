@@ -96,7 +96,7 @@ func (f *Flows) followed(p *rule.Program, old hook.Meta, n int, clang bool) (*Fl
 		if out.own(p, old.Rules) {
 			return out, nil
 		}
-		return nil, out.close()
+		return nil, out.Close()
 	}
 	return nil, nil
 }
@@ -149,12 +149,12 @@ func (s *Prepared) flowsThere() (f *Flows, err error) {
 		return nil, err
 	}
 	old := &Flows{table: m, flows: s.there.Meta.Flows, next: s.there.Meta.NextOwner}
-	defer func() { err = errors.Join(err, old.close()) }()
+	defer func() { err = errors.Join(err, old.Close()) }()
 	return old.followed(s.opt.Program, s.there.Meta, s.opt.Flows, s.opt.Clang)
 }
 
-// close closes the table, which may be nil.
-func (f *Flows) close() error {
+// Close closes the table, which may be nil.
+func (f *Flows) Close() error {
 	if f == nil {
 		return nil
 	}
@@ -216,7 +216,7 @@ func usageOf(a *hook.Program) (u *run.FlowUsage, err error) {
 		return nil, err
 	}
 	f := &Flows{table: m, flows: a.Meta.Flows}
-	defer func() { err = errors.Join(err, f.close()) }()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	return f.usage()
 }
 

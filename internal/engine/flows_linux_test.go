@@ -199,13 +199,13 @@ func TestTableOfAnotherVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		spec := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: f.table.ValueSize() - other, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE}
-		if err := f.close(); err != nil {
+		if err := f.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if f.table, err = ebpf.NewMap(spec); err != nil {
 			t.Fatal(err)
 		}
-		defer f.close()
+		defer f.Close()
 		u, err := f.usage()
 		if err != nil || (u != nil) != (other == 0) {
 			t.Errorf("%d bytes less: %v, %v", other, u, err)
@@ -214,7 +214,7 @@ func TestTableOfAnotherVersion(t *testing.T) {
 		if err != nil || (next != nil) != (other == 0) {
 			t.Errorf("%d bytes less: followed by %v, %v", other, next, err)
 		}
-		if err := next.close(); err != nil {
+		if err := next.Close(); err != nil {
 			t.Error(err)
 		}
 	}

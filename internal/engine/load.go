@@ -404,7 +404,7 @@ func (l *Loaded) Close() error {
 		return err
 	}
 	l.recording.leave(l.number)
-	return errors.Join(err, l.recording.release(), l.why.close(), l.counters.Close(), l.closeLimits(), l.flows.close())
+	return errors.Join(err, l.recording.release(), l.why.close(), l.counters.Close(), l.closeLimits(), l.flows.Close())
 }
 
 // closeAll closes all, of which programs and maps may be nil.

@@ -105,7 +105,7 @@ func (s *Prepared) attachSet(put putter) (p set, err error) {
 	if err := s.trackFlows(); err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
+	defer func() { err = errors.Join(err, s.flows.Close()) }() // the programs have it
 	if err := s.record(); err != nil {
 		return p, err
 	}

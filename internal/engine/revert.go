@@ -329,7 +329,7 @@ func shared(a *hook.Program, counted *record) (l *Loaded, err error) {
 func (s *Prepared) closeFormer() (err error) {
 	for _, side := range s.sides() {
 		if v := side.reverts; v != nil && v.With.share != nil {
-			err = errors.Join(err, v.With.share.closeLimits(), v.With.share.flows.close())
+			err = errors.Join(err, v.With.share.closeLimits(), v.With.share.flows.Close())
 		}
 		side.reverts = nil
 	}

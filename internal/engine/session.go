@@ -339,7 +339,7 @@ func (r *Session) Replace(p *rule.Program) (a run.Attachment, err error) {
 	if err := r.followFlows(s); err != nil {
 		return a, err
 	}
-	defer func() { err = errors.Join(err, s.flows.close()) }() // the programs have it
+	defer func() { err = errors.Join(err, s.flows.Close()) }() // the programs have it
 	if !r.recordInto(s) {
 		return a, errClosed
 	}

@@ -25,7 +25,9 @@ func BenchmarkFlows(b *testing.B) {
 		if ip6 {
 			words = wordsIP6
 		}
-		table, _ := testTable(b, room)
+		indexed, _ := testTable(b, room)
+		plain, _ := testTable(b, room)
+		plain.Indexed = false
 		lru, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.LRUHash, KeySize: uint32(8 * words), ValueSize: uint32(8 * words), MaxEntries: room})
 		if err != nil {
 			b.Fatal(err)
@@ -39,6 +41,9 @@ func BenchmarkFlows(b *testing.B) {
 				a.CallFunction(findFunction, key, assembler.Imm(1), assembler.Imm(0))
 			},
 			"track": func(a *assembler.Assembler) {
+				a.CallFunction(trackFunction, key, assembler.Imm(1), assembler.Imm(7))
+			},
+			"track, index": func(a *assembler.Assembler) {
 				a.CallFunction(trackFunction, key, assembler.Imm(1), assembler.Imm(7))
 			},
 			"LRU find": func(a *assembler.Assembler) {
@@ -55,6 +60,10 @@ func BenchmarkFlows(b *testing.B) {
 		}
 		batch := 0
 		run := func(op string, flows int) time.Duration {
+			table := plain
+			if op == "track, index" {
+				table = indexed
+			}
 			p := loadTest(b, table, ip6, func(a *assembler.Assembler) {
 				a.Emit(asm.LoadMem(asm.R0, asm.R1, 0, asm.Word), asm.LoadMem(asm.R2, asm.R1, 4, asm.Word))
 				a.Emit(asm.Mov.Reg(asm.R3, asm.R0), asm.Add.Imm(asm.R3, 14))
@@ -106,23 +115,25 @@ func BenchmarkFlows(b *testing.B) {
 		show := func(op string, flows int, text string) {
 			none := run("none", flows)
 			took := run(op, flows) - none
-			fmt.Printf("%d words  %-12s %-24s %6.1f ns\n", words, op, text, float64(took)/1000)
+			fmt.Printf("%d words  %-13s %-24s %6.1f ns\n", words, op, text, float64(took)/1000)
 		}
-		for _, op := range []string{"track", "LRU update"} {
+		for _, op := range []string{"track", "track, index", "LRU update"} {
 			show(op, newFlows, "new flows, room")
 		}
 		for _, flows := range []int{64, 30000, 60000} {
 			run("track", flows)
+			run("track, index", flows)
 			run("LRU update", flows)
-			for _, op := range []string{"find", "track", "LRU find", "LRU update"} {
+			for _, op := range []string{"find", "track", "track, index", "LRU find", "LRU update"} {
 				show(op, flows, fmt.Sprintf("%d flows", flows))
 			}
 		}
 		for range 3 { // fill up
 			run("track", newFlows)
+			run("track, index", newFlows)
 			run("LRU update", newFlows)
 		}
-		for _, op := range []string{"track", "LRU update"} {
+		for _, op := range []string{"track", "track, index", "LRU update"} {
 			show(op, newFlows, "new flows, no room")
 		}
 	}

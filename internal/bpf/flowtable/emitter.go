@@ -14,6 +14,9 @@ type Table struct {
 	Flows int
 	// Ticks is how many jiffies there are in a second.
 	Ticks int
+	// Indexed: what Track enters, FindOriginal finds. Entries of a table that was not indexed are
+	// not found, and do no harm.
+	Indexed bool
 	// Ordered: the processor keeps the order of loads and that of stores, as amd64 does.
 	// Where it does not, as on arm64, barriers are needed.
 	Ordered bool
@@ -51,6 +54,10 @@ const (
 	firstBucket
 	firstSequence
 	secondBucket
+	valueHash
+	chosenSlot
+	chosenBucket
+	added
 	barrierWord
 )
 

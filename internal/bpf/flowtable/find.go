@@ -72,9 +72,10 @@ func (e *emitter) result(n int32) {
 	e.Exit()
 }
 
-// overflowed goes to miss if no flow of the first bucket had to take its second.
+// overflowed goes to miss if no flow of the first bucket had to take its second: none has been
+// evicted from a bucket without one.
 func (e *emitter) overflowed(miss assembler.Label) {
-	e.Emit(asm.LoadMem(asm.R0, bucket, overflowAt, asm.Word))
+	e.Emit(asm.LoadMem(asm.R0, bucket, spillAt, asm.Word))
 	e.Jump(miss, asm.JEq.Imm(asm.R0, 0, ""))
 }
 

@@ -22,13 +22,15 @@ package flowtable
 
 import (
 	"encoding/binary"
+	"slices"
 )
 
 // Entries and buckets.
 const (
 	ways       = 7
-	bucketSize = 704 // eleven cache lines
-	headerSize = 64  // in front of the buckets
+	bucketSize = 640 // ten cache lines
+	indexSize  = 4 * marks
+	headerSize = 64 // in front of the buckets
 
 	// An entry is in two places, the first two words of the key and of the value in one
 	// cache line: of IPv4 that is all.
@@ -39,16 +41,17 @@ const (
 
 // Places in a bucket, in bytes.
 const (
-	sequenceAt = 0                      // 32 bits, at the start for atomic operations
-	overflowAt = 4                      // 32 bits: not 0 if a flow had to take its second bucket
-	tagsAt     = 8                      // 16 bits each, 0 where there is no entry
-	ownersAt   = tagsAt + 2*ways        // 16 bits each
-	timesAt    = ownersAt + 2*ways      // 32 bits each: jiffies
-	hotAt      = timesAt + 4*ways       // the next cache line
-	coldAt     = hotAt + ways*hotSize   //
-	evictedAt  = coldAt + ways*coldSize // 32 bits: how many entries have been evicted
-	indexAt    = bucketSize - 4*marks   // the last cache line
+	sequenceAt = 0                    // 32 bits, at the start for atomic operations
+	spillAt    = 4                    // 32 bits: 1 if a flow had to take its second bucket, and twice the evicted entries
+	tagsAt     = 8                    // 16 bits each, 0 where there is no entry
+	ownersAt   = tagsAt + 2*ways      // 16 bits each
+	timesAt    = ownersAt + 2*ways    // 32 bits each: jiffies
+	hotAt      = timesAt + 4*ways     // the next cache line
+	coldAt     = hotAt + ways*hotSize //
 )
+
+// evictedOne is what one evicted entry adds to a bucket's word at spillAt.
+const evictedOne = 2
 
 // keyAt is where a word of the key of entry i is in a bucket, valueAt one of the value of entry 0.
 func keyAt(i int16, word int) int16 { return wordAt(i, word, 0) }
@@ -94,7 +97,7 @@ func buckets(flows int) int {
 }
 
 // Size is the size in bytes of the value of the map for so many flows.
-func Size(flows int) int { return headerSize + buckets(flows)*bucketSize }
+func Size(flows int) int { return headerSize + buckets(flows)*(bucketSize+indexSize) }
 
 // Init makes an empty table in a value of zeros. The seed spreads flows over the buckets
 // in a way that nobody else knows.
@@ -112,14 +115,14 @@ type Usage struct {
 // UsageOf reads it from the value of a map.
 func UsageOf(value []byte) Usage {
 	var u Usage
-	for at := headerSize; at+bucketSize <= len(value); at += bucketSize {
-		b := value[at:][:bucketSize]
+	n := (len(value) - headerSize) / (bucketSize + indexSize)
+	for b := range slices.Chunk(value[headerSize:][:n*bucketSize], bucketSize) {
 		for i := range ways {
 			if binary.LittleEndian.Uint16(b[tagsAt+2*i:]) != 0 {
 				u.Flows++
 			}
 		}
-		u.Evicted += uint64(binary.LittleEndian.Uint32(b[evictedAt:]))
+		u.Evicted += uint64(binary.LittleEndian.Uint32(b[spillAt:]) / evictedOne)
 	}
 	return u
 }

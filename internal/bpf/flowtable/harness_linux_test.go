@@ -42,7 +42,7 @@ func testTable(t testing.TB, flows int) (Table, *ebpf.Map) {
 	if err := m.Put(uint32(0), value); err != nil {
 		t.Fatal(err)
 	}
-	return Table{Map: m.FD(), Flows: flows, Ticks: ticks(t), Ordered: runtime.GOARCH == "amd64"}, m
+	return Table{Map: m.FD(), Flows: flows, Indexed: true, Ticks: ticks(t), Ordered: runtime.GOARCH == "amd64"}, m
 }
 
 // ticks is how many jiffies there are in a second: the resolution of the coarse clock

@@ -44,10 +44,10 @@ func (t Table) FindOriginal(a *assembler.Assembler, name string, ip6 bool) {
 	e := t.begin(a, name, ip6)
 	found, miss := e.NewLabel(), e.NewLabel()
 	e.fold()
-	e.toFirst()
+	e.toIndex()
 	e.toMark()
 	for i := range int16(marks) {
-		e.Emit(asm.LoadMem(asm.R0, bucket, indexAt+4*i, asm.Word), asm.Xor.Reg32(asm.R0, mark))
+		e.Emit(asm.LoadMem(asm.R0, bucket, 4*i, asm.Word), asm.Xor.Reg32(asm.R0, mark))
 		e.Jump(found, asm.JLT.Imm(asm.R0, 1<<e.placeBits(), ""))
 	}
 	e.Bind(miss)
@@ -103,14 +103,24 @@ func (e *emitter) formOf(slot, dst asm.Register) {
 
 // locate notes where the entry in slot is.
 func (e *emitter) locate() {
-	e.Emit(asm.Mov.Reg(asm.R0, bucket), asm.LoadMapValue(asm.R2, e.Map, headerSize), asm.Sub.Reg(asm.R0, asm.R2))
+	e.distance(asm.R0, bucket, asm.R2)
 	e.Emit(asm.Div.Imm32(asm.R0, bucketSize), asm.LSh.Imm(asm.R0, slotBits), asm.Or.Reg(asm.R0, slot), asm.Add.Imm(asm.R0, 1))
 	e.store(located, asm.R0)
+}
+
+// distance leaves in dst how far behind the first bucket an address is. The verifier knows nothing of
+// that number, so it looks once at what follows, and not once for each place that there is: 16 marks
+// would exceed its complexity limit.
+func (e *emitter) distance(dst, address, scratch asm.Register) {
+	e.Emit(asm.Mov.Reg(dst, address), asm.LoadMapValue(scratch, e.Map, headerSize), asm.Sub.Reg(dst, scratch))
 }
 
 // gone leaves in former the hash of the value of the entry in slot, which is about to be overwritten.
 // It may be one of the other version of IP.
 func (e *emitter) gone() {
+	if !e.Indexed {
+		return
+	}
 	e.About("what it takes the place of")
 	form, by, done := sequence, tag, e.NewLabel()
 	e.formOf(slot, form)
@@ -131,46 +141,96 @@ func (e *emitter) gone() {
 	e.Bind(done)
 }
 
-// index removes the mark of what an entry was before, and makes that of what it is now.
-func (e *emitter) index() {
+// fetchIndex works the hash of the request's value out, and loads the line of its marks into the
+// cache: it takes part of the time that the buckets take.
+func (e *emitter) fetchIndex() {
+	if !e.Indexed {
+		return
+	}
+	e.About("marks of the value")
+	value, by := tag, cold
+	e.seed(value, by)
+	for word := range e.words {
+		e.mix(value, by, request, int16(8*(e.words+word)))
+	}
+	e.load(asm.R0, tagSaved)
+	e.Emit(asm.RSh.Imm(asm.R0, hashedBits))
+	e.foldForm(value, asm.R0)
+	e.store(valueHash, value)
+	e.Emit(asm.Mov.Reg32(asm.R0, value), asm.Mul.Imm(asm.R0, int32(buckets(e.Flows))), asm.RSh.Imm(asm.R0, 32))
+	e.Emit(asm.Mul.Imm(asm.R0, indexSize), asm.LoadMapValue(by, e.Map, uint32(headerSize+buckets(e.Flows)*bucketSize)))
+	e.Emit(asm.Add.Reg(by, asm.R0), asm.LoadMem(asm.R0, by, 0, asm.Word))
+}
+
+// addMark makes the mark of the entry that is about to be written to slot. What was in its place
+// is needed next, and may take long to come from memory: this is done meanwhile.
+func (e *emitter) addMark() {
+	if !e.Indexed {
+		return
+	}
+	e.About("mark of the entry")
+	e.locate()
+	e.store(chosenSlot, slot)
+	e.store(chosenBucket, bucket)
+	e.load(hash, valueHash)
+	e.toIndex()
+	e.toMark()
+	put := e.NewLabel()
+	for i := range int16(marks) { // another flow of the same bits
+		e.Emit(asm.LoadMem(asm.R0, bucket, 4*i, asm.Word), asm.Mov.Imm(vacancy, int32(4*i)))
+		e.Emit(asm.Xor.Reg32(asm.R0, mark))
+		e.Jump(put, asm.JLT.Imm(asm.R0, 1<<e.placeBits(), ""))
+	}
+	for i := range int16(marks) {
+		e.Emit(asm.LoadMem(asm.R0, bucket, 4*i, asm.Word), asm.Mov.Imm(vacancy, int32(4*i)))
+		e.Jump(put, asm.JEq.Imm(asm.R0, 0, ""))
+	}
+	e.Emit(asm.Mov.Reg(vacancy, hash), asm.RSh.Imm(vacancy, int32(64-bits.Len(marks-1))), asm.LSh.Imm(vacancy, 2)) // any
+	e.Bind(put)
+	e.load(asm.R0, located)
+	e.Emit(asm.Or.Reg(mark, asm.R0), asm.Add.Reg(bucket, vacancy))
+	e.Emit(asm.StoreMem(bucket, 0, mark, asm.Word))
+	e.distance(asm.R0, bucket, asm.R2)
+	e.store(added, asm.R0)
+	e.load(slot, chosenSlot)
+	e.load(bucket, chosenBucket)
+}
+
+// removeMark removes the mark of what was where the entry is now. If both have the same bits, that
+// of the entry has taken its place already.
+func (e *emitter) removeMark() {
+	if !e.Indexed {
+		e.result(Tracked)
+		return
+	}
 	e.About("mark of what was there")
-	add := e.NewLabel()
+	gone, done := e.NewLabel(), e.NewLabel()
 	e.Emit(asm.Mov.Reg(hash, former))
-	e.Jump(add, asm.JEq.Imm(hash, 0, ""))
-	e.toFirst()
+	e.Jump(done, asm.JEq.Imm(hash, 0, ""))
+	e.toIndex()
 	e.toMark()
 	e.load(asm.R2, located)
 	e.Emit(asm.Or.Reg(mark, asm.R2))
 	for i := range int16(marks) {
-		e.Emit(asm.LoadMem(asm.R0, bucket, indexAt+4*i, asm.Word))
-		e.SkipIf(asm.JNE.Reg(asm.R0, mark, ""), func() { e.Emit(asm.StoreImm(bucket, indexAt+4*i, 0, asm.Word)) })
+		e.Emit(asm.LoadMem(asm.R0, bucket, 4*i, asm.Word), asm.Mov.Imm(vacancy, int32(4*i)))
+		e.Jump(gone, asm.JEq.Reg(asm.R0, mark, ""))
 	}
-
-	e.Bind(add)
-	e.About("mark of the entry")
-	e.seed(hash, asm.R1)
-	for word := range e.words {
-		e.mix(hash, asm.R1, request, int16(8*(e.words+word)))
-	}
-	e.fold()
-	e.toFirst()
-	e.toMark()
-	put := e.NewLabel()
-	e.Emit(asm.Mov.Reg(vacancy, hash), asm.RSh.Imm(vacancy, int32(64-bits.Len(marks-1)))) // any, if there is none
-	for i := range int16(marks) {
-		e.Emit(asm.LoadMem(asm.R0, bucket, indexAt+4*i, asm.Word))
-		e.SkipIf(asm.JNE.Imm(asm.R0, 0, ""), func() { e.Emit(asm.Mov.Imm(vacancy, int32(i))) })
-		e.Emit(asm.Xor.Reg32(asm.R0, mark))
-		e.SkipIf(asm.JGE.Imm(asm.R0, 1<<e.placeBits(), ""), func() {
-			e.Emit(asm.Mov.Imm(vacancy, int32(i)))
-			e.Goto(put)
-		})
-	}
-	e.Bind(put)
-	e.load(asm.R0, located)
-	e.Emit(asm.Or.Reg(mark, asm.R0), asm.LSh.Imm(vacancy, 2), asm.Add.Reg(bucket, vacancy))
-	e.Emit(asm.StoreMem(bucket, indexAt, mark, asm.Word))
+	e.Goto(done)
+	e.Bind(gone)
+	e.Emit(asm.Add.Reg(bucket, vacancy))
+	e.distance(asm.R0, bucket, asm.R2)
+	e.load(asm.R2, added)
+	e.Jump(done, asm.JEq.Reg(asm.R0, asm.R2, ""))
+	e.Emit(asm.StoreImm(bucket, 0, 0, asm.Word))
+	e.Bind(done)
 	e.result(Tracked)
+}
+
+// toIndex leaves the address of the marks of the flow with the hash in bucket.
+func (e *emitter) toIndex() {
+	e.firstBucketNumber(asm.R0)
+	e.Emit(asm.Mul.Imm(asm.R0, indexSize), asm.LoadMapValue(bucket, e.Map, uint32(headerSize+buckets(e.Flows)*bucketSize)))
+	e.Emit(asm.Add.Reg(bucket, asm.R0))
 }
 
 // toMark leaves the mark of the flow with the hash, less where its entry is. It is not that of none,

@@ -8,11 +8,10 @@ import (
 
 // While a place for a new entry is looked for, bucket is the second one, and:
 const (
-	one      = asm.R9 // is the first one; the hash is not needed any more
-	inSecond = asm.R2 // 1 if the place is in the second
-	longest  = asm.R3 // for how many jiffies the entry there has been idle
-	place    = asm.R4 // its slot
-	current  = asm.R5 // the time now
+	one     = asm.R9 // is the first one; the hash is not needed any more
+	longest = asm.R3 // for how many jiffies the entry there has been idle
+	place   = asm.R4 // its slot
+	current = asm.R5 // the time now
 )
 
 // sparing is how many entries the first bucket gets before the second one is looked at. The
@@ -24,6 +23,7 @@ const sparing = 5
 // buckets are full. Entries are replaced and never removed, so the free ones are the last.
 func (e *emitter) insert() {
 	inFirst, busy := e.NewLabel(), e.NewLabel()
+	e.fetchIndex()
 	e.About("room?")
 	e.load(bucket, firstBucket)
 	e.load(sequence, firstSequence)
@@ -49,7 +49,11 @@ func (e *emitter) insert() {
 	e.Goto(e.busy)
 
 	e.Bind(inFirst)
-	e.Emit(asm.Mov.Reg(slot, place), asm.Mov.Imm(former, 0))
+	e.Emit(asm.Mov.Reg(slot, place))
+	if e.Indexed {
+		e.Emit(asm.Mov.Imm(former, 0))
+	}
+	e.addMark()
 	e.write()
 	e.unlock()
 	e.Goto(e.entered)
@@ -78,9 +82,10 @@ func (e *emitter) intoEither() {
 	e.Emit(asm.Mov.Reg(bucket, one))
 	e.Goto(evict)
 	e.Bind(second)
-	e.Emit(asm.StoreImm(one, overflowAt, 1, asm.Word))
+	e.spill()
 	e.Bind(evict)
 	e.Emit(asm.Mov.Reg(slot, place))
+	e.addMark()
 	e.gone()
 	e.write()
 	e.load(bucket, secondBucket)
@@ -95,28 +100,38 @@ func (e *emitter) intoEither() {
 func (e *emitter) evict(done assembler.Label) {
 	e.About("evict")
 	e.load(current, now)
-	e.Emit(asm.Mov.Imm(longest, 0), asm.Mov.Imm(place, 0), asm.Mov.Imm(inSecond, 0))
-	for which, of := range []asm.Register{one, bucket} {
-		for i := range int16(ways) {
-			e.Emit(asm.LoadMem(asm.R0, of, timesAt+4*i, asm.Word))
-			e.Emit(asm.Mov.Reg32(slot, current), asm.Sub.Reg32(slot, asm.R0))
-			e.SkipIf(asm.JLE.Reg(slot, longest, ""), func() {
-				e.Emit(asm.Mov.Reg(longest, slot), asm.Mov.Imm(place, int32(i)), asm.Mov.Imm(inSecond, int32(which)))
-			})
+	// How long with the slot in the lowest bits, without jumps, which nothing could predict: the
+	// longer of two is one plus the difference if that is positive. Two chains of these at a time.
+	idlest := [...]asm.Register{longest, place}
+	e.Emit(asm.Mov.Imm(idlest[0], 0), asm.Mov.Imm(idlest[1], 0))
+	for i := range int16(ways) {
+		for which, of := range []asm.Register{one, bucket} {
+			e.Emit(asm.LoadMem(asm.R0, of, timesAt+4*i, asm.Word), asm.Mov.Reg32(slot, current), asm.Sub.Reg32(slot, asm.R0))
+			e.Emit(asm.LSh.Imm(slot, slotBits), asm.Or.Imm(slot, int32(i)), asm.Sub.Reg(slot, idlest[which]))
+			e.Emit(asm.Mov.Reg(asm.R0, slot), asm.ArSh.Imm(asm.R0, 63), asm.Xor.Imm(asm.R0, -1), asm.And.Reg(slot, asm.R0))
+			e.Emit(asm.Add.Reg(idlest[which], slot))
 		}
 	}
 	first, chosen := e.NewLabel(), e.NewLabel()
-	e.Jump(first, asm.JEq.Imm(inSecond, 0, ""))
-	e.Emit(asm.StoreImm(one, overflowAt, 1, asm.Word))
+	e.Jump(first, asm.JGE.Reg(idlest[0], idlest[1], ""))
+	e.Emit(asm.Mov.Reg(longest, place))
+	e.spill()
 	e.Goto(chosen)
 	e.Bind(first)
 	e.Emit(asm.Mov.Reg(bucket, one))
 	e.Bind(chosen)
+	e.Emit(asm.Mov.Reg(place, longest), asm.And.Imm(place, 1<<slotBits-1), asm.RSh.Imm(longest, slotBits))
 	e.Emit(asm.Mov.Reg(slot, place))
 	e.toHot() // toEntry would take longest
 	e.Emit(asm.LoadMem(asm.R0, hot, keyAt(0, 0)+protocolAt, asm.Byte))
 	e.ifLong(longest, done)
-	e.Emit(asm.LoadMem(asm.R0, bucket, evictedAt, asm.Word), asm.Add.Imm(asm.R0, 1))
-	e.Emit(asm.StoreMem(bucket, evictedAt, asm.R0, asm.Word))
+	e.Emit(asm.LoadMem(asm.R0, bucket, spillAt, asm.Word), asm.Add.Imm(asm.R0, evictedOne))
+	e.Emit(asm.StoreMem(bucket, spillAt, asm.R0, asm.Word))
 	e.Goto(done)
+}
+
+// spill notes that an entry of the first bucket is in the second.
+func (e *emitter) spill() {
+	e.Emit(asm.LoadMem(asm.R0, one, spillAt, asm.Word), asm.Or.Imm(asm.R0, 1))
+	e.Emit(asm.StoreMem(one, spillAt, asm.R0, asm.Word))
 }

@@ -41,7 +41,7 @@ func (t Table) Track(a *assembler.Assembler, name string, ip6 bool) {
 	e.Bind(found)
 	e.found()
 	e.Bind(e.entered)
-	e.index()
+	e.removeMark()
 	e.end(Busy)
 }
 
@@ -69,8 +69,10 @@ func (e *emitter) found() {
 	e.result(Collision)
 
 	e.Bind(update)
+	e.fetchIndex()
 	e.About("update")
 	e.lock(cold, e.busy)
+	e.addMark()
 	e.gone()
 	e.write()
 	e.unlock()
@@ -139,7 +141,6 @@ func (e *emitter) unlock() {
 // write writes the entry in slot of a bucket that is locked.
 func (e *emitter) write() {
 	e.About("entry")
-	e.locate()
 	e.toEntry()
 	for word := range e.words {
 		e.Emit(asm.LoadMem(asm.R0, request, int16(8*word), asm.DWord))
