@@ -65,8 +65,8 @@ fmt: ## Format the code
 	$(LINT) fmt ./...
 
 .PHONY: docs
-docs: ## Write docs/fields.md from the field table
-	$(GO) test ./internal/cli -run '^TestFieldsPage$$' -update
+docs: ## Write docs/fields.md and the manual pages from the tables of fields, flags and words
+	$(GO) test ./internal/cli -run '^(TestFieldsPage|TestManPages)$$' -update
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test for FUZZTIME (20s)
@@ -95,12 +95,14 @@ bench: build ## Measure what rules cost, next to C, nft and tcpdump; PART=throug
 	$(SUDO) ./bin/bench -part '$(PART)'
 
 .PHONY: install
-install: build ## Install bin/repacket to PREFIX (/usr/local)
+install: build ## Install bin/repacket and its manual pages to PREFIX (/usr/local)
 	$(SUDO) install -D -m 755 bin/repacket $(DESTDIR)$(PREFIX)/bin/repacket
+	$(SUDO) install -D -m 644 docs/man/man8/repacket.8 $(DESTDIR)$(PREFIX)/share/man/man8/repacket.8
+	$(SUDO) install -D -m 644 docs/man/man5/repacket-rules.5 $(DESTDIR)$(PREFIX)/share/man/man5/repacket-rules.5
 
 .PHONY: uninstall
 uninstall: ## Remove what make install has put into PREFIX
-	$(SUDO) rm -f $(DESTDIR)$(PREFIX)/bin/repacket
+	$(SUDO) rm -f $(DESTDIR)$(PREFIX)/bin/repacket $(DESTDIR)$(PREFIX)/share/man/man8/repacket.8 $(DESTDIR)$(PREFIX)/share/man/man5/repacket-rules.5
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -62,72 +61,108 @@ func completeHelp(root *cobra.Command) {
 	}
 }
 
-// rulesTopic is the language on one page. What there is of it comes from the tables that
-// the parser reads.
+// section is a part of a page of help. Its blocks are of the types paragraph, list, example and
+// form. The manual page repacket-rules(5) is made of the same.
+type section struct {
+	title  string
+	blocks []any
+}
+
+type (
+	// paragraph is text, whose lines are broken where it is shown.
+	paragraph string
+	// list are terms, and what they mean.
+	list [][2]string
+	// example is a task, and the words behind repacket that do it.
+	example struct{ task, line string }
+	// form is how something is written.
+	form string
+)
+
+// rulesTopic is the language on one page.
 func rulesTopic() string {
-	var b strings.Builder
-	b.WriteString(`RULES
+	var pages []string
+	for _, s := range rulesPage() {
+		texts := []string{s.title + "\n"}
+		for _, b := range s.blocks {
+			texts = append(texts, blockText(b))
+		}
+		pages = append(pages, strings.Join(texts, "\n"))
+	}
+	return strings.Join(pages, "\n")
+}
 
-  [NAME:] if CONDITION [then ACTIONS [replies]] [from FILE]
+// blockText is a block as plain text.
+func blockText(b any) string {
+	switch b := b.(type) {
+	case list:
+		return definitions(b)
+	case example:
+		return paragraphText(b.task) + commandLines("repacket "+b.line, "    ", 78)
+	case form:
+		return "  " + string(b) + "\n"
+	}
+	return paragraphText(string(b.(paragraph)))
+}
 
-  A rule says which packets to act on, and what to change in them. Rules are
-  alternatives: they stand side by side, or with else or ; between them, and
-  the first that matches acts. One that sets a field acts only on packets that
-  have the field. All its actions read the packet as it arrived. Checksums
-  follow what changes.
+// rulesPage is the language. What there is of it comes from the tables that the parser reads.
+func rulesPage() []section {
+	return []section{
+		{"RULES", []any{
+			form("[NAME:] if CONDITION [then ACTIONS [replies]] [from FILE]"),
+			paragraph(`A rule says which packets to act on, and what to change in them. Rules are alternatives: they stand
+side by side, or with else or ; between them, and the first that matches acts. One that sets a field acts only
+on packets that have the field. All its actions read the packet as it arrived. Checksums follow what changes.`),
+			keywords(syntax.RuleWord),
+		}},
+		{"CONDITIONS", []any{
+			append(keywords(syntax.ConditionWord),
+				[2]string{"HEADER", "the packet has this header: " + strings.Join(headers(), " ")},
+				[2]string{"FIELD VALUE", "the packet has the field, with this value"},
+				[2]string{"FIELD V,V,V", "one of these: values, ranges LO-HI, prefixes ADDRESS/LENGTH"}),
+			paragraph("Between a field and its values:"),
+			keywords(syntax.ComparisonWord),
+			paragraph("In a file, or inside one quoted argument, == != < <= > >= && || ! and brackets stand for the words."),
+		}},
+		{"GENERIC FIELDS", []any{
+			genericFields(),
+			paragraph(`"repacket fields" lists the others, "repacket fields ip_dscp" describes one. The names of tcpdump,
+Wireshark, nft, tc and iptables work where they mean the same. Values are decimal, 0x…, on, off, addresses, or
+names (ef, https).`),
+		}},
+		{"ACTIONS AND OPERANDS", slices.Concat([]any{
+			append(list{{"FIELD OPERAND", "the field becomes what the operand says"}}, keywords(syntax.ActionWord)...),
+		}, operandsByField())},
+		{"VERDICTS", []any{paragraph("A rule has at most one."), verdicts()}},
+		{"EXAMPLES", examplesByTask()},
+		{"SEE ALSO", []any{paragraph(`repacket check RULES says what rules do, without privileges; repacket help packets
+says how to see it. docs/cookbook.md has more tasks, and docs/semantics.md defines the language.`)}},
+	}
+}
 
-`)
-	b.WriteString(keywords(syntax.RuleWord))
-	b.WriteString("\nCONDITIONS\n\n" + keywords(syntax.ConditionWord))
-	b.WriteString(definitions([][2]string{
-		{"HEADER", "the packet has this header: " + strings.Join(headers(), " ")},
-		{"FIELD VALUE", "the packet has the field, with this value"},
-		{"FIELD V,V,V", "one of these: values, ranges LO-HI, prefixes ADDRESS/LENGTH"},
-	}))
-	b.WriteString("\n  Between a field and its values:\n\n" + keywords(syntax.ComparisonWord))
-	b.WriteString(`
-  In a file, or inside one quoted argument, == != < <= > >= && || ! and
-  brackets stand for the words.
-
-FIELDS
-
-`)
-	b.WriteString(definitions(genericFields()))
-	b.WriteString(`
-  "repacket fields" lists the others, "repacket fields ip_dscp" describes one.
-  The names of tcpdump, Wireshark, nft, tc and iptables work where they mean
-  the same. Values are decimal, 0x…, on, off, addresses, or names (ef, https).
-
-ACTIONS
-
-`)
-	b.WriteString(definitions([][2]string{{"FIELD OPERAND", "the field becomes what the operand says"}}))
-	b.WriteString(keywords(syntax.ActionWord))
-	b.WriteString(operandsByField())
-	b.WriteString("\nVERDICTS\n\n  A rule has at most one.\n\n")
-	var rows [][2]string
+func verdicts() (rows list) {
 	for _, v := range syntax.Verdicts() {
 		rows = append(rows, [2]string{v.Usage(), v.Meaning()})
 	}
-	b.WriteString(definitions(rows))
-	b.WriteString("\nEXAMPLES\n")
+	return rows
+}
+
+func examplesByTask() (blocks []any) {
 	for _, e := range taskExamples {
-		fmt.Fprintf(&b, "\n  %s\n%s", e.task, commandLines("repacket "+e.line))
+		blocks = append(blocks, e)
 	}
-	b.WriteString("\nSEE ALSO\n\n  repacket check RULES says what rules do, without privileges; repacket help\n  packets says how to see it. docs/cookbook.md has more tasks, and\n  docs/semantics.md defines the language.\n")
-	return b.String()
+	return blocks
 }
 
 // helpColumn is how wide the left column of help is.
 const helpColumn = 23
 
 // keywords are the words of the language of one role, with their meaning.
-func keywords(r syntax.Role) string {
-	var rows [][2]string
+func keywords(r syntax.Role) (rows list) {
 	for _, k := range syntax.Keywords(r) {
 		rows = append(rows, [2]string{k.Usage(), k.Meaning})
 	}
-	return definitions(rows)
+	return rows
 }
 
 // headers are the protocols that a condition can name.
@@ -140,7 +175,7 @@ func headers() (names []string) {
 	return names
 }
 
-func genericFields() (rows [][2]string) {
+func genericFields() (rows list) {
 	for _, g := range field.Generics() {
 		rows = append(rows, [2]string{g.Name, g.Doc + ": " + strings.Join(g.Fields, ", ")})
 	}
@@ -148,8 +183,7 @@ func genericFields() (rows [][2]string) {
 }
 
 // operandsByField lists the operands, under the fields that take them.
-func operandsByField() string {
-	var b strings.Builder
+func operandsByField() (blocks []any) {
 	var done []string
 	for _, o := range operand.All() {
 		of := fieldsTaking(o)
@@ -157,15 +191,15 @@ func operandsByField() string {
 			continue
 		}
 		done = append(done, of)
-		var rows [][2]string
+		var rows list
 		for _, other := range operand.All() {
 			if fieldsTaking(other) == of {
 				rows = append(rows, [2]string{other.Usage, other.Meaning})
 			}
 		}
-		fmt.Fprintf(&b, "\n  Operands of %s:\n\n%s", of, definitions(rows))
+		blocks = append(blocks, paragraph("Operands of "+of+":"), rows)
 	}
-	return b.String()
+	return blocks
 }
 
 // fieldsTaking says in a few words which fields take an operand.
@@ -196,9 +230,8 @@ func fieldsTaking(o *operand.Operand) string {
 	return strings.Join(with, " and ")
 }
 
-// commandLines is a command, indented, and continued where a line is full.
-func commandLines(command string) string {
-	const indent, width = "    ", 78
+// commandLines is a command, indented, and continued where a line of that width is full.
+func commandLines(command, indent string, width int) string {
 	var b strings.Builder
 	line := indent
 	for i, word := range strings.Fields(command) {
@@ -227,18 +260,27 @@ func definitions(rows [][2]string) string {
 			line = ""
 		}
 		line += strings.Repeat(" ", left-utf8.RuneCountInString(line))
-		begun := false
-		for _, word := range strings.Fields(row[1]) {
-			if begun && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 80 {
-				b.WriteString(line + "\n")
-				line, begun = strings.Repeat(" ", left), false
-			}
-			if begun {
-				line += " "
-			}
-			line, begun = line+word, true
-		}
-		b.WriteString(line + "\n")
+		b.WriteString(folded(line, row[1], left))
 	}
 	return b.String()
+}
+
+// paragraphText is text that is indented by two.
+func paragraphText(text string) string { return folded("  ", text, 2) }
+
+// folded is text behind the begin of a line, folded at 80 columns. Its other lines are indented.
+func folded(line, text string, indent int) string {
+	var b strings.Builder
+	begun := false
+	for _, word := range strings.Fields(text) {
+		if begun && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > 80 {
+			b.WriteString(line + "\n")
+			line, begun = strings.Repeat(" ", indent), false
+		}
+		if begun {
+			line += " "
+		}
+		line, begun = line+word, true
+	}
+	return b.String() + line + "\n"
 }

@@ -2,7 +2,7 @@ package cli
 
 // taskExamples are what people want done, and the line for it. A test checks each, and
 // that together they use all of the language.
-var taskExamples = []struct{ task, line string }{
+var taskExamples = []example{
 	{"Count packets, change none", "-i eth1 if udp_dest 443"},
 	{"Another port", "-i eth1 if udp_dest 443 then udp_dest 8080"},
 	{"Another port, with replies from the old one; nobody sees the new one", "-i eth1 if tcp_dest 443 then tcp_dest 8080 replies else if tcp_dest 8080 then drop"},
