@@ -19,6 +19,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -65,7 +66,8 @@ func TestMain(m *testing.M) {
 //	send N PORT               send N UDP packets, which arrive on right
 //	packets N KIND            the other end sends so many packets of tcp or icmp
 //	scrape ADDRESS            what is served there at /metrics goes to the file scraped
-//	foreign IFACE             put an XDP program of somebody else on it
+//	foreign IFACE [NAME]      put an XDP program of somebody else on it
+//	evict IFACE               take all programs in links and filters off it
 //	veth NAME PEER            make another veth pair, both ends up
 //	without CAPABILITY...     what is run from now on lacks these
 //	only CAPABILITY...        … lacks all but these
@@ -75,7 +77,7 @@ func TestScripts(t *testing.T) {
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send, "packets": packetsOf, "scrape": scrapeMetrics,
-			"foreign": foreignProgram, "veth": veth, "without": without, "only": only,
+			"foreign": foreignProgram, "evict": evictPrograms, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
@@ -152,12 +154,12 @@ func bare(ts *testscript.TestScript, _ bool, args []string) { awaitPrograms(ts, 
 // awaitPrograms waits until so many programs, or more where there are to be some, are on an
 // interface, at any hook and in any direction.
 func awaitPrograms(ts *testscript.TestScript, name string, want int) {
-	link, err := netlink.LinkByName(name)
+	on, err := netlink.LinkByName(name)
 	ts.Check(err)
 	for deadline := time.Now().Add(testPatience); time.Now().Before(deadline); runtime.Gosched() {
 		found := 0
 		for _, dir := range []run.Direction{run.In, run.Out} {
-			all, err := hook.Programs(link.Attrs().Index, dir)
+			all, err := hook.Programs(on.Attrs().Index, dir)
 			ts.Check(err)
 			found += len(all)
 		}
@@ -234,15 +236,39 @@ func packetsOf(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func foreignProgram(ts *testscript.TestScript, _ bool, args []string) {
+	name := "somebody"
+	if len(args) > 1 {
+		name = args[1]
+	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "somebody", Type: ebpf.XDP, License: "MIT",
+		Name: name, Type: ebpf.XDP, License: "MIT",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}, // XDP_PASS
 	})
 	ts.Check(err)
 	defer prog.Close()
-	link, err := netlink.LinkByName(args[0])
+	on, err := netlink.LinkByName(args[0])
 	ts.Check(err)
-	ts.Check(netlink.LinkSetXdpFdWithFlags(link, prog.FD(), unix.XDP_FLAGS_DRV_MODE))
+	ts.Check(netlink.LinkSetXdpFdWithFlags(on, prog.FD(), unix.XDP_FLAGS_DRV_MODE))
+}
+
+// evictPrograms does as bpftool link detach and tc qdisc del.
+func evictPrograms(ts *testscript.TestScript, _ bool, args []string) {
+	on, err := netlink.LinkByName(args[0])
+	ts.Check(err)
+	index := on.Attrs().Index
+	_ = netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
+		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
+	}}) // there is one where the kernel has no tcx
+	all := new(link.Iterator)
+	defer all.Close()
+	for all.Next() {
+		info, err := all.Link.Info()
+		ts.Check(err)
+		xdp, tcx := info.XDP(), info.TCX()
+		if xdp != nil && int(xdp.Ifindex) == index || tcx != nil && int(tcx.Ifindex) == index {
+			ts.Check(all.Link.Detach())
+		}
+	}
 }
 
 var capabilities = map[string]uintptr{

@@ -57,6 +57,8 @@ func (f *Facts) program(a hook.Program) string {
 		return fmt.Sprintf("%s%s, until process %d ends", text, ours, a.Meta.PID)
 	case a.Ours:
 		return text + ours + ", until detach"
+	case a.Tool != hook.UnknownTool:
+		return fmt.Sprintf("%s (%s, of %s)", text, a.ProgramName, a.Tool)
 	case a.ProgramName != "":
 		return fmt.Sprintf("%s (%s)", text, a.ProgramName)
 	}

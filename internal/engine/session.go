@@ -196,7 +196,7 @@ func (r *Session) Close() (run.Counts, error) {
 // keeps it to the packet.
 const limitPoll = 20 * time.Millisecond
 
-// gonePoll is how long the interface may be gone before it is noticed.
+// gonePoll is how long the interface, or what is on it, may be gone before it is noticed.
 const gonePoll = 500 * time.Millisecond
 
 func (r *Session) watchLimits() {
@@ -285,16 +285,19 @@ func (r *Session) rewritesReplies() bool {
 func (r *Session) lost() error {
 	r.mu.Lock() // a link is not detached while it is looked at
 	defer r.mu.Unlock()
-	links := []hook.Handle{r.rules.link}
-	if r.replies.link != nil {
-		links = append(links, r.replies.link)
-	}
-	for _, l := range links {
-		if gone, err := l.Gone(); err == nil && gone {
-			return fmt.Errorf("the rules on %s are gone: the interface was removed, or they were detached", r.opt.Interface)
+	for _, p := range []*linked{&r.rules, &r.replies} {
+		if p.link == nil {
+			continue
+		}
+		if loss, err := p.link.Lost(); err == nil && loss.How != hook.Kept {
+			out := &hook.LostError{Interface: r.opt.Interface, Direction: r.opt.Direction, Hook: p.choice.Hook, Loss: loss}
+			if out.Replies = p == &r.replies; out.Replies {
+				out.Direction = r.opt.Direction.Other()
+			}
+			return out
 		}
 	}
-	return nil
+	return r.lostPeer()
 }
 
 // errClosed: the session has ended.

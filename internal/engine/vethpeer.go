@@ -112,6 +112,22 @@ func (s *Prepared) openPeers(m run.Hook) ([]io.Closer, error) {
 	return open, nil
 }
 
+// lostPeer is the error that a program at the other end of a veth is gone, without which native
+// XDP of ours loses what it sends there; or nil. Another's program does as well. r.mu is held.
+func (r *Session) lostPeer() error {
+	for _, p := range append(slices.Clone(r.rules.peers), r.replies.peers...) {
+		l, isLink := p.(link.Link)
+		if !isLink {
+			continue
+		}
+		info, err := l.Info()
+		if err == nil && info.XDP() != nil && info.XDP().Ifindex == 0 {
+			return fmt.Errorf("the program at the other end of a veth is gone, without which native XDP of %s loses what it sends there", r.opt.Interface)
+		}
+	}
+	return nil
+}
+
 // passAll is an XDP program that lets every packet pass.
 func passAll(name string, flags uint32) (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{

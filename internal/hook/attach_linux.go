@@ -84,7 +84,7 @@ func linkAt(at attachPoint, prog *ebpf.Program) (Handle, error) {
 	if err != nil {
 		return nil, explainOn(at, err, actLink)
 	}
-	return linkHandle{l, at}, nil
+	return newLinkHandle(l, at, prog)
 }
 
 // Attach attaches a program to an interface for good: it stays until Detach, or until
@@ -325,6 +325,8 @@ func (a *Program) taken(cause error) *TakenError {
 		Hook:        a.Hook,
 		ProgramID:   a.ProgramID,
 		ProgramName: a.ProgramName,
+		Tool:        a.Tool,
+		Dispatches:  a.Dispatches,
 		Ours:        a.Ours,
 		Replies:     a.Ours && a.Meta.RepliesOf != "",
 		Err:         cause,

@@ -73,13 +73,18 @@ type stubHandle struct {
 	conn *tcConn
 	// slot must not be opened by anybody for longer than a look: the kernel
 	// empties it with the last descriptor.
-	slot   *ebpf.Map
-	filter filter
-	closed sync.Once
+	slot    *ebpf.Map
+	program uint32 // the number of the one in it
+	filter  filter
+	closed  sync.Once
 }
 
 // linkClsact puts a stub into a clsact filter and a program into the stub.
 func linkClsact(at attachPoint, prog *ebpf.Program) (Handle, error) {
+	id, err := idOf(prog)
+	if err != nil {
+		return nil, explainOn(at, err, actLink)
+	}
 	stubbed, slot, err := newStub(prog)
 	if err != nil {
 		return nil, explainOn(at, err, actLink)
@@ -94,25 +99,47 @@ func linkClsact(at attachPoint, prog *ebpf.Program) (Handle, error) {
 		conn.close()
 		return nil, errors.Join(explainClsact(at, err, actLink), slot.Close())
 	}
-	return &stubHandle{at: at, conn: conn, slot: slot, filter: f}, nil
+	return &stubHandle{at: at, conn: conn, slot: slot, program: id, filter: f}, nil
 }
 
 func (h *stubHandle) Update(prog *ebpf.Program) error {
-	if gone, err := h.Gone(); err == nil && gone {
-		return &NoInterfaceError{Index: h.at.ifindex}
+	id, err := idOf(prog)
+	if err != nil {
+		return explainOn(h.at, err, actReplace)
+	}
+	if err := lost(h, h.at); err != nil {
+		return err
 	}
 	if err := h.slot.Put(uint32(0), prog); err != nil {
 		return explainOn(h.at, fmt.Errorf("fill the slot: %w", err), actReplace)
 	}
+	h.program = id
 	return nil
 }
 
-func (h *stubHandle) Gone() (bool, error) {
-	there, err := h.conn.has(h.at, h.filter)
-	if err != nil {
-		return false, fmt.Errorf("inspect the filter on interface %d: %w", h.at.ifindex, err)
+// Lost looks at the filter and at the slot. Filters can be deleted and changed by anybody,
+// and go with their qdisc.
+func (h *stubHandle) Lost() (Loss, error) {
+	f, there, err := h.conn.inPlace(h.at, h.filter)
+	switch {
+	case err != nil:
+		return Loss{}, fmt.Errorf("inspect the filter on interface %d: %w", h.at.ifindex, err)
+	case !there:
+		return h.conn.without(h.at)
+	case f.program != h.filter.program:
+		return Loss{Replaced, f.program}, nil
 	}
-	return !there, nil
+	var id uint32
+	err = h.slot.Lookup(uint32(0), &id)
+	switch {
+	case errors.Is(err, ebpf.ErrKeyNotExist):
+		return Loss{How: Detached}, nil
+	case err != nil:
+		return Loss{}, fmt.Errorf("read the slot: %w", err)
+	case id != h.program:
+		return Loss{Replaced, id}, nil
+	}
+	return Loss{}, nil
 }
 
 // Here looks at the interface of the calling thread's network namespace; h.conn goes on
@@ -315,20 +342,22 @@ func headPref(filters []filter) uint16 {
 
 // has reports whether a filter is still there with the same program.
 func (c *tcConn) has(at attachPoint, f filter) (bool, error) {
+	g, there, err := c.inPlace(at, f)
+	return there && g.program == f.program, err
+}
+
+// inPlace is the filter that has the place of another one, if there is one.
+func (c *tcConn) inPlace(at attachPoint, f filter) (now filter, there bool, err error) {
 	kind, err := c.qdisc(at.ifindex)
 	if err != nil || kind == "" || kind == ingress && at.dir == run.Out {
-		return false, err
+		return now, false, err
 	}
 	all, err := c.filters(at.ifindex, at.dir)
-	if err != nil {
-		return false, err
+	i := slices.IndexFunc(all, func(g filter) bool { return g.chain == f.chain && g.pref == f.pref && g.handle == f.handle })
+	if err != nil || i < 0 {
+		return now, false, err
 	}
-	for _, g := range all {
-		if g.pref == f.pref && g.handle == f.handle && g.program == f.program {
-			return true, nil
-		}
-	}
-	return false, nil
+	return all[i], true, nil
 }
 
 // removeOurs removes a filter of ours if it is there, and the qdisc if one of

@@ -28,8 +28,11 @@ type TakenError struct {
 	Hook        run.Hook
 	ProgramID   uint32
 	ProgramName string
-	Ours        bool // it is a program of this tool
-	Replies     bool // it rewrites the replies of rules for the other direction
+	// Tool and Dispatches are those of the Program.
+	Tool       Tool
+	Dispatches int
+	Ours       bool // it is a program of this tool
+	Replies    bool // it rewrites the replies of rules for the other direction
 	// PID is the process that holds it there, where it is ours and in the
 	// foreground; else 0.
 	PID int
@@ -64,6 +67,8 @@ func (e *TakenError) Error() string {
 		return fmt.Sprintf("%s is taken: repacket at the other end of this veth needs a program of its own here (%d)", where, e.ProgramID)
 	case e.ProgramName == "":
 		return fmt.Sprintf("%s is taken by an %s program (%d)", where, e.Hook, e.ProgramID)
+	case e.Tool != UnknownTool:
+		return fmt.Sprintf("%s is taken by %s", where, e.Tool.describe(e.Hook.String(), e.ProgramName, e.ProgramID, e.Dispatches))
 	}
 	return fmt.Sprintf("%s is taken by another %s program, %s (%d)", where, e.Hook, e.ProgramName, e.ProgramID)
 }
@@ -108,6 +113,60 @@ func (e *TakenError) Unwrap() error { return e.Err }
 
 // Class is that of an interface that is taken.
 func (*TakenError) Class() run.Class { return run.Taken }
+
+// Loss is how a program of a process has come off its interface without the process.
+type Loss struct {
+	How LossKind
+	// ProgramID is the number of the program that is in its place, or 0.
+	ProgramID uint32
+}
+
+// LossKind is a kind of loss.
+type LossKind uint8
+
+// The kinds of loss.
+const (
+	Kept     LossKind = iota // the program is there
+	Removed                  // its interface is not there
+	Detached                 // somebody has detached it
+	Replaced                 // somebody has put another program in its place
+)
+
+// LostError says that others have taken away what a running process had on an interface.
+type LostError struct {
+	Interface string
+	Direction run.Direction
+	Hook      run.Hook
+	Replies   bool // it rewrote the replies of rules for the other direction
+	Loss
+}
+
+func (e *LostError) Error() string {
+	what, them, their := "the rules on "+e.Interface+" are gone", "them", "their"
+	if e.Replies {
+		what, them, their = "what rewrites replies on "+e.Interface+" is gone", "it", "its"
+	}
+	switch {
+	case e.How == Removed:
+		return what + ": the interface was removed, or moved to another network namespace"
+	case e.How == Replaced:
+		return fmt.Sprintf("%s: somebody has put program %d in %s place at %s", what, e.ProgramID, their, e.Hook)
+	case e.ProgramID != 0:
+		return fmt.Sprintf("%s: somebody has detached %s from %s, where program %d is now", what, them, e.Hook, e.ProgramID)
+	}
+	return fmt.Sprintf("%s: somebody has detached %s from %s", what, them, e.Hook)
+}
+
+// Hint says how to find out who it was, or is "".
+func (e *LostError) Hint() string {
+	switch {
+	case e.How == Removed:
+		return ""
+	case e.ProgramID != 0:
+		return fmt.Sprintf("bpftool prog show id %d tells of the other program, which stays", e.ProgramID)
+	}
+	return "bpftool net shows what is attached now"
+}
 
 // UnsupportedError is returned when the kernel, the driver or the interface as it
 // is set up cannot do what was asked.

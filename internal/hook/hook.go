@@ -71,6 +71,10 @@ type Program struct {
 	// there, which may be "".
 	ProgramID   uint32
 	ProgramName string
+	// Tool is whose program it is, as far as it is recognised; Dispatches is how many programs it
+	// runs, where it is a dispatcher that tells.
+	Tool       Tool
+	Dispatches int
 	// Ours: name and metadata are those of this tool. Else Meta is empty.
 	Ours bool
 	Meta Meta

@@ -243,8 +243,8 @@ func TestGone(t *testing.T) {
 			t.Fatal(err)
 		}
 		elsewhere(t, func() {
-			if gone, err := h.Gone(); gone || err != nil {
-				t.Errorf("gone from the start: %v, %v", gone, err)
+			if loss, err := h.Lost(); loss.How != Kept || err != nil {
+				t.Errorf("gone from the start: %v, %v", loss, err)
 			}
 		})
 		left, err := netlink.LinkByName("left")
@@ -256,8 +256,8 @@ func TestGone(t *testing.T) {
 		}
 		elsewhere(t, func() {
 			eventually(t, "the handle knows", func() bool {
-				gone, err := h.Gone()
-				return gone && err == nil
+				loss, err := h.Lost()
+				return loss == Loss{How: Removed} && err == nil
 			})
 			if err := h.Close(); err != nil {
 				t.Errorf("close: %v", err)

@@ -95,6 +95,13 @@ func (c *tcConn) qdiscs() (map[int]string, error) {
 	return kinds, nil
 }
 
+// device asks for one interface. The error is the kernel's.
+func (c *tcConn) device(ifindex int) (device, error) {
+	req := requestByIndex(ifindex)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: c.socket}
+	return oneDevice(req)
+}
+
 // qdisc is the kind of the qdisc that an interface has, or "".
 func (c *tcConn) qdisc(ifindex int) (string, error) {
 	kinds, err := c.qdiscs()

@@ -97,7 +97,7 @@ func linkTC(at attachPoint, prog *ebpf.Program) (Handle, error) {
 	case !there:
 		return linkClsact(at, prog)
 	}
-	return linkHandle{l, at}, nil
+	return newLinkHandle(l, at, prog)
 }
 
 // addTC gives a program to tcx, or puts it in a clsact filter. undo is as that of
