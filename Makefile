@@ -19,7 +19,7 @@ EXEC = -exec '$(SUDO_EXEC)'
 endif
 
 # What does not need Linux: rules are checked on any system.
-PORTABLE = ./cmd/repacket ./internal/cli ./internal/foreign ./internal/field ./internal/operand ./internal/syntax ./internal/packetset ./internal/rule ./internal/guard ./internal/reference ./internal/plan ./internal/run ./internal/software ./internal/pcapng ./internal/capture ./internal/offline ./internal/dissect ./internal/metrics
+PORTABLE = ./cmd/repacket ./internal/cli ./internal/foreign ./internal/field ./internal/operand ./internal/syntax ./internal/packetset ./internal/rule ./internal/guard ./internal/reference ./internal/plan ./internal/run ./internal/software ./internal/pcapng ./internal/capture ./internal/offline ./internal/dissect ./internal/metrics ./internal/top
 
 .DEFAULT_GOAL := help
 

@@ -15,6 +15,8 @@ func (a *app) commands() *cobra.Command {
 	replace.Long = replaceHelp
 	confirm := a.command("confirm [flags]", "Let rules stay that would go back (--revert-after)", wordless("confirm", a.confirm), whereFlags)
 	confirm.Long = confirmHelp
+	top := a.command("top [flags]", "Watch what rules do, the busiest first", wordless("top", a.top), topFlags)
+	top.Long = topHelp
 	exporter := a.command("exporter [flags]", "Serve the counts of all rules for Prometheus", wordless("exporter", a.exporter), metricsFlags)
 	exporter.Long = exporterHelp
 	root.AddCommand(
@@ -24,6 +26,7 @@ func (a *app) commands() *cobra.Command {
 		confirm,
 		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
 		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
+		top,
 		exporter,
 		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags),
 		a.command("verify [flags] RULES", "Test in the kernel that the program does what the rules say", a.verify, proofFlags, ruleFlags),
@@ -70,6 +73,7 @@ func wordless(command string, do func() error) func([]string) error {
 var ownFlags = map[string]map[string]string{
 	"list":     {"interface": "show `IFACE` alone", "direction": "show this `DIRECTION` alone: in or out"},
 	"doctor":   {"interface": "look at `IFACE` alone"},
+	"top":      {"interface": "show `IFACE` alone"},
 	"exporter": {"metrics": "serve at `ADDR`: a port of 127.0.0.1, or ADDRESS:PORT (default 127.0.0.1:10473)"},
 	"compile":  {"hook": "make the program for `HOOK`: tc; all others are XDP"},
 }

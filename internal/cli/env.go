@@ -30,6 +30,8 @@ type Env struct {
 	IsTerminal func(w io.Writer) bool
 	// Width is how many columns the terminal has that w is, or 0.
 	Width func(w io.Writer) int
+	// Height is how many lines it has, or 0.
+	Height func(w io.Writer) int
 	// TakenByShell is the comparison on the line that a shell has taken for itself,
 	// or "".
 	TakenByShell func() string
@@ -96,6 +98,7 @@ func System() Env {
 		Getenv:            os.Getenv,
 		IsTerminal:        isTerminal,
 		Width:             terminalWidth,
+		Height:            terminalHeight,
 		TakenByShell:      takenByShell,
 		Signals:           catchSignals,
 		IgnoreBrokenPipes: ignoreBrokenPipes,

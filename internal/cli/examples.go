@@ -49,6 +49,8 @@ var examples = map[string]string{
 	"list": `  repacket list
   repacket list -i eth1
   repacket list --json`,
+	"top": `  repacket top
+  repacket top --all-namespaces`,
 	"exporter": `  repacket exporter
   repacket exporter --metrics 0.0.0.0:10473`,
 	"check": `  repacket check if udp_dest 443 then udp_dest 8080

@@ -47,6 +47,7 @@ func newFake(t *testing.T, args ...string) *fake {
 		Getenv:            func(name string) string { return f.vars[name] },
 		IsTerminal:        func(io.Writer) bool { return f.tty },
 		Width:             func(io.Writer) int { return 0 },
+		Height:            func(io.Writer) int { return 0 },
 		Signals:           func(bool) <-chan os.Signal { return f.signals },
 		IgnoreBrokenPipes: func() {},
 		HungUp:            f.hungUp.Load,
@@ -311,6 +312,12 @@ func (k *fakeKernel) List(iface string) ([]run.Attached, error) {
 	elsewhere := func(a run.Attached) bool { return iface != "" && a.Interface != iface }
 	return slices.DeleteFunc(slices.Clone(k.attached), elsewhere), k.err
 }
+
+func (k *fakeKernel) ListEverywhere() ([]run.Attached, error) { return k.attached, k.err }
+
+func (k *fakeKernel) TimePrograms() (io.Closer, error) { return nil, errFake }
+
+func (k *fakeKernel) RunTime(uint32) (time.Duration, uint64, error) { return 0, 0, errFake }
 
 func (k *fakeKernel) Verify(o run.Options, packets int) (run.Verified, error) {
 	k.proofs, k.packets = append(k.proofs, o), packets

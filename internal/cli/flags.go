@@ -49,8 +49,9 @@ type options struct {
 	replies                            bool
 	why                                bool
 	// metrics is where metrics are served, as given, and metricsAt what it says.
-	metrics   string
-	metricsAt netip.AddrPort
+	metrics    string
+	everywhere bool
+	metricsAt  netip.AddrPort
 	// protect names ends of connections, which ends are; lockout: to cut them off is meant.
 	protect []string
 	ends    []guard.End
@@ -102,6 +103,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.showEvery, "show-every", "", "show one of `N` packets")
 	f.BoolVar(&o.why, "why", false, "count why rules do not act on packets: which of their tests fails first")
 	f.StringVar(&o.metrics, "metrics", "", "serve the counts for Prometheus at `ADDR`: a port of 127.0.0.1, or ADDRESS:PORT")
+	f.BoolVar(&o.everywhere, "all-namespaces", false, "show the rules of all network namespaces")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "nothing on stderr but errors")
 	f.BoolVarP(&o.json, "json", "j", false, "one JSON object a line on stdout, errors too")
 	f.StringVar(&o.color, "color", "auto", "use colour `WHEN`: auto, always or never")

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"io"
+	"time"
+
 	"repacket/internal/doctor"
 	"repacket/internal/guard"
 	"repacket/internal/run"
@@ -26,6 +29,12 @@ type Kernel interface {
 	Confirm(run.Target) (run.Confirmed, error)
 	// List finds the rules of ours on an interface, or with "" on all of them.
 	List(iface string) ([]run.Attached, error)
+	// ListEverywhere is List of all interfaces in all network namespaces.
+	ListEverywhere() ([]run.Attached, error)
+	// TimePrograms has the kernel measure how long eBPF programs run, until what it gives is
+	// closed; RunTime is how long one has run since, and how often.
+	TimePrograms() (io.Closer, error)
+	RunTime(program uint32) (time.Duration, uint64, error)
 	// Verify tests in the kernel, on a number of packets, that a program does what its rules
 	// say.
 	Verify(opt run.Options, packets int) (run.Verified, error)

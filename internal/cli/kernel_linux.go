@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -48,6 +49,14 @@ func (linuxKernel) Detach(t run.Target) (run.Detached, error) { return engine.De
 func (linuxKernel) Confirm(t run.Target) (run.Confirmed, error) { return engine.Confirm(t) }
 
 func (linuxKernel) List(iface string) ([]run.Attached, error) { return engine.List(iface) }
+
+func (linuxKernel) ListEverywhere() ([]run.Attached, error) { return engine.ListEverywhere() }
+
+func (linuxKernel) TimePrograms() (io.Closer, error) { return engine.TimePrograms() }
+
+func (linuxKernel) RunTime(program uint32) (time.Duration, uint64, error) {
+	return engine.RunTime(program)
+}
 
 func (linuxKernel) Verify(o run.Options, packets int) (run.Verified, error) {
 	return engine.Verify(o, packets)

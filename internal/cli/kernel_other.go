@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"repacket/internal/doctor"
 	"repacket/internal/guard"
@@ -34,6 +35,12 @@ func (noKernel) Connections(guard.Request) guard.Found     { return guard.Found{
 func (noKernel) Detach(run.Target) (run.Detached, error)   { return run.Detached{}, errNeedsLinux }
 func (noKernel) Confirm(run.Target) (run.Confirmed, error) { return run.Confirmed{}, errNeedsLinux }
 func (noKernel) List(string) ([]run.Attached, error)       { return nil, errNeedsLinux }
+func (noKernel) ListEverywhere() ([]run.Attached, error)   { return nil, errNeedsLinux }
+func (noKernel) TimePrograms() (io.Closer, error)          { return nil, errNeedsLinux }
+func (noKernel) RunTime(uint32) (time.Duration, uint64, error) {
+	return 0, 0, errNeedsLinux
+}
+
 func (noKernel) Verify(run.Options, int) (run.Verified, error) {
 	return run.Verified{}, errNeedsLinux
 }

@@ -4,12 +4,16 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"repacket/internal/rule"
 )
 
-// usualName is how interfaces are usually named.
-var usualName = regexp.MustCompile(`^(lo|(eth|en[opsx]|wlan|wlp|wl|ww|veth|br|br-|bond|team|tun|tap|wg|docker|virbr|vmbr|vlan|dummy|ens|enp|eno|usb|ppp)[0-9a-z]*[0-9][0-9a-z.@-]*)$`)
+// usualName is how interfaces are usually named. It is compiled when it is first asked for: most lines do
+// not need it.
+var usualName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(lo|(eth|en[opsx]|wlan|wlp|wl|ww|veth|br|br-|bond|team|tun|tap|wg|docker|virbr|vmbr|vlan|dummy|ens|enp|eno|usb|ppp)[0-9a-z]*[0-9][0-9a-z.@-]*)$`)
+})
 
 // wordsBefore are words that people put before the name of an interface, and the direction
 // that they mean.
@@ -51,7 +55,7 @@ func (a *app) isInterface(words []string, i int) bool {
 	if i > 0 && (words[i-1] == "redirect" || words[i-1] == "to" && i > 1 && words[i-2] == "redirect") {
 		return false
 	}
-	if usualName.MatchString(words[i]) {
+	if usualName().MatchString(words[i]) {
 		return true
 	}
 	if i > 0 || len(words) < 2 || !strings.EqualFold(words[1], "if") {

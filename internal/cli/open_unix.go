@@ -12,16 +12,21 @@ import (
 )
 
 // terminalWidth is how many columns a terminal has, or 0 if w is none.
-func terminalWidth(w io.Writer) int {
+func terminalWidth(w io.Writer) int { return int(terminalSize(w).Col) }
+
+// terminalHeight is how many lines it has, or 0.
+func terminalHeight(w io.Writer) int { return int(terminalSize(w).Row) }
+
+func terminalSize(w io.Writer) unix.Winsize {
 	f, ok := w.(*os.File)
 	if !ok {
-		return 0
+		return unix.Winsize{}
 	}
 	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
 	if err != nil {
-		return 0
+		return unix.Winsize{}
 	}
-	return int(size.Col)
+	return *size
 }
 
 // openUnpolled opens a file to be read, and with wait waits for the other end of a pipe.

@@ -104,7 +104,8 @@ func (a *app) run(words []string) error {
 	go r.hear(early, signals, heard, over)
 	r.tellBegin(o.opt)
 	if listener != nil {
-		defer r.serveMetrics(listener, o.opt.Release)()
+		stop := r.serveMetrics(listener, o.opt.Release)
+		defer func() { _ = stop() }() // the counts are told anyway
 	}
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)

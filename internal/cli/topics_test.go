@@ -100,6 +100,12 @@ func TestHelpExamples(t *testing.T) {
 			args = append([]string{"check"}, args...)
 		}
 		f := newFake(t, args...)
+		if args[0] == "top" { // test/terminal has a terminal
+			if status, _, stderr := f.run(); status != exitUsage || !strings.Contains(stderr, "top is for people at a terminal") {
+				t.Errorf("%s: exit status %d\n%s", line, status, stderr)
+			}
+			continue
+		}
 		f.Demo = func(context.Context, io.Writer) error { return nil }
 		if args[0] == "exporter" { // it goes on until it is asked to stop
 			f.signals = make(chan os.Signal, 1)

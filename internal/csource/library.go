@@ -46,11 +46,16 @@ type function struct {
 var libraryFiles embed.FS
 
 var (
-	marked    = regexp.MustCompile(`(?m)^\{([A-Z_]+)\}(.*\n)|\{([A-Z_]+)\}([^{}\n]*)\{\}`)
-	signature = regexp.MustCompile(`(?s)^(?:static|__noinline) .*?(\w+)\((.*?)\)\n\{`)
-	comments  = regexp.MustCompile(`(?s)/\*.*?\*/`)
-	named     = regexp.MustCompile(`struct \w+|\w+`)
+	marked    = lazily(`(?m)^\{([A-Z_]+)\}(.*\n)|\{([A-Z_]+)\}([^{}\n]*)\{\}`)
+	signature = lazily(`(?s)^(?:static|__noinline) .*?(\w+)\((.*?)\)\n\{`)
+	comments  = lazily(`(?s)/\*.*?\*/`)
+	named     = lazily(`struct \w+|\w+`)
 )
+
+// lazily compiles an expression when it is first asked for, not when the process starts.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // library are all functions, each behind those that it needs.
 var library = sync.OnceValue(func() []*function {
@@ -66,10 +71,10 @@ var library = sync.OnceValue(func() []*function {
 				continue
 			}
 			f := &function{text: strings.TrimPrefix(text, "\n")}
-			head := signature.FindStringSubmatch(f.code())
+			head := signature().FindStringSubmatch(f.code())
 			f.name = head[1]
 			for _, p := range strings.Split(head[2], ",") {
-				words := named.FindAllString(p, -1)
+				words := named().FindAllString(p, -1)
 				f.params = append(f.params, param(words[len(words)-1]))
 			}
 			names[f.name] = true
@@ -87,12 +92,12 @@ var library = sync.OnceValue(func() []*function {
 
 // code is the function without comments and without what is not always written.
 func (f *function) code() string {
-	return strings.TrimSpace(comments.ReplaceAllString(marked.ReplaceAllString(f.text, ""), ""))
+	return strings.TrimSpace(comments().ReplaceAllString(marked().ReplaceAllString(f.text, ""), ""))
 }
 
 // find finds in the text what the function needs.
 func (f *function) find(names map[string]bool) {
-	for _, word := range named.FindAllString(f.code(), -1) {
+	for _, word := range named().FindAllString(f.code(), -1) {
 		mask, isField := field.ByName(strings.ToLower(word))
 		switch {
 		case word == f.name:
@@ -146,8 +151,8 @@ func (w *writer) functions() []string {
 	var out []string
 	for _, f := range library() {
 		if w.needs[f.name] {
-			out = append(out, marked.ReplaceAllStringFunc(f.text, func(m string) string {
-				if parts := marked.FindStringSubmatch(m); w.needs[parts[1]+parts[3]] {
+			out = append(out, marked().ReplaceAllStringFunc(f.text, func(m string) string {
+				if parts := marked().FindStringSubmatch(m); w.needs[parts[1]+parts[3]] {
 					return parts[2] + parts[4]
 				}
 				return ""

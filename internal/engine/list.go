@@ -146,7 +146,7 @@ func sets(all []hook.Program) (out []found) {
 
 // attached is what the metadata of rules say of them.
 func attached(a *hook.Program) run.Attached {
-	l := run.Attached{Target: run.Target{Interface: a.Interface, Direction: a.Direction}, Hook: a.Hook, Release: a.Meta.Release}
+	l := run.Attached{Target: run.Target{Interface: a.Interface, Direction: a.Direction}, Hook: a.Hook, Release: a.Meta.Release, ProgramID: a.ProgramID}
 	if a.Meta.Foreground {
 		l.PID, l.PIDElsewhere = a.Meta.PID, a.Elsewhere()
 	}

@@ -181,6 +181,10 @@ type Attached struct {
 	Counts
 	// Release is the version of Repacket that attached the rules, or "" where that is not known.
 	Release string `json:"release,omitempty"`
+	// ProgramID is the kernel's number of the program of the rules, and Namespace names its network
+	// namespace where rules of several were asked for.
+	ProgramID uint32 `json:"-"`
+	Namespace string `json:"-"`
 }
 
 // Revert is what becomes of rules that are to be confirmed, or what has become of them.

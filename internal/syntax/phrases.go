@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"repacket/internal/field"
 )
@@ -23,7 +24,10 @@ type phrase struct {
 const maxPhrase = 10
 
 // phrases are in the order of likeliness; of those that match, the longest is suggested.
-var phrases = readPhrases(`
+// They are read when a rule is wrong, not when the process starts.
+var phrases = sync.OnceValue(func() []phrase { return readPhrases(phraseTable) })
+
+const phraseTable = `
 FIELD port|ports|portrange|host|net|addr|address|number|value VALUE = $1 $3
 tcp|udp port|ports|portrange PORT = $1_dest $3 or $1_src $3
 dst|dest|destination|to port|ports|portrange PORT = dport $3
@@ -212,7 +216,7 @@ both ways|directions = replies
 in both directions = replies
 stateful nat = replies
 and back = replies
-`)
+`
 
 func readPhrases(table string) []phrase {
 	var out []phrase
@@ -310,7 +314,7 @@ func Phrases(source string, piece, at Span) (rows, single []Suggestion) {
 			words := x.tokens[start : start+length]
 			begins := start == 0 || x.tokens[start-1].Text == ";" || x.tokens[start-1].Text == "else"
 			begins = begins && !x.restOfStatement(words[0], "if")
-			for _, ph := range phrases {
+			for _, ph := range phrases() {
 				if (begins || !ph.begins) && ph.matches(words) {
 					rows = append(rows, ph.meant(x, words)...)
 				}
@@ -318,7 +322,7 @@ func Phrases(source string, piece, at Span) (rows, single []Suggestion) {
 		}
 	}
 	for i := max(0, wrong-1); i < min(wrong+1, len(x.tokens)); i++ {
-		for _, ph := range phrases {
+		for _, ph := range phrases() {
 			if ph.matches(x.tokens[i:i+1]) && (i == 0 || slices.Contains(clauseStarts, x.tokens[i-1].Text)) {
 				single = append(single, ph.meant(x, x.tokens[i:i+1])...)
 			}

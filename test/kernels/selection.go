@@ -38,6 +38,7 @@ const (
 var leaveOut = []leftOut{
 	{"", "bench", "", "it counts instructions and takes times, which is for the machine that it runs on"},
 	{"", "test/lockout", "", "it needs a server of ssh; what the rules of a session meet is not the kernel's"},
+	{"", "test/terminal", "", "tmux is not in the machine; a terminal is the same on every kernel"},
 	{"", "internal/bpf", "TestEveryWord", "a million packets take a minute; the arithmetic is the same on every kernel"},
 	{"", "internal/bpf", "TestNotation", "a verifier's log of 40 programs takes long; its words are those of one kernel"},
 	{"", "internal/cli", "TestSavedForWireshark", "tshark, capinfos and tcpdump are not in the machine; what they read is the same on every kernel"},

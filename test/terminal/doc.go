@@ -1,0 +1,2 @@
+// Package terminal tests what Repacket draws in a real terminal, that of tmux.
+package terminal
