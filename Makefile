@@ -95,14 +95,16 @@ bench: build ## Measure what rules cost, next to C, nft and tcpdump; PART=throug
 	$(SUDO) ./bin/bench -part '$(PART)'
 
 .PHONY: install
-install: build ## Install bin/repacket and its manual pages to PREFIX (/usr/local)
+install: build ## Install bin/repacket, its manual pages and its unit to PREFIX (/usr/local)
 	$(SUDO) install -D -m 755 bin/repacket $(DESTDIR)$(PREFIX)/bin/repacket
 	$(SUDO) install -D -m 644 docs/man/man8/repacket.8 $(DESTDIR)$(PREFIX)/share/man/man8/repacket.8
 	$(SUDO) install -D -m 644 docs/man/man5/repacket-rules.5 $(DESTDIR)$(PREFIX)/share/man/man5/repacket-rules.5
+	sed 's#/usr/bin/repacket#$(PREFIX)/bin/repacket#' deploy/systemd/repacket@.service >bin/repacket@.service
+	$(SUDO) install -D -m 644 bin/repacket@.service $(DESTDIR)$(PREFIX)/lib/systemd/system/repacket@.service
 
 .PHONY: uninstall
 uninstall: ## Remove what make install has put into PREFIX
-	$(SUDO) rm -f $(DESTDIR)$(PREFIX)/bin/repacket $(DESTDIR)$(PREFIX)/share/man/man8/repacket.8 $(DESTDIR)$(PREFIX)/share/man/man5/repacket-rules.5
+	$(SUDO) rm -f $(DESTDIR)$(PREFIX)/bin/repacket $(DESTDIR)$(PREFIX)/share/man/man8/repacket.8 $(DESTDIR)$(PREFIX)/share/man/man5/repacket-rules.5 $(DESTDIR)$(PREFIX)/lib/systemd/system/repacket@.service
 
 .PHONY: clean
 clean: ## Remove what was built

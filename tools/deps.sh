@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what the tests need besides Go, if it is missing: clang and the
 # headers for the C that the built-in compiler is compared with, tcpdump and
-# tshark, which judge how packets are shown and saved, mandoc, which judges the manual pages, tmux, the
-# terminal of repacket top, and ssh with its server, by which the tests come to a namespace; the server
-# is not started for the machine. With the word bench, it installs the
+# tshark, which judge how packets are shown and saved, mandoc and systemd, which judge the manual pages
+# and the unit, tmux, the terminal of repacket top, and ssh with its server, by which the tests come to a
+# namespace; the server is not started for the machine. With the word bench, it installs the
 # programs that bench measures with, too.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin # nft and tcpdump may be there, which only root looks into
@@ -15,6 +15,7 @@ command -v tcpdump >/dev/null || missing="$missing tcpdump"
 command -v tshark >/dev/null && command -v capinfos >/dev/null || missing="$missing tshark"
 command -v mandoc >/dev/null || missing="$missing mandoc"
 command -v tmux >/dev/null || missing="$missing tmux"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
 command -v ssh >/dev/null || missing="$missing openssh-client"
 server=
 command -v sshd >/dev/null || server=openssh-server

@@ -108,22 +108,8 @@ func eachElevation(t *testing.T, test func(t *testing.T, c *elevatedCommand)) {
 		t.Run(how.name, func(t *testing.T) {
 			c := &elevatedCommand{t: t, how: how, folder: openFolder(t)}
 			c.binary, c.own = filepath.Join(c.folder, "repacket"), filepath.Join(c.folder, "own")
-			exe, err := os.Executable()
-			must(t, err)
-			in, err := os.Open(exe)
-			must(t, err)
-			defer in.Close()
-			// A child that another test starts while the file is open for writing has it too
-			// until it executes, and then this file cannot be executed (golang/go#22315).
-			syscall.ForkLock.RLock()
-			out, err := os.OpenFile(c.binary, os.O_CREATE|os.O_WRONLY, 0o755)
-			if err == nil {
-				_, err = io.Copy(out, in)
-				err = errors.Join(err, out.Close())
-			}
-			syscall.ForkLock.RUnlock()
-			must(t, err)
-			must(t, os.Chmod(c.binary, 0o755))
+			copyExecutable(t, c.binary)
+			var err error
 			how.give(t, c.binary)
 			must(t, os.Mkdir(c.own, 0o700))
 			must(t, os.Chown(c.own, stranger, stranger))
@@ -133,6 +119,27 @@ func eachElevation(t *testing.T, test func(t *testing.T, c *elevatedCommand)) {
 			test(t, c)
 		})
 	}
+}
+
+// copyExecutable makes a copy of this program that others may execute.
+func copyExecutable(t *testing.T, to string) {
+	t.Helper()
+	exe, err := os.Executable()
+	must(t, err)
+	in, err := os.Open(exe)
+	must(t, err)
+	defer in.Close()
+	// A child that another test starts while the file is open for writing has it too
+	// until it executes, and then this file cannot be executed (golang/go#22315).
+	syscall.ForkLock.RLock()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err == nil {
+		_, err = io.Copy(out, in)
+		err = errors.Join(err, out.Close())
+	}
+	syscall.ForkLock.RUnlock()
+	must(t, err)
+	must(t, os.Chmod(to, 0o755))
 }
 
 // run runs the command as the stranger, with variables added to the environment.

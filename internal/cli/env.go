@@ -54,8 +54,10 @@ type Env struct {
 	// FilePatience is how long a file that is read again may not answer: its mount can
 	// be dead.
 	FilePatience time.Duration
-	Clock        Clock
-	Kernel       Kernel
+	// Notify tells the service manager a state of a run (sd_notify(3)). Without one it is nil.
+	Notify func(state string) error
+	Clock  Clock
+	Kernel Kernel
 	// Elevated: the process has privileges that are not its caller's own, by set-uid
 	// or by capabilities. Then it executes no program.
 	Elevated bool
@@ -84,7 +86,7 @@ type Clock interface {
 // System is the environment of a real process. One that has privileges which are not
 // its caller's own is first freed of what it has from the caller.
 func System() Env {
-	raised := elevated()
+	raised, notify := elevated(), serviceManager()
 	if raised {
 		if err := distrust(); err != nil {
 			panic(fmt.Sprintf("cli: keep away from the caller: %v", err)) // neither call can fail
@@ -109,6 +111,7 @@ func System() Env {
 		Elevated:          raised,
 		AsCaller:          withCallersRights,
 		IsOwn:             isOwn,
+		Notify:            notify,
 		Clock:             wallClock{},
 		Kernel:            systemKernel(),
 		Demo:              systemDemo,

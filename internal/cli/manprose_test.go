@@ -77,6 +77,20 @@ nothing is shown in colour.
 The session that rules may not cut off is looked for by it, beside the sockets
 of the ancestors
 of the process.
+.It Ev NOTIFY_SOCKET
+The socket of the service manager.
+A run tells it when its rules are attached, when it reads them again, and when
+it stops.
+.El
+.Sh FILES
+.Bl -tag -width Ds
+.It Pa /etc/repacket/IFACE.rules
+The rules of
+.Pa repacket@IFACE.service .
+Its user has to be able to read them: mode 0644.
+.It Pa /etc/repacket/IFACE.env
+Flags for it, such as
+.Ql OPTIONS=\-Q out .
 .El
 .Sh EXIT STATUS
 .Bl -tag -width Ds -compact

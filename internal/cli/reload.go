@@ -60,6 +60,7 @@ func (r *running) readAgain() {
 		return
 	}
 	r.reloading = true
+	r.tellManager(reloadingState(), "reads the rules again")
 	go func() { // it prints nothing: the run does, meanwhile
 		var o reloaded
 		if o.program, o.err = r.reload(); o.err == nil {
@@ -81,8 +82,10 @@ func (r *running) replaced(o reloaded) {
 	if o.err != nil {
 		r.out.refuse(o.err)
 		r.out.status("%s: the rules before go on", r.report.target.Interface)
+		r.tellManager("READY=1", "the rules before go on: "+o.err.Error())
 	} else {
 		r.report.target = o.Target
+		r.tellManager("READY=1", "rewrites packets of "+o.Interface)
 		if r.out.json {
 			r.out.attached("replaced", o.Attachment, o.program)
 		} else {

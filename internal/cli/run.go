@@ -109,6 +109,7 @@ func (a *app) run(words []string) error {
 	}
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
+	r.tellManager("STOPPING=1", "")
 	ended := a.env.Clock.Now()
 	counts, closeErr := r.close()
 	closeErr = errors.Join(closeErr, a.shower.saved().finish())
@@ -138,6 +139,7 @@ func (r *running) tellBegin(o run.Options) {
 	if r.out.live {
 		r.out.status("Ctrl-C to stop")
 	}
+	r.tellManager("READY=1", "rewrites packets of "+began.Interface)
 }
 
 // started is what starting has led to.

@@ -42,6 +42,7 @@ var leaveOut = []leftOut{
 	{"", "internal/bpf", "TestEveryWord", "a million packets take a minute; the arithmetic is the same on every kernel"},
 	{"", "internal/bpf", "TestNotation", "a verifier's log of 40 programs takes long; its words are those of one kernel"},
 	{"", "internal/cli", "TestSavedForWireshark", "tshark, capinfos and tcpdump are not in the machine; what they read is the same on every kernel"},
+	{"", "internal/cli", "TestUnit", "systemd is not in the machine; what it reads is the same on every kernel"},
 	{"", "internal/cli", "TestManPagesLint", "mandoc is not in the machine; what it reads is the same on every kernel"},
 	{"", "internal/cli", "TestManPageSaysWhatHelpSays", "mandoc is not in the machine; what it reads is the same on every kernel"},
 	{"", "internal/csource", "TestLoopsClose", "it stands in for a kernel that refuses such loops; the others load them"},
