@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,6 +154,9 @@ func TestAtOnce(t *testing.T) {
 		}
 		defer mu.Unlock()
 		inside++
+		for range 1000 { // others come meanwhile, if they can
+			runtime.Gosched()
+		}
 		return example(), nil
 	})
 	defer server.Close()
@@ -222,6 +226,20 @@ func TestListenErrors(t *testing.T) {
 	wantListenError(t, &metrics.ListenError{At: netip.MustParseAddrPort("127.0.0.1:80"), Err: syscall.EACCES},
 		"metrics cannot be served at 127.0.0.1:80: the privilege for ports below 1024 is missing",
 		"take a port from 1024 up; or grant CAP_NET_BIND_SERVICE", run.Privilege)
+}
+
+// TestListenFamily: 0.0.0.0 is IPv4 alone, and an address of IPv6 is that.
+func TestListenFamily(t *testing.T) {
+	for text, want := range map[string]string{"0.0.0.0:0": "0.0.0.0:", "127.0.0.1:0": "127.0.0.1:", "[::1]:0": "[::1]:"} {
+		l, err := metrics.Listen(netip.MustParseAddrPort(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Addr().String(); !strings.HasPrefix(got, want) || strings.HasSuffix(got, ":0") {
+			t.Errorf("%s: it listens at %s", text, got)
+		}
+		l.Close()
+	}
 }
 
 func wantListenError(t *testing.T, err error, msg, hint string, class run.Class) {
