@@ -49,9 +49,10 @@ deps: ## Install what the tests need besides Go
 	@./tools/deps.sh
 
 .PHONY: vet
-vet: ## Vet, and build for other systems
-	@echo "vet, and builds for linux/amd64, linux/arm64 and other systems"
+vet: ## Vet, build for other systems, and parse the queries of the dashboard
+	@echo "vet, builds for linux/amd64, linux/arm64 and other systems, and the queries of the dashboard"
 	$(GO) vet ./...
+	$(GO) run -C tools/promql . ../../deploy/grafana/repacket.json
 	GOOS=linux GOARCH=amd64 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet $(PORTABLE)
