@@ -24,6 +24,10 @@ type app struct {
 	shower *shower
 	// given is the name of the command that was given, "" for a run.
 	given string
+	// by is who calls a command that changes something, or nil; logger writes to the system's log, or
+	// is nil.
+	by     *run.Origin
+	logger *logger
 }
 
 // Run carries out the command line of env and returns the exit status.
@@ -36,6 +40,7 @@ func Run(env Env) int {
 	if err != nil {
 		err = a.reported(err)
 		a.out.fail(err)
+		a.logger.refused(err)
 	}
 	return status(err)
 }
@@ -99,6 +104,10 @@ func (a *app) carryOut(l *line) error {
 	if err != nil {
 		return err
 	}
+	if l.command != "list" {
+		a.by = a.origin()
+	}
+	a.openLog(l.command)
 	return cmd.RunE(cmd, l.words)
 }
 

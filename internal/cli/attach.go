@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"repacket/internal/journal"
 	"repacket/internal/run"
 	"repacket/internal/spelling"
 )
@@ -31,6 +32,7 @@ func (a *app) attach(words []string, replace bool) error {
 			"%s ends when the rules are attached, so it does not say why they do not act", a.given)
 	}
 	a.env.IgnoreBrokenPipes()
+	a.noteReverts(a.opt.iface)
 	opt, prepared, err := a.prepare(words, run.Options{Stay: true, Replace: replace})
 	if err == nil {
 		err = a.out.err // whoever cannot be told has nothing attached
@@ -46,6 +48,7 @@ func (a *app) attach(words []string, replace bool) error {
 	if done.Replaced {
 		event, did = "replaced", "replaced; attached"
 	}
+	a.logger.attached(map[bool]string{false: logAttach, true: logReplace}[done.Replaced], event, done, opt.Program)
 	a.out.advise(done.Advice)
 	a.out.attached(event, done, opt.Program)
 	detach := "repacket detach " + opt.Flags()
@@ -140,9 +143,13 @@ func (a *app) detach() error {
 		return err
 	}
 	a.env.IgnoreBrokenPipes()
+	a.noteReverts(target.Interface)
 	done, err := a.env.Kernel.Detach(target)
 	if err != nil {
 		return err
+	}
+	if done.Found {
+		a.logger.write(journal.Notice, logDetach, done.Target, "detached"+withReplies(done))
 	}
 	if done.Unsure != nil {
 		a.out.advise([]run.Advice{{Message: fmt.Sprintf("%s could not be inspected again: %v", done.Interface, done.Unsure), Hint: "repacket list shows what is attached"}})
@@ -216,6 +223,8 @@ func (a *app) list() error {
 			return p.Direction != a.opt.dir && (p.Replies == nil || p.Replies.Direction != a.opt.dir)
 		})
 	}
+	a.tellReverts(all)
+	a.nameOrigins(all)
 	a.out.advise(slices.Concat(several(all), incomplete(all)))
 	switch {
 	case a.out.json:
@@ -225,9 +234,48 @@ func (a *app) list() error {
 	case len(all) == 0:
 		a.out.status("nothing of Repacket is attached")
 	default:
-		a.out.printf("%s\n", strings.Map(visible, strings.Join(listLines(all), "\n")))
+		a.out.printf("%s\n", strings.Map(visible, strings.Join(listLines(all, a.opt.verbose > 0), "\n")))
 	}
 	return nil
+}
+
+// nameOrigins adds the names of users.
+func (a *app) nameOrigins(all []run.Attached) {
+	for i := range all {
+		p := &all[i]
+		p.Origin = a.named(p.Origin)
+		if p.Program != nil {
+			named := *p.Program
+			named.User = a.userName(&named.UID)
+			p.Program = &named
+		}
+		if p.Revert != nil && p.Revert.Origin != nil {
+			reverted := *p.Revert
+			reverted.Origin = a.named(reverted.Origin)
+			p.Revert = &reverted
+		}
+	}
+}
+
+// originLines say who attached rules, and what the kernel says of their program.
+func originLines(p run.Attached) (lines []string) {
+	switch {
+	case p.Origin != nil:
+		lines = append(lines, "attached: "+originWords(p.Origin))
+	case acting(p):
+		lines = append(lines, "attached: by whom was not kept")
+	}
+	if p.Revert != nil && p.Revert.Origin != nil {
+		lines = append(lines, "not confirmed: "+originWords(p.Revert.Origin))
+	}
+	if k := p.Program; k != nil {
+		lines = append(lines, fmt.Sprintf("in the kernel: program %d, loaded %s by %s", k.ID, k.Loaded.Local().Format(time.DateTime), userWords(k.User, k.UID)))
+	}
+	return lines
+}
+
+func originWords(o *run.Origin) string {
+	return fmt.Sprintf("%s by %s: %s", o.At.Local().Format(time.DateTime), who(o), o.Command)
 }
 
 // several warns of more than one set of rules for one target.
@@ -321,7 +369,7 @@ func ruleWords(r run.RuleText) string {
 }
 
 // listLines is a table with a line for each rule.
-func listLines(all []run.Attached) []string {
+func listLines(all []run.Attached, verbose bool) []string {
 	replies := slices.ContainsFunc(all, func(p run.Attached) bool { return p.Replies != nil })
 	rows := [][]string{{"INTERFACE", "DIRECTION", "HOOK", "UNTIL", "PKTS", "BYTES", "RULES"}}
 	if replies {
@@ -360,6 +408,11 @@ func listLines(all []run.Attached) []string {
 		}
 		if p.Flows != nil {
 			row("", "", "", "flows: "+flowsText(*p.Flows))
+		}
+		if verbose {
+			for _, line := range originLines(p) {
+				row("", "", "", line)
+			}
 		}
 	}
 	if replies {

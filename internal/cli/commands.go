@@ -25,7 +25,7 @@ func (a *app) commands() *cobra.Command {
 		replace,
 		confirm,
 		a.command("detach [flags]", "Detach the rules from an interface", wordless("detach", a.detach), whereFlags),
-		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags),
+		a.command("list [flags]", "Show the rules that are on interfaces", wordless("list", a.list), whereFlags, []string{"verbose"}),
 		top,
 		exporter,
 		a.command("check [flags] RULES", "Say whether rules are valid and what they do; needs no privilege", a.check, whereFlags, startFlags, backFlags, guardFlags, showFlags, fileFlags, ruleFlags),

@@ -1,6 +1,9 @@
 package cli
 
-import "repacket/internal/run"
+import (
+	"repacket/internal/journal"
+	"repacket/internal/run"
+)
 
 const confirmHelp = `Let rules stay that would go back to what was done before (--revert-after).
 
@@ -23,10 +26,12 @@ func (a *app) confirm() error {
 		return err
 	}
 	a.env.IgnoreBrokenPipes()
+	a.noteReverts(target.Interface)
 	done, err := a.env.Kernel.Confirm(target)
 	if err != nil {
 		return err
 	}
+	a.logger.write(journal.Notice, logConfirm, done.Target, "confirmed")
 	a.out.advise(done.Advice)
 	if a.out.json {
 		a.out.object(confirmedEvent{a.out.event("confirmed"), done.Target})

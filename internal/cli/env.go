@@ -17,6 +17,8 @@ import (
 	"os/signal"
 	"slices"
 	"time"
+
+	"repacket/internal/run"
 )
 
 // Env is all that a command sees of the world around it.
@@ -69,6 +71,12 @@ type Env struct {
 	Broken bool
 	// NoSession: the connection by which the caller came is not looked for. Only tests set it.
 	NoSession bool
+	// Origin is who calls the process, without the command; nil: it is not kept.
+	Origin func() run.Origin
+	// UserName is the name of a user, or "".
+	UserName func(uid int) string
+	// Log connects to the system's log, or is nil; what it returns is nil where there is none.
+	Log func() Log
 	// IsOwn reports whether this machine has an address.
 	IsOwn func(netip.Addr) bool
 	// Demo tells its story on out until it is over or ctx is. Where there is
@@ -110,6 +118,9 @@ func System() Env {
 		FilePatience:      10 * time.Second,
 		Elevated:          raised,
 		AsCaller:          withCallersRights,
+		Origin:            callerOrigin,
+		UserName:          userName,
+		Log:               systemLog,
 		IsOwn:             isOwn,
 		Notify:            notify,
 		Clock:             wallClock{},

@@ -191,6 +191,7 @@ type fakeKernel struct {
 	noRoute  bool
 	counts   []run.Count
 	attached []run.Attached
+	told     bool // somebody was told that rules went back
 	skipped  []run.Skipped
 	late     []run.Advice
 	done     chan struct{}
@@ -302,6 +303,8 @@ func (k *fakeKernel) Confirm(t run.Target) (run.Confirmed, error) {
 	_, err := k.Interface(t.Interface)
 	return run.Confirmed{Target: t, Advice: k.late}, cmp.Or(err, k.err)
 }
+
+func (k *fakeKernel) FirstTold(run.Target) bool { return !k.told }
 
 func (k *fakeKernel) List(iface string) ([]run.Attached, error) {
 	if iface != "" {

@@ -35,6 +35,9 @@ type Kernel interface {
 	// closed; RunTime is how long one has run since, and how often.
 	TimePrograms() (io.Closer, error)
 	RunTime(program uint32) (time.Duration, uint64, error)
+	// FirstTold reports whether nobody was told before that rules of a target went back by
+	// themselves; it is so once.
+	FirstTold(run.Target) bool
 	// Verify tests in the kernel, on a number of packets, that a program does what its rules
 	// say.
 	Verify(opt run.Options, packets int) (run.Verified, error)

@@ -58,6 +58,8 @@ func (linuxKernel) RunTime(program uint32) (time.Duration, uint64, error) {
 	return engine.RunTime(program)
 }
 
+func (linuxKernel) FirstTold(t run.Target) bool { return engine.FirstTold(t) }
+
 func (linuxKernel) Verify(o run.Options, packets int) (run.Verified, error) {
 	return engine.Verify(o, packets)
 }

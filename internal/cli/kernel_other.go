@@ -35,6 +35,7 @@ func (noKernel) Connections(guard.Request) guard.Found     { return guard.Found{
 func (noKernel) Detach(run.Target) (run.Detached, error)   { return run.Detached{}, errNeedsLinux }
 func (noKernel) Confirm(run.Target) (run.Confirmed, error) { return run.Confirmed{}, errNeedsLinux }
 func (noKernel) List(string) ([]run.Attached, error)       { return nil, errNeedsLinux }
+func (noKernel) FirstTold(run.Target) bool                 { return false }
 func (noKernel) ListEverywhere() ([]run.Attached, error)   { return nil, errNeedsLinux }
 func (noKernel) TimePrograms() (io.Closer, error)          { return nil, errNeedsLinux }
 func (noKernel) RunTime(uint32) (time.Duration, uint64, error) {

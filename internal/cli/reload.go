@@ -80,12 +80,16 @@ func (r *running) replaced(o reloaded) {
 	}
 	r.out.advise(o.Advice)
 	if o.err != nil {
+		if r.logger != nil {
+			r.logger.refusal(r.report.target, o.err)
+		}
 		r.out.refuse(o.err)
 		r.out.status("%s: the rules before go on", r.report.target.Interface)
 		r.tellManager("READY=1", "the rules before go on: "+o.err.Error())
 	} else {
 		r.report.target = o.Target
 		r.tellManager("READY=1", "rewrites packets of "+o.Interface)
+		r.logger.attached(logReplace, "replaced by the rules of "+r.opt.file, o.Attachment, o.program)
 		if r.out.json {
 			r.out.attached("replaced", o.Attachment, o.program)
 		} else {
@@ -113,6 +117,9 @@ type settledEvent struct {
 func (r *running) settled(s run.Settled) {
 	r.report.clear()
 	name, text := "reverted", "nobody has confirmed the rules of "+r.opt.file+": those before act again"
+	if !s.Confirmed {
+		r.logger.reverted(r.report.target, r.env.Clock.Now())
+	}
 	if s.Confirmed {
 		name, text = "confirmed", "confirmed: the rules of "+r.opt.file+" stay"
 	}

@@ -23,7 +23,7 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	opt.Program, opt.Hook, opt.Limit, opt.For = program, a.opt.at, a.opt.limit, a.opt.lasts
-	opt.Flows, opt.RevertAfter = a.opt.tracked, a.opt.back
+	opt.Flows, opt.RevertAfter, opt.Origin = a.opt.tracked, a.opt.back, a.by
 	opt.Release, _ = buildVersion()
 	opt.Clang, opt.Broken = a.opt.backend == "clang", a.env.Broken
 	if opt.Target, err = a.target(); err != nil {
@@ -44,6 +44,9 @@ func (a *app) prepare(words []string, opt run.Options) (run.Options, run.Prepare
 		return opt, nil, err
 	}
 	opt.Target = prepared.Target()
+	if a.logger != nil {
+		a.logger.target = opt.Target
+	}
 	if err := a.guard(opt); err != nil {
 		a.shower.saved().abandon(a)
 		return opt, nil, err
@@ -123,7 +126,11 @@ func (a *app) run(words []string) error {
 	if counts.Rules != nil {
 		r.report.show("summary", counts, ended.Sub(r.began), why)
 	}
-	return errors.Join(watchErr, closeErr)
+	err = errors.Join(watchErr, closeErr)
+	if r.report.file == nil {
+		a.logger.ended(r.report.target, why, counts, err)
+	}
+	return err
 }
 
 // tellBegin tells that the rules act from now on.
@@ -134,6 +141,10 @@ func (r *running) tellBegin(o run.Options) {
 		return
 	}
 	began := r.session.Attachment()
+	if r.logger != nil {
+		r.logger.began = true
+		r.logger.attached(logStart, "run started", began, o.Program)
+	}
 	r.out.advise(began.Advice)
 	r.out.attached("attached", began, o.Program)
 	if r.out.live {

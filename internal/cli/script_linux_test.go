@@ -68,6 +68,7 @@ func TestMain(m *testing.M) {
 //	scrape ADDRESS            what is served there at /metrics goes to the file scraped
 //	foreign IFACE [NAME]      put an XDP program of somebody else on it
 //	evict IFACE               take all programs in links and filters off it
+//	journal SOCKET FILE       listen at a socket, and write what comes to a file
 //	veth NAME PEER            make another veth pair, both ends up
 //	without CAPABILITY...     what is run from now on lacks these
 //	only CAPABILITY...        … lacks all but these
@@ -77,7 +78,7 @@ func TestScripts(t *testing.T) {
 		Setup: enterNamespace,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "attached": attached, "bare": bare, "signal": sendSignal, "await": await, "send": send, "packets": packetsOf, "scrape": scrapeMetrics,
-			"foreign": foreignProgram, "evict": evictPrograms, "veth": veth, "without": without, "only": only,
+			"foreign": foreignProgram, "evict": evictPrograms, "journal": listenJournal, "veth": veth, "without": without, "only": only,
 		},
 		RequireExplicitExec: true,
 		UpdateScripts:       *update,
@@ -259,16 +260,48 @@ func evictPrograms(ts *testscript.TestScript, _ bool, args []string) {
 	_ = netlink.QdiscDel(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{
 		LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT,
 	}}) // there is one where the kernel has no tcx
+	there := map[uint32]bool{} // links of other network namespaces have the same numbers of interfaces
+	for _, dir := range []run.Direction{run.In, run.Out} {
+		found, err := hook.Programs(index, dir)
+		ts.Check(err)
+		for _, a := range found {
+			there[a.ProgramID] = true
+		}
+	}
 	all := new(link.Iterator)
 	defer all.Close()
 	for all.Next() {
 		info, err := all.Link.Info()
 		ts.Check(err)
-		xdp, tcx := info.XDP(), info.TCX()
-		if xdp != nil && int(xdp.Ifindex) == index || tcx != nil && int(tcx.Ifindex) == index {
+		if there[uint32(info.Program)] {
 			ts.Check(all.Link.Detach())
 		}
 	}
+}
+
+// listenJournal stands in for the journal.
+func listenJournal(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: ts.MkAbs(args[0]), Net: "unixgram"})
+	ts.Check(err)
+	file, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		line := make([]byte, 64<<10)
+		for {
+			n, err := conn.Read(line)
+			if err != nil {
+				return
+			}
+			_, _ = file.Write(append(line[:n], '\n'))
+		}
+	}()
+	ts.Defer(func() {
+		conn.Close()
+		<-done
+		file.Close()
+	})
 }
 
 var capabilities = map[string]uintptr{

@@ -288,7 +288,10 @@ func (s *Prepared) mark(l *Loaded, meta hook.Meta) (err error) {
 	if err := hook.Label(l.Program, meta, l.counters); err != nil {
 		return err
 	}
-	return hook.LabelFormer(l.Program, l.reverting.former.counters)
+	if err := hook.LabelFormer(l.Program, l.reverting.former.counters); err != nil || !s.opt.Stay {
+		return err // of a run its process tells
+	}
+	return hook.LabelTold(l.Program)
 }
 
 // metaRevert is what the metadata of a program say of the rules before, whose maps these are. What
@@ -338,6 +341,13 @@ func (s *Prepared) meta(mode run.Hook) hook.Meta {
 		Release:    s.opt.Release,
 		Start:      time.Now().UnixNano(),
 		Limit:      s.opt.Limit,
+	}
+	if s.opt.Origin != nil {
+		by := *s.opt.Origin
+		if by.At.IsZero() {
+			by.At = time.Unix(0, m.Start)
+		}
+		m.By = &by
 	}
 	switch {
 	case s.answers != nil:

@@ -144,7 +144,7 @@ func makePlain(a *hook.Program, t run.Target) (err error) {
 		}
 		return err
 	}
-	s, err := Prepare(run.Options{Target: t, Program: program, Stay: true, Replace: true, Limit: a.Meta.Limit, Flows: a.Meta.Flows})
+	s, err := Prepare(run.Options{Target: t, Program: program, Stay: true, Replace: true, Limit: a.Meta.Limit, Flows: a.Meta.Flows, Origin: a.Meta.By})
 	if err != nil {
 		return err
 	}

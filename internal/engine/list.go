@@ -3,8 +3,11 @@ package engine
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"repacket/internal/hook"
 	"repacket/internal/run"
@@ -218,6 +221,9 @@ func (s found) read() (l run.Attached, err error) {
 			l.Replies = nil // its program only waits
 		}
 	}
+	if err := originOf(cmp.Or(s.rules, s.replies), &l); err != nil {
+		return l, err
+	}
 	if l.Counts, err = s.counts(); err == nil && s.rules != nil {
 		l.Flows, err = usageOf(s.rules)
 	}
@@ -273,9 +279,35 @@ func revertOf(a *hook.Program) (*run.Revert, error) {
 		return out, err
 	case v.Over():
 		since, err := lastingJiffies(v.Now - v.Deadline)
-		return &run.Revert{At: now.Add(-since), Over: true}, err
+		return &run.Revert{At: now.Add(-since), Over: true, Origin: v.Other.By}, err
 	}
 	return nil, nil
+}
+
+// FirstTold reports whether nobody was told before that rules of a target went back by themselves,
+// which is so only once.
+func FirstTold(t run.Target) bool {
+	iface, err := hook.Resolve(t.Interface)
+	if err != nil {
+		return false
+	}
+	ours, err := hook.Ours(iface.Index, t.Direction)
+	return err == nil && len(ours) > 0 && ours[0].FirstTold()
+}
+
+// originOf says who attached the rules of a program, and what the kernel says of it.
+func originOf(a *hook.Program, l *run.Attached) error {
+	l.Origin = a.Meta.By
+	if a.Loaded == 0 {
+		return nil
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return fmt.Errorf("ask for the time since the machine was booted: %w", err)
+	}
+	since := time.Duration(now.Nano()) - a.Loaded
+	l.Program = &run.Program{ID: a.ProgramID, Loaded: time.Now().Add(-since).Truncate(time.Millisecond), UID: int(a.UID)}
+	return nil
 }
 
 // readLimits says which limit was reached, or what is left of them.

@@ -166,12 +166,14 @@ func TestPeerIsTakenAway(t *testing.T) {
 		wantPrograms(t, "v1", hook.PeerName)
 		i, err := hook.Interface("v1")
 		check(t, err)
+		there, err := hook.Programs(i.Index, run.In)
+		check(t, err)
 		all := new(link.Iterator)
 		defer all.Close()
 		for all.Next() {
 			info, err := all.Link.Info()
 			check(t, err)
-			if xdp := info.XDP(); xdp != nil && int(xdp.Ifindex) == i.Index {
+			if uint32(info.Program) == there[0].ProgramID {
 				check(t, all.Link.Detach())
 			}
 		}

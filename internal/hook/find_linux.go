@@ -308,6 +308,8 @@ func (a *Program) open() error {
 		return err
 	}
 	a.ProgramName = info.Name
+	a.Loaded, _ = info.LoadTime()
+	a.UID, _ = info.CreatedByUID()
 	stubbed := info.Name == StubName && a.Way == ByClsact && a.ProgramID == a.filter.program
 	if info.Name != ProgramName && !stubbed {
 		a.recognise(info)
@@ -389,6 +391,8 @@ func (a *Program) readMap(id ebpf.MapID, f *found) error {
 	case info.Name == RevertMapName && info.Type == ebpf.Array:
 		f.revert = uint32(id)
 		return m.Lookup(uint32(0), &f.deadline)
+	case info.Name == ToldMapName && info.Type == ebpf.Array:
+		f.told = uint32(id)
 	case info.Name == MetaMapName:
 		return a.readMeta(m)
 	}

@@ -15,7 +15,11 @@
 // they return stays in it.
 package hook
 
-import "repacket/internal/run"
+import (
+	"time"
+
+	"repacket/internal/run"
+)
 
 // Names in the kernel by which a program of ours and its maps are known. The
 // kernel keeps 15 bytes of each.
@@ -35,6 +39,8 @@ const (
 	// RevertMapName is a word with the jiffies from which a program does again what was done
 	// before its rules, see MetaRevert.
 	RevertMapName = "repacket_revert"
+	// ToldMapName is a word that is 1 once somebody has been told that such a program went back.
+	ToldMapName = "repacket_told"
 	// StubName is the program and SlotMapName its map by which a program of a
 	// process is on an interface where the kernel has no link for tc.
 	StubName    = "repacket_stub"
@@ -71,6 +77,10 @@ type Program struct {
 	// there, which may be "".
 	ProgramID   uint32
 	ProgramName string
+	// Loaded is when the program was loaded, since the machine was booted, and UID by which user;
+	// 0 where the kernel does not say.
+	Loaded time.Duration
+	UID    uint32
 	// Tool is whose program it is, as far as it is recognised; Dispatches is how many programs it
 	// runs, where it is a dispatcher that tells.
 	Tool       Tool

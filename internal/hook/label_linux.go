@@ -30,6 +30,9 @@ func NewMetaMap(meta Meta) (*ebpf.Map, error) {
 	if err := m.Put(uint32(0), text); err != nil {
 		return nil, errors.Join(ExplainLoad(fmt.Errorf("write the metadata: %w", err)), m.Close())
 	}
+	if err := m.Freeze(); err != nil { // what was attached by whom is not to be changed later
+		return nil, errors.Join(ExplainLoad(fmt.Errorf("freeze the metadata: %w", err)), m.Close())
+	}
 	return m, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"repacket/internal/run"
 )
 
 // MetaVersion is the version of the metadata's format that this package
@@ -30,6 +32,9 @@ type Meta struct {
 	Foreground bool `json:"foreground"`
 	// Release is the version of Repacket that attached it, or "" of versions that did not tell.
 	Release string `json:"release,omitempty"`
+	// By is who attached the rules, by which command; nil in programs of versions that did not
+	// keep it.
+	By *run.Origin `json:"by,omitempty"`
 	// Start is when the program was attached, in nanoseconds of Unix time.
 	Start int64 `json:"start"`
 	// Limit is the number of packets to act on, or 0 for no limit.

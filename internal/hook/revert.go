@@ -13,8 +13,9 @@ type Reverting struct {
 	Deadline, Now uint64
 	// Other are the metadata of the rules that do not act now.
 	Other Meta
-	// cell is the kernel's number of the map with the deadline.
-	cell uint32
+	// cell is the kernel's number of the map with the deadline, told of that with the word that
+	// says whether somebody has been told; 0 where there is none.
+	cell, told uint32
 }
 
 // Pending reports whether the rules are yet to be confirmed.

@@ -17,6 +17,7 @@ type found struct {
 	counters, flows []uint32
 	limits, untils  []word
 	before, revert  uint32
+	told            uint32
 	deadline        uint64
 }
 
@@ -47,7 +48,7 @@ func (a *Program) assign(f found) error {
 		}
 	}
 	old := maps{counters: r.Counters, flows: r.Flows, limit: numbered(f.limits, r.Limit), until: numbered(f.untils, r.Until)}
-	a.Revert = &Reverting{Deadline: f.deadline, Now: now, cell: f.revert, Other: r.Old}
+	a.Revert = &Reverting{Deadline: f.deadline, Now: now, cell: f.revert, told: f.told, Other: r.Old}
 	if !a.Revert.Over() {
 		a.resting = old
 		a.act(own)
@@ -118,6 +119,34 @@ func LabelFormer(prog *ebpf.Program, counters *ebpf.Map) error {
 		return explain(err, actLabel, newAttempt("", run.In, run.Auto))
 	}
 	return nil
+}
+
+// LabelTold binds a word to a program that goes back, for FirstTold.
+func LabelTold(prog *ebpf.Program) error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: ToldMapName, Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		return ExplainLoad(fmt.Errorf("make the word for who is told: %w", err))
+	}
+	defer func() { _ = m.Close() }() // the program holds it
+	if err := prog.BindMap(m); err != nil {
+		return explain(err, actLabel, newAttempt("", run.In, run.Auto))
+	}
+	return nil
+}
+
+// FirstTold reports whether nobody was told before that the program went back. Where that is not
+// known, somebody was. Of two that ask in the same moment both can be the first.
+func (a *Program) FirstTold() bool {
+	if !a.Revert.Over() || a.Revert.told == 0 {
+		return false
+	}
+	m, err := a.openMap(a.Revert.told)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = m.Close() }()
+	var told uint64
+	return m.Lookup(uint32(0), &told) == nil && told == 0 && m.Put(uint32(0), uint64(1)) == nil
 }
 
 // MapNumber is the kernel's number of a map.

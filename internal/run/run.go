@@ -50,6 +50,9 @@ type Options struct {
 	// Why has it counted why rules do not act, for the first why.MostRules. It is for runs,
 	// without Clang.
 	Why bool
+	// Origin is who asks for it and by which command, or nil. It is kept with the program, with
+	// the time at which that is made, unless it has one.
+	Origin *Origin
 	// Stay: the rules are to outlive the process.
 	Stay bool
 	// Replace: they are to take the place of rules that stay there, if there are any.
@@ -178,6 +181,10 @@ type Attached struct {
 	SecondsLeft float64 `json:"seconds_left,omitempty"`
 	// Revert is when the rules go back to those before, or when they have gone back; or nil.
 	Revert *Revert `json:"revert,omitempty"`
+	// Origin is who attached the rules that act, or nil where that was not kept; Program is what the
+	// kernel says of their program, or nil where it says nothing.
+	Origin  *Origin  `json:"origin,omitempty"`
+	Program *Program `json:"program,omitempty"`
 	Counts
 	// Release is the version of Repacket that attached the rules, or "" where that is not known.
 	Release string `json:"release,omitempty"`
@@ -197,6 +204,8 @@ type Revert struct {
 	SecondsLeft float64 `json:"seconds_left,omitempty"`
 	// Before are the rules before, while those that were found act; none, where nothing was there.
 	Before []RuleText `json:"before,omitempty"`
+	// Origin is, once it is over, who attached the rules that nobody has confirmed, or nil.
+	Origin *Origin `json:"origin,omitempty"`
 }
 
 // Settled is what has become of rules that were to be confirmed.
