@@ -8,7 +8,7 @@ import (
 
 // commands is the tree of commands. Each takes its flags from the one table.
 func (a *app) commands() *cobra.Command {
-	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, backFlags, guardFlags, showFlags, metricsFlags, fileFlags, ruleFlags, []string{"version"})
+	root := a.command("repacket [flags] RULES", "Rewrite header fields of live packets", a.run, whereFlags, startFlags, backFlags, guardFlags, showFlags, metricsFlags, fileFlags, ruleFlags, onceFlags, []string{"version"})
 	root.Long = rootHelp + showTopics()
 	replace := a.command("replace [flags] RULES", "Put rules in the place of those that are attached, without a gap",
 		func(words []string) error { return a.attach(words, true) }, whereFlags, startFlags, backFlags, guardFlags, showFlags, ruleFlags)

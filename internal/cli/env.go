@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"repacket/internal/run"
+	"repacket/internal/sandbox"
 )
 
 // Env is all that a command sees of the world around it.
@@ -66,6 +67,11 @@ type Env struct {
 	// AsCaller does something with the rights of the caller alone; what the caller
 	// names is opened by it.
 	AsCaller func(do func() error) error
+	// Confine takes from the process what a run does not need once its rules are attached, and returns
+	// what it has to leave it, as phrases. nil: nothing is taken.
+	Confine func(sandbox.Need) (kept []string, err error)
+	// Caller is who called the command, where that is not who the process is.
+	Caller sandbox.Caller
 	// Broken makes every program wrong on purpose, so that tests see the self-test
 	// find it out. Only they set it.
 	Broken bool
@@ -121,6 +127,8 @@ func System() Env {
 		Origin:            callerOrigin,
 		UserName:          userName,
 		Log:               systemLog,
+		Confine:           sandbox.Enter,
+		Caller:            caller(),
 		IsOwn:             isOwn,
 		Notify:            notify,
 		Clock:             wallClock{},

@@ -10,8 +10,8 @@ import (
 )
 
 // rereads reports whether there is a file of rules that a signal can ask to read again.
-// What was on the line or on stdin is read once, and so it is for a capture file.
-func (o *options) rereads() bool { return o.file != "" && o.file != "-" && o.read == "" }
+// What was on the line or on stdin is read once, and so it is for a capture file, and with --once.
+func (o *options) rereads() bool { return o.file != "" && o.file != "-" && o.read == "" && !o.once }
 
 // stops reports whether a signal ends a run. A closed terminal does, and so does a
 // signal to read the rules again where there is no file of them.

@@ -68,11 +68,22 @@ func (o *options) attachable(program *rule.Program) error {
 	return nil
 }
 
-// run rewrites until a signal, -c or --for ends it.
-func (a *app) run(words []string) error {
-	if a.opt.back > 0 && !a.opt.rereads() {
+// checkReload checks the flags that are about reading rules again.
+func (o *options) checkReload() error {
+	if o.back > 0 && !o.rereads() {
 		return usage("-f FILE has rules that SIGHUP reads again; repacket attach and replace take --revert-after too",
 			"--revert-after is about rules that take the place of others, and a run without a file has none")
+	}
+	if o.once && o.file == "" {
+		return usage("-f FILE --once", "--once is about the file of -f, and there is none")
+	}
+	return nil
+}
+
+// run rewrites until a signal, -c or --for ends it.
+func (a *app) run(words []string) error {
+	if err := a.opt.checkReload(); err != nil {
+		return err
 	}
 	listener, err := a.listenForMetrics()
 	if err != nil {
@@ -91,6 +102,9 @@ func (a *app) run(words []string) error {
 	if session == nil || o.err != nil {
 		a.shower.saved().abandon(a)
 		return o.err
+	}
+	if err := a.confine(session); err != nil {
+		return err
 	}
 	r := &running{
 		app: a, session: session,

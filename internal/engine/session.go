@@ -129,6 +129,19 @@ func (r *Session) counts() (counts run.Counts, err error) {
 // Attachment is how the session began.
 func (r *Session) Attachment() run.Attachment { return r.began }
 
+// Confine closes the programs, which the links hold. It reports whether Close takes CAP_NET_ADMIN.
+func (r *Session) Confine() (netAdmin bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range []*linked{&r.rules, &r.replies} {
+		if l.link != nil {
+			netAdmin = netAdmin || l.link.Privileged()
+			err = errors.Join(err, l.loaded.Program.Close())
+		}
+	}
+	return netAdmin, err
+}
+
 // interfaceName is the name that the interface of the session has now. It is for a
 // thread in the network namespace of Start. The errors are hook.NoInterfaceError, and
 // ErrMoved where the interface has been moved to another network namespace.

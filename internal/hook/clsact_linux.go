@@ -142,6 +142,9 @@ func (h *stubHandle) Lost() (Loss, error) {
 	return Loss{}, nil
 }
 
+// Privileged: a filter is removed by netlink.
+func (h *stubHandle) Privileged() bool { return true }
+
 // Here looks at the interface of the calling thread's network namespace; h.conn goes on
 // to see that of the run.
 func (h *stubHandle) Here() (bool, error) {

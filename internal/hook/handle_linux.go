@@ -26,8 +26,9 @@ type Handle interface {
 	// network namespace of the calling thread: an interface that is moved to another
 	// one keeps the program, and often the number, which another interface gets here.
 	Here() (bool, error)
-	// Close detaches the program.
+	// Close detaches the program. Only where Privileged says so, it takes CAP_NET_ADMIN.
 	Close() error
+	Privileged() bool
 }
 
 // linkHandle is a program on a link of the kernel: XDP or tcx.
@@ -66,6 +67,9 @@ func (h *linkHandle) Update(prog *ebpf.Program) error {
 	return nil
 }
 
+// Privileged: a link goes with its descriptor.
+func (h *linkHandle) Privileged() bool { return false }
+
 func (h *linkHandle) Here() (bool, error) {
 	info, err := h.Info()
 	if err != nil {
@@ -73,6 +77,9 @@ func (h *linkHandle) Here() (bool, error) {
 	}
 	if info.XDP() == nil {
 		s, _, err := queryTCX(h.at.ifindex, h.at.dir)
+		if errors.Is(err, unix.EPERM) {
+			return h.numbered(info)
+		}
 		if err != nil {
 			return false, explainOn(h.at, err, actQuery)
 		}
@@ -83,6 +90,19 @@ func (h *linkHandle) Here() (bool, error) {
 		return false, explainOn(h.at, err, actList)
 	}
 	return slices.ContainsFunc(d.slots, func(s slot) bool { return s.program == uint32(info.Program) }), nil
+}
+
+// numbered is what can be told of tcx without privilege: that the link is on an interface of the number of
+// one that is here.
+func (h *linkHandle) numbered(info *link.Info) (bool, error) {
+	if tcx := info.TCX(); tcx == nil || tcx.Ifindex != uint32(h.at.ifindex) {
+		return false, nil
+	}
+	_, err := deviceByIndex(h.at.ifindex)
+	if errors.Is(err, unix.ENODEV) {
+		return false, nil
+	}
+	return err == nil, explainOn(h.at, err, actList)
 }
 
 // Lost looks at the link: where the kernel has cut it, it tells no interface. XDP that is

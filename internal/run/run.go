@@ -150,6 +150,13 @@ type Session interface {
 	Traffic() (Traffic, error)
 }
 
+// Confinable is a session that can go on without the privileges of its start.
+type Confinable interface {
+	// Confine closes the descriptors of programs, which only Replace needs: whoever has one can attach it
+	// without any privilege. It reports whether Close still takes CAP_NET_ADMIN. No Replace may follow.
+	Confine() (netAdmin bool, err error)
+}
+
 // Limit is what ends a run by itself, as JSON calls it; "" is nothing.
 type Limit string
 
