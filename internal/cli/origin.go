@@ -5,6 +5,7 @@ import (
 	"os/user"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"repacket/internal/run"
@@ -80,4 +81,43 @@ func userWords(name string, uid int) string {
 		return fmt.Sprintf("user %d", uid)
 	}
 	return fmt.Sprintf("%s (%d)", name, uid)
+}
+
+// nameOrigins adds the names of users.
+func (a *app) nameOrigins(all []run.Attached) {
+	for i := range all {
+		p := &all[i]
+		p.Origin = a.named(p.Origin)
+		if p.Program != nil {
+			named := *p.Program
+			named.User = a.userName(&named.UID)
+			p.Program = &named
+		}
+		if p.Revert != nil && p.Revert.Origin != nil {
+			reverted := *p.Revert
+			reverted.Origin = a.named(reverted.Origin)
+			p.Revert = &reverted
+		}
+	}
+}
+
+// originLines say who attached rules, and what the kernel says of their program.
+func originLines(p run.Attached) (lines []string) {
+	switch {
+	case p.Origin != nil:
+		lines = append(lines, "attached: "+originWords(p.Origin))
+	case acting(p):
+		lines = append(lines, "attached: by whom was not kept")
+	}
+	if p.Revert != nil && p.Revert.Origin != nil {
+		lines = append(lines, "not confirmed: "+originWords(p.Revert.Origin))
+	}
+	if k := p.Program; k != nil {
+		lines = append(lines, fmt.Sprintf("in the kernel: program %d, loaded %s by %s", k.ID, k.Loaded.Local().Format(time.DateTime), userWords(k.User, k.UID)))
+	}
+	return lines
+}
+
+func originWords(o *run.Origin) string {
+	return fmt.Sprintf("%s by %s: %s", o.At.Local().Format(time.DateTime), who(o), o.Command)
 }
