@@ -9,23 +9,25 @@ import (
 	"testing"
 )
 
-// TestSafetyNamesTests: every test that docs/safety.md names is there, in the
-// package that it names.
+// TestSafetyNamesTests: every test that the pages of promises and of threats name is there, in the
+// package that they name.
 func TestSafetyNamesTests(t *testing.T) {
-	page, err := os.ReadFile("../../docs/safety.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`(Test\\w+)`\\s+in\\s+`([\\w/]+)`").FindAllStringSubmatch(string(page), -1)
-	if len(named) < 15 {
-		t.Errorf("the page names %d tests", len(named))
-	}
-	if all := strings.Count(string(page), "`Test"); all != len(named) {
-		t.Errorf("the page names %d tests, %d of them with their package", all, len(named))
-	}
-	for _, m := range named {
-		if !defined(t, "../../"+m[2], m[1]) {
-			t.Errorf("%s is not in %s", m[1], m[2])
+	for name, least := range map[string]int{"safety.md": 15, "threats.md": 30} {
+		page, err := os.ReadFile("../../docs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`(Test\\w+)`\\s+in\\s+`([\\w/]+)`").FindAllStringSubmatch(string(page), -1)
+		if len(named) < least {
+			t.Errorf("%s names %d tests", name, len(named))
+		}
+		if all := strings.Count(string(page), "`Test"); all != len(named) {
+			t.Errorf("%s names %d tests, %d of them with their package", name, all, len(named))
+		}
+		for _, m := range named {
+			if !defined(t, "../../"+m[2], m[1]) {
+				t.Errorf("%s: %s is not in %s", name, m[1], m[2])
+			}
 		}
 	}
 }
