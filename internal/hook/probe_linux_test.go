@@ -121,7 +121,7 @@ func TestPrograms(t *testing.T) {
 					for i := range want {
 						want[i].Interface, want[i].Ifindex, want[i].Direction = "left", ifindex, dir
 					}
-					ignored := cmpopts.IgnoreFields(Program{}, "Meta", "maps", "resting", "filter")
+					ignored := cmpopts.IgnoreFields(Program{}, "Meta", "Loaded", "maps", "resting", "filter")
 					if diff := cmp.Diff(want, got, ignored); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", dir, diff)
 					}
