@@ -13,12 +13,15 @@ import (
 )
 
 // Output is a file that appears whole or not at all: it is written beside its place, and takes
-// it when it is complete. What is no regular file, as a pipe or /dev/null, is written to as it
+// it when it is complete. Where the file system can, it has no name until then, so that a process
+// that is killed leaves none. What is no regular file, as a pipe or /dev/null, is written to as it
 // is.
 type Output struct {
 	file *os.File
-	// path is the place, temporary where the file is until then, "" if it is in place.
+	// path is the place, temporary where the file is until then, "" if it is in place or has no name.
 	path, temporary string
+	// nameless: it has no name until it is complete, and goes with its process.
+	nameless bool
 	// was is the file whose place is taken, or nil.
 	was fs.FileInfo
 	z   *gzip.Writer
@@ -64,15 +67,13 @@ func (o *Output) beside() (err error) {
 	if o.path, err = target(o.path); err != nil {
 		return err
 	}
-	for range 100 {
-		o.temporary = filepath.Join(filepath.Dir(o.path), fmt.Sprintf(".%s.%08x", filepath.Base(o.path), rand.Uint32()))
+	if o.file = openNameless(o.path); o.file != nil {
+		o.nameless = true
+	} else if err = o.named(func(path string) (err error) {
 		// Readable too: what is written is a place where nothing is read, but may be again.
-		o.file, err = os.OpenFile(o.temporary, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
-		if !errors.Is(err, fs.ErrExist) {
-			break
-		}
-	}
-	if err != nil {
+		o.file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+		return err
+	}); err != nil {
 		return err
 	}
 	if o.was != nil {
@@ -81,6 +82,20 @@ func (o *Output) beside() (err error) {
 		}
 	}
 	return nil
+}
+
+// named makes the file beside its place, by a name that nobody has.
+func (o *Output) named(make func(path string) error) (err error) {
+	for range 100 {
+		path := filepath.Join(filepath.Dir(o.path), fmt.Sprintf(".%s.%08x", filepath.Base(o.path), rand.Uint32()))
+		if err = make(path); err == nil {
+			o.temporary = path
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return err
 }
 
 // mostLinks is how many symbolic links lead to a file at most, as on Linux.
@@ -111,7 +126,7 @@ func (o *Output) Write(p []byte) (int, error) {
 
 // Seekable is the file, if what was written can be written again, else what only writes.
 func (o *Output) Seekable() io.Writer {
-	if o.z == nil && o.temporary != "" {
+	if o.z == nil && (o.nameless || o.temporary != "") {
 		return o.file
 	}
 	return o
@@ -126,6 +141,9 @@ func (o *Output) Commit() error {
 	if err == nil && o.was != nil {
 		err = o.file.Chmod(o.was.Mode())
 	}
+	if err == nil && o.nameless {
+		err = o.name()
+	}
 	if err != nil {
 		return errors.Join(err, o.Abort())
 	}
@@ -139,6 +157,19 @@ func (o *Output) Commit() error {
 		return errors.Join(err, o.remove())
 	}
 	return nil
+}
+
+// name gives a nameless file its place where nothing is there, or a name beside it: a link takes no
+// other file's place.
+func (o *Output) name() error {
+	err := linkNameless(o.file, o.path)
+	if err == nil {
+		o.temporary = o.path
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return o.named(func(path string) error { return linkNameless(o.file, path) })
 }
 
 // Abort leaves everything as it was, as far as the file is not in place.

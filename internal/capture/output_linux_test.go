@@ -84,6 +84,44 @@ func TestOutputAppearsWhole(t *testing.T) {
 	only(t, folder, "out")
 }
 
+// TestOutputHasNoNameBefore: a process that is killed leaves no file, where the file system has files
+// without names.
+func TestOutputHasNoNameBefore(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	fd, err := unix.Open(folder, unix.O_RDWR|unix.O_TMPFILE, 0o600)
+	if err != nil {
+		t.Fatalf("no files without names here: %v", err)
+	}
+	_ = unix.Close(fd)
+	path := filepath.Join(folder, "out")
+	had := []string{}
+	for _, content := range []string{"new", "there"} {
+		o := create(t, path, content)
+		only(t, folder, had...)
+		had = []string{"out"}
+		if err := o.Commit(); err != nil || contentOf(t, path) != content {
+			t.Errorf("%q, %v", contentOf(t, path), err)
+		}
+		only(t, folder, "out")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := create(t, path, "x").Abort(); err != nil {
+		t.Error(err)
+	}
+	only(t, folder)
+	o := create(t, path, "late")
+	if err := os.WriteFile(path, []byte("meanwhile"), 0o600); err != nil { // as a rename would
+		t.Fatal(err)
+	}
+	if err := o.Commit(); err != nil || contentOf(t, path) != "late" {
+		t.Errorf("%q, %v", contentOf(t, path), err)
+	}
+	only(t, folder, "out")
+}
+
 // TestOutputKeepsLinks writes to where a symbolic link leads, whether there is a file or not.
 func TestOutputKeepsLinks(t *testing.T) {
 	t.Parallel()
