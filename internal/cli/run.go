@@ -114,6 +114,7 @@ func (a *app) run(words []string) error {
 		},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words, o.opt), reloaded: make(chan reloaded, 1),
+		ended: make(chan struct{}),
 	}
 	heard := make(chan os.Signal, heardAtOnce)
 	over := make(chan struct{})
@@ -130,6 +131,7 @@ func (a *app) run(words []string) error {
 	ended := a.env.Clock.Now()
 	counts, closeErr := r.close()
 	closeErr = errors.Join(closeErr, a.shower.saved().finish())
+	close(r.ended)
 	if r.report.file != nil {
 		a.out.advise(r.report.file.session.Remarks())
 		closeErr = a.fileFailure(closeErr)
@@ -232,6 +234,8 @@ type running struct {
 	asked bool
 	// ending: the run detaches its rules, which a busy kernel makes wait.
 	ending atomic.Bool
+	// ended is closed when it has, and has only its summary to print.
+	ended chan struct{}
 }
 
 // heardAtOnce is how many signals can wait to be heeded; more are dropped, as the
@@ -241,11 +245,12 @@ const heardAtOnce = 8
 // hear passes signals on to the run. It hears them also while the run waits for
 // somebody to read what it prints: then one that asks to stop ends the process
 // when patience is over, and the rules go with it. A run that detaches its rules
-// is left to that, unless it is asked once more. What is asked again before is the
-// same wish: timeout(1) sends its signal to a process and then to the group of it.
+// is left to that, unless it is asked once more; patience begins anew for who reads the
+// summary. What is asked again before is the same wish: timeout(1) sends its signal to a
+// process and then to the group of it.
 func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<- os.Signal, over <-chan struct{}) {
 	var giveUp <-chan time.Time
-	impatient := false
+	impatient, ended := false, r.ended
 	pass := func(s os.Signal) {
 		switch {
 		case !r.stops(s):
@@ -269,6 +274,11 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 		case <-giveUp:
 			if impatient = true; !r.ending.Load() {
 				r.env.Exit(exitFailed)
+			}
+		case <-ended:
+			r.ending.Store(false)
+			if ended = nil; giveUp != nil {
+				giveUp = time.After(r.env.Patience)
 			}
 		case <-over:
 			return

@@ -320,6 +320,33 @@ func TestNobodyReads(t *testing.T) {
 	}
 }
 
+// stuckAt is a reader that reads up to a text.
+type stuckAt string
+
+func (s stuckAt) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), string(s)) {
+		select {}
+	}
+	return len(p), nil
+}
+
+// TestNobodyReadsTheSummary: a run that has detached its rules ends though nobody reads its summary,
+// also where its patience was over before.
+func TestNobodyReadsTheSummary(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
+	f.Patience = time.Millisecond
+	f.Stdout = stuckAt("summary")
+	f.kernel.closing = make(chan struct{})
+	f.start()
+	f.send(syscall.SIGINT)
+	<-f.kernel.closing
+	f.kernel.closing <- struct{}{}
+	if got := f.wait(); got != exitFailed {
+		t.Errorf("exit status %d, want 1", got)
+	}
+}
+
 // TestSignalledTwice: who signals a process and then its group, as timeout does,
 // gets the summary and status 0.
 func TestSignalledTwice(t *testing.T) {
