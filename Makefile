@@ -81,6 +81,11 @@ prove: ## Compare the implementations on RULES random rule sets (20000), from a 
 faults: ## Let every system call of the commands fail, in every way and one at a time
 	REPACKET_FAULTS=all $(GO) test $(EXEC) -count=1 -timeout 1h -v -run TestSingleFaults ./test/faults
 
+.PHONY: chaos
+chaos: ## Kill, stop and race the commands at random moments, 2,000 kills, from a new SEED
+	SEED=$(SEED) REPACKET_CHAOS=all $(GO) test $(EXEC) -count=1 -timeout 4h -v ./test/chaos
+	$(GO) test $(EXEC) -count=1 -timeout 1h -v -run TestSingleFaults ./test/faults
+
 .PHONY: mutants
 mutants: ## Run mutation tests: put faults into the code, and check that tests detect them
 	$(GO) run ./test/mutants $(EXEC)

@@ -337,6 +337,7 @@ func TestNobodyReadsTheSummary(t *testing.T) {
 	f := newFake(t, append([]string{"--json"}, rewriteWords...)...)
 	f.Patience = time.Millisecond
 	f.Stdout = stuckAt("summary")
+	f.kernel.count(run.Count{Matched: 1, Rewritten: 1})
 	f.kernel.closing = make(chan struct{})
 	f.start()
 	f.send(syscall.SIGINT)

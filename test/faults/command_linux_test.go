@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/internal/lab"
+	"repacket/test/programs"
 	"repacket/test/testnet"
 )
 
@@ -28,8 +29,8 @@ type outcome struct {
 	calls  []call
 	status int
 	events []event
-	output string // as it came, both streams
-	during state  // while a run runs
+	output string         // as it came, both streams
+	during programs.State // while a run runs
 }
 
 // told reports whether an event of a name was told, and is the first of them.
@@ -82,7 +83,7 @@ func execute(ns *lab.Namespace, args []string, at hook, runs bool, f fault) (*ou
 		}
 		o.events = append(o.events, e)
 		if e.Event == "attached" && runs {
-			during = errors.Join(during, ns.Do(func() (err error) { o.during, err = look(ifname); return err }), cmd.Process.Signal(unix.SIGINT))
+			during = errors.Join(during, ns.Do(func() (err error) { o.during, err = programs.Look(ifname); return err }), cmd.Process.Signal(unix.SIGINT))
 		}
 	}
 	err = cmd.Wait()

@@ -15,6 +15,7 @@ import (
 
 	"repacket/internal/lab"
 	"repacket/test/needs"
+	"repacket/test/programs"
 )
 
 func TestMain(m *testing.M) {
@@ -55,7 +56,7 @@ type command struct {
 	verb       string
 	before, to rules // what is there before, and what the command attaches
 	// judge says what is untrue of an outcome, or "".
-	judge func(c command, o *outcome, before, after state) string
+	judge func(c command, o *outcome, before, after programs.State) string
 }
 
 var commands = []command{
@@ -100,7 +101,7 @@ func (c command) args(hook string) []string {
 	return []string{c.verb, "--json", "--hook", hook, "-i", ifname, c.to.text}
 }
 
-func judgeAttach(c command, o *outcome, before, after state) string {
+func judgeAttach(c command, o *outcome, before, after programs.State) string {
 	switch {
 	case o.status == 0 && len(after) != c.to.programs:
 		return "the status is 0, and the rules are not there"
@@ -110,10 +111,10 @@ func judgeAttach(c command, o *outcome, before, after state) string {
 	return ""
 }
 
-func judgeReplace(c command, o *outcome, before, after state) string {
-	same := slices.EqualFunc(before, after, func(a, b program) bool { return a.ID == b.ID })
-	kept := slices.ContainsFunc(before, func(a program) bool {
-		return slices.ContainsFunc(after, func(b program) bool { return a.ID == b.ID })
+func judgeReplace(c command, o *outcome, before, after programs.State) string {
+	same := slices.EqualFunc(before, after, func(a, b programs.Program) bool { return a.ID == b.ID })
+	kept := slices.ContainsFunc(before, func(a programs.Program) bool {
+		return slices.ContainsFunc(after, func(b programs.Program) bool { return a.ID == b.ID })
 	})
 	switch {
 	case o.status == 0 && len(after) != c.to.programs:
@@ -126,10 +127,10 @@ func judgeReplace(c command, o *outcome, before, after state) string {
 	return ""
 }
 
-func judgeList(_ command, o *outcome, before, after state) string {
+func judgeList(_ command, o *outcome, before, after programs.State) string {
 	rules, listed := o.told("program")
 	switch {
-	case !slices.EqualFunc(before, after, func(a, b program) bool { return a.ID == b.ID }):
+	case !slices.EqualFunc(before, after, func(a, b programs.Program) bool { return a.ID == b.ID }):
 		return "list has changed something"
 	case o.status == 0 && (!listed || rules.Interface != ifname):
 		return "the status is 0, and the rules are not listed"
@@ -137,7 +138,7 @@ func judgeList(_ command, o *outcome, before, after state) string {
 	return ""
 }
 
-func judgeDetach(_ command, o *outcome, _, after state) string {
+func judgeDetach(_ command, o *outcome, _, after programs.State) string {
 	detached, told := o.told("detached")
 	switch {
 	case o.status == 0 && len(after) != 0:
@@ -150,14 +151,14 @@ func judgeDetach(_ command, o *outcome, _, after state) string {
 	return ""
 }
 
-func judgeRun(c command, o *outcome, _, after state) string {
+func judgeRun(c command, o *outcome, _, after programs.State) string {
 	_, attached := o.told("attached")
 	switch {
 	case attached && len(o.during) != c.to.programs:
 		return "the run says that its rules are attached, and they are not"
 	case o.status == 0 && !attached:
 		return "the status is 0, and the rules were never attached"
-	case slices.ContainsFunc(after, func(p program) bool { return !p.inert() }), o.status == 0 && len(after) != 0:
+	case slices.ContainsFunc(after, func(p programs.Program) bool { return !p.Inert() }), o.status == 0 && len(after) != 0:
 		return "the run is over, and something of it is there"
 	}
 	return ""
@@ -273,8 +274,8 @@ func (w walker) try(f fault) *outcome {
 	if err != nil {
 		w.t.Fatalf("%v:\n%s", err, o.output)
 	}
-	var after state
-	if err := w.ns.Do(func() (err error) { after, err = look(ifname); return err }); err != nil {
+	var after programs.State
+	if err := w.ns.Do(func() (err error) { after, err = programs.Look(ifname); return err }); err != nil {
 		w.t.Fatal(err)
 	}
 	if f.number > len(o.calls) || f.number == 0 {
@@ -288,8 +289,8 @@ func (w walker) try(f fault) *outcome {
 			w.c.name(), f.number, o.calls[f.number-1].what, errno, what, o.status, before, after, o.output)
 	}
 	for _, p := range slices.Concat(after, o.during) {
-		stub := p.inert() && w.c.verb == "run"
-		if !p.visible() && !stub {
+		stub := p.Inert() && w.c.verb == "run"
+		if !p.Visible() && !stub {
 			totals.invisible.Add(1)
 			tell("a program that nobody sees")
 			break
@@ -309,8 +310,8 @@ func (w walker) try(f fault) *outcome {
 }
 
 // leftQdisc says that an empty qdisc is left, or "".
-func (w walker) leftQdisc(o *outcome, after state) (string, error) {
-	there, err := qdisc(ifname)
+func (w walker) leftQdisc(o *outcome, after programs.State) (string, error) {
+	there, err := programs.Qdisc(ifname)
 	if err != nil || !there || len(after) > 0 {
 		return "", err
 	}
@@ -318,22 +319,22 @@ func (w walker) leftQdisc(o *outcome, after state) (string, error) {
 }
 
 // prepare makes the interface what the command begins with.
-func (w walker) prepare() (s state, err error) {
+func (w walker) prepare() (s programs.State, err error) {
 	err = w.ns.Do(func() (err error) {
-		s, err = look(ifname)
+		s, err = programs.Look(ifname)
 		if err != nil {
 			return err
 		}
-		if err := removeQdisc(ifname, len(s)); err != nil {
+		if err := programs.RemoveQdisc(ifname, len(s)); err != nil {
 			return err
 		}
-		if len(s) == w.c.before.programs && !slices.ContainsFunc(s, func(p program) bool { return !p.visible() || p.inert() }) {
+		if len(s) == w.c.before.programs && !slices.ContainsFunc(s, func(p programs.Program) bool { return !p.Visible() || p.Inert() }) {
 			return nil
 		}
-		if err := clear(ifname); err != nil {
+		if err := programs.Clear(ifname); err != nil {
 			return err
 		}
-		s, err = look(ifname)
+		s, err = programs.Look(ifname)
 		return err
 	})
 	if err != nil || len(s) == w.c.before.programs {
@@ -347,6 +348,6 @@ func (w walker) prepare() (s state, err error) {
 	if o.status != 0 {
 		return nil, errors.New(o.output)
 	}
-	err = w.ns.Do(func() (err error) { s, err = look(ifname); return err })
+	err = w.ns.Do(func() (err error) { s, err = programs.Look(ifname); return err })
 	return s, err
 }

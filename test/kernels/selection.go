@@ -38,6 +38,7 @@ const (
 var leaveOut = []leftOut{
 	{"", "bench", "", "it counts instructions and takes times, which is for the machine that it runs on"},
 	{"", "test/upgrade", "", "it builds an older version from the history of the repository"},
+	{"", "test/chaos", "", "its random moments are those of a machine at full speed; test/faults walks through the same commands on every kernel"},
 	{"", "test/lockout", "", "it needs a server of ssh; what the rules of a session meet is not the kernel's"},
 	{"", "test/terminal", "", "tmux is not in the machine; a terminal is the same on every kernel"},
 	{"", "internal/bpf", "TestEveryWord", "a million packets take a minute; the arithmetic is the same on every kernel"},

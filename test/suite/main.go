@@ -45,12 +45,13 @@ func main() {
 // parts are the packages in the order in which they are tested: what finds a wrong
 // program soonest comes first.
 func parts(all []string) []part {
-	prove, live, faults := "repacket/test/prove", "repacket/test/live", "repacket/test/faults"
-	others := slices.DeleteFunc(slices.Clone(all), func(p string) bool { return p == prove || p == live || p == faults })
+	prove, live, faults, chaos := "repacket/test/prove", "repacket/test/live", "repacket/test/faults", "repacket/test/chaos"
+	others := slices.DeleteFunc(slices.Clone(all), func(p string) bool { return slices.Contains([]string{prove, live, faults, chaos}, p) })
 	return []part{
 		{"the implementations compared with each other, on random rules", []string{"-failfast"}, []string{prove}},
 		{"packets on veth pairs, byte for byte", nil, []string{live}},
 		{"system calls that fail, one in a run", nil, []string{faults}},
+		{"commands killed, stopped and raced at random moments", nil, []string{chaos}},
 		{"all other packages", nil, others},
 	}
 }

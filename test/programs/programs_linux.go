@@ -1,8 +1,10 @@
-package faults
+package programs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -11,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program is one on an interface, as the kernel tells it. No code of ours has a part
+// Program is one on an interface, as the kernel tells it. No code of ours has a part
 // in it.
-type program struct {
+type Program struct {
 	ID   ebpf.ProgramID
 	Hook string          // xdp, tcx or clsact
 	At   ebpf.AttachType // of tcx
@@ -21,24 +23,25 @@ type program struct {
 	Maps []string // names, in their order
 }
 
-// visible reports whether list and detach know a program as ours.
-func (p program) visible() bool {
+// Visible reports whether list and detach know a program as ours.
+func (p Program) Visible() bool {
 	return p.Name == "repacket" && slices.Contains(p.Maps, "repacket_meta") && slices.Contains(p.Maps, "repacket_counts")
 }
 
-// inert reports whether a program is the stub of a process that is gone.
-func (p program) inert() bool { return p.Name == "repacket_stub" && p.Hook == "clsact" }
+// Inert reports whether a program is the stub of a process that is gone.
+func (p Program) Inert() bool { return p.Name == "repacket_stub" && p.Hook == "clsact" }
 
-// state is what is on an interface, in the network namespace of the calling thread.
-type state []program
+// State is what is on an interface, in the network namespace of the calling thread.
+type State []Program
 
-func look(ifname string) (s state, err error) {
+// Look finds the programs of an interface of the network namespace of the calling thread.
+func Look(ifname string) (s State, err error) {
 	l, err := netlink.LinkByName(ifname)
 	if err != nil {
 		return nil, err
 	}
 	if xdp := l.Attrs().Xdp; xdp != nil && xdp.Attached {
-		s = append(s, program{ID: ebpf.ProgramID(xdp.ProgId), Hook: "xdp"})
+		s = append(s, Program{ID: ebpf.ProgramID(xdp.ProgId), Hook: "xdp"})
 	}
 	for _, attach := range []ebpf.AttachType{ebpf.AttachTCXIngress, ebpf.AttachTCXEgress} {
 		q, err := link.QueryPrograms(link.QueryOptions{Target: l.Attrs().Index, Attach: attach})
@@ -49,7 +52,7 @@ func look(ifname string) (s state, err error) {
 			return nil, err
 		}
 		for _, p := range q.Programs {
-			s = append(s, program{ID: p.ID, Hook: "tcx", At: attach})
+			s = append(s, Program{ID: p.ID, Hook: "tcx", At: attach})
 		}
 	}
 	filters, err := filters(l)
@@ -57,7 +60,7 @@ func look(ifname string) (s state, err error) {
 		return nil, err
 	}
 	for _, f := range filters {
-		s = append(s, program{ID: ebpf.ProgramID(f.Id), Hook: "clsact"})
+		s = append(s, Program{ID: ebpf.ProgramID(f.Id), Hook: "clsact"})
 	}
 	for i := range s {
 		if err := s[i].open(); err != nil {
@@ -87,7 +90,7 @@ func filters(l netlink.Link) (all []*netlink.BpfFilter, err error) {
 }
 
 // open looks at the program's name and its maps.
-func (p *program) open() error {
+func (p *Program) open() error {
 	prog, err := ebpf.NewProgramFromID(p.ID)
 	if err != nil {
 		return err
@@ -116,13 +119,13 @@ func (p *program) open() error {
 	return nil
 }
 
-// clear takes off whatever is on an interface.
-func clear(ifname string) error {
+// Clear takes off whatever is on an interface.
+func Clear(ifname string) error {
 	l, err := netlink.LinkByName(ifname)
 	if err != nil {
 		return err
 	}
-	s, err := look(ifname)
+	s, err := Look(ifname)
 	if err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func clear(ifname string) error {
 	return nil
 }
 
-func detachTCX(index int, p program) error {
+func detachTCX(index int, p Program) error {
 	prog, err := ebpf.NewProgramFromID(p.ID)
 	if err != nil {
 		return err
@@ -154,10 +157,10 @@ func detachTCX(index int, p program) error {
 	return link.RawDetachProgram(link.RawDetachProgramOptions{Target: index, Program: prog, Attach: p.At})
 }
 
-// removeQdisc removes a clsact qdisc that a command before has left though it held
+// RemoveQdisc removes a clsact qdisc that a command before has left though it held
 // nothing.
-func removeQdisc(ifname string, programs int) error {
-	there, err := qdisc(ifname)
+func RemoveQdisc(ifname string, programs int) error {
+	there, err := Qdisc(ifname)
 	if err != nil || !there || programs > 0 {
 		return err
 	}
@@ -174,12 +177,51 @@ func deleteClsact(l netlink.Link) error {
 	}})
 }
 
-// qdisc reports whether an interface has a clsact qdisc.
-func qdisc(ifname string) (bool, error) {
+// Qdisc reports whether an interface has a clsact qdisc.
+func Qdisc(ifname string) (bool, error) {
 	l, err := netlink.LinkByName(ifname)
 	if err != nil {
 		return false, err
 	}
 	all, err := netlink.QdiscList(l)
 	return slices.ContainsFunc(all, func(q netlink.Qdisc) bool { return q.Type() == "clsact" }), err
+}
+
+// Metadata are the kernel's numbers of the maps that are metadata of Repacket about an interface of
+// a name, in whichever namespace, attached or not.
+func Metadata(ifname string) (ids []ebpf.MapID, err error) {
+	for id := ebpf.MapID(0); ; {
+		id, err = ebpf.MapGetNextID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return ids, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		about, err := isAbout(id, ifname)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has gone meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		if about {
+			ids = append(ids, id)
+		}
+	}
+}
+
+// isAbout reports whether a map is metadata about an interface.
+func isAbout(id ebpf.MapID, ifname string) (bool, error) {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return false, err
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil || info.Name != "repacket_meta" {
+		return false, err
+	}
+	value, err := m.LookupBytes(uint32(0))
+	return bytes.Contains(value, []byte(ifname)), err
 }
