@@ -106,16 +106,7 @@ func (a *app) run(words []string) error {
 	if err := a.confine(session); err != nil {
 		return err
 	}
-	r := &running{
-		app: a, session: session,
-		report: &report{
-			out: a.out, target: o.opt.Target, shower: a.shower, traffic: session.Traffic, why: a.opt.why,
-			width: func() int { return a.env.Width(a.env.Stderr) },
-		},
-		began:  a.env.Clock.Now(),
-		reload: a.reload(words, o.opt), reloaded: make(chan reloaded, 1),
-		ended: make(chan struct{}),
-	}
+	r := a.newRunning(words, o)
 	heard := make(chan os.Signal, heardAtOnce)
 	over := make(chan struct{})
 	defer close(over)
@@ -147,6 +138,20 @@ func (a *app) run(words []string) error {
 		a.logger.ended(r.report.target, why, counts, err)
 	}
 	return err
+}
+
+// newRunning is a run whose rules act from now on.
+func (a *app) newRunning(words []string, o started) *running {
+	return &running{
+		app: a, session: o.session,
+		report: &report{
+			out: a.out, target: o.opt.Target, shower: a.shower, traffic: o.session.Traffic, why: a.opt.why,
+			width: func() int { return a.env.Width(a.env.Stderr) },
+		},
+		began:  a.env.Clock.Now(),
+		reload: a.reload(words, o.opt), reloaded: make(chan reloaded, 1),
+		ended: make(chan struct{}),
+	}
 }
 
 // tellBegin tells that the rules act from now on.
