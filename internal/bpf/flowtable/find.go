@@ -28,6 +28,7 @@ const (
 func (t Table) Find(a *assembler.Assembler, name string, ip6 bool) {
 	e := t.begin(a, name, ip6)
 	found, miss := e.NewLabel(), e.NewLabel()
+	e.BindLoop(e.again)
 	e.toFirst()
 	e.search(found)
 	e.overflowed(miss)
@@ -45,7 +46,7 @@ func (t Table) Find(a *assembler.Assembler, name string, ip6 bool) {
 	e.end(Torn)
 }
 
-// begin begins a function.
+// begin begins a function. Where it starts again, at again, is left to the function.
 func (t Table) begin(a *assembler.Assembler, name string, ip6 bool) *emitter {
 	e := &emitter{Assembler: a, Table: t, words: wordsIP}
 	if ip6 {
@@ -54,7 +55,6 @@ func (t Table) begin(a *assembler.Assembler, name string, ip6 bool) *emitter {
 	e.busy, e.again, e.entered = e.NewLabel(), e.NewLabel(), e.NewLabel()
 	e.Function(assembler.WordsFunction(name, 2*e.words))
 	e.enter()
-	e.BindLoop(e.again)
 	return e
 }
 

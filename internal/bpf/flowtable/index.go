@@ -42,8 +42,9 @@ func (t Table) placeBits() int { return slotBits + bits.Len(uint(buckets(t.Flows
 // of room for the key behind it, as many words each, R2 is the Form. It returns the owner in R0.
 func (t Table) FindOriginal(a *assembler.Assembler, name string, ip6 bool) {
 	e := t.begin(a, name, ip6)
-	found, miss := e.NewLabel(), e.NewLabel()
-	e.fold()
+	found, differs, miss := e.NewLabel(), e.NewLabel(), e.NewLabel()
+	e.fold() // once: a second time would undo it
+	e.BindLoop(e.again)
 	e.toIndex()
 	e.toMark()
 	for i := range int16(marks) {
@@ -61,12 +62,16 @@ func (t Table) FindOriginal(a *assembler.Assembler, name string, ip6 bool) {
 	e.Emit(asm.Sub.Imm(slot, 1))
 	e.toBucket()
 	e.awaitEven()
-	e.compareValue(miss)
+	e.compareValue(differs)
 	e.copyKey()
 	e.unchanged()
 	e.touch()
 	e.Emit(asm.Mov.Reg(asm.R0, tag))
 	e.Exit()
+
+	e.Bind(differs) // or it is being written
+	e.unchanged()
+	e.result(NotFound)
 	e.end(Torn)
 }
 

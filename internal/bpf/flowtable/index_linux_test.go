@@ -54,3 +54,60 @@ func TestOtherVersionGoes(t *testing.T) {
 		}
 	}
 }
+
+// TestBusy: who meets a bucket that stays busy says so in the end, and takes no flow of it for a
+// missing one.
+func TestBusy(t *testing.T) {
+	for _, words := range []int{wordsIP, wordsIP6} {
+		table, m := testTable(t, 1)
+		ip6 := words == wordsIP6
+		p := loadTest(t, table, ip6, caller(words))
+		entered := call{kind: track, form: FormOf(ip6, 1), owner: 7}
+		for word := range words {
+			entered.key[word], entered.value[word] = uint64(10+word), uint64(20+word)
+		}
+		byKey, byValue := entered, entered
+		byKey.kind, byValue.kind, byValue.key = find, original, entered.value
+		calls := []struct {
+			name       string
+			call       call
+			free, busy uint32
+		}{
+			{"track", entered, 0, 2},
+			{"find", byKey, 7, 1 << 16},
+			{"find by value", byValue, 7, 1 << 16},
+		}
+		check := func(busy bool) {
+			for _, c := range calls {
+				want := c.free
+				if busy {
+					want = c.busy
+				}
+				if got := c.call.run(t, p, words).result; got != want {
+					t.Errorf("%d words, busy: %v: %s returns %d, want %d", words, busy, c.name, got, want)
+				}
+			}
+		}
+		check(false)
+		moveSequences(t, m)
+		check(true)
+		moveSequences(t, m)
+		check(false)
+	}
+}
+
+// moveSequences adds one to the sequence number of each bucket, as who begins and who ends to write there does.
+func moveSequences(t *testing.T, m *ebpf.Map) {
+	t.Helper()
+	value, err := m.LookupBytes(uint32(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	buckets := (len(value) - 64) / 704
+	for b := range buckets {
+		binary.LittleEndian.PutUint32(value[64+640*b:], 1+binary.LittleEndian.Uint32(value[64+640*b:]))
+	}
+	if err := m.Put(uint32(0), value); err != nil {
+		t.Fatal(err)
+	}
+}

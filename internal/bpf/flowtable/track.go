@@ -28,6 +28,7 @@ const (
 func (t Table) Track(a *assembler.Assembler, name string, ip6 bool) {
 	e := t.begin(a, name, ip6)
 	found, missing := e.NewLabel(), e.NewLabel()
+	e.BindLoop(e.again)
 	e.toFirst()
 	e.search(found)
 	e.store(firstBucket, bucket)
