@@ -19,7 +19,7 @@ EXEC = -exec '$(SUDO_EXEC)'
 endif
 
 # What does not need Linux: rules are checked on any system.
-PORTABLE = ./cmd/repacket ./internal/cli ./internal/foreign ./internal/field ./internal/operand ./internal/syntax ./internal/packetset ./internal/rule ./internal/guard ./internal/reference ./internal/plan ./internal/run ./internal/software ./internal/pcapng ./internal/capture ./internal/offline ./internal/dissect ./internal/metrics ./internal/top
+PORTABLE = ./cmd/repacket ./internal/cli ./internal/foreign ./internal/field ./internal/operand ./internal/syntax ./internal/packetset ./internal/rule ./internal/guard ./internal/reference ./internal/plan ./internal/run ./internal/software ./internal/pcapng ./internal/capture ./internal/offline ./internal/dissect ./internal/metrics ./internal/top ./internal/follow
 
 .DEFAULT_GOAL := help
 
@@ -49,10 +49,12 @@ deps: ## Install what the tests need besides Go
 	@./tools/deps.sh
 
 .PHONY: vet
-vet: ## Vet, build for other systems, and parse the queries of the dashboard
-	@echo "vet, builds for linux/amd64, linux/arm64 and other systems, and the queries of the dashboard"
+vet: ## Vet, build for other systems, parse the queries of the dashboard, and decode the manifests
+	@echo "vet, builds for linux/amd64, linux/arm64 and other systems, the queries of the dashboard, and the manifests"
 	$(GO) vet ./...
 	$(GO) run -C tools/promql . ../../deploy/grafana/repacket.json
+	$(GO) test -C tools/manifests .
+	$(GO) run -C tools/manifests . ../../deploy/kubernetes/base ../../deploy/kubernetes/overlays/edge
 	GOOS=linux GOARCH=amd64 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 $(GO) vet $(PORTABLE)

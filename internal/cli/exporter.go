@@ -103,6 +103,7 @@ func (r *running) serveMetrics(l net.Listener, release string) (stop func() erro
 				Target: began.Target, Hook: began.Hook, Replies: began.Replies, Release: release, Counts: counts,
 			}},
 			EventsLost: &lost,
+			Reloads:    r.reloadsSoFar(),
 		}, nil
 	})
 	r.tellMetrics(l)

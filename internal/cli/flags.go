@@ -32,7 +32,7 @@ type options struct {
 	tracked                int
 	color                  string
 	verbose                level
-	once                   bool
+	once, follow           bool
 	quiet, json            bool
 	help, version          bool
 	attach, detach, dryRun bool
@@ -66,7 +66,7 @@ var (
 	ruleFlags  = []string{"file"}
 	startFlags = []string{"hook", "count", "for", "flows", "backend"}
 	backFlags  = []string{"revert-after"}
-	onceFlags  = []string{"once"}
+	onceFlags  = []string{"once", "follow"}
 	showFlags  = []string{"verbose", "hex", "show", "show-rate", "show-every", "snaplen", "why"}
 	fileFlags  = []string{"read", "write", "seed", "comment"}
 	guardFlags = []string{"protect", "allow-lockout"}
@@ -84,6 +84,7 @@ func newFlags(o *options) *pflag.FlagSet {
 	f.StringVar(&o.hook, "hook", "auto", "attach at `HOOK`: auto, xdp (native), xdp-generic or tc")
 	f.StringVarP(&o.file, "file", "f", "", "take the rules from `FILE`, - is stdin")
 	f.BoolVar(&o.once, "once", false, "read the file of -f once: the run keeps no privilege to attach rules again, and SIGHUP ends it")
+	f.BoolVar(&o.follow, "follow", false, "read the file of -f again whenever it changes; if it is wrong then, the rules before go on")
 	f.StringVarP(&o.read, "read", "r", "", "work on the packets of the capture `FILE`, - is stdin")
 	f.StringVarP(&o.write, "write", "w", "", "write packets to the capture `FILE`, - is stdout: those of -r, rewritten, or of a run both sides of each")
 	f.StringVar(&o.seed, "seed", "", "draw the same random numbers each time, by the number `N`; with -r")

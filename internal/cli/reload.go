@@ -75,6 +75,7 @@ func (r *running) readAgain() {
 func (r *running) replaced(o reloaded) {
 	r.report.clear()
 	r.reloading = false
+	r.reloads.count(o.err, r.env.Clock.Now())
 	if o.program != nil {
 		r.out.warnings(o.program)
 	}

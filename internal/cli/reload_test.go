@@ -60,6 +60,23 @@ func (r *fileRun) end(stderr string) {
 	wantText(r.t, "stderr", strings.ReplaceAll(r.stderr.String(), r.path, "FILE"), stderr)
 }
 
+// awaitTimes waits until a text has been written to stderr so often.
+func (r *fileRun) awaitTimes(text string, times int) {
+	r.t.Helper()
+	deadline := time.After(testPatience)
+	for {
+		written, more := r.stderr.watch()
+		if strings.Count(written, text) >= times {
+			return
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			r.t.Fatalf("%q was not written %d times; there is:\n%s", text, times, written)
+		}
+	}
+}
+
 func TestSIGHUPReadsTheFileAgain(t *testing.T) {
 	t.Parallel()
 	r := newFileRun(t)

@@ -272,20 +272,3 @@ func TestReloadDoesNotPoll(t *testing.T) {
 		t.Errorf("polled %d times", asked)
 	}
 }
-
-// awaitTimes waits until a text has been written to stderr so often.
-func (r *fileRun) awaitTimes(text string, times int) {
-	r.t.Helper()
-	deadline := time.After(testPatience)
-	for {
-		written, more := r.stderr.watch()
-		if strings.Count(written, text) >= times {
-			return
-		}
-		select {
-		case <-more:
-		case <-deadline:
-			r.t.Fatalf("%q was not written %d times; there is:\n%s", text, times, written)
-		}
-	}
-}

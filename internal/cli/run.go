@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"repacket/internal/follow"
 	"repacket/internal/rule"
 	"repacket/internal/run"
 )
@@ -77,7 +78,7 @@ func (o *options) checkReload() error {
 	if o.once && o.file == "" {
 		return usage("-f FILE --once", "--once is about the file of -f, and there is none")
 	}
-	return nil
+	return o.checkFollow()
 }
 
 // run rewrites until a signal, -c or --for ends it.
@@ -91,6 +92,13 @@ func (a *app) run(words []string) error {
 	}
 	if listener != nil {
 		defer listener.Close()
+	}
+	followed, err := a.followFile()
+	if err != nil {
+		return err
+	}
+	if followed != nil {
+		defer followed.Close()
 	}
 	// To catch signals takes longer than to read a rule, so both go on at once.
 	caught := make(chan struct{})
@@ -107,6 +115,8 @@ func (a *app) run(words []string) error {
 		return err
 	}
 	r := a.newRunning(words, o)
+	r.followed = followed
+	r.reloads.begin(r.began)
 	heard := make(chan os.Signal, heardAtOnce)
 	over := make(chan struct{})
 	defer close(over)
@@ -116,16 +126,21 @@ func (a *app) run(words []string) error {
 		stop := r.serveMetrics(listener, o.opt.Release)
 		defer func() { _ = stop() }() // the counts are told anyway
 	}
+	return r.untilOver(heard)
+}
+
+// untilOver waits for the end of the run, detaches its rules and tells how it went.
+func (r *running) untilOver(heard <-chan os.Signal) error {
 	why, watchErr := r.watch(heard)
 	r.ending.Store(true)
 	r.tellManager("STOPPING=1", "")
-	ended := a.env.Clock.Now()
+	ended := r.env.Clock.Now()
 	counts, closeErr := r.close()
-	closeErr = errors.Join(closeErr, a.shower.saved().finish())
+	closeErr = errors.Join(closeErr, r.shower.saved().finish())
 	close(r.ended)
 	if r.report.file != nil {
-		a.out.advise(r.report.file.session.Remarks())
-		closeErr = a.fileFailure(closeErr)
+		r.out.advise(r.report.file.session.Remarks())
+		closeErr = r.fileFailure(closeErr)
 	}
 	if closeErr != nil {
 		why = "error"
@@ -133,9 +148,9 @@ func (a *app) run(words []string) error {
 	if counts.Rules != nil {
 		r.report.show("summary", counts, ended.Sub(r.began), why)
 	}
-	err = errors.Join(watchErr, closeErr)
+	err := errors.Join(watchErr, closeErr)
 	if r.report.file == nil {
-		a.logger.ended(r.report.target, why, counts, err)
+		r.logger.ended(r.report.target, why, counts, err)
 	}
 	return err
 }
@@ -233,6 +248,8 @@ type running struct {
 	// true until it does, again if a signal has come since they were read.
 	reloaded         chan reloaded
 	reloading, again bool
+	followed         *follow.File // nil without --follow
+	reloads          reloads
 	notShown         uint64 // packets, that have been told
 	// asked: a signal has asked to read the rules again. It may be what a terminal sends
 	// that is being closed, so from then on the terminal is looked at.
@@ -313,6 +330,8 @@ func (r *running) watch(signals <-chan os.Signal) (why string, err error) {
 			if _, err := r.out.Write(text); err != nil {
 				return "error", err
 			}
+		case <-r.changes():
+			r.readAgain()
 		case o := <-r.reloaded:
 			r.replaced(o)
 		case <-beat:

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"repacket/internal/run"
@@ -21,6 +22,18 @@ type Snapshot struct {
 	// EventsLost is how many packets were rewritten and neither shown nor saved because they were
 	// read too slowly; nil where that is not known.
 	EventsLost *uint64
+	// Reloads are those of a run; nil where there is none.
+	Reloads *Reloads
+}
+
+// Reloads are how a run has fared with reading its rules again.
+type Reloads struct {
+	// Good: the rules that act are those of the file when it was last read.
+	Good bool
+	// Replaced and Refused are how often rules that were read have replaced others or were wrong.
+	Replaced, Refused uint64
+	// At is when the rules that act began to: the start of the run, or when they replaced others.
+	At time.Time
 }
 
 // ContentType is that of what Write writes.
@@ -58,6 +71,20 @@ var families = [...]family{
 			add(*s.EventsLost)
 		}
 	}},
+	{"repacket_reload_success", "gauge", "Whether the rules that act are those of the file when it was last read.", byReloads(func(r Reloads, add adder) {
+		good := uint64(0)
+		if r.Good {
+			good = 1
+		}
+		add(good)
+	})},
+	{"repacket_reload_success_timestamp_seconds", "gauge", "When the rules that act began to.", byReloads(func(r Reloads, add adder) {
+		add(uint64(max(0, r.At.Unix())))
+	})},
+	{"repacket_reloads_total", "counter", "Files of rules that were read again, by result.", byReloads(func(r Reloads, add adder) {
+		add(r.Replaced, "result", "replaced")
+		add(r.Refused, "result", "refused")
+	})},
 	{"repacket_program_info", "gauge", "A program on an interface: its hook, and the version of Repacket that has attached it.", programSamples},
 }
 
@@ -148,6 +175,15 @@ func byTable(value func(run.FlowUsage) uint64) func(Snapshot, adder) {
 			if p.Flows != nil {
 				add(value(*p.Flows), where(p, p.Direction)...)
 			}
+		}
+	}
+}
+
+// byReloads has the samples of a run.
+func byReloads(samples func(Reloads, adder)) func(Snapshot, adder) {
+	return func(s Snapshot, add adder) {
+		if s.Reloads != nil {
+			samples(*s.Reloads, add)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,7 +84,7 @@ func example() metrics.Snapshot {
 	tracked.Flows = &run.FlowUsage{Flows: 12, Room: 65536, Evicted: 2}
 	tracked.Skipped = []run.Skipped{{Packets: 4, Reason: run.SkipBusy}}
 	lost := uint64(8)
-	return metrics.Snapshot{Programs: []run.Attached{tracked, on("eth2", run.Out, count("", 1, 60))}, EventsLost: &lost}
+	return metrics.Snapshot{Programs: []run.Attached{tracked, on("eth2", run.Out, count("", 1, 60))}, EventsLost: &lost, Reloads: &metrics.Reloads{Replaced: 6, Refused: 9, At: time.Unix(1700000000, 5)}}
 }
 
 // TestWrite: each metric, and the labels of each sample.
@@ -101,6 +102,10 @@ func TestWrite(t *testing.T) {
 		`repacket_flows_limit interface="eth1" direction="in"`:                             65536,
 		`repacket_flows_evicted_total interface="eth1" direction="in"`:                     2,
 		`repacket_events_lost_total`:                                                       8,
+		`repacket_reload_success`:                                                          0,
+		`repacket_reload_success_timestamp_seconds`:                                        1700000000,
+		`repacket_reloads_total result="replaced"`:                                         6,
+		`repacket_reloads_total result="refused"`:                                          9,
 		`repacket_program_info interface="eth1" direction="in" hook="xdp" version="0.9.0"`: 1,
 		`repacket_program_info interface="eth1" direction="out" hook="tc" version="0.9.0"`: 1,
 		`repacket_program_info interface="eth2" direction="out" hook="tc" version="0.9.0"`: 1,
