@@ -23,13 +23,17 @@ var runtimeCalls = []string{
 // ownCalls are what a run does with descriptors that are open: counts, packets and summaries are
 // read and written, and what is attached goes with its link.
 var ownCalls = []string{
-	"accept4", "bind", "close", "fcntl", "fstat", "fsync", "ftruncate", "getpeername", "getsockname", "getsockopt", "listen", "lseek",
+	"accept4", "bind", "close", "fstat", "fsync", "ftruncate", "getpeername", "getsockname", "getsockopt", "listen", "lseek",
 	"poll", "ppoll", "pread64", "pwrite64", "read", "readv", "recvfrom", "recvmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "write", "writev",
 }
 
 // mapCommands are the commands of bpf(2) that read by a descriptor. All others make, load, attach,
 // change or look up by number.
 var mapCommands = []uint64{unix.BPF_MAP_LOOKUP_ELEM, unix.BPF_MAP_GET_NEXT_KEY, unix.BPF_OBJ_GET_INFO_BY_FD, unix.BPF_MAP_LOOKUP_BATCH}
+
+// fileCommands are the commands of fcntl(2) that the Go runtime uses. Others have the kernel send signals to
+// whom one names (F_SETOWN), which neither kill(2) nor, before Linux 6.12, Landlock would refuse.
+var fileCommands = []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC}
 
 // Not in package unix for all architectures.
 const (
@@ -66,7 +70,7 @@ func filterCalls() (without string, err error) {
 	return "", nil
 }
 
-// narrowed are calls that are allowed with some arguments alone: memory that is never executed, threads
+// narrowed are calls that are allowed with some arguments alone: memory that is never executed and no map's to write, threads
 // and no processes, sockets that ask the kernel about interfaces, and signals to the process itself.
 func narrowed() (calls []seccomp.NameWithConditions) {
 	allow := func(name string, conditions ...seccomp.Condition) {
@@ -78,8 +82,15 @@ func narrowed() (calls []seccomp.NameWithConditions) {
 	for _, command := range mapCommands {
 		allow("bpf", is(0, command))
 	}
-	for _, name := range []string{"mmap", "mprotect"} {
-		allow(name, seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC})
+	without := func(protection uint64) seccomp.Condition {
+		return seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: protection}
+	}
+	allow("mprotect", without(unix.PROT_EXEC))
+	// The memory of a map is its values: what maps it for writing needs no BPF_MAP_UPDATE_ELEM.
+	allow("mmap", without(unix.PROT_EXEC), without(unix.PROT_WRITE))
+	allow("mmap", without(unix.PROT_EXEC), seccomp.Condition{Argument: 3, Operation: seccomp.BitsSet, Value: unix.MAP_ANONYMOUS})
+	for _, command := range fileCommands {
+		allow("fcntl", is(1, command))
 	}
 	allow("clone", seccomp.Condition{Argument: 0, Operation: seccomp.BitsSet, Value: unix.CLONE_THREAD})
 	allow("socket", is(0, unix.AF_NETLINK), is(2, unix.NETLINK_ROUTE))

@@ -137,10 +137,18 @@ func prepareAll() []tried {
 	parent := os.Getppid()
 	file := must(os.CreateTemp("", "repacket-sandbox-"))
 	_ = os.Remove(file.Name())
+	descriptor := file.Fd()
+	shared := must(ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE}))
 	return []tried{
 		{"+look a map up", func() error { return m.Lookup(uint32(0), new(uint32)) }},
 		{"+ask for a link", func() error { _, err := attached.Info(); return err }},
 		{"+write to an open file", func() error { _, err := file.WriteString("counts\n"); return err }},
+		{"+map a map to read", func() error { return mapMap(shared, unix.PROT_READ) }},
+		{"map a map to write", func() error { return mapMap(shared, unix.PROT_READ|unix.PROT_WRITE) }},
+		{"have another process signalled", func() error {
+			_, err := unix.FcntlInt(descriptor, unix.F_SETOWN, parent)
+			return err
+		}},
 		{"+ask for interfaces", func() error { _, err := net.Interfaces(); return err }},
 		{"+threads and memory", manyThreads},
 		{"open a file", func() error { _, err := os.Open("/etc/passwd"); return err }},
@@ -208,6 +216,15 @@ func errnoOr(e syscall.Errno) error {
 		return nil
 	}
 	return e
+}
+
+// mapMap maps the values of a map, which may be shared, and unmaps them.
+func mapMap(m *ebpf.Map, protection int) error {
+	memory, err := unix.Mmap(m.FD(), 0, os.Getpagesize(), protection, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	return unix.Munmap(memory)
 }
 
 // fork makes a process that ends at once.
