@@ -39,6 +39,12 @@ func (a *app) followFile() (*follow.File, error) {
 	return nil, &Failure{Status: exitFailed, Err: fmt.Errorf("%s cannot be followed: %w", a.opt.file, err), Hint: hint}
 }
 
+// follow has the run follow its rules, which have begun to act, in a file that may be nil.
+func (r *running) follow(f *follow.File) {
+	r.followed = f
+	r.reloads.begin(r.began)
+}
+
 // changes receives when the file of rules has changed; without --follow never.
 func (r *running) changes() <-chan struct{} {
 	if r.followed == nil {

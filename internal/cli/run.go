@@ -115,8 +115,7 @@ func (a *app) run(words []string) error {
 		return err
 	}
 	r := a.newRunning(words, o)
-	r.followed = followed
-	r.reloads.begin(r.began)
+	r.follow(followed)
 	heard := make(chan os.Signal, heardAtOnce)
 	over := make(chan struct{})
 	defer close(over)

@@ -148,6 +148,7 @@ func TestLinkedFolder(t *testing.T) {
 	must(t, os.Symlink("one", d.file("current")))
 	must(t, os.Symlink(d.file("current/rules"), d.file("rules")))
 	d.follow()
+	d.silent()
 	must(t, os.Symlink("two", d.file("next")))
 	must(t, os.Rename(d.file("next"), d.file("current")))
 	d.told()
