@@ -99,8 +99,9 @@ func (e *emitter) enter() {
 	// The tag is the form and the lowest bits; the first bucket is that of the highest of
 	// 32 bits, the second that of the highest of 64.
 	e.load(tag, tagSaved)
-	e.Emit(asm.LSh.Imm(tag, hashedBits), asm.Mov.Reg(asm.R0, hash), asm.And.Imm(asm.R0, 1<<hashedBits-1))
-	e.Emit(asm.Or.Reg(tag, asm.R0))
+	e.Emit(asm.LSh.Imm(tag, hashedBits), asm.Mov.Reg(asm.R0, hash), asm.And.Imm(asm.R0, taggedTCP-1))
+	e.Emit(asm.Or.Reg(tag, asm.R0), asm.LoadMem(asm.R0, request, protocolAt, asm.Byte))
+	e.SkipIf(asm.JNE.Imm(asm.R0, protocolTCP, ""), func() { e.Emit(asm.Or.Imm(tag, taggedTCP)) })
 	e.store(tagSaved, tag)
 	e.Emit(asm.Mov.Imm(attempts, mostAttempts))
 }

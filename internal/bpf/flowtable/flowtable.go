@@ -30,7 +30,9 @@ const (
 	ways       = 7
 	bucketSize = 640 // ten cache lines
 	indexSize  = 4 * marks
-	headerSize = 64 // in front of the buckets
+	// headerSize is what stands in front of the buckets. A table of another layout has to have
+	// another size, by which the rules that come next know that it is not theirs: so this grew.
+	headerSize = 128
 
 	// An entry is in two places, the first two words of the key and of the value in one
 	// cache line: of IPv4 that is all.
@@ -86,8 +88,12 @@ func FormOf(ip6 bool, tags int) Form {
 	return f
 }
 
-// A tag has the form above so many bits of the hash. It is not 0, since no form is.
-const hashedBits = 13
+// A tag has the form above so many bits, of which the highest says that the flow is one of TCP, and
+// the others are of the hash. It is not 0, since no form is.
+const (
+	hashedBits = 13
+	taggedTCP  = 1 << (hashedBits - 1)
+)
 
 // buckets is how many buckets are made for so many flows: one entry in five stays
 // free, so that hardly any flow finds both of its buckets full before there are so many.

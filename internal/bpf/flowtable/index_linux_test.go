@@ -14,8 +14,8 @@ func countMarks(t *testing.T, m *ebpf.Map) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := (len(value) - 64) / 704
-	for at := 64 + 640*buckets; at < len(value); at += 4 {
+	buckets := (len(value) - 128) / 704
+	for at := 128 + 640*buckets; at < len(value); at += 4 {
 		if binary.LittleEndian.Uint32(value[at:]) != 0 {
 			n++
 		}

@@ -121,10 +121,10 @@ func (e *emitter) evict(done assembler.Label) {
 	e.Emit(asm.Mov.Reg(bucket, one))
 	e.Bind(chosen)
 	e.Emit(asm.Mov.Reg(place, longest), asm.And.Imm(place, 1<<slotBits-1), asm.RSh.Imm(longest, slotBits))
-	e.Emit(asm.Mov.Reg(slot, place))
-	e.toHot() // toEntry would take longest
-	e.Emit(asm.LoadMem(asm.R0, hot, keyAt(0, 0)+protocolAt, asm.Byte))
-	e.ifLong(longest, done)
+	// The tag says whether the flow is one of TCP: the flow itself may have to come from memory.
+	e.Emit(asm.Mov.Reg(slot, place), asm.LSh.Imm(slot, 1), asm.Add.Reg(slot, bucket), asm.LoadMem(asm.R0, slot, tagsAt, asm.Half))
+	e.Emit(asm.And.Imm(asm.R0, taggedTCP))
+	e.ifLong(longest, taggedTCP, done)
 	e.Emit(asm.LoadMem(asm.R0, bucket, spillAt, asm.Word), asm.Add.Imm(asm.R0, evictedOne))
 	e.Emit(asm.StoreMem(bucket, spillAt, asm.R0, asm.Word))
 	e.Goto(done)

@@ -215,8 +215,8 @@ func eachEntry(t *testing.T, m *ebpf.Map, do func(bucket []byte, i int)) []byte 
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := (len(value) - 64) / 704
-	for at := 64; at < 64+640*buckets; at += 640 {
+	buckets := (len(value) - 128) / 704
+	for at := 128; at < 128+640*buckets; at += 640 {
 		for i := range 7 {
 			if b := value[at:][:640]; b[8+2*i]|b[9+2*i] != 0 {
 				do(b, i)

@@ -110,13 +110,13 @@ func (e *emitter) idle(yes assembler.Label) {
 	e.load(tag, now)
 	e.Emit(asm.Sub.Reg32(tag, asm.R0))
 	e.Emit(asm.LoadMem(asm.R0, hot, keyAt(0, 0)+protocolAt, asm.Byte))
-	e.ifLong(tag, yes)
+	e.ifLong(tag, protocolTCP, yes)
 }
 
-// ifLong goes to yes if that many jiffies are long for the protocol in R0.
-func (e *emitter) ifLong(jiffies asm.Register, yes assembler.Label) {
+// ifLong goes to yes if that many jiffies are long for TCP, which R0 holds tcp for, or for others.
+func (e *emitter) ifLong(jiffies asm.Register, tcp int32, yes assembler.Label) {
 	other, no := e.NewLabel(), e.NewLabel()
-	e.Jump(other, asm.JNE.Imm(asm.R0, protocolTCP, ""))
+	e.Jump(other, asm.JNE.Imm(asm.R0, tcp, ""))
 	e.Jump(yes, asm.JGE.Imm(jiffies, int32(idleTCP*e.Ticks), ""))
 	e.Goto(no)
 	e.Bind(other)
