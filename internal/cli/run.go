@@ -135,8 +135,9 @@ func (r *running) untilOver(heard <-chan os.Signal) error {
 	r.tellManager("STOPPING=1", "")
 	ended := r.env.Clock.Now()
 	counts, closeErr := r.close()
+	r.ending.Store(true)
 	closeErr = errors.Join(closeErr, r.shower.saved().finish())
-	close(r.ended)
+	r.leave()
 	if r.report.file != nil {
 		r.out.advise(r.report.file.session.Remarks())
 		closeErr = r.fileFailure(closeErr)
@@ -164,7 +165,7 @@ func (a *app) newRunning(words []string, o started) *running {
 		},
 		began:  a.env.Clock.Now(),
 		reload: a.reload(words, o.opt), reloaded: make(chan reloaded, 1),
-		ended: make(chan struct{}),
+		ended: make(chan struct{}, 2),
 	}
 }
 
@@ -255,13 +256,20 @@ type running struct {
 	asked bool
 	// ending: the run detaches its rules, which a busy kernel makes wait.
 	ending atomic.Bool
-	// ended is closed when it has, and has only its summary to print.
+	// ended tells that it has detached them, and that it has finished its file: from then on it may only
+	// wait for somebody who reads what it prints.
 	ended chan struct{}
 }
 
 // heardAtOnce is how many signals can wait to be heeded; more are dropped, as the
 // kernel drops those of one kind.
 const heardAtOnce = 8
+
+// leave says that the run has done what must not be cut off.
+func (r *running) leave() {
+	r.ending.Store(false)
+	r.ended <- struct{}{}
+}
 
 // hear passes signals on to the run. It hears them also while the run waits for
 // somebody to read what it prints: then one that asks to stop ends the process
@@ -271,7 +279,7 @@ const heardAtOnce = 8
 // process and then to the group of it.
 func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<- os.Signal, over <-chan struct{}) {
 	var giveUp <-chan time.Time
-	impatient, ended := false, r.ended
+	impatient := false
 	pass := func(s os.Signal) {
 		switch {
 		case !r.stops(s):
@@ -296,9 +304,8 @@ func (r *running) hear(early []os.Signal, signals <-chan os.Signal, heard chan<-
 			if impatient = true; !r.ending.Load() {
 				r.env.Exit(exitFailed)
 			}
-		case <-ended:
-			r.ending.Store(false)
-			if ended = nil; giveUp != nil {
+		case <-r.ended:
+			if giveUp != nil {
 				giveUp = time.After(r.env.Patience)
 			}
 		case <-over:

@@ -330,6 +330,37 @@ func (s stuckAt) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// closed is a session that is closed at once.
+type closed struct{ run.Session }
+
+func (closed) Close() (run.Counts, error) { return run.Counts{}, nil }
+
+// TestNobodyReadsPackets: neither does a run wait, behind a signal, for somebody who reads the packets that it
+// has still to show when its rules are detached.
+func TestNobodyReadsPackets(t *testing.T) {
+	t.Parallel()
+	writing := make(stuck)
+	r := &running{
+		app: &app{
+			env: Env{Patience: time.Millisecond}, out: &output{stdout: writing, stderr: writing},
+			shower: &shower{texts: make(chan []byte, 1)},
+		},
+		ended: make(chan struct{}, 2), session: closed{},
+	}
+	exited := make(chan int)
+	r.env.Exit = func(status int) { exited <- status; select {} }
+	r.ending.Store(true)
+	signals := make(chan os.Signal, 1)
+	signals <- syscall.SIGINT
+	go r.hear(nil, signals, make(chan os.Signal, 1), nil)
+	r.shower.texts <- []byte("a packet\n")
+	go func() { _, _ = r.close() }()
+	<-writing
+	if got := <-exited; got != exitFailed {
+		t.Errorf("exit status %d, want 1", got)
+	}
+}
+
 // TestNobodyReadsTheSummary: a run that has detached its rules ends though nobody reads its summary,
 // also where its patience was over before.
 func TestNobodyReadsTheSummary(t *testing.T) {

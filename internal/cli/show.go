@@ -340,6 +340,7 @@ func (r *running) close() (counts run.Counts, err error) {
 	go func() {
 		defer close(done)
 		counts, err = r.session.Close()
+		r.leave() // what follows is printed, which may take a reader as long as it likes
 	}()
 	for {
 		select {

@@ -69,11 +69,11 @@ func (b *bed) stopped(verb string) {
 	b.consistent()
 }
 
-// TestStuckReader: a terminal that nobody reads holds up neither packets nor other commands nor the
+// TestStuckReader: a terminal or a pipe that nobody reads holds up neither packets nor other commands nor the
 // end of a run.
 func TestStuckReader(t *testing.T) {
 	needs.Kernel(t)
-	readers := map[string]func(t *testing.T) (full *os.File){"terminal": stuckTerminal}
+	readers := map[string]func(t *testing.T) (full *os.File){"terminal": stuckTerminal, "pipe": stuckPipe}
 	for _, at := range hooks {
 		for name, reader := range readers {
 			t.Run(at.name+" "+name, func(t *testing.T) {
@@ -117,6 +117,17 @@ func TestStuckReader(t *testing.T) {
 		}
 	}
 	figures(t, "%d commands whose reader is stuck", 2*len(hooks)*len(readers))
+}
+
+// stuckPipe is a pipe that nobody reads.
+func stuckPipe(t *testing.T) *os.File {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return w
 }
 
 // stuckTerminal is a terminal whose other end is not read.
