@@ -103,9 +103,9 @@ func moveSequences(t *testing.T, m *ebpf.Map) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buckets := (len(value) - 64) / 704
+	buckets := (len(value) - 128) / 704
 	for b := range buckets {
-		binary.LittleEndian.PutUint32(value[64+640*b:], 1+binary.LittleEndian.Uint32(value[64+640*b:]))
+		binary.LittleEndian.PutUint32(value[128+640*b:], 1+binary.LittleEndian.Uint32(value[128+640*b:]))
 	}
 	if err := m.Put(uint32(0), value); err != nil {
 		t.Fatal(err)
