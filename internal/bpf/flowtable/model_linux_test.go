@@ -105,13 +105,19 @@ func TestTableLikeModel(t *testing.T) {
 			p := loadTest(t, table, test.ip6, caller(words))
 			r := rand.New(rand.NewPCG(15, 1))
 			want, by, evicted, hits := model{}, originals{}, uint64(0), 0
-			for range 3000 {
+			// crowded: a bucket of the index has been full, or nearly, so a flow may have lost its place to
+			// another one (semantics 5.5), and is not found by its value.
+			crowded := false
+			for range 5000 {
 				c := randomCall(r, words, test.flows, forms)
 				before := maps.Clone(want)
 				got := c.run(t, p, words)
 				switch c.kind {
 				case find:
 					e := before[modelKey{c.form, c.key}]
+					if crowded && got.result == NotFound {
+						continue
+					}
 					if got.result != uint32(e.owner) || e.owner != 0 && got.value != e.value {
 						t.Fatalf("found %d %x, not %d %x", got.result, got.value, e.owner, e.value)
 					}
@@ -132,8 +138,10 @@ func TestTableLikeModel(t *testing.T) {
 					t.Fatalf("tracking %+v gave %d, not %d", c, got.result, result)
 				}
 				evicted += want.compare(t, m, before, words)
-				if n := countMarks(t, m); test.indexed && n != want.marks(by) || !test.indexed && n != 0 {
-					t.Fatalf("%d marks, and %d values to find", n, want.marks(by))
+				n, most := marksOf(t, m)
+				crowded = crowded || most >= marks-1
+				if should := want.marks(by); !test.indexed && n != 0 || test.indexed && (n > should || n < should && !crowded) {
+					t.Fatalf("%d marks, and %d values to find", n, should)
 				}
 			}
 			if u := usageOf(t, m); u != (Usage{len(want), evicted}) || len(want) > test.most {
