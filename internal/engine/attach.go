@@ -89,6 +89,9 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 	if err != nil {
 		return a, err
 	}
+	if s.repliesLost(p) {
+		return a, errors.Join(errRepliesLost, onlyIfThere(undoAll(steps)), p.close())
+	}
 	if err := s.detachFormer(); err != nil {
 		return a, errors.Join(err, steps[0].Undo(), p.close())
 	}
@@ -101,6 +104,34 @@ func (s *Prepared) attachOnce() (a run.Attachment, err error) {
 		a.Note = whereBefore(a.Hook)
 	}
 	return a, p.close()
+}
+
+// errRepliesLost: between the two programs of a set another command has detached the first.
+var errRepliesLost = errors.New("another command has detached the program for the replies meanwhile, so nothing is attached")
+
+// repliesLost reports whether the program for the replies, which was attached first, is gone: this process
+// may have been stopped for long between the two. If that cannot be seen, it is there.
+func (s *Prepared) repliesLost(p set) bool {
+	if p.replies == nil {
+		return false
+	}
+	info, err := p.replies.loaded.Program.Info()
+	if err != nil {
+		return false
+	}
+	id, _ := info.ID()
+	found, err := hook.Find(s.replies.iface.Index, s.replies.opt.Direction)
+	var none *hook.NotAttachedError
+	return errors.As(err, &none) || err == nil && found.ProgramID != uint32(id)
+}
+
+// onlyIfThere forgets the error of taking away what is gone already.
+func onlyIfThere(err error) error {
+	var none *hook.NotAttachedError
+	if errors.As(err, &none) {
+		return nil
+	}
+	return err
 }
 
 // arm sets the deadline of rules that are to be confirmed; it may be nil.
