@@ -36,7 +36,7 @@ func (a *app) confine(session run.Session) error {
 		a.out.status("the run keeps %s", k)
 	}
 	if need.Reload && a.opt.verbose > 0 {
-		a.out.status("the run keeps the privileges to attach rules again, for SIGHUP; --once gives them up")
+		a.out.status("the run keeps the privileges to attach rules again; --once gives them up")
 	}
 	if need.NetAdmin && a.opt.verbose > 0 {
 		a.out.status("the run keeps CAP_NET_ADMIN: this kernel has no tcx (Linux 6.6), and the filter that holds the rules is removed by it")

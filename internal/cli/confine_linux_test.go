@@ -56,7 +56,7 @@ func TestReloadKeepsPrivileges(t *testing.T) {
 	needs.Kernel(t)
 	rules := writeTest(t, "rules", []byte("if udp then ip_dscp af31\n"))
 	c := startConfined(t, true, "-v", "--hook", "xdp", "-f", rules)
-	c.said(t, "the run keeps the privileges to attach rules again, for SIGHUP; --once gives them up")
+	c.said(t, "the run keeps the privileges to attach rules again; --once gives them up")
 	for _, s := range c.statuses(t) {
 		if s["NoNewPrivs"] != "1" {
 			t.Errorf("no_new_privs is %s", s["NoNewPrivs"])

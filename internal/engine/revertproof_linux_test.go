@@ -2,28 +2,34 @@ package engine
 
 import (
 	"errors"
+	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"repacket/internal/bpf"
 	"repacket/internal/run"
 )
 
 // TestRevertsUnderLoad: rules go back 100 times while a numbered stream passes. Every packet is
-// rewritten by those before or by the new ones, none is lost, and each is counted once.
+// rewritten by those before or by the new ones, none is lost, and each is counted once. Other packets
+// go to another port by each, and tell when they change.
 func TestRevertsUnderLoad(t *testing.T) {
 	const reverts, burst, after = 25, 500, 20 * time.Millisecond // on each of four beds
 	onBeds(t, func(b *bed) {
 		const web = "web: if udp_dest 443 then udp_dest 8080" // is in both, so it counts on
-		b.replaceWith(b.with(web))
-		next := b.reverting("if tcp then ip_ttl 3 else "+web, after)
+		asked := b.askWho(53, 9001, 9002)
+		b.replaceWith(b.with(web + " else if udp_dest 53 then udp_dest 9001"))
+		next := b.reverting("if tcp then ip_ttl 3 else "+web+" else if udp_dest 53 then udp_dest 9002", after)
 		next.Stay, next.Replace = true, true
 		var stopped atomic.Bool
 		var reverting sync.WaitGroup
-		packets, done := uint64(0), 0
+		packets, done, seen := uint64(0), 0, 0
 		reverting.Go(func() {
 			defer stopped.Store(true)
 			for range reverts {
@@ -31,20 +37,23 @@ func TestRevertsUnderLoad(t *testing.T) {
 					b.t.Error(err)
 					return
 				}
-				deadline := time.Now().Add(patience)
-				for l := b.one(); ; l = b.one() {
-					if l.Revert != nil && l.Revert.Over {
-						if late := time.Until(l.Revert.At); late < -time.Second {
-							b.t.Errorf("it went back %v ago", -late)
-						}
-						break
-					}
-					if time.Now().After(deadline) {
-						b.t.Error("the rules do not go back")
-						return
-					}
+				new, old, changed := asked.until(9001)
+				seen += new
+				l := b.one()
+				switch {
+				case old == 0:
+					b.t.Error("the rules do not go back")
+					return
+				case l.Revert == nil || !l.Revert.Over:
+					b.t.Errorf("packets meet the rules before, and list says %+v", l.Revert)
+				case changed.Sub(l.Revert.At).Abs() > time.Second:
+					b.t.Errorf("packets met the rules before from %v on, and list says %v", changed, l.Revert.At)
+					return
 				}
 				done++
+			}
+			if seen == 0 {
+				b.t.Error("no packet has met the new rules")
 			}
 		})
 		for !stopped.Load() {
@@ -52,10 +61,77 @@ func TestRevertsUnderLoad(t *testing.T) {
 			packets += burst
 		}
 		reverting.Wait()
-		if l := b.one(); done != reverts || l.Rules[0].Rewritten != packets || len(l.Rules) != 1 {
-			b.t.Errorf("%d reverts; counted %+v, want %d packets", done, l.Rules, packets)
+		l := b.one()
+		counted := map[string]uint64{}
+		for _, r := range l.Rules {
+			if !r.Gone { // what the new rules counted is of the last of them alone
+				counted[r.Text] = r.Rewritten
+			}
+		}
+		want := map[string]uint64{
+			"if udp_dest 443 then udp_dest 8080": packets,
+			"if udp_dest 53 then udp_dest 9001":  reverts, // the first packet that met it was the last
+		}
+		if diff := cmp.Diff(want, counted); done != reverts || diff != "" {
+			b.t.Errorf("%d reverts; counted (-want +got):\n%s", done, diff)
 		}
 	})
+}
+
+// who asks by packets to one port which of two rules act on them: each sends them to another port.
+type who struct {
+	b    *bed
+	send *net.UDPConn
+	came chan uint16 // the port at which one has come
+}
+
+func (b *bed) askWho(to uint16, ports ...uint16) *who {
+	host := b.pair.Config.B.Addr.Addr()
+	w := &who{b: b, came: make(chan uint16, 1)}
+	for _, port := range ports {
+		var c *net.UDPConn
+		check(b.t, b.pair.B.Do(func() (err error) {
+			c, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(host, port)))
+			return err
+		}))
+		b.t.Cleanup(func() { c.Close() })
+		go func() {
+			for buf := make([]byte, 8); ; {
+				if _, err := c.Read(buf); err != nil {
+					return
+				}
+				w.came <- port
+			}
+		}()
+	}
+	check(b.t, b.pair.A.Do(func() (err error) {
+		w.send, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(host, to)))
+		return err
+	}))
+	b.t.Cleanup(func() { w.send.Close() })
+	return w
+}
+
+// until asks until packets come at a port, and says how many have come at the other one before, and when
+// the first came there; last is 0 where one is lost, or they never do.
+func (w *who) until(port uint16) (others int, last uint16, at time.Time) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		if _, err := w.send.Write([]byte("who")); err != nil {
+			w.b.t.Error(err)
+			return others, 0, at
+		}
+		select {
+		case got := <-w.came:
+			if got == port {
+				return others, port, time.Now()
+			}
+			others++
+		case <-time.After(patience):
+			w.b.t.Error("a packet is lost, or came where neither rule sends it")
+			return others, 0, at
+		}
+	}
+	return others, 0, at
 }
 
 // replaceLoaded replaces what is attached without the self-test, which takes longer than all else.

@@ -18,7 +18,7 @@ type Handle interface {
 	// error the old one is still there. Where others have taken it away or have put theirs
 	// in its place, the error is LostError.
 	Update(prog *ebpf.Program) error
-	// Lost tells whether others have taken the program off the interface, or have put theirs
+	// Lost reports whether others have taken the program off the interface, or have put theirs
 	// in its place, or whether that was removed. It asks by descriptors that the handle has,
 	// which takes no privilege.
 	Lost() (Loss, error)

@@ -21,7 +21,7 @@ import (
 )
 
 // childVariable makes this test's program a process that tries everything: "free" before it enters the
-// sandbox, "confined" behind that.
+// sandbox, "confined" behind that, "without files" behind the step that takes them.
 const childVariable = "REPACKET_TEST_SANDBOX"
 
 func TestMain(m *testing.M) {
@@ -50,6 +50,20 @@ func TestRefused(t *testing.T) {
 		case !needed(what) && got != unix.EPERM && got != unix.EACCES:
 			t.Errorf("%s is not refused: %v", what, got)
 		}
+	}
+}
+
+// TestFilesAreClosed: Landlock alone refuses files, whatever system call asks for them.
+func TestFilesAreClosed(t *testing.T) {
+	needs.Kernel(t)
+	without := child(t, "without files")
+	for _, what := range []string{"open a file", "open a directory", "make a file", "execute"} {
+		if got, tried := without[what]; !tried || got != unix.EACCES {
+			t.Errorf("%s: %v, tried: %v", what, got, tried)
+		}
+	}
+	if got := without["+write to an open file"]; got != 0 {
+		t.Errorf("an open file cannot be written: %v", got)
 	}
 }
 
@@ -86,14 +100,20 @@ type tried struct {
 
 // tryAll prints what came of everything, by errno.
 func tryAll(how string) {
-	all := prepareAll()
-	if how == "confined" {
+	everything := prepareAll()
+	switch how {
+	case "confined":
 		if kept, err := Enter(Need{}); err != nil || len(kept) > 0 {
 			panic(fmt.Sprint(kept, err))
 		}
+	case "without files":
+		must(0, all(unix.PR_SET_NO_NEW_PRIVS, 1))
+		if without, err := closeFiles(); err != nil || without != "" {
+			panic(fmt.Sprint(without, err))
+		}
 	}
 	out := map[string]syscall.Errno{}
-	for _, try := range all {
+	for _, try := range everything {
 		out[try.what] = errnoOf(onAnotherThread(try.do))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {

@@ -194,7 +194,7 @@ func TestNanoseconds(t *testing.T) {
 	}
 }
 
-// TestErrors: what cannot be listed is said, and goes when it can be again.
+// TestErrors: an error of listing is shown until listing works again.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	m, _ := screenOf(Columns, Lines)

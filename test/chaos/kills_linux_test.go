@@ -238,16 +238,7 @@ func (p *process) reload() {
 // by list, and detaches it.
 func (b *bed) settle(v victim, status int) {
 	b.t.Helper()
-	s := b.look()
-	sets := 0
-	for _, p := range s {
-		switch {
-		case p.Visible():
-			sets++
-		case !p.Inert():
-			b.trace("%s has left a program that nobody sees: %+v", v.name, p)
-		}
-	}
+	s, sets := b.visible(v.name)
 	m := b.probe()
 	switch {
 	case !slices.Contains(v.may, m):

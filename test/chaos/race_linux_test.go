@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"repacket/test/needs"
+	"repacket/test/programs"
 )
 
 // documented are the exit statuses of commands that race each other: done, failed (as confirm,
@@ -113,19 +114,26 @@ func (b *bed) racer(random *rand.Rand) (status int, wrong string) {
 	return status, ""
 }
 
+// visible looks at the programs on the interface, and counts those that list shows. One that acts and
+// is not among them is a trace of a command.
+func (b *bed) visible(command string) (all programs.State, shown int) {
+	b.t.Helper()
+	all = b.look()
+	for _, p := range all {
+		switch {
+		case p.Visible():
+			shown++
+		case !p.Inert():
+			b.trace("%s has left a program that nobody sees: %+v", command, p)
+		}
+	}
+	return all, shown
+}
+
 // consistent finds one whole rule set or none, which packets meet and list shows, and detaches it.
 func (b *bed) consistent() {
 	b.t.Helper()
-	s := b.look()
-	sets := 0
-	for _, p := range s {
-		switch {
-		case p.Visible():
-			sets++
-		case !p.Inert():
-			b.trace("there is a program that nobody sees: %+v", p)
-		}
-	}
+	s, sets := b.visible("one of several commands")
 	all := b.list()
 	if len(all) > 1 || len(all) == 0 && sets > 0 || sets > 2 {
 		b.t.Errorf("there is %+v, and list says %+v", s, all)
