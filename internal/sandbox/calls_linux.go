@@ -35,13 +35,6 @@ var mapCommands = []uint64{unix.BPF_MAP_LOOKUP_ELEM, unix.BPF_MAP_GET_NEXT_KEY, 
 // whom one names (F_SETOWN), which neither kill(2) nor, before Linux 6.12, Landlock would refuse.
 var fileCommands = []uint64{unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC}
 
-// Not in package unix for all architectures.
-const (
-	terminalSize  = unix.TIOCGWINSZ
-	terminalState = unix.TCGETS
-	nameMemory    = unix.PR_SET_VMA
-)
-
 // filterCalls has the kernel refuse all other system calls, by EPERM, on all threads (seccomp(2)): a
 // call that is missing here is an error and does not end the run.
 func filterCalls() (without string, err error) {
@@ -70,8 +63,9 @@ func filterCalls() (without string, err error) {
 	return "", nil
 }
 
-// narrowed are calls that are allowed with some arguments alone: memory that is never executed and no map's to write, threads
-// and no processes, sockets that ask the kernel about interfaces, and signals to the process itself.
+// narrowed are calls that are allowed with some arguments alone: memory that is never executed and is no map's to
+// write, threads and no processes, sockets that ask the kernel about interfaces, signals to the process itself, the
+// size of the terminal, and names for memory, which the Go runtime gives.
 func narrowed() (calls []seccomp.NameWithConditions) {
 	allow := func(name string, conditions ...seccomp.Condition) {
 		calls = append(calls, seccomp.NameWithConditions{Name: name, Conditions: conditions})
@@ -97,9 +91,9 @@ func narrowed() (calls []seccomp.NameWithConditions) {
 	self := uint64(os.Getpid())
 	allow("tgkill", is(0, self))
 	allow("kill", is(0, self))
-	for _, request := range []uint64{terminalSize, terminalState} {
+	for _, request := range []uint64{unix.TIOCGWINSZ, unix.TCGETS} {
 		allow("ioctl", is(1, request))
 	}
-	allow("prctl", is(0, nameMemory))
+	allow("prctl", is(0, unix.PR_SET_VMA))
 	return calls
 }
